@@ -1,0 +1,82 @@
+"""Every number that can be tuned, with its unit and its reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+KiB = 1024
+MiB = 1024 * KiB
+GiB = 1024 * MiB
+
+MAX_MESSAGE = 4 * MiB  # nothing larger ever travels: a Jupyter server cuts a WebSocket at 10 MiB
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Bounds of one transfer. Sizes are bytes, times are seconds."""
+
+    chunk_size: int = 1 * MiB
+    """Unit of verification. 1 MiB amortises Python's cost per call; half the speed at 64 KiB."""
+
+    window: int = 16 * MiB
+    """Bytes wanted and not yet stored. 4 x 100 Mbit/s x 300 ms; the receiver's memory is bounded by it."""
+
+    read_ahead: int = 8 * MiB
+    """Bytes the sender holds that are read and hashed but not yet sent."""
+
+    high_water: int = 2 * MiB
+    """Unsent bytes in a transport above which ``send`` waits: two messages keep a socket busy."""
+
+    sync_bytes: int = 64 * MiB
+    """Stored bytes after which they are made durable: what a crash can cost at most."""
+
+    sync_interval: float = 2.0
+    """Seconds after which stored bytes are made durable on a slow line."""
+
+    report_interval: float = 0.2
+    """Seconds between two reports of progress, to the peer and to a face."""
+
+    ping_interval: float = 10.0
+    """Seconds without anything to send after which a PING goes out."""
+
+    dead_after: float = 30.0
+    """Seconds without anything received after which a link counts as dead."""
+
+    connect_timeout: float = 10.0
+    """Seconds that one path may take to be connected and authenticated."""
+
+    direct_head_start: float = 0.3
+    """Seconds that direct paths get before the relay is dialled as well (RFC 8305 advises 0.25)."""
+
+    backoff_first: float = 0.25
+    """Seconds before the first reconnection; doubles, with jitter, up to ``backoff_most``."""
+
+    backoff_most: float = 15.0
+    """Seconds between two reconnections at most."""
+
+    chunk_attempts: int = 3
+    """Times that one chunk may arrive damaged before the peer is dropped."""
+
+    auto_accept: int = 10 * MiB
+    """Offers of at most this many bytes are accepted without a question when ``accept`` is None."""
+
+    max_entries: int = 200_000
+    """Files and folders in one offer."""
+
+    max_bytes: int = 1 << 50
+    """Bytes in one offer: a pebibyte."""
+
+    max_active: int = 3
+    """Transfers that move bytes at once in each direction; the others wait in a queue."""
+
+    expires: float = 3600.0
+    """Seconds for which an offer stands."""
+
+    space_poll: float = 5.0
+    """Seconds between two looks at the free space while the disk is full."""
+
+    def __post_init__(self) -> None:
+        if not 4 * KiB <= self.chunk_size <= 64 * MiB:
+            raise ValueError(f"chunk_size must be from 4 KiB to 64 MiB, not {self.chunk_size}")
+        if self.window < self.chunk_size or self.read_ahead < self.chunk_size:
+            raise ValueError("window and read_ahead must hold at least one chunk")

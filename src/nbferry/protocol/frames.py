@@ -1,0 +1,195 @@
+"""Frames: values to bytes and back. The layout of each is in the package's docstring."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from struct import Struct
+from typing import Any, NamedTuple
+
+from nbferry.errors import LocalProtocolError, RemoteProtocolError
+from nbferry.limits import MAX_MESSAGE, MiB
+from nbferry.ranges import RangeSet
+
+CHUNK_TYPE = 0x02
+CONTROL_TYPE = 0x01
+MAX_CONTROL = 1 * MiB  # a control frame is parsed as a whole, so it is bounded before it is parsed
+MAX_RANGES = 65_536  # in one field of one frame
+
+PIECE_HEADER = Struct("!QII32s")  # chunk, offset in it, length, digest of the whole chunk
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A control frame: its name and its fields, all of them JSON."""
+
+    name: str
+    fields: dict[str, Any]
+
+    def encode(self) -> bytes:
+        """The bytes of this frame; too many of them is our own mistake."""
+        body = json.dumps({"frame": self.name, **self.fields}, separators=(",", ":"), ensure_ascii=False)
+        frame = bytes([CONTROL_TYPE]) + body.encode("utf-8", "surrogatepass")
+        if len(frame) > MAX_CONTROL:
+            raise LocalProtocolError(f"A {self.name} frame of {len(frame)} bytes is too large.")
+        return frame
+
+    def text(self, field: str, default: str = "", *, most: int = 500) -> str:
+        """A field that is text, cut to ``most`` characters."""
+        value = self.fields.get(field, default)
+        if not isinstance(value, str):
+            raise self.wrong(field)
+        return value[:most]
+
+    def number(self, field: str, *, most: int, least: int = 0) -> int:
+        """A field that is a whole number between two bounds."""
+        value = self.fields.get(field)
+        if type(value) is not int or not least <= value <= most:
+            raise self.wrong(field)
+        return value
+
+    def items(self, field: str, *, most: int) -> list[Any]:
+        """A field that is a list of at most ``most`` items; absent means empty."""
+        value = self.fields.get(field, [])
+        if not isinstance(value, list) or len(value) > most:
+            raise self.wrong(field)
+        return value
+
+    def ranges(self, field: str, *, stop: int) -> RangeSet:
+        """A field of ``[start, stop]`` pairs, all below ``stop``; absent means empty."""
+        pairs = self.items(field, most=MAX_RANGES)
+        for pair in pairs:
+            match pair:
+                case [int(first), int(last)] if 0 <= first < last <= stop:
+                    continue
+            raise self.wrong(field)
+        return RangeSet.union((first, last) for first, last in pairs)
+
+    def wrong(self, field: str) -> RemoteProtocolError:
+        """The error that says which field of this frame is wrong."""
+        return RemoteProtocolError(f"A {self.name} frame has a wrong {field!r}.")
+
+
+class Piece(NamedTuple):
+    """Part of a chunk as it travels; ``data`` is a view of the frame."""
+
+    chunk: int
+    offset: int
+    digest: bytes
+    data: memoryview
+
+
+class ChunkData(NamedTuple):
+    """A whole chunk as it goes to a sink: number, promised digest, bytes."""
+
+    chunk: int
+    digest: bytes
+    data: memoryview
+
+
+def ranges_to_wire(chunks: RangeSet) -> list[list[int]]:
+    """A range set as JSON: ``[start, stop]`` pairs."""
+    return [list(pair) for pair in chunks.ranges]
+
+
+def decode(frame: memoryview) -> Control | Iterator[Piece]:
+    """Read a frame: a control frame at once, the pieces of a chunk frame one by one.
+
+    Raises :class:`RemoteProtocolError`, at once or from the iterator, on anything that is not a frame.
+    """
+    if not 1 <= len(frame) <= MAX_MESSAGE:
+        raise RemoteProtocolError(f"A frame of {len(frame)} bytes arrived.")
+    match frame[0]:
+        case 0x01:
+            return _decode_control(frame)
+        case 0x02:
+            return _decode_pieces(frame)
+    raise RemoteProtocolError("A frame of an unknown type arrived.")
+
+
+def _decode_control(frame: memoryview) -> Control:
+    if len(frame) > MAX_CONTROL:
+        raise RemoteProtocolError("A control frame is too large.")
+    try:
+        fields = json.loads(str(frame[1:], "utf-8", "surrogatepass"))
+        name = fields.pop("frame")
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        raise RemoteProtocolError("A control frame cannot be read.") from error
+    if not isinstance(name, str):
+        raise RemoteProtocolError("A control frame has no name.")
+    return Control(name, fields)
+
+
+def _decode_pieces(frame: memoryview) -> Iterator[Piece]:
+    at = 1
+    while at < len(frame):
+        start = at + PIECE_HEADER.size
+        if start > len(frame):
+            raise RemoteProtocolError("A chunk frame is cut short.")
+        chunk, offset, length, digest = PIECE_HEADER.unpack_from(frame, at)
+        at = start + length
+        if at > len(frame):
+            raise RemoteProtocolError("A chunk frame is cut short.")
+        yield Piece(chunk, offset, digest, frame[start:at])
+
+
+class ChunkBatch:
+    """A buffer in which chunks are laid out as CHUNK frames while they are read, so that no byte is copied.
+
+    ``reserve`` says where the bytes of the next chunk go, ``commit`` writes the headers in front of them. Small
+    chunks share a frame; a chunk that is larger than ``max_frame`` is spread over several, a piece in each.
+    """
+
+    def __init__(self, buffer: bytearray, max_frame: int) -> None:
+        self._view = memoryview(buffer)
+        self._max_frame = max_frame
+        self.clear()
+
+    @classmethod
+    def room_for(cls, chunk_size: int, max_frame: int) -> int:
+        """Bytes of a buffer that holds one chunk of this size, headers and all."""
+        overhead = 1 + PIECE_HEADER.size
+        pieces = max(1, -(-chunk_size // (max_frame - overhead)))
+        return chunk_size + pieces * overhead
+
+    def clear(self) -> None:
+        """Forget all chunks: the buffer is free again."""
+        self._frames: list[list[int]] = []  # [start, stop] in the buffer
+        self._reserved: list[tuple[int, int, int]] = []  # (header at, offset in the chunk, length)
+        self.digests: dict[int, bytes] = {}
+
+    def reserve(self, length: int) -> list[memoryview] | None:
+        """Where the next chunk's bytes go, in order; None when the buffer has no room for it."""
+        header = PIECE_HEADER.size
+        self._reserved = []
+        if self._frames:
+            start, stop = self._frames[-1]
+            if stop + header + length <= min(start + self._max_frame, len(self._view)):
+                self._reserved = [(stop, 0, length)]
+                return [self._view[stop + header : stop + header + length]]
+        at = self._frames[-1][1] if self._frames else 0
+        most = self._max_frame - 1 - header
+        slots: list[memoryview] = []
+        for offset in range(0, max(1, length), most):
+            part = min(most, length - offset)
+            self._reserved.append((at + 1, offset, part))
+            slots.append(self._view[at + 1 + header : at + 1 + header + part])
+            at += 1 + header + part
+        return slots if at <= len(self._view) else None
+
+    def commit(self, chunk: int, digest: bytes) -> None:
+        """The bytes of the chunk are where ``reserve`` said; write what goes before them."""
+        for at, offset, length in self._reserved:
+            PIECE_HEADER.pack_into(self._view, at, chunk, offset, length, digest)
+            stop = at + PIECE_HEADER.size + length
+            if self._frames and self._frames[-1][1] == at:
+                self._frames[-1][1] = stop
+            else:
+                self._view[at - 1] = CHUNK_TYPE
+                self._frames.append([at - 1, stop])
+        self.digests[chunk] = digest
+
+    def frames(self) -> list[memoryview]:
+        """The finished frames; valid until ``clear``."""
+        return [self._view[start:stop] for start, stop in self._frames]
