@@ -1,0 +1,57 @@
+"""Get data from one notebook to another.
+
+    transfer = nbferry.send("trips.parquet")       # transfer.code is what the other side needs
+    await nbferry.receive("482913-amber-canyon-tulip@https://…")
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from nbferry.api import receive, send, transfers
+    from nbferry.errors import NbferryError
+    from nbferry.limits import Limits
+    from nbferry.status import FileProgress, Result, Snapshot, State
+    from nbferry.transfer import Transfer
+
+_HOMES = {
+    "FileProgress": "status",
+    "Limits": "limits",
+    "NbferryError": "errors",
+    "Result": "status",
+    "Snapshot": "status",
+    "State": "status",
+    "Transfer": "transfer",
+    "receive": "api",
+    "send": "api",
+    "transfers": "api",
+}
+
+__all__ = [
+    "FileProgress",
+    "Limits",
+    "NbferryError",
+    "Result",
+    "Snapshot",
+    "State",
+    "Transfer",
+    "__version__",
+    "receive",
+    "send",
+    "transfers",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name on first use: ``import nbferry`` itself costs a few milliseconds."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'nbferry' has no attribute {name!r}")
+    return getattr(import_module(f"nbferry.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -143,8 +143,7 @@ class ChunkBatch:
 
     def __init__(self, buffer: bytearray, max_frame: int) -> None:
         self._view = memoryview(buffer)
-        self._max_frame = max_frame
-        self.clear()
+        self.start(max_frame)
 
     @classmethod
     def room_for(cls, chunk_size: int, max_frame: int) -> int:
@@ -153,8 +152,9 @@ class ChunkBatch:
         pieces = max(1, -(-chunk_size // (max_frame - overhead)))
         return chunk_size + pieces * overhead
 
-    def clear(self) -> None:
-        """Forget all chunks: the buffer is free again."""
+    def start(self, max_frame: int) -> None:
+        """Begin anew with frames of at most this size: the buffer is free again."""
+        self._max_frame = max_frame
         self._frames: list[list[int]] = []  # [start, stop] in the buffer
         self._reserved: list[tuple[int, int, int]] = []  # (header at, offset in the chunk, length)
         self.digests: dict[int, bytes] = {}
@@ -191,5 +191,5 @@ class ChunkBatch:
         self.digests[chunk] = digest
 
     def frames(self) -> list[memoryview]:
-        """The finished frames; valid until ``clear``."""
+        """The finished frames; valid until ``start``."""
         return [self._view[start:stop] for start, stop in self._frames]

@@ -1,0 +1,236 @@
+"""One send or receive as the engine runs it; the user's handle is a view of it from another thread."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from secrets import token_hex
+from typing import ClassVar, Protocol
+
+from nbferry.engine.rate import Rate, eta
+from nbferry.errors import Cancelled, CodeExpired, Expired, NbferryError, Rejected
+from nbferry.limits import Limits
+from nbferry.manifest import Manifest
+from nbferry.protocol.machine import Machine
+from nbferry.ranges import RangeSet
+from nbferry.status import FileProgress, Result, Snapshot, State
+
+Callback = Callable[[Snapshot], None]
+log = logging.getLogger("nbferry")
+
+
+class Activity(ABC):
+    """Everything but ``snapshot``, ``result`` and ``subscribe`` belongs to the engine's thread."""
+
+    role: ClassVar[str]
+
+    def __init__(self, limits: Limits) -> None:
+        self.id = token_hex(4)
+        self.limits = limits
+        self.snapshot = Snapshot(id=self.id, role=self.role)
+        self.result: concurrent.futures.Future[Result] = concurrent.futures.Future()
+        self.error: NbferryError | None = None
+        self._subscribers: list[Callback] = []
+        self._rate = Rate()
+        self._publish_at: asyncio.TimerHandle | None = None
+        self._started: float | None = None
+        self._cancelled: str | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    # ---------------------------------------------------------------- any thread
+    def subscribe(self, callback: Callback) -> Callable[[], None]:
+        """Have ``callback`` called on the engine's thread with each new snapshot; returns what stops that."""
+        self._subscribers.append(callback)
+
+        def unsubscribe() -> None:
+            if callback in self._subscribers:
+                self._subscribers.remove(callback)
+
+        return unsubscribe
+
+    # ---------------------------------------------------------------- running
+    async def run(self) -> None:
+        """From the start to the end; the outcome is in ``result``, never raised."""
+        self._task = asyncio.current_task()
+        try:
+            result = await self._run()
+        except* NbferryError as group:
+            self._conclude(_first_error(group))
+        except* asyncio.CancelledError:
+            self._conclude(Cancelled(self._cancelled or "The transfer was cancelled."))
+        except* Exception as group:  # noqa: BLE001  # a fault of ours must end the transfer, not the engine
+            log.exception("transfer %s failed unexpectedly", self.id)
+            self._conclude(NbferryError(f"Something unexpected went wrong ({_name_of(group)})."))
+        else:
+            self._finish(result)
+        finally:
+            await self._settle()
+
+    @abstractmethod
+    async def _run(self) -> Result:
+        """Do it; raise what went wrong."""
+
+    @abstractmethod
+    async def _settle(self) -> None:
+        """The outcome is known: tell the other side, let go of everything."""
+
+    def _finish(self, result: Result) -> None:
+        self._show_now(state=State.DONE, rate=0.0, eta=None, reason="")
+        self.result.set_result(result)
+
+    def _conclude(self, error: NbferryError) -> None:
+        self.error = error
+        match error:
+            case Cancelled():
+                state = State.CANCELLED
+            case Rejected():
+                state = State.REJECTED
+            case Expired() | CodeExpired():
+                state = State.EXPIRED
+            case _:
+                state = State.FAILED
+        self._show_now(state=state, rate=0.0, eta=None, reason=error.message)
+        self.result.set_exception(error)
+
+    def _started_now(self) -> None:
+        self._started = self._started or time.monotonic()
+
+    @property
+    def _seconds(self) -> float:
+        return time.monotonic() - self._started if self._started is not None else 0.0
+
+    # ---------------------------------------------------------------- wishes
+    @abstractmethod
+    def machines(self) -> list[Machine]:
+        """Those that run now."""
+
+    @abstractmethod
+    def pump(self) -> None:
+        """After a wish was passed to the machines."""
+
+    def pause(self) -> None:
+        """Hold it until ``resume``."""
+        for machine in self.machines():
+            machine.pause()
+        self.pump()
+
+    def resume(self) -> None:
+        """Go on."""
+        for machine in self.machines():
+            machine.resume()
+        self.pump()
+
+    def cancel(self, reason: str = "") -> None:
+        """End it here and there, and clean up."""
+        self._cancelled = f"The transfer was cancelled{': ' + reason if reason else ''}."
+        running = [machine for machine in self.machines() if not machine.state.final]
+        for machine in running:
+            machine.cancel(reason, time.monotonic())
+        self.pump()
+        if not running and self._task and not self.result.done():
+            self._task.cancel()
+
+    # ---------------------------------------------------------------- what is shown
+    @abstractmethod
+    def _view(self) -> Snapshot:
+        """The snapshot as it is now."""
+
+    @abstractmethod
+    def files(self) -> tuple[FileProgress, ...]:
+        """Each file's progress."""
+
+    def changed(self) -> None:
+        """Something happened: a new state shows at once, progress a few times a second."""
+        if self.snapshot.state.final:
+            return
+        view = self._view()
+        if view.state is not self.snapshot.state or view.reason != self.snapshot.reason:
+            self._show(view)
+        elif self._publish_at is None:
+            loop = asyncio.get_running_loop()
+            self._publish_at = loop.call_later(self.limits.report_interval, self._show_later)
+
+    def _show_later(self) -> None:
+        self._publish_at = None
+        if not self.snapshot.state.final:
+            self._show(self._view())
+
+    def _show_now(self, **changes: object) -> None:
+        self._show(self._view().evolve(**changes))
+
+    def _show(self, view: Snapshot) -> None:
+        if self._publish_at:
+            self._publish_at.cancel()
+            self._publish_at = None
+        if not view.state.final and view.state not in (State.WAITING, State.CONNECTING, State.OFFERED):
+            rate = self._rate.update(view.verified, time.monotonic())
+            left = view.total - view.verified
+            view = view.evolve(rate=rate, eta=eta(left, rate) if view.state is State.TRANSFERRING else None)
+        self.snapshot = view
+        for callback in list(self._subscribers):
+            self._call(callback, view)
+
+    def _call(self, callback: Callback, view: Snapshot) -> None:
+        try:
+            callback(view)
+        except Exception:  # a subscriber's fault is not the transfer's
+            log.exception("a subscriber of transfer %s failed", self.id)
+
+
+def state_of(machine: Machine, *, hashing: bool = False) -> State:
+    """What a face calls the state of a machine: being unconnected or paused shows before its phase."""
+    moving = (State.OFFERED, State.TRANSFERRING)
+    if machine.state in moving and machine.paused:
+        return State.PAUSED
+    if not machine.state.final and not machine.is_connected:
+        return State.CONNECTING
+    if machine.state is State.TRANSFERRING and hashing:
+        return State.HASHING
+    return machine.state
+
+
+class Counted(Protocol):
+    """What knows which chunks are verified, and which are durable."""
+
+    @property
+    def verified(self) -> RangeSet:
+        """Checked and stored."""
+
+    @property
+    def durable(self) -> RangeSet:
+        """On the disk for good."""
+
+
+def file_progress(manifest: Manifest, machine: Counted) -> tuple[FileProgress, ...]:
+    """Each file of a manifest, with what a machine knows of it."""
+    rows = []
+    for index, entry in enumerate(manifest.entries):
+        if not entry.folder:
+            span = RangeSet.span(*manifest.chunks_of(index))
+            verified = manifest.bytes_in(machine.verified & span)
+            rows.append(FileProgress(entry.path, entry.size, verified, manifest.bytes_in(machine.durable & span)))
+    return tuple(rows)
+
+
+def top_names(manifest: Manifest) -> tuple[str, ...]:
+    """What a person would call the offer: its top-level names, at most a few."""
+    names = dict.fromkeys(entry.path.split("/", 1)[0] for entry in manifest.entries)
+    return tuple(names)[:10]
+
+
+def _first_error(group: BaseExceptionGroup[NbferryError]) -> NbferryError:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, NbferryError)  # the group was split by this type
+    return error
+
+
+def _name_of(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return f"{type(error).__name__}: {error}"[:200]

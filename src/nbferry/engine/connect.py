@@ -1,0 +1,337 @@
+"""How two sides that share a secret get connected, again and again: a call, an answer, a race of paths.
+
+They meet in a room of the relay whose name only they can derive. The receiver calls, the sender answers; both say,
+sealed, where they listen. Then each dials the other and, a little later, the relay, and on every pipe that comes up the
+receiver starts a Noise handshake. The sender answers one of them: that is the connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from nbferry.crypto.keys import SessionKeys
+from nbferry.crypto.noise import Initiator, Responder
+from nbferry.engine.addresses import dialable, machine_id, urls_for
+from nbferry.engine.backoff import Backoff
+from nbferry.engine.link import Link
+from nbferry.errors import ConnectFailed, NbferryError, RemoteProtocolError, TransportClosed
+from nbferry.limits import Limits
+from nbferry.rendezvous import Mailbox, Message, open_channel
+from nbferry.transports import websocket
+from nbferry.transports.base import Transport
+
+Via = Literal["auto", "direct", "relay"]
+NONCE_BYTES = 16
+
+
+@dataclass(frozen=True)
+class RelayAddress:
+    """A relay: where we reach it, where others do, and what it wants to see before it opens a room."""
+
+    url: str  # http(s)://host:port/base/
+    public_url: str = ""
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def share_url(self) -> str:
+        """The address that goes into a code."""
+        return self.public_url or self.url
+
+    async def dial(self, limits: Limits, *, as_host: bool = False) -> Transport:
+        """Open a socket to it; raises :class:`ConnectFailed`."""
+        headers = self.headers if as_host else None
+        return await websocket.connect(f"{self.url}nbferry/ws", via="relay", limits=limits, headers=headers)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a connection is made with: the relay, the wish for a path, where to listen (None: everywhere)."""
+
+    relay: RelayAddress
+    via: Via
+    limits: Limits
+    host: str | None = None
+
+
+@dataclass(frozen=True)
+class Signal:
+    """A call or an answer: a fresh nonce, the caller's nonce if it is an answer, where we listen, and which machine."""
+
+    nonce: bytes
+    urls: list[str]
+    machine: str
+    to: bytes = b""
+
+    def encode(self) -> bytes:
+        """As JSON, to be sealed."""
+        fields = {"nonce": self.nonce.hex(), "to": self.to.hex(), "urls": self.urls, "machine": self.machine}
+        return json.dumps(fields).encode()
+
+    @classmethod
+    def decode(cls, raw: bytes) -> Signal:
+        """Read what the authenticated peer sent; which addresses to dial is decided later."""
+        try:
+            fields = json.loads(raw)
+            nonce, to = bytes.fromhex(fields["nonce"]), bytes.fromhex(fields["to"])
+            machine, urls = fields["machine"], fields["urls"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise RemoteProtocolError("A call cannot be read.") from error
+        if len(nonce) != NONCE_BYTES or not isinstance(machine, str) or not isinstance(urls, list):
+            raise RemoteProtocolError("A call cannot be read.")
+        return cls(nonce, urls, machine, to)
+
+
+class Connector(ABC):
+    """Makes one connection after the other for a session."""
+
+    def __init__(self, surroundings: Surroundings, keys: SessionKeys) -> None:
+        self._around = surroundings
+        self._limits = surroundings.limits
+        self._keys = keys
+
+    @abstractmethod
+    async def connect(self) -> Link:
+        """The next connection. Raises a retryable error if it cannot be had now."""
+
+    @abstractmethod
+    async def superseded(self) -> None:
+        """Return when the other side has given up the current connection and calls anew."""
+
+    async def aclose(self) -> None:
+        """Let go of everything but connections that were handed out."""
+
+    @asynccontextmanager
+    async def _listening(self) -> AsyncIterator[tuple[websocket.Listener | None, Signal]]:
+        """Listen, if direct connections are wanted, and have a signal that says where."""
+        listener, urls = None, []
+        path = f"/nbferry/{secrets.token_hex(16)}"
+        if self._around.via != "relay":
+            listener = await websocket.Listener.start(path, self._limits, host=self._around.host)
+            urls = urls_for(listener.ports, path, self._around.host)
+        try:
+            yield listener, Signal(secrets.token_bytes(NONCE_BYTES), urls, machine_id())
+        finally:
+            if listener:
+                await listener.aclose()
+
+    async def _race(
+        self,
+        listener: websocket.Listener | None,
+        peer: Signal,
+        channel: str,
+        handshake: Callable[[Transport], Awaitable[Link]],
+    ) -> Link:
+        """Try every path; the first on which the handshake succeeds wins, all others are closed."""
+
+        async def try_direct(url: str) -> Link:
+            return await _closing(await websocket.connect(url, via="direct", limits=self._limits), handshake)
+
+        async def try_inbound(listener: websocket.Listener) -> Link:
+            while True:
+                transport = await listener.accept()
+                try:
+                    return await _closing(transport, handshake)
+                except NbferryError:
+                    continue  # somebody else's try, or one that broke: the next may be right
+
+        async def try_relay(direct: Sequence[asyncio.Task[Link]]) -> Link:
+            if direct:
+                await asyncio.wait(direct, timeout=self._limits.direct_head_start)
+            transport = await self._around.relay.dial(self._limits)
+
+            async def paired(transport: Transport) -> Link:
+                return await handshake(await open_channel(transport, room=self._keys.room, channel=channel))
+
+            return await _closing(transport, paired)
+
+        direct = [asyncio.create_task(try_inbound(listener))] if listener else []
+        if listener:
+            same_machine = peer.machine == machine_id()
+            direct += [asyncio.create_task(try_direct(u)) for u in dialable(peer.urls, same_machine=same_machine)]
+        relayed = [] if self._around.via == "direct" else [asyncio.create_task(try_relay(direct[1:] or direct))]
+        return await _first([*direct, *relayed], self._limits.connect_timeout)
+
+
+async def _closing(transport: Transport, handshake: Callable[[Transport], Awaitable[Link]]) -> Link:
+    """Do the handshake; whatever stops it closes the transport."""
+    try:
+        return await handshake(transport)
+    except BaseException:
+        await transport.aclose()
+        raise
+
+
+async def _first(tasks: Sequence[asyncio.Task[Link]], timeout: float) -> Link:
+    """The first link of all tasks; the others are cancelled and what they had is closed."""
+    try:
+        async with asyncio.timeout(timeout):
+            for next_done in asyncio.as_completed(tasks):
+                try:
+                    return await next_done
+                except NbferryError:
+                    continue
+    except TimeoutError:
+        pass
+    finally:
+        won = next((task for task in tasks if _succeeded(task)), None)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for task in tasks:
+            if task is not won and _succeeded(task):
+                await task.result().aclose()
+    raise ConnectFailed(tried=tuple(_outcome(task) for task in tasks))
+
+
+def _succeeded(task: asyncio.Task[Link]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None
+
+
+def _outcome(task: asyncio.Task[Link]) -> str:
+    error = None if task.cancelled() else task.exception()
+    return error.message.rstrip(".") if isinstance(error, NbferryError) else "no answer in time"
+
+
+def _prologue(caller: bytes, answerer: bytes, via: str) -> bytes:
+    return b"nbferry/v1\0" + via.encode() + b"\0" + caller + answerer
+
+
+class Caller(Connector):
+    """The receiver's side."""
+
+    async def connect(self) -> Link:
+        """Call the sender and wait, without limit, until it answers; then race."""
+        mailbox = await Mailbox.join(await self._around.relay.dial(self._limits), self._keys.room)
+        try:
+            async with self._listening() as (listener, call):
+                await mailbox.send(self._keys.seal_signal("B", call.encode()).hex())
+                answer = await self._answer_to(call, mailbox)
+                channel = self._keys.channel(answer.nonce, call.nonce)
+
+                async def handshake(transport: Transport) -> Link:
+                    noise = Initiator(self._keys.psk, _prologue(call.nonce, answer.nonce, transport.via))
+                    await transport.send_bytes(noise.write_message())
+                    noise.read_message(await transport.receive())
+                    return Link(transport, *noise.split())
+
+                return await self._race(listener, answer, channel, handshake)
+        finally:
+            await mailbox.aclose()
+
+    async def _answer_to(self, call: Signal, mailbox: Mailbox) -> Signal:
+        while True:
+            match await mailbox.receive():
+                case Message(body=body):
+                    answer = Signal.decode(self._keys.open_signal("A", _unhex(body)))
+                    if answer.to == call.nonce:
+                        return answer
+
+    async def superseded(self) -> None:
+        """Never: the receiver is the one who calls."""
+        await asyncio.Event().wait()
+
+
+class Answerer(Connector):
+    """The sender's side: hosts the room for as long as the session lasts, and answers calls."""
+
+    def __init__(self, surroundings: Surroundings, keys: SessionKeys, *, seconds: float) -> None:
+        super().__init__(surroundings, keys)
+        self._seconds = seconds
+        self._key = secrets.token_hex(16)
+        self._calls: asyncio.Queue[tuple[Signal, Callable[[str], Coroutine[Any, Any, None]]]] = asyncio.Queue(4)
+        self._called = asyncio.Event()
+        self._hosting: asyncio.Task[None] | None = None
+
+    async def connect(self) -> Link:
+        """Wait, without limit, for a call; answer it and race."""
+        self._host_in_background()
+        self._called.clear()
+        call, reply = await self._calls.get()
+        while not self._calls.empty():  # only the newest call still has somebody waiting
+            call, reply = self._calls.get_nowait()
+        self._called.clear()
+        async with self._listening() as (listener, signal):
+            answer = Signal(signal.nonce, signal.urls, signal.machine, to=call.nonce)
+            channel = self._keys.channel(answer.nonce, call.nonce)
+            won = asyncio.Lock()
+
+            async def handshake(transport: Transport) -> Link:
+                noise = Responder(self._keys.psk, _prologue(call.nonce, answer.nonce, transport.via))
+                noise.read_message(await transport.receive())
+                if won.locked():
+                    raise TransportClosed("Another path was quicker.")
+                await won.acquire()
+                await transport.send_bytes(noise.write_message())
+                return Link(transport, *noise.split())
+
+            await reply(self._keys.seal_signal("A", answer.encode()).hex())
+            return await self._race(listener, call, channel, handshake)
+
+    async def superseded(self) -> None:
+        """Return when the receiver calls anew."""
+        await self._called.wait()
+
+    async def aclose(self) -> None:
+        """Stop hosting; the room is closed if the relay can be told."""
+        if self._hosting:
+            self._hosting.cancel()
+            await asyncio.gather(self._hosting, return_exceptions=True)
+
+    def _host_in_background(self) -> None:
+        if self._hosting is None:
+            self._hosting = asyncio.create_task(self._host())
+
+    async def _host(self) -> None:
+        """Host the room; when the relay is lost, come back to it for as long as it takes."""
+        backoff = Backoff(self._limits)
+        while True:
+            try:
+                mailbox = await Mailbox.create(
+                    await self._around.relay.dial(self._limits, as_host=True),
+                    key=self._key,
+                    room=self._keys.room,
+                    seconds=self._seconds,
+                )
+                backoff.reset()
+                await self._take_calls(mailbox)
+            except NbferryError:
+                await backoff.wait()
+
+    async def _take_calls(self, mailbox: Mailbox) -> None:
+        try:
+            while True:
+                match await mailbox.receive():
+                    case Message(member, body):
+                        self._take_call(mailbox, member, body)
+        except asyncio.CancelledError:
+            await mailbox.close_room("closed")
+            raise
+        finally:
+            await mailbox.aclose()
+
+    def _take_call(self, mailbox: Mailbox, member: int, body: str) -> None:
+        try:
+            call = Signal.decode(self._keys.open_signal("B", _unhex(body)))
+        except RemoteProtocolError:
+            return  # only the receiver can seal a call; whoever else knows the room is nobody to talk to
+
+        async def reply(answer: str) -> None:
+            await mailbox.send(answer, to=member)
+
+        if not self._calls.full():
+            self._calls.put_nowait((call, reply))
+            self._called.set()
+
+
+def _unhex(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except ValueError as error:
+        raise RemoteProtocolError("A call cannot be read.") from error

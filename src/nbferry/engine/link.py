@@ -1,0 +1,81 @@
+"""Sealed frames over a transport: what a session sees of a connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from nbferry.crypto.records import TAG, Opener, Sealer
+from nbferry.errors import NbferryError, TransportError
+from nbferry.limits import KiB
+from nbferry.transports.base import Transport
+
+POOLED_FROM = 256 * KiB  # smaller frames get memory of their own size, so that small ones cannot pin large buffers
+
+Received = Callable[[memoryview, "Lease | None"], None]
+
+
+class Lease:
+    """A pooled buffer in use; ``release`` gives it back."""
+
+    def __init__(self, pool: list[bytearray], buffer: bytearray) -> None:
+        self._pool = pool
+        self._buffer = buffer
+
+    def release(self) -> None:
+        """The frame in it is not needed any more. Once only."""
+        self._pool.append(self._buffer)
+
+
+class Link:
+    """One authenticated, encrypted connection of a session."""
+
+    def __init__(self, transport: Transport, send_key: bytes, receive_key: bytes) -> None:
+        self._transport = transport
+        self._sealer = Sealer(send_key)
+        self._opener = Opener(receive_key)
+        self._pool: list[bytearray] = []
+
+    @property
+    def via(self) -> str:
+        """Which path it takes."""
+        return self._transport.via
+
+    @property
+    def max_frame(self) -> int:
+        """Bytes of the largest frame that one message can carry."""
+        return self._transport.max_message - TAG
+
+    async def send(self, frame: bytes | memoryview) -> None:
+        """Seal and send; the frame is not used after the first wait. Raises :class:`TransportError`."""
+        await self._transport.send(len(frame) + TAG, lambda out: self._sealer.seal_into(frame, out))
+
+    def deliver_to(self, received: Received, closed: Callable[[TransportError], None]) -> None:
+        """Call ``received`` with each opened frame, and with the lease of its buffer if it has a pooled one."""
+
+        def deliver(record: memoryview) -> None:
+            try:
+                self._open(record, received)
+            except NbferryError as error:
+                closed(error if isinstance(error, TransportError) else TransportError(error.message))
+
+        self._transport.deliver_to(deliver, closed)
+
+    def _open(self, record: memoryview, received: Received) -> None:
+        size = len(record) - TAG
+        if size < POOLED_FROM:
+            received(memoryview(self._opener.open(record)), None)
+            return
+        buffer = self._take(size)
+        frame = memoryview(buffer)[:size]
+        self._opener.open_into(record, frame)
+        received(frame, Lease(self._pool, buffer))
+
+    def _take(self, size: int) -> bytearray:
+        if self._pool and len(self._pool[-1]) >= size:
+            return self._pool.pop()
+        self._pool.clear()
+        return bytearray(size)
+
+    async def aclose(self) -> None:
+        """Send what is unsent, within reason, and close."""
+        await self._transport.aclose()

@@ -1,0 +1,104 @@
+"""From a code to a shared secret: the messages of :mod:`nbferry.crypto.pake` through a mailbox.
+
+The sharer hosts the room, each joiner runs its own exchange, and the joiner proves first that it knows the code. Three
+wrong proofs burn a code; a ticket's secret is too long to guess, so nobody can burn it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+
+from nbferry.crypto.keys import SessionKeys
+from nbferry.crypto.pake import Joiner, Sharer
+from nbferry.errors import CodeBurnt, RemoteProtocolError, WrongCode
+from nbferry.rendezvous import Joined, Left, Mailbox, Message
+from nbferry.ticket import Code, Ticket
+
+MAX_GUESSES = 3
+_WRONG = json.dumps({"error": WrongCode.code})
+
+
+async def join(mailbox: Mailbox, ticket: Code | Ticket) -> SessionKeys:
+    """Prove that we know the code and have the sharer prove it too; raises :class:`WrongCode`."""
+    joiner = Joiner(ticket.password, ticket.room)
+    await mailbox.send((await asyncio.to_thread(joiner.start)).decode())
+    proof = await asyncio.to_thread(joiner.confirm, await _reply(mailbox))
+    await mailbox.send(proof.decode())
+    joiner.finish(await _reply(mailbox))
+    return SessionKeys(joiner.root)
+
+
+async def _reply(mailbox: Mailbox) -> bytes:
+    while True:
+        match await mailbox.receive():
+            case Message(body=body) if body == _WRONG:
+                raise WrongCode
+            case Message(body=body):
+                return body.encode()
+
+
+class Host:
+    """The sharer's side: lets in whoever knows the code."""
+
+    def __init__(
+        self,
+        mailbox: Mailbox,
+        ticket: Code | Ticket,
+        *,
+        guessed: Callable[[int], None],
+        paired: Callable[[SessionKeys], Awaitable[None]],
+    ) -> None:
+        self._mailbox = mailbox
+        self._ticket = ticket
+        self._guessed = guessed
+        self._paired = paired
+        self._joiners: dict[int, Sharer | None] = {}
+        self._wrong = 0
+
+    async def run(self) -> None:
+        """Serve until the code is used (a ticket: for ever). Raises :class:`CodeBurnt` after the third wrong guess."""
+        while True:
+            match await self._mailbox.receive():
+                case Joined(member):
+                    self._joiners[member] = None
+                case Left(member):
+                    self._joiners.pop(member, None)
+                case Message(member, body) if member in self._joiners:
+                    keys = await self._answer(member, body.encode())
+                    if keys:
+                        await self._paired(keys)
+                        if not self._ticket.many:
+                            return
+
+    async def _answer(self, member: int, message: bytes) -> SessionKeys | None:
+        """Take the next message of a joiner; the keys when it has proved itself."""
+        try:
+            return await self._next_step(member, message)
+        except (WrongCode, RemoteProtocolError):
+            self._joiners.pop(member)
+            await self._mailbox.send(_WRONG, to=member)
+            await self._count_wrong_guess()
+            return None
+
+    async def _next_step(self, member: int, message: bytes) -> SessionKeys | None:
+        sharer = self._joiners[member]
+        if sharer is None:
+            sharer = self._joiners[member] = Sharer(self._ticket.password, self._ticket.room)
+            reply = await asyncio.to_thread(sharer.respond, message)
+            await self._mailbox.send(reply.decode(), to=member)
+            return None
+        proof = sharer.finish(message)
+        del self._joiners[member]
+        await self._mailbox.send(proof.decode(), to=member)
+        return SessionKeys(sharer.root)
+
+    async def _count_wrong_guess(self) -> None:
+        self._wrong += 1
+        self._guessed(self._wrong)
+        if self._wrong >= MAX_GUESSES and not self._ticket.many:
+            await self._mailbox.close_room("burnt")
+            raise CodeBurnt
+
+

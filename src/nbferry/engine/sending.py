@@ -1,0 +1,300 @@
+"""The sender's activity: offer files, let receivers in, serve each with a session of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nbferry.crypto.keys import SessionKeys
+from nbferry.engine.activity import Activity, file_progress, state_of, top_names
+from nbferry.engine.backoff import Backoff
+from nbferry.engine.connect import Answerer, Surroundings
+from nbferry.engine.link import Lease
+from nbferry.engine.pairing import Host
+from nbferry.engine.serving import Serving
+from nbferry.engine.session import Session
+from nbferry.engine.slots import Slots
+from nbferry.errors import Cancelled, Expired, NbferryError, TransportError
+from nbferry.limits import Limits
+from nbferry.protocol.events import Event
+from nbferry.protocol.machine import Machine
+from nbferry.protocol.sender import Sender
+from nbferry.rendezvous import Mailbox
+from nbferry.status import FileProgress, Result, Snapshot, State
+from nbferry.storage.base import Source
+from nbferry.ticket import Code, Ticket
+
+KEPT_FOR = 7 * 24 * 3600.0  # seconds that a pair's room may live: a receiver may come back after days
+
+
+@dataclass(frozen=True)
+class Offering:
+    """What is sent, under which secret, to how many (None: to anybody), for how many seconds."""
+
+    open_source: Callable[[], Source]
+    new_ticket: Callable[[str], Code | Ticket]  # of the number that the relay gave
+    room: str | None  # None: a number that the relay gives
+    receivers: int | None
+    expires: float
+    agent: str
+
+
+@dataclass
+class _Service:
+    """One receiver being served."""
+
+    sender: Sender
+    session: Session
+    serving: Serving
+    accepted: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Sending(Activity):
+    """See :class:`Activity`."""
+
+    role = "send"
+
+    def __init__(
+        self,
+        offering: Offering,
+        surroundings: Callable[[], Awaitable[Surroundings]],
+        slots: Slots,
+        executor: concurrent.futures.Executor,
+        limits: Limits,
+    ) -> None:
+        super().__init__(limits)
+        self.code: concurrent.futures.Future[str] = concurrent.futures.Future()
+        self._offering = offering
+        self._surroundings = surroundings
+        self._slots = slots
+        self._executor = executor
+        self._source: Source | None = None
+        self._services: list[_Service] = []
+        self._sessions: list[asyncio.Task[None]] = []
+        self._served = asyncio.Semaphore(0)
+        self._offer_id = secrets.token_hex(8)
+        self._wrong_guesses = 0
+        self._expires_at = 0.0
+        self._trouble = ""
+
+    # ---------------------------------------------------------------- running
+    async def _run(self) -> Result:
+        loop = asyncio.get_running_loop()
+        self._expires_at = time.monotonic() + self._offering.expires
+        try:
+            self._source = await loop.run_in_executor(self._executor, self._offering.open_source)
+            self.changed()
+            around = await self._surroundings()
+            await self._invite(around)
+            return await self._outcome()
+        except BaseException as error:
+            if not self.code.done():
+                self.code.set_exception(error if isinstance(error, NbferryError) else Cancelled())
+            raise
+
+    async def _invite(self, around: Surroundings) -> None:
+        """Have a code that works until it is used up, or the offer expires."""
+        hosting = asyncio.create_task(self._host(around))
+        serving = asyncio.create_task(self._serve_all())
+        try:
+            async with asyncio.timeout_at(self._deadline()):
+                await asyncio.wait({hosting, serving}, return_when=asyncio.FIRST_COMPLETED)
+        except TimeoutError:
+            if not self._services:
+                raise Expired from None
+        finally:
+            failed = hosting.done() and not hosting.cancelled() and hosting.exception()
+            for task in (hosting, serving):
+                task.cancel()
+            await asyncio.gather(hosting, serving, return_exceptions=True)
+        if failed:
+            raise failed
+
+    def _deadline(self) -> float:
+        return asyncio.get_running_loop().time() + self._offering.expires
+
+    async def _serve_all(self) -> None:
+        """Return when as many receivers as were meant have what they came for."""
+        if self._offering.receivers is None:
+            await asyncio.Event().wait()
+        for _ in range(self._offering.receivers or 0):
+            await self._served.acquire()
+
+    async def _host(self, around: Surroundings) -> None:
+        """Host the room of the code; come back to the relay when it is lost."""
+        backoff = Backoff(self.limits)
+        key, room = secrets.token_hex(16), self._offering.room
+        ticket: Code | Ticket | None = None
+        while True:
+            try:
+                relay = await around.relay.dial(self.limits, as_host=True)
+                mailbox = await Mailbox.create(relay, key=key, room=room, seconds=self._offering.expires)
+            except TransportError:
+                if ticket is None:
+                    raise
+                self._note("The relay is out of reach; trying again.")
+                await backoff.wait()
+                continue
+            backoff.reset()
+            self._note("")
+            room = mailbox.room
+            if ticket is None:
+                ticket = self._offering.new_ticket(room).with_url(around.relay.share_url)
+                self.code.set_result(str(ticket))
+                self.changed()
+            try:
+                await self._let_in(mailbox, ticket, around)
+            except TransportError:
+                continue
+            else:
+                return
+
+    async def _let_in(self, mailbox: Mailbox, ticket: Code | Ticket, around: Surroundings) -> None:
+        async def paired(keys: SessionKeys) -> None:
+            self._serve(keys, around)
+
+        try:
+            await Host(mailbox, ticket, guessed=self._guessed, paired=paired).run()
+            await mailbox.close_room("used")
+        except asyncio.CancelledError:
+            await mailbox.close_room("used" if self._services else "closed")
+            raise
+        finally:
+            await mailbox.aclose()
+        await asyncio.Event().wait()  # the code is used; its session goes on
+
+    def _guessed(self, times: int) -> None:
+        self._wrong_guesses = times
+        self.changed()
+
+    def _note(self, trouble: str) -> None:
+        self._trouble = trouble
+        self.changed()
+
+    # ---------------------------------------------------------------- serving
+    def _serve(self, keys: SessionKeys, around: Surroundings) -> None:
+        """Start a session with a receiver that knows the code."""
+        assert self._source is not None  # opened before anybody is let in
+        many = self._offering.receivers != 1
+        sender = Sender(
+            self._source.manifest,
+            self.limits,
+            offer_id=self._offer_id,
+            agent=self._offering.agent,
+            expires_at=None if many else self._expires_at,
+        )
+        sender.held = True
+        serving = Serving(sender, self._source, self._executor)
+
+        def handle(event: Event, lease: Lease | None) -> None:
+            if sender.state is not State.OFFERED and sender.state is not State.CONNECTING:
+                service.accepted.set()
+
+        session = Session(
+            sender,
+            Answerer(around, keys, seconds=KEPT_FOR),
+            self.limits,
+            handle=handle,
+            changed=lambda: self._session_changed(service),
+            frame_sent=serving.frame_sent,
+        )
+        service = _Service(sender, session, serving)
+        self._services.append(service)
+        self._sessions.append(asyncio.create_task(self._run_session(service)))
+
+    async def _run_session(self, service: _Service) -> None:
+        async def work() -> None:
+            await service.accepted.wait()
+            self._started_now()
+            async with self._slots.sending:
+                service.sender.held = False
+                await service.serving.run(service.session)
+
+        running = asyncio.create_task(service.session.run(work))
+        await service.session.final.wait()
+        if service.sender.state is State.DONE or self._offering.receivers == 1:
+            self._served.release()
+        await running
+
+    def _session_changed(self, service: _Service) -> None:
+        service.serving.more_to_do()
+        self.changed()
+
+    async def _outcome(self) -> Result:
+        """Of one receiver: how its session ended; of many: what was served in all."""
+        if self._offering.receivers == 1:
+            service = self._services[0]
+            await service.session.final.wait()
+            if service.sender.error:
+                raise service.sender.error
+        done = [service for service in self._services if service.sender.state is State.DONE]
+        assert self._source is not None
+        manifest = self._source.manifest
+        return Result(
+            files=tuple(self._paths()),
+            bytes=manifest.total_bytes,
+            seconds=self._seconds,
+            digest=(done[-1].sender.digest or b"").hex() if done else "",
+            via=(done[-1].session.via or "") if done else "",
+        )
+
+    def _paths(self) -> list[Path]:
+        assert self._source is not None
+        return [Path(entry.path) for entry in self._source.manifest.entries if not entry.folder]
+
+    async def _settle(self) -> None:
+        for service in self._services:
+            if not service.sender.state.final:
+                service.sender.cancel("the sender has ended", time.monotonic())
+                service.session.pump()
+        await asyncio.gather(*self._sessions)
+        if self._source:
+            await asyncio.get_running_loop().run_in_executor(self._executor, self._source.close)
+
+    # ---------------------------------------------------------------- views
+    def machines(self) -> list[Machine]:
+        """See :meth:`Activity.machines`."""
+        return [service.sender for service in self._services]
+
+    def pump(self) -> None:
+        """See :meth:`Activity.pump`."""
+        for service in self._services:
+            service.session.pump()
+
+    def files(self) -> tuple[FileProgress, ...]:
+        """Each file's progress, at the receiver that came last."""
+        if not self._services or not self._source:
+            return ()
+        return file_progress(self._source.manifest, self._services[-1].sender)
+
+    def _view(self) -> Snapshot:
+        view = self.snapshot.evolve(wrong_guesses=self._wrong_guesses, reason=self._trouble)
+        if not self._source:
+            return view
+        manifest = self._source.manifest
+        view = view.evolve(files=manifest.file_count, total=manifest.total_bytes, names=top_names(manifest))
+        if not self._services:
+            return view
+        return self._sum(view)
+
+    def _sum(self, view: Snapshot) -> Snapshot:
+        """Of several receivers: the sums, and the state of the one that came last of those still served."""
+        manifest = self._services[0].sender.manifest
+        running = [service for service in self._services if not service.sender.state.final] or self._services
+        current = running[-1]
+        state = state_of(current.sender, hashing=current.sender.hashing)
+        queued = state is State.TRANSFERRING and current.sender.held
+        return view.evolve(
+            state=State.WAITING if queued or (state.final and self._offering.receivers != 1) else state,
+            reason=current.session.trouble or ("waiting in the queue" if queued else current.sender.pause_reason),
+            total=manifest.total_bytes * len(self._services),
+            sent=sum(manifest.bytes_in(service.sender.sent) for service in self._services),
+            verified=sum(manifest.bytes_in(service.sender.verified) for service in self._services),
+            durable=sum(manifest.bytes_in(service.sender.durable) for service in self._services),
+            via=current.session.via,
+        )

@@ -1,0 +1,66 @@
+"""The storage's part of a sender: read ahead what is wanted."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Executor
+
+from nbferry.engine.link import Link
+from nbferry.errors import NbferryError
+from nbferry.limits import KiB, MiB
+from nbferry.protocol.frames import PIECE_HEADER
+from nbferry.protocol.sender import ReadJob, Sender
+from nbferry.engine.session import Session
+from nbferry.storage.base import Source
+
+SLOW, QUICK = 2.0, 0.25  # seconds that one frame may take; a control frame waits behind it
+SMALLEST, LARGEST = 64 * KiB, 1 * MiB + PIECE_HEADER.size + 1  # a whole chunk of the usual size
+
+
+class Serving:
+    """Reads for one session; one job at a time, in a worker thread."""
+
+    def __init__(self, sender: Sender, source: Source, executor: Executor) -> None:
+        self._sender = sender
+        self._source = source
+        self._executor = executor
+        self._work = asyncio.Event()
+        sender.frame_size = LARGEST
+
+    def more_to_do(self) -> None:
+        """Something happened after which there may be something to read."""
+        self._work.set()
+
+    async def run(self, session: Session) -> None:
+        """Read what is wanted, until cancelled; a file that cannot be read fails the transfer."""
+        while True:
+            job = self._sender.next_read()
+            if job is None:
+                self._work.clear()
+                await self._work.wait()
+                continue
+            try:
+                await self._read(job)
+            except NbferryError as error:
+                self._sender.fail(error, session.now())
+            session.pump()
+
+    async def _read(self, job: ReadJob) -> None:
+        loop = asyncio.get_running_loop()
+        if job.batch is None:
+            digests = await loop.run_in_executor(self._executor, self._source.digests, job.chunks)
+            done = job.chunks
+        else:
+            done = await loop.run_in_executor(self._executor, self._source.read, job.chunks, job.batch)
+            digests = job.batch.digests
+        self._sender.chunks_read(job, done, digests)
+
+    def frame_sent(self, link: Link, seconds: float) -> None:
+        """Suit the size of frames to the line: none may keep others waiting for long."""
+        size = self._sender.frame_size
+        if seconds > SLOW:
+            size = max(SMALLEST, size // 2)
+        elif seconds < QUICK:
+            size = min(LARGEST, size * 2)
+        self._sender.frame_size = min(size, link.max_frame)
+        self._work.set()

@@ -1,0 +1,112 @@
+"""The storage's part of a receiver: check and write what arrives, make it durable, publish it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import TypeVar
+
+from nbferry.engine.link import Lease
+from nbferry.engine.session import Session
+from nbferry.errors import DiskFull, NbferryError
+from nbferry.limits import Limits
+from nbferry.protocol.events import Publish, Store, Sync
+from nbferry.protocol.receiver import Receiver
+from nbferry.storage.base import Sink
+
+T = TypeVar("T")
+
+
+class Storing:
+    """Stores for one session. What waits here is bounded by the receiver's window."""
+
+    def __init__(self, receiver: Receiver, sink: Sink, executor: Executor, limits: Limits) -> None:
+        self.files: tuple[Path, ...] = ()
+        self._receiver = receiver
+        self._sink = sink
+        self._executor = executor
+        self._limits = limits
+        self._stores: asyncio.Queue[tuple[Store, Lease | None]] = asyncio.Queue()
+        self._syncs: asyncio.Queue[Sync | Publish] = asyncio.Queue()
+        self._running: set[asyncio.Future[object]] = set()
+
+    def store(self, event: Store, lease: Lease | None) -> None:
+        """Check and write these chunks, then release the frame that they lie in."""
+        self._stores.put_nowait((event, lease))
+
+    def finish(self, event: Sync | Publish) -> None:
+        """Make durable, or publish, what is stored."""
+        self._syncs.put_nowait(event)
+
+    async def prepare(self, session: Session) -> None:
+        """Get the sink ready; waits while the disk has no room. Raises what the sink raises otherwise."""
+        while True:
+            try:
+                await self._call(self._sink.prepare)
+            except DiskFull as error:
+                self._receiver.storage_full({}, error)
+                session.pump()
+                await self._room()
+            else:
+                break
+        self._receiver.storage_ready()
+
+    async def run(self, session: Session) -> None:
+        """Do what was asked for, until cancelled; what cannot be stored fails the transfer."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep(session, self._store_next))
+            tasks.create_task(self._keep(session, self._finish_next))
+
+    async def _keep(self, session: Session, step: Callable[[Session], object]) -> None:
+        while True:
+            try:
+                await step(session)  # type: ignore[misc]
+            except NbferryError as error:
+                self._receiver.fail(error, session.now())
+            session.pump()
+
+    async def _store_next(self, session: Session) -> None:
+        event, lease = await self._stores.get()
+        tried = {chunk.chunk: chunk.digest for chunk in event.chunks}
+        try:
+            right = await self._call(self._sink.store, event.chunks)
+            self._receiver.chunks_stored(tried, right, session.now())
+        except DiskFull as error:
+            self._receiver.storage_full(tried, error)
+            session.pump()
+            await self._room()
+            self._receiver.storage_ready()
+        finally:
+            if lease:
+                lease.release()
+
+    async def _finish_next(self, session: Session) -> None:
+        match await self._syncs.get():
+            case Sync():
+                await self._call(self._sink.sync)
+                self._receiver.synced(session.now())
+            case Publish():
+                self.files = await self._call(self._sink.publish)
+                self._receiver.published(session.now())
+
+    async def _room(self) -> None:
+        """Return when the disk has room for the rest."""
+        while await self._call(self._sink.missing_space):
+            await asyncio.sleep(self._limits.space_poll)  # file systems do not tell; a look is cheap
+
+    async def _call(self, function: Callable[..., T], *arguments: object) -> T:
+        call = asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)
+        self._running.add(call)
+        call.add_done_callback(self._running.discard)
+        return await asyncio.shield(call)
+
+    async def settle(self) -> None:
+        """Return when no thread works on the sink any more; what it raised was reported, or matters no more."""
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def discard(self) -> None:
+        """Remove what is not published."""
+        await self.settle()
+        await self._call(self._sink.discard)

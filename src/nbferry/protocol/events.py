@@ -1,0 +1,44 @@
+"""What a machine reports to its driver; never on the wire."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nbferry.manifest import Manifest
+from nbferry.protocol.frames import ChunkData
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """The state or the reason for it is another one: show it at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """The whole list is here: decide, then call ``accept`` or ``reject``."""
+
+    manifest: Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Check and write these chunks, then call ``chunks_stored`` or ``storage_full``.
+
+    The data are views of the received frame, or of ``assembled`` memory where a chunk came in pieces.
+    """
+
+    chunks: tuple[ChunkData, ...]
+    assembled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sync:
+    """Make durable what is stored, then call ``synced``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Everything is verified: put it in its place, then call ``published``."""
+
+
+Event = Changed | Offered | Store | Sync | Publish

@@ -1,0 +1,278 @@
+"""What the sender and the receiver have in common: phases, liveness, pause, endings, control frames.
+
+A machine is sans-I/O: frames go in by ``receive`` and come out of ``next_frame``; time comes in as ``now``
+(seconds of any monotonic clock). ``receive`` never raises on a peer's input: bad input fails the transfer and tells
+the peer. A connection that comes or goes is a state, not an error.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from typing import Any, ClassVar
+
+from nbferry.errors import Cancelled, Expired, NbferryError, Rejected, RemoteProtocolError, from_code
+from nbferry.limits import Limits
+from nbferry.protocol.events import Changed, Event
+from nbferry.protocol.frames import Control, Piece, decode
+from nbferry.protocol.states import Step, after
+from nbferry.status import State
+
+VERSION = 1
+LINGER = 10.0  # seconds for which a side that has ended tries to tell the other
+
+
+class Machine(ABC):
+    """One side of a transfer."""
+
+    role: ClassVar[str]
+
+    def __init__(self, limits: Limits, *, agent: str = "") -> None:
+        self.limits = limits
+        self.state = State.CONNECTING
+        self.error: NbferryError | None = None
+        self.is_connected = False
+        self.peer_agent = ""
+        self._agent = agent
+        self._greeted = False
+        self._parted = False  # the other side knows that it is over
+        self._met = False
+        self._ended_at: float | None = None
+        self._end_reason = ""
+        self._last_received = self._last_sent = 0.0
+        self._pauses: dict[str, str] = {}  # who or what paused: why
+        self._outbox: deque[bytes] = deque()
+        self._events: list[Event] = []
+
+    # ---------------------------------------------------------------- what a driver reads
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to do or to say."""
+        return self.state.final and (self._parted or not self._met)
+
+    @property
+    def paused(self) -> bool:
+        """Whether a person or a full disk, on either side, holds the transfer."""
+        return bool(self._pauses)
+
+    @property
+    def pause_reason(self) -> str:
+        """Why it is paused, in words."""
+        return "; ".join(self._pauses.values())
+
+    def events(self) -> list[Event]:
+        """What happened since the last call."""
+        events, self._events = self._events, []
+        return events
+
+    def next_frame(self, now: float) -> bytes | memoryview | None:
+        """The next frame to send on the current connection; valid until the next call."""
+        if not self.is_connected:
+            return None
+        frame = self._outbox.popleft() if self._outbox else self._next_data_frame()
+        if frame is not None:
+            self._last_sent = now
+        return frame
+
+    # ---------------------------------------------------------------- connections
+    def connected(self, now: float) -> None:
+        """A new, authenticated connection is there: both sides start with HELLO."""
+        self.is_connected, self._met, self._greeted = True, True, False
+        self._last_received = self._last_sent = now
+        self._outbox.clear()
+        self._say("hello", protocol=[VERSION], role=self.role, agent=self._agent, features=[])
+        self._changed()
+
+    def disconnected(self) -> None:
+        """The connection is gone; what was under way on it is forgotten."""
+        self.is_connected = False
+        self._outbox.clear()
+        self._pauses = {who: why for who, why in self._pauses.items() if who != "peer"}
+        self._changed()
+
+    def receive(self, frame: memoryview, now: float) -> None:
+        """Take in one frame from the peer."""
+        self._last_received = now
+        try:
+            match decode(frame):
+                case Control() as control:
+                    self._receive_control(control, now)
+                case pieces:
+                    self._expect_greeting()
+                    self._receive_pieces(pieces, now)
+        except NbferryError as error:
+            self.fail(error, now)
+
+    def _receive_control(self, frame: Control, now: float) -> None:
+        match frame.name:
+            case "hello":
+                self._greet(frame, now)
+            case "ping":
+                self._say("pong")
+            case "pong":
+                pass
+            case "bye":
+                self._parted = True
+            case "cancel":
+                self._peer_ended(Step.CANCEL, Cancelled(self._said_why("cancelled", frame)), now)
+            case "error":
+                error = from_code(frame.text("code"), f"The other side failed: {frame.text('message')}")
+                self._peer_ended(Step.FAIL, error, now)
+            case "pause":
+                self._pause("peer", frame.text("reason") or "paused by the other side")
+            case "resume":
+                self._unpause("peer")
+            case _:
+                self._expect_greeting()
+                if not self.state.final:
+                    self._receive_frame(frame, now)
+
+    def _greet(self, frame: Control, now: float) -> None:
+        if VERSION not in frame.items("protocol", most=100):
+            raise RemoteProtocolError("The two sides speak no common version of the protocol.")
+        if frame.text("role") not in {"sender", "receiver"} - {self.role}:
+            raise RemoteProtocolError("Both sides want to play the same part.")
+        self.peer_agent = frame.text("agent", most=80)
+        self._greeted = True
+        if self.state.final:
+            self._say_end()
+            return
+        if own := {who: why for who, why in self._pauses.items() if who != "peer"}:
+            self._say("pause", reason="; ".join(own.values()))
+        self._receive_greeting(now)
+
+    def _expect_greeting(self) -> None:
+        if not self._greeted:
+            raise RemoteProtocolError("The other side did not greet first.")
+
+    # ---------------------------------------------------------------- a person's wishes
+    def pause(self, reason: str = "") -> None:
+        """Hold the transfer, here and there, until ``resume``."""
+        self._pause("user", "paused")
+        self._say("pause", reason=reason or "paused by the other side")
+
+    def resume(self) -> None:
+        """Go on after ``pause``; what the other side paused stays paused."""
+        if self._unpause("user"):
+            self._say("resume")
+
+    def cancel(self, reason: str, now: float) -> None:
+        """End the transfer; the other side is told why."""
+        self._end_reason = reason
+        self._end(Step.CANCEL, Cancelled(f"The transfer was cancelled{': ' + reason if reason else ''}."), now)
+
+    def fail(self, error: NbferryError, now: float) -> None:
+        """End the transfer with an error; the other side is told which."""
+        self._end(Step.EXPIRE if isinstance(error, Expired) else Step.FAIL, error, now)
+
+    # ---------------------------------------------------------------- time
+    def next_deadline(self) -> float | None:
+        """When ``deadline_passed`` is to be called at the latest; None if there is no need."""
+        deadlines = list(self._deadlines())
+        if self.is_connected:
+            deadlines += [
+                self._last_received + self.limits.dead_after,
+                self._last_sent + self.limits.ping_interval,
+            ]
+        if self._ended_at is not None and not self.finished:
+            deadlines.append(self._ended_at + LINGER)
+        return min(deadlines, default=None)
+
+    def deadline_passed(self, now: float) -> None:
+        """Do what is due."""
+        if self._ended_at is not None and now >= self._ended_at + LINGER:
+            self._parted = True
+        if self.is_connected and now >= self._last_sent + self.limits.ping_interval:
+            self._say("ping")
+            self._last_sent = now
+        self._do_what_is_due(now)
+
+    def is_dead(self, now: float) -> bool:
+        """Whether the connection was silent for so long that it must be given up."""
+        return self.is_connected and now >= self._last_received + self.limits.dead_after
+
+    # ---------------------------------------------------------------- for the two sides
+    @abstractmethod
+    def _receive_greeting(self, now: float) -> None:
+        """The peer said hello: say what is to be said at the start of a connection."""
+
+    @abstractmethod
+    def _receive_frame(self, frame: Control, now: float) -> None:
+        """A control frame that belongs to this side's part; unknown names are ignored."""
+
+    @abstractmethod
+    def _receive_pieces(self, pieces: Iterator[Piece], now: float) -> None:
+        """A chunk frame."""
+
+    def _next_data_frame(self) -> memoryview | None:
+        return None
+
+    def _deadlines(self) -> list[float]:
+        return []
+
+    def _do_what_is_due(self, now: float) -> None:
+        """Do what this side's deadlines are for."""
+
+    def _step(self, step: Step) -> None:
+        self.state = after(self.state, step)
+        self._changed()
+
+    def _changed(self) -> None:
+        self._events.append(Changed())
+
+    def _say(self, name: str, **fields: Any) -> None:
+        if self.is_connected:
+            self._outbox.append(Control(name, fields).encode())
+
+    def _pause(self, who: str, why: str) -> None:
+        self._pauses[who] = why
+        self._changed()
+
+    def _unpause(self, who: str) -> bool:
+        was_paused = self._pauses.pop(who, None) is not None
+        self._changed()
+        return was_paused
+
+    # ---------------------------------------------------------------- endings
+    def _end(self, step: Step, error: NbferryError | None, now: float) -> None:
+        if self.state.final:
+            return
+        self.error = error
+        self._step(step)
+        self._ended_at = now
+        self._outbox.clear()
+        if self._greeted:
+            self._say_end()
+        elif isinstance(error, RemoteProtocolError):
+            self._say("error", code=error.code, message=error.message)
+
+    def _say_end(self) -> None:
+        """Tell the other side how it ended; it answers BYE."""
+        match self.error:
+            case None:
+                self._say_done()
+            case Rejected():
+                self._say("answer", accept=False, reason=self._end_reason)
+            case Cancelled():
+                self._say("cancel", reason=self._end_reason)
+            case error:
+                self._say("error", code=error.code, message=error.message)
+
+    def _say_done(self) -> None:
+        """Say that everything went well, if that is this side's to say."""
+
+    def _peer_ended(self, step: Step, error: NbferryError | None, now: float) -> None:
+        self._say("bye")
+        farewell = self._outbox.pop() if self._outbox else None
+        if not self.state.final:
+            self.error = error
+            self._step(step)
+            self._ended_at = now
+        self._outbox.clear()
+        if farewell:
+            self._outbox.append(farewell)
+        self._parted = True
+
+    def _said_why(self, verb: str, frame: Control) -> str:
+        reason = frame.text("reason")
+        return f"The other side {verb} the transfer{': ' + reason if reason else ''}."

@@ -1,0 +1,370 @@
+"""The receiver: the brain. It wants the chunks that it lacks, checks them, and says when everything is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from nbferry.errors import DigestMismatch, DiskFull, Rejected, RemoteProtocolError
+from nbferry.limits import Limits
+from nbferry.manifest import Entry, Manifest
+from nbferry.names import check_paths
+from nbferry.protocol.events import Offered, Publish, Store, Sync
+from nbferry.protocol.frames import ChunkData, Control, Piece, ranges_to_wire
+from nbferry.protocol.leaves import SIZE, Leaves
+from nbferry.protocol.machine import Machine
+from nbferry.protocol.sender import ENTRIES_PER_FRAME
+from nbferry.protocol.states import Step
+from nbferry.protocol.window import Window
+from nbferry.ranges import RangeSet
+from nbferry.status import State
+
+MIN_CHUNK, MAX_CHUNK = 4 * 1024, 64 * 1024 * 1024
+FILE_ATTEMPTS = 2  # times that a whole file may fail its digest although each of its chunks passed
+
+
+class Receiver(Machine):
+    """Takes in one offer."""
+
+    role = "receiver"
+
+    def __init__(self, limits: Limits, *, agent: str = "") -> None:
+        super().__init__(limits, agent=agent)
+        self.offer_id: str | None = None
+        self.manifest: Manifest | None = None
+        self.durable = RangeSet()
+        self.digest: bytes | None = None
+        self._entries: list[Entry] = []
+        self._offer: tuple[int, int, int] = (0, 0, 0)  # entries, bytes, chunk size
+        self._assembly: tuple[int, bytearray, int] | None = None  # chunk, its bytes, how many are there
+        self._window: Window | None = None
+        self._promised: dict[int, bytes] = {}  # file digests by entry, as the sender said
+        self._checked = RangeSet()  # files whose digest fits
+        self._damaged_files: dict[int, int] = {}
+        self._asked = RangeSet()  # files whose digest was asked for on this connection
+        self._syncing: RangeSet | None = None
+        self._unsynced_since: float | None = None
+        self._reported = (RangeSet(), RangeSet(), State.CONNECTING)
+        self._report_at: float | None = None
+
+    # ---------------------------------------------------------------- what a driver reads
+    @property
+    def verified(self) -> RangeSet:
+        """The chunks that are checked and stored."""
+        return self._window.have if self._window else RangeSet()
+
+    @property
+    def outstanding(self) -> int:
+        """Bytes that were asked for and are not yet stored."""
+        return self._window.outstanding if self._window else 0
+
+    # ---------------------------------------------------------------- decisions
+    def accept(self, now: float, have: RangeSet | None = None, digests: dict[int, bytes] | None = None) -> None:
+        """Take the offer. ``have`` are chunks that are stored already, with their digests."""
+        manifest = self._known_manifest()
+        self._window = Window(manifest, self.limits, have or RangeSet())
+        self._leaves = Leaves(manifest)
+        self._leaves.update(digests or {})
+        self.durable = self._window.have
+        self._step(Step.ACCEPT)
+        self._say("answer", accept=True)
+        self._report_at = now
+        self._want()
+        self._go_on_if_complete(now)
+
+    def reject(self, reason: str, now: float) -> None:
+        """Decline the offer; the sender is told why."""
+        self._end_reason = reason
+        self._end(Step.REJECT, Rejected(f"The offer was rejected{': ' + reason if reason else ''}."), now)
+
+    def resume(self) -> None:
+        """See :meth:`Machine.resume`."""
+        super().resume()
+        self._want()
+
+    # ---------------------------------------------------------------- the storage's answers
+    def chunks_stored(self, tried: dict[int, bytes], right: RangeSet, now: float) -> None:
+        """Of the chunks of a :class:`Store` (number: digest), these were right and are written."""
+        if self._window is None or self.state.final:
+            return
+        self._leaves.update({chunk: tried[chunk] for chunk in right})
+        try:
+            self._window.stored(RangeSet.of(*tried), right)
+        except DigestMismatch as error:
+            self.fail(error, now)
+            return
+        if self._unsynced_since is None:
+            self._unsynced_since = now
+        self._check_files(self._entries_of(right), now)
+        self._after_progress(now)
+
+    def storage_full(self, tried: dict[int, bytes], error: DiskFull) -> None:
+        """The chunks of a :class:`Store` did not fit: pause until ``storage_ready``."""
+        if self._window is None or self.state.final:
+            return
+        self._window.unstored(RangeSet.of(*tried))
+        self._pause("disk", error.message)
+        self._say("pause", reason=f"The receiver's disk is full: {error.needed:,} more bytes are needed there.")
+
+    def storage_ready(self) -> None:
+        """There is room again."""
+        if self._unpause("disk"):
+            self._say("resume")
+            self._want()
+
+    def synced(self, now: float) -> None:
+        """The last :class:`Sync` is done."""
+        if self._syncing is not None:
+            self.durable |= self._syncing & self.verified
+            self._syncing = None
+        self._unsynced_since = now if self.verified - self.durable else None
+        self._report_soon(now)
+
+    def published(self, now: float) -> None:
+        """The :class:`Publish` is done: everything is at its place and durable."""
+        if self.state.final:
+            return
+        self.durable = self.verified
+        self._ended_at = now
+        self._step(Step.PUBLISHED)
+        self._say_done()
+
+    # ---------------------------------------------------------------- the sender's frames
+    def _receive_greeting(self, now: float) -> None:
+        """The sender speaks first."""
+
+    def disconnected(self) -> None:
+        """See :meth:`Machine.disconnected`."""
+        super().disconnected()
+        self._assembly = None
+        self._asked = RangeSet()
+        if self.manifest is None:
+            self._entries.clear()
+        if self._window:
+            self._window.link_lost()
+
+    def _receive_frame(self, frame: Control, now: float) -> None:
+        match frame.name:
+            case "offer":
+                self._receive_offer(frame, now)
+            case "entries":
+                self._receive_entries(frame)
+            case "digests":
+                self._receive_digests(frame, now)
+
+    def _receive_offer(self, frame: Control, now: float) -> None:
+        count = frame.number("entries", most=self.limits.max_entries)
+        size = frame.number("bytes", most=self.limits.max_bytes)
+        chunk_size = frame.number("chunk_size", least=MIN_CHUNK, most=MAX_CHUNK)
+        offer_id = frame.text("id", most=64)
+        if self.offer_id not in (None, offer_id):
+            raise RemoteProtocolError("The other side now offers something else.")
+        self.offer_id, self._offer = offer_id, (count, size, chunk_size)
+        if self.manifest is None:
+            self._entries.clear()
+            self._say("list")
+        elif self._window:
+            self._go_on(now)
+
+    def _receive_entries(self, frame: Control) -> None:
+        entries = frame.items("entries", most=ENTRIES_PER_FRAME)
+        count, total, chunk_size = self._offer
+        if self.manifest is not None or frame.fields.get("first") != len(self._entries):
+            raise frame.wrong("first")
+        if len(self._entries) + len(entries) > count:
+            raise frame.wrong("entries")
+        self._entries += map(Entry.from_wire, entries)
+        if len(self._entries) == count:
+            manifest = Manifest.of(self._entries, chunk_size)
+            if manifest.total_bytes != total:
+                raise frame.wrong("entries")
+            folders = {entry.path for entry in self._entries if entry.folder}
+            check_paths((entry.path for entry in self._entries), folders=folders)
+            self.manifest = manifest
+            self._step(Step.OFFER)
+            self._events.append(Offered(manifest))
+
+    def _receive_digests(self, frame: Control, now: float) -> None:
+        for pair in frame.items("digests", most=100_000):
+            match pair:
+                case [int(entry), str(text)] if entry in self._asked:
+                    self._promised[entry] = self._digest_of(text, frame)
+                case _:
+                    raise frame.wrong("digests")
+        self._check_files(RangeSet.of(*(pair[0] for pair in frame.fields["digests"])), now)
+        self._after_progress(now)
+
+    def _digest_of(self, text: str, frame: Control) -> bytes:
+        try:
+            digest = bytes.fromhex(text)
+        except ValueError:
+            digest = b""
+        if len(digest) != SIZE:
+            raise frame.wrong("digests")
+        return digest
+
+    # ---------------------------------------------------------------- chunks
+    def _receive_pieces(self, pieces: Iterator[Piece], now: float) -> None:
+        if self.state.final:
+            return
+        if self._window is None:
+            raise RemoteProtocolError("A chunk arrived before the offer was accepted.")
+        whole: list[ChunkData] = []
+        assembled = False
+        for piece in pieces:
+            if piece.chunk not in self._window.awaited:
+                raise RemoteProtocolError("A chunk arrived that was not asked for.")
+            if len(piece.data) == self._known_manifest().place(piece.chunk).length:
+                whole.append(ChunkData(piece.chunk, piece.digest, piece.data))
+            elif chunk := self._assemble(piece):
+                whole.append(chunk)
+                assembled = True
+        if whole:
+            arrived = RangeSet.of(*(chunk.chunk for chunk in whole))
+            if len(arrived) != len(whole):
+                raise RemoteProtocolError("A chunk arrived twice.")
+            self._window.arrived(arrived)
+            self._events.append(Store(tuple(whole), assembled))
+            self._want()
+
+    def _assemble(self, piece: Piece) -> ChunkData | None:
+        """Add a piece to the chunk that is being put together; pieces come in order, one chunk after the other."""
+        length = self._known_manifest().place(piece.chunk).length
+        if piece.offset == 0:
+            self._assembly = (piece.chunk, bytearray(length), 0)
+        chunk, data, there = self._assembly or (-1, bytearray(), 0)
+        stop = there + len(piece.data)
+        if (chunk, there) != (piece.chunk, piece.offset) or stop > length or not piece.data:
+            raise RemoteProtocolError("A piece of a chunk does not fit the one before it.")
+        data[there:stop] = piece.data
+        self._assembly = (chunk, data, stop) if stop < length else None
+        return ChunkData(chunk, piece.digest, memoryview(data)) if stop == length else None
+
+    def _want(self) -> None:
+        """Ask for what the window has room for, and for the digests of the files that it completes."""
+        if self._window is None or not self.is_connected or self.paused or self.state is not State.TRANSFERRING:
+            return
+        chunks = self._window.next_want()
+        if chunks:
+            self._say_want(chunks, self._entries_of(chunks) - self._checked - self._asked)
+
+    def _say_want(self, chunks: RangeSet, digests: RangeSet) -> None:
+        self._asked |= digests
+        self._say("want", chunks=ranges_to_wire(chunks), digests=ranges_to_wire(digests))
+
+    def _go_on(self, now: float) -> None:
+        """A new connection after the answer: answer again, report everything, want what is outstanding."""
+        self._say("answer", accept=True)
+        self._reported = (RangeSet(), RangeSet(), State.CONNECTING)
+        self._report(now, everything=True)
+        self._want()
+        self._go_on_if_complete(now)
+
+    # ---------------------------------------------------------------- files
+    def _entries_of(self, chunks: RangeSet) -> RangeSet:
+        entry_of = self._known_manifest().entry_of
+        return RangeSet.union((entry_of(start), entry_of(stop - 1) + 1) for start, stop in chunks.ranges)
+
+    def _check_files(self, entries: RangeSet, now: float) -> None:
+        """Compare the digests of those files that are complete and promised."""
+        manifest = self._known_manifest()
+        fits = []
+        for entry in entries - self._checked:
+            if entry not in self._promised or self._leaves.missing(entry):
+                continue
+            if manifest.entries[entry].folder:
+                raise RemoteProtocolError("A folder has a digest.")
+            if self._leaves.file(entry) == self._promised[entry]:
+                fits.append(entry)
+            else:
+                self._forget_file(entry, now)
+        self._checked |= RangeSet.of(*fits)
+
+    def _forget_file(self, entry: int, now: float) -> None:
+        self._damaged_files[entry] = self._damaged_files.get(entry, 0) + 1
+        if self._damaged_files[entry] >= FILE_ATTEMPTS:
+            self.fail(DigestMismatch(), now)
+            return
+        chunks = RangeSet.span(*self._known_manifest().chunks_of(entry))
+        del self._promised[entry]
+        self._asked -= RangeSet.of(entry)
+        self._leaves.forget(chunks)
+        if self._window:
+            self._window.forget(chunks)
+        self.durable -= chunks
+        if self.state is State.VERIFYING:
+            self._step(Step.DAMAGED)
+
+    def _after_progress(self, now: float) -> None:
+        if not self.state.final:
+            self._report_soon(now)
+            self._sync_if_due(now)
+            self._want()
+            self._go_on_if_complete(now)
+
+    def _go_on_if_complete(self, now: float) -> None:
+        """Every chunk stored: verify; every file verified: publish."""
+        if self._window is None or not self._window.complete:
+            return
+        if self.state is State.TRANSFERRING:
+            self._step(Step.RECEIVED)
+            self._report(now)
+        files = RangeSet.of(*(i for i, entry in enumerate(self._known_manifest().entries) if not entry.folder))
+        if unchecked := files - self._checked:
+            if ask := unchecked - self._asked:
+                self._say_want(RangeSet(), ask)
+        elif self.state is State.VERIFYING:
+            self.digest = self._leaves.content()
+            self._step(Step.VERIFIED)
+            self._report(now)
+            self._events.append(Publish())
+
+    def _known_manifest(self) -> Manifest:
+        if self.manifest is None:
+            raise RemoteProtocolError("The other side skipped the offer.")
+        return self.manifest
+
+    # ---------------------------------------------------------------- reports and time
+    def _say_done(self) -> None:
+        if self.digest is not None:
+            self._say("done", digest=self.digest.hex())
+
+    def _report_soon(self, now: float) -> None:
+        if self._report_at is None:
+            self._report_at = now + self.limits.report_interval
+
+    def _report(self, now: float, *, everything: bool = False) -> None:
+        verified, durable, state = self._reported
+        news = (self.verified - verified, self.durable - durable)
+        self._report_at = None
+        if any(news) or state is not self.state or everything:
+            self._reported = (self.verified, self.durable, self.state)
+            self._say(
+                "progress",
+                verified=ranges_to_wire(news[0]),
+                durable=ranges_to_wire(news[1]),
+                state=str(self.state),
+                all=everything,
+            )
+
+    def _sync_if_due(self, now: float) -> None:
+        if self._syncing is None and (at := self._sync_deadline()) is not None and now >= at:
+            self._syncing = self.verified
+            self._events.append(Sync())
+
+    def _sync_deadline(self) -> float | None:
+        if self._unsynced_since is None or self._syncing is not None or self.state is not State.TRANSFERRING:
+            return None
+        unsynced = self._known_manifest().bytes_in(self.verified - self.durable)
+        return self._unsynced_since + (0 if unsynced >= self.limits.sync_bytes else self.limits.sync_interval)
+
+    def _deadlines(self) -> list[float]:
+        deadlines = [self._report_at if self.is_connected else None, self._sync_deadline()]
+        return [deadline for deadline in deadlines if deadline is not None]
+
+    def _do_what_is_due(self, now: float) -> None:
+        if self.state.final:
+            return
+        if self._report_at is not None and now >= self._report_at and self.is_connected:
+            self._report(now)
+        self._sync_if_due(now)
+

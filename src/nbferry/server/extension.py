@@ -1,0 +1,88 @@
+"""The relay as an extension of a Jupyter server: the only module that knows jupyter_server.
+
+Both routes are public, as the other side of a transfer has no account here: what protects a room is knowing
+it. To create one takes a user of this server.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, MutableMapping
+from datetime import UTC, datetime
+from typing import Any
+
+from jupyter_server.auth.decorator import allow_unauthenticated
+from jupyter_server.base.handlers import JupyterHandler
+from jupyter_server.base.websocket import WebSocketMixin
+from jupyter_server.serverapp import ServerApp
+from jupyter_server.utils import ensure_async, url_path_join
+from tornado.websocket import WebSocketHandler
+
+from nbferry.server.driver import RelayDriver
+from nbferry.server.handlers import VERSION_PATH, WS_PATH, RelaySocket, version_fields
+
+AUTH_RESOURCE = "nbferry"
+
+
+class JupyterRelaySocket(RelaySocket, WebSocketMixin, WebSocketHandler, JupyterHandler):
+    """A relay's socket whose users, origin check and host check are the server's.
+
+    Its keep-alive is the relay's: ``RelaySocket.open`` stands before the mixin's, which would start a second.
+    """
+
+    auth_resource = AUTH_RESOURCE
+
+    def set_default_headers(self) -> None:
+        """Undo JupyterHandler's, which are for pages."""
+
+    @allow_unauthenticated
+    async def get(self, *args: Any, **kwargs: Any) -> None:
+        """Open the socket, for everybody; users may create rooms."""
+        self.may_create = await self._is_user()
+        await super().get(*args, **kwargs)
+
+    async def _is_user(self) -> bool:
+        user = self.current_user
+        return bool(user) and await ensure_async(
+            self.authorizer.is_authorized(self, user, "write", AUTH_RESOURCE)
+        )
+
+
+class JupyterVersionHandler(JupyterHandler):
+    """Says that there is a relay, and which."""
+
+    @allow_unauthenticated
+    async def get(self) -> None:
+        """Answer as JSON, for everybody: a client must know before it has any credentials."""
+        self.finish(version_fields())
+
+
+def activity(settings: MutableMapping[str, Any]) -> Callable[[], None]:
+    """Make what notes in a server's settings that it is in use, so that it is not culled during a transfer.
+
+    The server looks at every setting that ends so. Once a second is enough, and costs nothing.
+    """
+    noted = -1.0
+
+    def note() -> None:
+        nonlocal noted
+        if (now := time.monotonic()) - noted >= 1:
+            noted = now
+            settings["nbferry_last_activity"] = datetime.now(UTC)
+
+    return note
+
+
+def load(server_app: ServerApp) -> None:
+    """Put both routes under a Jupyter server's base URL."""
+    web_app = server_app.web_app
+    driver = RelayDriver(traffic=activity(web_app.settings))
+    base = web_app.settings["base_url"]
+    web_app.add_handlers(  # type: ignore[no-untyped-call]  # it has no types
+        ".*$",
+        [
+            (url_path_join(base, WS_PATH), JupyterRelaySocket, {"driver": driver}),
+            (url_path_join(base, VERSION_PATH), JupyterVersionHandler),
+        ],
+    )
+    server_app.log.info("nbferry: relay at %s", url_path_join(base, WS_PATH))

@@ -1,0 +1,163 @@
+"""A folder that is held, not named: nobody can put a link in its place between two steps.
+
+On POSIX every operation is relative to a file descriptor and follows no link. Where the system has no such
+calls (Windows), the same class falls back on plain paths; making links takes a privilege there.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+from nbferry.storage.system import CANNOT, CREATE, FOLDER, NOFOLLOW, rename_exclusively
+
+HELD = os.open in os.supports_dir_fd and bool(NOFOLLOW)
+
+
+class Directory:
+    """One open folder; ``path`` is where it was found, for messages and for systems without descriptors."""
+
+    def __init__(self, path: Path, fd: int | None) -> None:
+        self.path = path
+        self.fd = fd
+
+    @classmethod
+    def open(cls, path: Path) -> Directory:
+        """Open a folder that the user named: links on the way to it are the user's own."""
+        return cls(path, os.open(path, FOLDER) if HELD else None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the folder. May be called twice."""
+        fd, self.fd = self.fd, None
+        if fd is not None:
+            os.close(fd)
+
+    def at(self, name: str) -> str:
+        """Name something in here for a call that also gets ``dir_fd=self.fd``."""
+        return name if self.fd is not None else str(self.path / name)
+
+    # -------------------------------------------------------------- folders
+    def child(self, name: str) -> Directory:
+        """Open a folder in here; NotADirectoryError if it is a link or anything else."""
+        path = self.path / name
+        if self.fd is not None:
+            return Directory(path, os.open(name, FOLDER | NOFOLLOW, dir_fd=self.fd))
+        info = path.lstat()
+        if not stat.S_ISDIR(info.st_mode) or getattr(info, "st_reparse_tag", 0):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+        return Directory(path, None)
+
+    def descend(self, path: str) -> Directory:
+        """Open a folder below, ``/`` between its parts; "" is this one again. No link on the way is followed."""
+        here = Directory(self.path, None if self.fd is None else os.dup(self.fd))
+        for name in filter(None, path.split("/")):
+            with here:
+                here = here.child(name)
+        return here
+
+    def make(self, name: str, mode: int = 0o777) -> None:
+        """Create a folder in here; FileExistsError if anything has that name."""
+        os.mkdir(self.at(name), mode, dir_fd=self.fd)
+
+    def names(self) -> list[str]:
+        """What is in here, in no order."""
+        return os.listdir(self.path if self.fd is None else self.fd)
+
+    # -------------------------------------------------------------- files
+    def file(self, name: str, flags: int) -> int:
+        """Open a file in here, created with what the user's umask leaves of rw-rw-rw-."""
+        return os.open(self.at(name), flags, 0o666, dir_fd=self.fd)
+
+    def look(self, name: str) -> os.stat_result | None:
+        """What is there under a name, the link itself if it is one; None if nothing is."""
+        try:
+            return os.stat(self.at(name), dir_fd=self.fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    def unlink(self, name: str) -> None:
+        """Remove a file or a link."""
+        os.unlink(self.at(name), dir_fd=self.fd)
+
+    def remove(self, name: str) -> None:
+        """Remove whatever has this name, with all that is in it; a link goes, what it points to stays."""
+        info = self.look(name)
+        if info is None:
+            return
+        if stat.S_ISDIR(info.st_mode):
+            shutil.rmtree(self.at(name), dir_fd=self.fd)
+        else:
+            self.unlink(name)
+
+    # -------------------------------------------------------------- moving
+    def replace(self, name: str, to: Directory, new: str) -> None:
+        """Move a file to ``new`` in another folder, in place of the file or the link that is there."""
+        os.replace(self.at(name), to.at(new), src_dir_fd=self.fd, dst_dir_fd=to.fd)
+
+    def move_new(self, name: str, to: Directory, new: str) -> None:
+        """Move a file or a folder to a name that is free; FileExistsError if it is not, also at the last moment.
+
+        On file systems that cannot rename so (NFS, FAT, some FUSE) a file is linked, then unlinked, and a folder
+        takes the place of an empty one that was just made: neither step overwrites anything.
+        """
+        if self.fd is None or to.fd is None:
+            os.rename(self.at(name), to.at(new))  # Windows itself refuses to overwrite
+        elif not rename_exclusively(self.fd, name, to.fd, new):
+            info = self.look(name)
+            move = self._move_folder if info and stat.S_ISDIR(info.st_mode) else self._move_file
+            move(name, to, new)
+
+    def _move_folder(self, name: str, to: Directory, new: str) -> None:
+        to.make(new)
+        try:
+            os.rename(name, new, src_dir_fd=self.fd, dst_dir_fd=to.fd)
+        except OSError as error:
+            if error.errno == errno.ENOTEMPTY:
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new) from error
+            to.rmdir(new)
+            raise
+
+    def _move_file(self, name: str, to: Directory, new: str) -> None:
+        try:
+            os.link(name, new, src_dir_fd=self.fd, dst_dir_fd=to.fd, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in CANNOT:
+                raise
+            os.close(to.file(new, CREATE))  # no hard links here: reserve the name, then rename over our own
+            self.replace(name, to, new)
+        else:
+            self.unlink(name)
+
+    # -------------------------------------------------------------- the folder itself
+    def rmdir(self, name: str) -> None:
+        """Remove an empty folder."""
+        os.rmdir(self.at(name), dir_fd=self.fd)
+
+    def set_mtime(self, mtime_ns: int) -> None:
+        """Say when this folder was modified."""
+        os.utime(self.path if self.fd is None else self.fd, ns=(mtime_ns, mtime_ns))
+
+    def sync(self, sync: Callable[[int], None]) -> None:
+        """Make the names in here durable, where the file system knows such a thing."""
+        if self.fd is None:
+            return
+        try:
+            sync(self.fd)
+        except OSError as error:
+            if error.errno not in CANNOT:
+                raise
+
+    def free(self, free: Callable[[int | str], int]) -> int:
+        """Bytes that are left on this folder's file system."""
+        return free(str(self.path) if self.fd is None else self.fd)

@@ -1,0 +1,180 @@
+"""The system calls that storage needs, and what stands in for those that a platform lacks."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+try:
+    from fcntl import F_FULLFSYNC, fcntl  # type: ignore[attr-defined,unused-ignore]  # macOS alone
+except ImportError:
+    F_FULLFSYNC = None
+
+
+def _flag(name: str) -> int:
+    return int(getattr(os, name, 0))
+
+
+NOFOLLOW = _flag("O_NOFOLLOW")
+FOLDER = os.O_RDONLY | _flag("O_DIRECTORY")
+# O_NONBLOCK: opening a FIFO that was put in a file's place must not wait for a writer
+READ = os.O_RDONLY | _flag("O_NONBLOCK") | _flag("O_NOCTTY") | _flag("O_BINARY")
+WRITE = os.O_RDWR | _flag("O_NONBLOCK") | _flag("O_NOCTTY") | _flag("O_BINARY") | NOFOLLOW
+CREATE = WRITE | os.O_CREAT | os.O_EXCL
+
+MOST_VIEWS = 1024  # IOV_MAX of Linux and macOS
+
+_seeking = threading.Lock()
+
+
+def _seek_and_read(fd: int, views: Sequence[memoryview], offset: int) -> int:
+    with _seeking:
+        os.lseek(fd, offset, os.SEEK_SET)
+        data = os.read(fd, len(views[0]))
+    views[0][: len(data)] = data
+    return len(data)
+
+
+def _seek_and_write(fd: int, data: memoryview, offset: int) -> int:
+    with _seeking:
+        os.lseek(fd, offset, os.SEEK_SET)
+        return os.write(fd, data)
+
+
+_preadv: Callable[[int, Sequence[memoryview], int], int] = getattr(os, "preadv", _seek_and_read)
+_pwrite: Callable[[int, memoryview, int], int] = getattr(os, "pwrite", _seek_and_write)
+
+
+def read_into(fd: int, views: Sequence[memoryview], offset: int) -> int:
+    """Fill the views one after the other from ``offset`` on; how many bytes, fewer only at the file's end."""
+    total = 0
+    left = [view for view in views if view]
+    while left and (count := _preadv(fd, left[:MOST_VIEWS], offset + total)):
+        total += count
+        left = _after(left, count)
+    return total
+
+
+def _after(views: Sequence[memoryview], count: int) -> list[memoryview]:
+    """What is left of the views without their first ``count`` bytes."""
+    at = 0
+    while at < len(views) and count >= len(views[at]):
+        count -= len(views[at])
+        at += 1
+    rest = list(views[at:])
+    if count:
+        rest[0] = rest[0][count:]
+    return rest
+
+
+def write_all(write: Callable[[int, memoryview, int], int], fd: int, data: memoryview, offset: int) -> None:
+    """Write every byte at ``offset``, in as many calls of ``write`` as that takes."""
+    while data:
+        count = write(fd, data, offset)
+        if not count:
+            raise OSError(errno.EIO, "nothing was written")
+        offset += count
+        data = data[count:]
+
+
+def _sync_file(fd: int) -> None:
+    """Make a file or folder durable; on macOS ``fsync`` leaves the data in the drive's cache."""
+    if F_FULLFSYNC is None:
+        os.fsync(fd)
+    else:
+        fcntl(fd, F_FULLFSYNC)
+
+
+def advise_sequential(fd: int) -> None:
+    """Say that a file is read from front to back, so that the system reads further ahead."""
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+
+
+# ------------------------------------------------------------------ through libc, where it is Linux's
+_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+_syncfs = getattr(_libc, "syncfs", None)
+_fstatfs = getattr(_libc, "fstatfs", None)
+_renameat2 = getattr(_libc, "renameat2", None)  # glibc 2.28; not in every musl
+
+RENAME_NOREPLACE = 1
+CANNOT = frozenset({errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK})
+"""Errors by which a system, a container or a file system says that it lacks an operation."""
+
+# statfs(2): file systems whose syncfs makes data durable and reports every failed write
+_SYNCFS_REPORTS = frozenset(
+    {0xEF53, 0x58465342, 0x9123683E, 0xF2F52010, 0x01021994}
+)  # ext, XFS, Btrfs, F2FS, tmpfs
+
+
+def sync_whole(fd: int) -> bool:
+    """Write everything on the file system of ``fd`` to the disk at once, which takes one flush, not thousands.
+
+    Whether that alone makes files durable: since Linux 5.8 ``syncfs`` reports every write that failed since
+    ``fd`` was opened, but network and overlay file systems do not take part. Raises OSError if a write failed.
+    """
+    if _syncfs is None:
+        return False
+    if _syncfs(fd):
+        error = _libc_error()
+        if error.errno in CANNOT:
+            return False
+        raise error
+    return _kernel() >= (5, 8) and _file_system(fd) in _SYNCFS_REPORTS
+
+
+def _kernel() -> tuple[int, ...]:
+    return tuple(int(part) for part in os.uname().release.split("-")[0].split(".")[:2] if part.isdigit())
+
+
+def _file_system(fd: int) -> int:
+    """The magic number of the file system of ``fd``: the first word of ``struct statfs``."""
+    buffer = ctypes.create_string_buffer(256)
+    if _fstatfs is None or _fstatfs(fd, buffer):
+        return 0
+    return ctypes.c_ulong.from_buffer(buffer).value & 0xFFFFFFFF
+
+
+def rename_exclusively(source: int, name: str, target: int, new: str) -> bool:
+    """Rename between two folders unless ``new`` exists (FileExistsError); False where the system cannot."""
+    if _renameat2 is None:
+        return False
+    if _renameat2(source, os.fsencode(name), target, os.fsencode(new), RENAME_NOREPLACE) == 0:
+        return True
+    error = _libc_error()
+    if error.errno in CANNOT:
+        return False
+    raise error
+
+
+def _libc_error() -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, os.strerror(number))
+
+
+# ------------------------------------------------------------------ what a test replaces
+def _free(folder: int | str) -> int:
+    return shutil.disk_usage(folder).free
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """The calls that a full or a dying disk fails; a test hands in others.
+
+    ``write(fd, data, offset)`` answers how many bytes it wrote, ``sync(fd)`` makes one file or folder durable,
+    ``sync_whole(fd)`` is the function above, ``free(folder)`` answers the bytes that are left.
+    """
+
+    write: Callable[[int, memoryview, int], int] = _pwrite
+    sync: Callable[[int], None] = _sync_file
+    sync_whole: Callable[[int], bool] = sync_whole
+    free: Callable[[int | str], int] = _free
+
+
+REAL_DISK = Disk()

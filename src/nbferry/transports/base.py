@@ -1,0 +1,100 @@
+"""The port of a live message pipe.
+
+A transport moves whole messages in order and knows nothing of their meaning. While two sides are getting to know
+each other, messages are taken one by one with ``receive``; then ``deliver_to`` turns to pushing, in which a message
+is a view of the transport's own buffer: no copy is made, and no queue can grow, because everything that takes
+a message in is synchronous.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable
+
+from nbferry.errors import RemoteProtocolError, TransportClosed, TransportError
+from nbferry.limits import MAX_MESSAGE
+
+Fill = Callable[[memoryview], object]
+Deliver = Callable[[memoryview], None]
+Closed = Callable[[TransportError], None]
+
+WAITING_MESSAGES = 64  # kept for ``receive``; a handshake needs two, a mailbox a few
+
+
+class Transport(ABC):
+    """A connected pipe of messages. All methods belong to the event loop's thread."""
+
+    def __init__(self, via: str, max_message: int = MAX_MESSAGE) -> None:
+        self.via = via
+        self.max_message = max_message
+        self._waiting: deque[bytes] = deque()
+        self._arrival = asyncio.Event()
+        self._deliver: Deliver | None = None
+        self._closed: Closed | None = None
+        self._end: TransportError | None = None
+
+    @abstractmethod
+    async def send(self, size: int, fill: Fill) -> None:
+        """Send one message of ``size`` bytes, which ``fill`` writes into the buffer that it is given, at once.
+
+        Waits while more than the high water mark is unsent. One task at a time. Raises :class:`TransportClosed`
+        or :class:`TransportBroken`.
+        """
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Send what is unsent, within reason, and close. May be called twice."""
+
+    async def send_bytes(self, message: bytes) -> None:
+        """Send one message that is there already."""
+
+        def fill(out: memoryview) -> None:
+            out[:] = message
+
+        await self.send(len(message), fill)
+
+    async def receive(self) -> bytes:
+        """The next message. Raises :class:`TransportClosed` or :class:`TransportBroken` after the last."""
+        while not self._waiting:
+            if self._end:
+                raise self._end
+            self._arrival.clear()
+            await self._arrival.wait()
+        return self._waiting.popleft()
+
+    def deliver_to(self, deliver: Deliver, closed: Closed) -> None:
+        """From now on call ``deliver`` with each message (a view, valid during the call) and ``closed`` at the end."""
+        self._deliver, self._closed = deliver, closed
+        while self._waiting:
+            deliver(memoryview(self._waiting.popleft()))
+        if self._end:
+            closed(self._end)
+
+    # ---------------------------------------------------------------- for implementations
+    def _message_arrived(self, message: memoryview) -> None:
+        if self._deliver:
+            self._deliver(message)
+        elif len(self._waiting) < WAITING_MESSAGES:
+            self._waiting.append(bytes(message))
+            self._arrival.set()
+        else:
+            raise RemoteProtocolError("The other side sends without being asked.")
+
+    def _ended(self, error: TransportError) -> None:
+        """The pipe is closed or broken; the first call counts."""
+        if self._end is None:
+            self._end = error
+            self._arrival.set()
+            if self._closed:
+                self._closed(error)
+
+    def _check_open(self) -> None:
+        if self._end:
+            raise self._end
+
+
+def closed_here() -> TransportClosed:
+    """The error of a pipe that our own side closed."""
+    return TransportClosed("The connection was closed on this side.")

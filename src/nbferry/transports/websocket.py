@@ -1,0 +1,222 @@
+"""WebSocket, by picows: the only module that knows the library.
+
+Compression is off. A sent message is written into a buffer with room for the WebSocket header in front, so that
+it goes to the socket without a copy; a received one is handed on as a view of the read buffer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect, ws_create_server
+from picows import WSError as PicowsError
+from picows import WSHandshakeError, WSUpgradeRequest
+
+from nbferry.errors import ConnectFailed, NbferryError, TransportBroken, TransportClosed
+from nbferry.limits import MAX_MESSAGE, KiB, Limits, MiB
+from nbferry.transports.base import Fill, Transport, closed_here
+
+HEADROOM = 16  # picows wants 14 bytes for the header; 16 keep the message aligned
+OVERHEAD = 64 * KiB  # above MAX_MESSAGE, for the record's tag and a mailbox's envelope
+PING_IDLE, PING_REPLY = 20.0, 20.0  # seconds: proxies close what is silent for a minute
+REUSED_FROM = 256 * KiB  # smaller messages get a buffer of their own: cheap, and sizes vary
+
+_OPTIONS: dict[str, Any] = {
+    "max_frame_size": MAX_MESSAGE + OVERHEAD,
+    "read_buffer_init_size": 1 * MiB + OVERHEAD,
+    "enable_auto_ping": True,
+    "auto_ping_idle_timeout": PING_IDLE,
+    "auto_ping_reply_timeout": PING_REPLY,
+}
+
+
+class WebSocketTransport(Transport):
+    """One WebSocket, of either end."""
+
+    def __init__(self, via: str, limits: Limits) -> None:
+        super().__init__(via)
+        self._limits = limits
+        self._socket: WSTransport | None = None
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._buffer = bytearray()
+        self._fragments = bytearray()
+
+    async def send(self, size: int, fill: Fill) -> None:
+        """See :meth:`Transport.send`."""
+        self._check_open()
+        assert self._socket is not None  # connected before anybody has it
+        if len(self._buffer) != HEADROOM + size or size < REUSED_FROM:
+            self._buffer = bytearray(HEADROOM + size)
+        with memoryview(self._buffer) as whole, whole[HEADROOM:] as message:
+            fill(message)
+        self._socket.send_reuse_external_bytearray(WSMsgType.BINARY, self._buffer, HEADROOM)
+        if not self._writable.is_set():
+            await self._writable.wait()
+            self._check_open()
+
+    async def aclose(self) -> None:
+        """See :meth:`Transport.aclose`."""
+        if self._socket is None or self._end:
+            return
+        self._ended(closed_here())
+        self._writable.set()
+        self._socket.send_close(WSCloseCode.OK)
+        self._socket.disconnect()
+        try:
+            async with asyncio.timeout(2):
+                await self._socket.wait_disconnected()
+        except TimeoutError:
+            self._socket.disconnect(graceful=False)
+
+    # ---------------------------------------------------------------- called by the listener
+    def opened(self, socket: WSTransport) -> None:
+        """The handshake of the WebSocket is done."""
+        self._socket = socket
+        high = self._limits.high_water
+        socket.underlying_transport.set_write_buffer_limits(high=high, low=high // 4)
+
+    def frame_arrived(self, frame: WSFrame) -> None:
+        """One WebSocket frame; proxies may have cut a message into several."""
+        match frame.msg_type:
+            case WSMsgType.BINARY if frame.fin:
+                self._message_arrived(frame.get_payload_as_memoryview())
+            case WSMsgType.BINARY | WSMsgType.CONTINUATION:
+                self._fragments += frame.get_payload_as_memoryview()
+                if len(self._fragments) > MAX_MESSAGE + OVERHEAD:
+                    raise TransportBroken("A message is too large.")
+                if frame.fin:
+                    message, self._fragments = self._fragments, bytearray()
+                    self._message_arrived(memoryview(message))
+            case WSMsgType.CLOSE:
+                self._ended(TransportClosed())
+            case WSMsgType.TEXT:
+                raise TransportBroken("A text message arrived; only binary ones are spoken here.")
+
+    def lost(self) -> None:
+        """The socket is gone."""
+        self._ended(TransportBroken())
+        self._writable.set()
+
+    def write_paused(self, paused: bool) -> None:
+        """The socket is above its high water mark, or below the low one again."""
+        if paused:
+            self._writable.clear()
+        else:
+            self._writable.set()
+
+
+class _Listener(WSListener):  # type: ignore[misc]  # picows is not typed
+    """Passes picows' callbacks on."""
+
+    def __init__(self, transport: WebSocketTransport, connected: Callable[[], None] | None = None) -> None:
+        super().__init__()
+        self._transport = transport
+        self._connected = connected
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        self._transport.opened(transport)
+        if self._connected:
+            self._connected()
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        try:
+            self._transport.frame_arrived(frame)
+        except NbferryError:
+            transport.disconnect(graceful=False)
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        self._transport.lost()
+
+    def pause_writing(self) -> None:
+        self._transport.write_paused(True)
+
+    def resume_writing(self) -> None:
+        self._transport.write_paused(False)
+
+
+def _proxy_for(url: str) -> str | None:
+    """The proxy that the environment names for this address (``https_proxy``, ``no_proxy`` and so on)."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if host == "localhost" or host.startswith("127.") or host == "::1" or urllib.request.proxy_bypass(host):
+        return None
+    return urllib.request.getproxies().get("https" if parts.scheme in ("wss", "https") else "http")
+
+
+async def connect(
+    url: str, *, via: str, limits: Limits, headers: dict[str, str] | None = None, timeout: float | None = None
+) -> Transport:
+    """Open a WebSocket to ``ws(s)://`` or ``http(s)://`` ``url``; raises :class:`ConnectFailed` saying why not."""
+    if url.startswith("http"):
+        url = "ws" + url.removeprefix("http")
+    transport = WebSocketTransport(via, limits)
+    try:
+        async with asyncio.timeout(timeout or limits.connect_timeout):
+            await ws_connect(
+                lambda: _Listener(transport), url, extra_headers=headers, proxy=_proxy_for(url), max_redirects=0, **_OPTIONS
+            )
+    except WSHandshakeError as error:
+        status = getattr(error.response, "status", None)
+        raise ConnectFailed(f"The server at {_place(url)} is no nbferry relay (HTTP {int(status or 0)}).") from error
+    except TimeoutError as error:
+        raise ConnectFailed(f"Nothing answered at {_place(url)} in time.") from error
+    except (OSError, PicowsError, ValueError) as error:
+        raise ConnectFailed(f"{_place(url)} cannot be reached ({_why(error)}).") from error
+    return transport
+
+
+def _place(url: str) -> str:
+    """The part of an address that may be shown: the path can hold a secret."""
+    return urlsplit(url).netloc
+
+
+def _why(error: BaseException) -> str:
+    number = getattr(error, "errno", None)
+    return os.strerror(number).lower() if isinstance(number, int) and number > 0 else type(error).__name__
+
+
+class Listener:
+    """Waits for WebSockets on a random port, under one path that cannot be guessed."""
+
+    def __init__(self, path: str, limits: Limits) -> None:
+        self._path = path
+        self._limits = limits
+        self._arrived: asyncio.Queue[Transport] = asyncio.Queue(8)
+        self._server: asyncio.Server
+
+    @classmethod
+    async def start(cls, path: str, limits: Limits, *, host: str | None = None) -> Listener:
+        """Listen on ``host``, on all interfaces if it is None; raises :class:`ConnectFailed`."""
+        listener = cls(path, limits)
+        try:
+            listener._server = await ws_create_server(listener._route, host or None, 0, **_OPTIONS)
+        except OSError as error:
+            raise ConnectFailed(f"Cannot listen ({_why(error)}).") from error
+        return listener
+
+    @property
+    def ports(self) -> list[tuple[str, int]]:
+        """Address and port of each socket that listens."""
+        return [socket.getsockname()[:2] for socket in self._server.sockets]
+
+    def _route(self, request: WSUpgradeRequest) -> WSListener | None:
+        if request.path.decode("ascii", "replace") != self._path or self._arrived.full():
+            return None
+        transport = WebSocketTransport("direct", self._limits)
+        return _Listener(transport, lambda: self._arrived.put_nowait(transport))
+
+    async def accept(self) -> Transport:
+        """The next WebSocket that somebody opened."""
+        return await self._arrived.get()
+
+    async def aclose(self) -> None:
+        """Stop listening; close what nobody accepted."""
+        self._server.close()
+        while not self._arrived.empty():
+            await self._arrived.get_nowait().aclose()
