@@ -1,7 +1,7 @@
 """Get data from one notebook to another.
 
-    transfer = nbferry.send("trips.parquet")       # transfer.code is what the other side needs
-    await nbferry.receive("482913-amber-canyon-tulip@https://…")
+transfer = nbferry.send("trips.parquet")       # transfer.code is what the other side needs
+await nbferry.receive("482913-amber-canyon-tulip@https://…")
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ def send(
             follow_symlinks=follow_symlinks,
             max_entries=limits.max_entries,
         ),
-        **_kind_of_code(code, many=to != 1),
+        invitation=_invitation(code, many=to != 1),
         receivers=to,
         expires=_positive("expires", limits.expires if expires is None else expires),
         agent=_agent(),
@@ -116,7 +116,9 @@ def receive(
     decide = (lambda _: accept) if isinstance(accept, bool) else accept
     intake = Intake(ticket, open_sink, decide, _agent())
     wishes = _wishes(relay or ticket.url, via, [ticket])
-    return _start(lambda engine: engine.receive(intake, wishes, limits), ask_in_words if accept is None else None)
+    return _start(
+        lambda engine: engine.receive(intake, wishes, limits), ask_in_words if accept is None else None
+    )
 
 
 def transfers() -> list[Transfer]:
@@ -156,19 +158,17 @@ def _start(begin: Callable[[Engine], A], ask: Callable[[Manifest], bool | str] |
     return Transfer(used.ask(begin_on_loop), used, ask)
 
 
-def _kind_of_code(code: int | str | None, *, many: bool) -> dict[str, object]:
-    """What an :class:`Offering` needs to know of the code."""
+def _invitation(code: int | str | None, *, many: bool) -> Ticket | tuple[str, ...]:
+    """A ticket, or the words of a code whose number the relay gives."""
     if code == "ticket" or (code is None and many):
-        ticket = new_ticket()
-        return {"new_ticket": lambda _: ticket, "room": ticket.room}
+        return new_ticket()
     if many:
         raise ValueError("a short code is for one receiver; for more, leave code= out")
     if code is None:
         code = 3
     if not isinstance(code, int) or not 3 <= code <= 8:
         raise ValueError(f'code must be a number of words from 3 to 8, or "ticket", not {code!r}')
-    words = new_code_words(code)
-    return {"new_ticket": lambda room: Code(room, words, None), "room": None}
+    return new_code_words(code)
 
 
 def _wishes(relay: str | None, via: Via, tickets: list[Code | Ticket]) -> Wishes:
@@ -179,7 +179,10 @@ def _wishes(relay: str | None, via: Via, tickets: list[Code | Ticket]) -> Wishes
         address = RelayAddress(canonical_url(named))
         return Wishes(lambda: address, via, os.environ.get("NBFERRY_HOST"))
     if tickets:
-        raise CodeInvalid("This code does not say which relay it belongs to.", hint="Copy all of it, with @https://…, or pass relay=.")
+        raise CodeInvalid(
+            "This code does not say which relay it belongs to.",
+            hint="Copy all of it, with @https://…, or pass relay=.",
+        )
     return Wishes(kernel.server_relay, via, os.environ.get("NBFERRY_HOST"))
 
 

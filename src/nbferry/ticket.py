@@ -3,13 +3,14 @@
     code      482913-amber-canyon-tulip@https://host/base/     a number, 3 to 8 words, where to meet
     ticket    nbf1ae5wm3...                                    the same for machines: long, and self-contained
 
-The number names a room of the relay and is public. The words are the secret: 33 bits if there are three, which
-is enough because a guess has to be made through the relay, and three wrong ones burn the code. A ticket has a
-room of 128 bits and a secret of 128 bits, which nobody can guess, so it may serve many receivers.
+The number names a room of the relay and is public. The words are the secret: 33 bits if there are three,
+which is enough because a guess has to be made through the relay, and three wrong ones burn the code. A
+ticket has a room of 128 bits and a secret of 128 bits, which nobody can guess, so it may serve many
+receivers.
 
 A ticket's text is ``nbf1`` and the base32 (RFC 4648, lower case, no padding) of: version ``0x01``, room (16
-bytes), secret (16 bytes), address (ASCII, may be empty), and as a checksum the first 4 bytes of the SHA-256 of
-``nbferry/v1/ticket``, a NUL, and all before.
+bytes), secret (16 bytes), address (ASCII, may be empty), and as a checksum the first 4 bytes of the SHA-256
+of ``nbferry/v1/ticket``, a NUL, and all before.
 
 ``repr`` shows no secret; ``str`` is the canonical text and does.
 """
@@ -17,7 +18,6 @@ bytes), secret (16 bytes), address (ASCII, may be empty), and as a checksum the 
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 import secrets
 import unicodedata
@@ -33,7 +33,7 @@ Random = Callable[[int], bytes]
 """So many random bytes; :func:`secrets.token_bytes`, except in tests."""
 
 LEAST_WORDS, MOST_WORDS = 3, 8
-MAX_URL = 500  # characters
+MAX_URL = 500  # characters, with the slash at the end
 MAX_TEXT = 2000  # characters of the longest text that is looked at; the longest ticket has 864
 
 _PASSWORD = b"nbferry/v1/pw\0"
@@ -46,7 +46,7 @@ _BETWEEN = re.compile(
 _URL = re.compile(
     r"(?P<scheme>https?)://"
     r"(?P<host>[a-z0-9_](?:[a-z0-9._-]*[a-z0-9_])?|\[[0-9a-f:.]+\])"
-    r"(?P<port>:[0-9]{1,5})?"
+    r"(?::(?P<port>[0-9]{1,5}))?"
     r"(?P<path>/[a-z0-9._~!$&'()*+,;=:@%/-]*)?",
     re.ASCII | re.IGNORECASE,
 )
@@ -73,7 +73,8 @@ class Code:
             raise CodeInvalid(f"A code has {LEAST_WORDS} to {MOST_WORDS} words, not {len(self.words)}.")
         for word in self.words:
             _check_word(word)
-        object.__setattr__(self, "url", _canonical_url(self.url))
+        if self.url is not None:
+            object.__setattr__(self, "url", canonical_url(self.url))
 
     def __str__(self) -> str:
         return "-".join((self.room, *self.words)) + (f"@{self.url}" if self.url else "")
@@ -105,11 +106,12 @@ class Ticket:
     def __post_init__(self) -> None:
         if not re.fullmatch("[0-9a-f]{32}", self.room) or len(self.secret) != 16:
             raise CodeInvalid("This ticket has a wrong length.")
-        object.__setattr__(self, "url", _canonical_url(self.url))
+        if self.url is not None:
+            object.__setattr__(self, "url", canonical_url(self.url))
 
     def __str__(self) -> str:
         body = _VERSION + bytes.fromhex(self.room) + self.secret + (self.url or "").encode()
-        return _PREFIX + base64.b32encode(body + _checksum(body)).decode().rstrip("=").lower()
+        return _PREFIX + _base32(body + _checksum(body)).lower()
 
     @property
     def password(self) -> bytes:
@@ -123,10 +125,9 @@ class Ticket:
 
 def new_code_words(count: int = LEAST_WORDS, random: Random = secrets.token_bytes) -> tuple[str, ...]:
     """Draw the words of a new code, 11 bits each."""
-    bits = (int.from_bytes(random(2)) for _ in range(count))
-    return tuple(
-        vocabulary.WORDS[number % len(vocabulary.WORDS)] for number in bits
-    )  # 2^16 = 32 x 2,048: even
+    words = vocabulary.WORDS
+    # every word is as likely as any other: 2,048 divides the 65,536 values of two bytes
+    return tuple(words[int.from_bytes(random(2)) % len(words)] for _ in range(count))
 
 
 def new_ticket(url: str | None = None, random: Random = secrets.token_bytes) -> Ticket:
@@ -161,14 +162,18 @@ def _parse_ticket(text: str) -> Ticket:
     digits = _BETWEEN.sub("", text).upper()  # long lines get wrapped on their way
     try:
         raw = base64.b32decode(digits + "=" * (-len(digits) % 8))
-    except (binascii.Error, ValueError):
-        raise CodeInvalid("This ticket has a character that no ticket has.") from None
+    except ValueError:
+        raw = b""
     body, checksum = raw[:-_CHECKSUM], raw[-_CHECKSUM:]
-    if checksum != _checksum(body) or len(body) < 33 or base64.b32encode(raw).decode().rstrip("=") != digits:
+    if _base32(raw) != digits or len(body) < 33 or checksum != _checksum(body):
         raise CodeInvalid("This ticket is incomplete or has a typing error.")
     if body[:1] != _VERSION:
         raise CodeInvalid("This ticket was made by a newer nbferry.", hint="Update nbferry here.")
-    return Ticket(body[1:17].hex(), body[17:33], body[33:].decode("ascii", "replace") or None)
+    return Ticket(body[1:17].hex(), body[17:33], body[33:].decode("ascii", "replace") if body[33:] else None)
+
+
+def _base32(data: bytes) -> str:
+    return base64.b32encode(data).decode().rstrip("=")
 
 
 def _checksum(body: bytes) -> bytes:
@@ -183,16 +188,19 @@ def _check_word(word: str) -> None:
     raise CodeInvalid(f"{shown} is not in the word list" + (f"; did you mean {meant!r}?" if meant else "."))
 
 
-def _canonical_url(url: str | None) -> str | None:
-    """Check an address and write it in the one way that it is written in: lower-case host, slash at the end."""
-    if url is None:
-        return None
+def canonical_url(url: str) -> str:
+    """Check the address of a relay and write it in its one way: lower-case host, a slash at the end.
+
+    Raises :class:`CodeInvalid` unless it is a plain http or https address.
+    """
     parts = _URL.fullmatch(url) if len(url) <= MAX_URL else None
-    if parts is None or int((parts["port"] or ":80")[1:]) > 65535:
-        raise CodeInvalid(
-            "The address in the code is wrong.",
-            hint="It has the form https://host/path/, without a user name, a query or a fragment.",
-        )
-    path = parts["path"] or "/"
-    origin = f"{parts['scheme']}://{parts['host']}{parts['port'] or ''}".lower()
-    return origin + (path if path.endswith("/") else f"{path}/")
+    if parts and int(parts["port"] or 80) <= 65535:
+        port, path = parts["port"], parts["path"] or "/"
+        origin = f"{parts['scheme']}://{parts['host']}".lower() + (f":{int(port)}" if port else "")
+        address = origin + (path if path.endswith("/") else f"{path}/")
+        if len(address) <= MAX_URL:
+            return address
+    raise CodeInvalid(
+        "This is not the address of a relay.",
+        hint="It has the form https://host/path/, without a user name, a query or a fragment.",
+    )

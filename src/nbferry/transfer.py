@@ -67,6 +67,10 @@ class Transfer:
         """
         return self._activity.subscribe(callback)
 
+    def when_done(self, callback: Callable[[], None]) -> None:
+        """Have ``callback`` called once the result, or the error, is there; at once if it is."""
+        self._activity.result.add_done_callback(lambda _: callback())
+
     # ---------------------------------------------------------------- wishes
     def pause(self) -> None:
         """Hold the transfer on both sides."""
@@ -154,7 +158,14 @@ class Transfer:
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         code = None
-        if isinstance(self._activity, Sending) and self._activity.code.done() and not self._activity.code.exception():
+        if (
+            isinstance(self._activity, Sending)
+            and self._activity.code.done()
+            and not self._activity.code.exception()
+        ):
             code = self._activity.code.result()
         shown = None if self.snapshot.state.final else code
-        return {"text/plain": render.text(self.snapshot, shown), "text/html": render.html(self.snapshot, shown)}
+        return {
+            "text/plain": render.text(self.snapshot, shown),
+            "text/html": render.html(self.snapshot, shown),
+        }

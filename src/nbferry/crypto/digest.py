@@ -6,9 +6,9 @@
     content digest  BLAKE3-derive-key("nbferry v1 content",  for each entry: u32 length, path in UTF-8, kind;
                                                              and the file digest if it is a file)
 
-Whole numbers are big-endian; kind is 0x00 for a folder, 0x01 for a file. The chunk digests of a file stand in
-the order of its chunks; there are ``n = max(1, ceil(size / chunk size))`` of them, so an empty file has one
-chunk, which is empty and is verified like any other.
+Whole numbers are big-endian; kind is 0x00 for a folder, 0x01 for a file. The chunk digests of a file stand
+in the order of its chunks; there are ``n = max(1, ceil(size / chunk size))`` of them, so an empty file has
+one chunk, which is empty and is verified like any other.
 
 Each level has a context of its own (domain separation), so that nobody can pass the digests of one level off
 as the data of another: a page as a chunk, a file's digest as a page's. Each level commits to its lengths

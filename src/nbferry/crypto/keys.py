@@ -1,22 +1,23 @@
 """The keys of a pairing: everything that is derived from its root, and the sealing of signals.
 
-``root`` is 32 bytes that only the two sides know, from :mod:`nbferry.crypto.pake`. Every value has a label of
-its own, so that knowing one, or showing one to the relay, says nothing of another:
+``root`` is 32 bytes that only the two sides know, from :mod:`nbferry.crypto.pake`. Every value has a label
+of its own, so that knowing one, or showing one to the relay, says nothing of another:
 
     psk         HKDF-Expand(root, "nbferry/v1/psk", 32)         mixed into every Noise handshake
     room        HKDF-Expand(root, "nbferry/v1/room", 16)        in hex: where the two sides meet again
-    channel     HKDF-Expand(root, "nbferry/v1/channel" || u16 length, nonce of A || u16 length, nonce of B, 16)
+    channel     HKDF-Expand(root, "nbferry/v1/channel" || L(nonce of A) || L(nonce of B), 16)
                                                                 in hex: one pipe through the relay
     signal key  HKDF(salt, root, "nbferry/v1/signal A", 32)     or B: the sender's role
 
-HKDF is RFC 5869 with SHA-256; u16 is big-endian. A signal is what the two sides tell each other through the
-relay before they are connected (where they listen, which pipe to use):
+HKDF is RFC 5869 with SHA-256; L(x) is the length of x as a big-endian u16, and x. A signal is what the two
+sides tell each other through the relay before they are connected (where they listen, which pipe to use):
 
     salt (32 random bytes) || AES-256-GCM(signal key, nonce 0, body)
 
-The salt is fresh for every message, so a key seals one message only, and nothing has to be remembered for that,
-whatever crashes or is restored from a copy. The role in the label makes a message that is thrown back
-unreadable. The relay can still withhold a signal or show an old one again: each body says to what it belongs.
+The salt is fresh for every message, so a key seals one message only, and nothing has to be remembered for
+that, whatever crashes or is restored from a copy. The role in the label makes a message that is thrown back
+unreadable. The relay can still withhold a signal or show an old one again: each body says to what it
+belongs.
 """
 
 from __future__ import annotations
@@ -84,14 +85,14 @@ class SessionKeys:
         return expand(self.root, info, 16).hex()
 
     def seal_signal(self, sender: Role, body: bytes) -> bytes:
-        """Seal a signal of ``sender``, at most ``MAX_SIGNAL`` bytes; two sealings of one body have nothing alike."""
+        """Seal a signal of ``sender``, at most ``MAX_SIGNAL`` bytes, under a key that is never used again."""
         if len(body) > MAX_SIGNAL:
             raise LocalProtocolError(f"A signal of {len(body)} bytes is too large.")
         salt = self.random(_SALT)
         return salt + self._signal_cipher(sender, salt).encrypt(_NONCE, body, None)
 
     def open_signal(self, sender: Role, message: bytes) -> bytes:
-        """Open a signal of ``sender``; raises :class:`RemoteProtocolError` if it is not one of this pairing."""
+        """Open a signal of ``sender``; raises :class:`RemoteProtocolError` if it does not come from there."""
         if not _SALT + _TAG <= len(message) <= _SALT + MAX_SIGNAL + _TAG:
             raise RemoteProtocolError("A signal has an impossible length.")
         salt, sealed = message[:_SALT], message[_SALT:]

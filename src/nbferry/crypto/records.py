@@ -1,21 +1,21 @@
 """Records: one frame, sealed, in each transport message of a connection.
 
-    record n  =  AES-256-GCM(key, 4 zero bytes || u64 big-endian n, frame)       16 bytes longer than the frame
+    record n  =  AES-256-GCM(key, 4 zero bytes || u64 big-endian n, frame)      16 bytes longer than the frame
 
-Each direction has a key of its own from the handshake of this very connection, and counts from 0. The receiver
-does not read the number from the record but knows it: what is repeated, missing, swapped or changed does not
-open. Every 2^20 records both sides replace the key as Noise's REKEY does, by the first 32 bytes of the
-encryption of 32 zero bytes under the number 2^64-1; the count goes on. Keys and counts are never stored, so no
-number is ever used twice under a key.
+Each direction has a key of its own from the handshake of this very connection, and counts from 0. The
+receiver does not read the number from the record but knows it: what is repeated, missing, swapped or changed
+does not open. Every 2^20 records both sides replace the key as Noise's REKEY does, by the first 32 bytes of
+the encryption of 32 zero bytes under the number 2^64-1; the count goes on. Keys and counts are never stored,
+so no number is ever used twice under a key.
 
 These are Noise transport messages except for their size. Noise allows 65,535 bytes; a record has up to
-``limits.MAX_MESSAGE`` + 16, because Python's cost per call at 64 KiB would halve the speed. AES-GCM is sound with that:
-a message may have 64 GiB, and 2^20 records of 4 MiB under one key are 2^38 blocks, which gives an attacker an
-advantage of about 2^-53.
+``limits.MAX_MESSAGE`` + 16, because Python's cost per call at 64 KiB would halve the speed. AES-GCM is sound
+with that: a message may have 64 GiB, and 2^20 records of 4 MiB under one key are 2^38 blocks, which gives an
+attacker an advantage of about 2^-53.
 
 A record that does not open means that the path repeats, reorders or damages messages, by accident or not. No
-later record can be told from a wrong one, so the connection ends as :class:`TransportBroken`, which is retried
-with a new connection and new keys.
+later record can be told from a wrong one, so the connection ends as :class:`TransportBroken`, which is
+retried with a new connection and new keys.
 """
 
 from __future__ import annotations
@@ -42,13 +42,12 @@ class _Counted:
     """A key and the number of the next record. For one thread at a time."""
 
     def __init__(self, key: bytes, *, rekey_every: int = REKEY_EVERY) -> None:
-        self._key = key
         self._cipher = AESGCM(key)
         self._next = 0
         self._rekey_every = rekey_every
 
-    def _take_number(self) -> bytes:
-        """Use up a number, before it is used: whatever fails then, it is not used again."""
+    def _take_nonce(self) -> bytes:
+        """Use a number up before it is used: whatever fails then, it is not used again."""
         number = self._next
         if number and number % self._rekey_every == 0:
             self._cipher = AESGCM(self._cipher.encrypt(nonce(_LAST), bytes(32), None)[:32])
@@ -62,13 +61,13 @@ class Sealer(_Counted):
     def seal_into(self, plaintext: Buffer, out: memoryview) -> int:
         """Seal a frame into the beginning of ``out``, without a copy; say how many bytes the record has.
 
-        ``out`` may be the memory that the frame lies in, from the same address. Raises
-        :class:`LocalProtocolError` if the frame is too large, for the protocol or for ``out``.
+        Raises :class:`LocalProtocolError` if the frame is too large, for the protocol or for ``out``.
         """
         size = len(plaintext) + TAG
         if len(plaintext) > MAX_MESSAGE or len(out) < size:
             raise LocalProtocolError(f"A frame of {len(plaintext)} bytes cannot be sealed into {len(out)}.")
-        return self._cipher_encrypt_into(plaintext, out[:size])
+        taken = self._take_nonce()
+        return self._cipher.encrypt_into(taken, plaintext, None, out[:size])
 
     def seal(self, plaintext: Buffer) -> bytes:
         """Seal a frame into new memory."""
@@ -76,13 +75,9 @@ class Sealer(_Counted):
         self.seal_into(plaintext, memoryview(record))
         return bytes(record)
 
-    def _cipher_encrypt_into(self, plaintext: Buffer, record: memoryview) -> int:
-        number = self._take_number()
-        return self._cipher.encrypt_into(number, plaintext, None, record)
-
 
 class Opener(_Counted):
-    """Opens the records of one direction, in order; after one failure it opens nothing any more."""
+    """Opens the records of one direction, in order; after one that does not open, none does."""
 
     _dead = False
 
@@ -90,26 +85,33 @@ class Opener(_Counted):
         """Open a record into the beginning of ``out``, without a copy; say how many bytes the frame has.
 
         Raises :class:`TransportBroken` if it is not the next record, and leaves zeros in ``out``: AES-GCM has
-        decrypted by the time it knows, and nobody may see that. Raises :class:`LocalProtocolError` if ``out`` is
-        too small.
+        decrypted by the time it knows, and nobody may use that. Raises :class:`LocalProtocolError` if ``out``
+        is too small.
         """
-        size = len(record) - TAG
-        if self._dead or not 0 <= size <= MAX_MESSAGE:
-            raise self._broken()
+        size = self._frame_size(record)
         if len(out) < size:
             raise LocalProtocolError(f"A frame of {size} bytes cannot be opened into {len(out)}.")
-        number = self._take_number()
+        taken = self._take_nonce()
         try:
-            return self._cipher.decrypt_into(number, record, None, out[:size])
+            return self._cipher.decrypt_into(taken, record, None, out[:size])
         except InvalidTag:
             out[:size] = bytes(size)
             raise self._broken() from None
 
     def open(self, record: Buffer) -> bytes:
-        """Open a record into new memory."""
-        frame = bytearray(max(0, min(len(record) - TAG, MAX_MESSAGE)))
-        self.open_into(record, memoryview(frame))
-        return bytes(frame)
+        """Open a record into new memory; raises :class:`TransportBroken` likewise."""
+        self._frame_size(record)
+        taken = self._take_nonce()
+        try:
+            return self._cipher.decrypt(taken, record, None)
+        except InvalidTag:
+            raise self._broken() from None
+
+    def _frame_size(self, record: Buffer) -> int:
+        size = len(record) - TAG
+        if self._dead or not 0 <= size <= MAX_MESSAGE:
+            raise self._broken()
+        return size
 
     def _broken(self) -> TransportBroken:
         self._dead = True

@@ -212,7 +212,9 @@ def file_progress(manifest: Manifest, machine: Counted) -> tuple[FileProgress, .
         if not entry.folder:
             span = RangeSet.span(*manifest.chunks_of(index))
             verified = manifest.bytes_in(machine.verified & span)
-            rows.append(FileProgress(entry.path, entry.size, verified, manifest.bytes_in(machine.durable & span)))
+            rows.append(
+                FileProgress(entry.path, entry.size, verified, manifest.bytes_in(machine.durable & span))
+            )
     return tuple(rows)
 
 

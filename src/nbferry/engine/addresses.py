@@ -36,7 +36,9 @@ def local_addresses(host: str | None = None) -> list[str]:
 
 def _outward_address(family: socket.AddressFamily) -> str | None:
     """The address that packets to the internet would carry. Connecting a UDP socket sends nothing."""
-    target = "192.0.2.1" if family is socket.AF_INET else "2001:db8::1"  # documentation addresses, RFC 5737 and 3849
+    target = (
+        "192.0.2.1" if family is socket.AF_INET else "2001:db8::1"
+    )  # documentation addresses, RFC 5737 and 3849
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.connect((target, 9))

@@ -154,8 +154,12 @@ class Connector(ABC):
         direct = [asyncio.create_task(try_inbound(listener))] if listener else []
         if listener:
             same_machine = peer.machine == machine_id()
-            direct += [asyncio.create_task(try_direct(u)) for u in dialable(peer.urls, same_machine=same_machine)]
-        relayed = [] if self._around.via == "direct" else [asyncio.create_task(try_relay(direct[1:] or direct))]
+            direct += [
+                asyncio.create_task(try_direct(u)) for u in dialable(peer.urls, same_machine=same_machine)
+            ]
+        relayed = (
+            [] if self._around.via == "direct" else [asyncio.create_task(try_relay(direct[1:] or direct))]
+        )
         return await _first([*direct, *relayed], self._limits.connect_timeout)
 
 
@@ -245,7 +249,9 @@ class Answerer(Connector):
         super().__init__(surroundings, keys)
         self._seconds = seconds
         self._key = secrets.token_hex(16)
-        self._calls: asyncio.Queue[tuple[Signal, Callable[[str], Coroutine[Any, Any, None]]]] = asyncio.Queue(4)
+        self._calls: asyncio.Queue[tuple[Signal, Callable[[str], Coroutine[Any, Any, None]]]] = asyncio.Queue(
+            4
+        )
         self._called = asyncio.Event()
         self._hosting: asyncio.Task[None] | None = None
 

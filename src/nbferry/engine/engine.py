@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from nbferry.engine.activity import Activity
 from nbferry.engine.addresses import local_addresses
@@ -45,11 +46,15 @@ class Engine:
 
     def send(self, offering: Offering, wishes: Wishes, limits: Limits) -> Sending:
         """Start to send."""
-        return self._start(Sending(offering, self._surroundings(wishes, limits), self._slots, self._executor, limits))
+        return self._start(
+            Sending(offering, self._surroundings(wishes, limits), self._slots, self._executor, limits)
+        )
 
     def receive(self, intake: Intake, wishes: Wishes, limits: Limits) -> Receiving:
         """Start to receive."""
-        return self._start(Receiving(intake, self._surroundings(wishes, limits), self._slots, self._executor, limits))
+        return self._start(
+            Receiving(intake, self._surroundings(wishes, limits), self._slots, self._executor, limits)
+        )
 
     def _start(self, activity: A) -> A:
         self._forget_oldest()
@@ -77,10 +82,9 @@ class Engine:
         async with self._starting_relay:
             if self._own_relay is None:
                 self._own_relay = await start_relay(host or "", 0)
-            port = self._own_relay.port
-        address = local_addresses(host)[-1]
-        shown = f"[{address}]" if ":" in address else address
-        return RelayAddress(f"http://127.0.0.1:{port}/" if host is None else f"http://{shown}:{port}/", f"http://{shown}:{port}/")
+            port = urlsplit(self._own_relay.url).port
+        others = [address for address in local_addresses(host) if ":" not in address]
+        return RelayAddress(self._own_relay.url, f"http://{others[-1]}:{port}/")
 
     async def aclose(self) -> None:
         """Cancel what runs, tell the other sides, and stop."""

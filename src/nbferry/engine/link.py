@@ -9,7 +9,9 @@ from nbferry.errors import NbferryError, TransportError
 from nbferry.limits import KiB
 from nbferry.transports.base import Transport
 
-POOLED_FROM = 256 * KiB  # smaller frames get memory of their own size, so that small ones cannot pin large buffers
+POOLED_FROM = (
+    256 * KiB
+)  # smaller frames get memory of their own size, so that small ones cannot pin large buffers
 
 Received = Callable[[memoryview, "Lease | None"], None]
 

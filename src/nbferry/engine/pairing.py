@@ -100,5 +100,3 @@ class Host:
         if self._wrong >= MAX_GUESSES and not self._ticket.many:
             await self._mailbox.close_room("burnt")
             raise CodeBurnt
-
-

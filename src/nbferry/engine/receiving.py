@@ -92,9 +92,13 @@ class Receiving(Activity):
         transport = await around.relay.dial(self.limits)
         try:
             async with asyncio.timeout(30):
-                return await join(await Mailbox.join(transport, self._intake.ticket.room), self._intake.ticket)
+                return await join(
+                    await Mailbox.join(transport, self._intake.ticket.room), self._intake.ticket
+                )
         except TimeoutError:
-            raise NbferryError("The sender does not answer.", hint="Check that it is still running.") from None
+            raise NbferryError(
+                "The sender does not answer.", hint="Check that it is still running."
+            ) from None
         finally:
             await transport.aclose()
 

@@ -37,8 +37,7 @@ class Offering:
     """What is sent, under which secret, to how many (None: to anybody), for how many seconds."""
 
     open_source: Callable[[], Source]
-    new_ticket: Callable[[str], Code | Ticket]  # of the number that the relay gave
-    room: str | None  # None: a number that the relay gives
+    invitation: Ticket | tuple[str, ...]  # the words of a code get their number from the relay
     receivers: int | None
     expires: float
     agent: str
@@ -128,14 +127,15 @@ class Sending(Activity):
     async def _host(self, around: Surroundings) -> None:
         """Host the room of the code; come back to the relay when it is lost."""
         backoff = Backoff(self.limits)
-        key, room = secrets.token_hex(16), self._offering.room
-        ticket: Code | Ticket | None = None
+        key, invitation = secrets.token_hex(16), self._offering.invitation
+        ticket: Code | Ticket | None = invitation if isinstance(invitation, Ticket) else None
+        room = ticket.room if ticket else None
         while True:
             try:
                 relay = await around.relay.dial(self.limits, as_host=True)
                 mailbox = await Mailbox.create(relay, key=key, room=room, seconds=self._offering.expires)
             except TransportError:
-                if ticket is None:
+                if not self.code.done():
                     raise
                 self._note("The relay is out of reach; trying again.")
                 await backoff.wait()
@@ -143,9 +143,11 @@ class Sending(Activity):
             backoff.reset()
             self._note("")
             room = mailbox.room
-            if ticket is None:
-                ticket = self._offering.new_ticket(room).with_url(around.relay.share_url)
-                self.code.set_result(str(ticket))
+            if ticket is None and not isinstance(invitation, Ticket):
+                ticket = Code(room, invitation, None)
+            assert ticket  # one of the two
+            if not self.code.done():
+                self.code.set_result(str(ticket.with_url(around.relay.share_url)))
                 self.changed()
             try:
                 await self._let_in(mailbox, ticket, around)
@@ -291,7 +293,8 @@ class Sending(Activity):
         queued = state is State.TRANSFERRING and current.sender.held
         return view.evolve(
             state=State.WAITING if queued or (state.final and self._offering.receivers != 1) else state,
-            reason=current.session.trouble or ("waiting in the queue" if queued else current.sender.pause_reason),
+            reason=current.session.trouble
+            or ("waiting in the queue" if queued else current.sender.pause_reason),
             total=manifest.total_bytes * len(self._services),
             sent=sum(manifest.bytes_in(service.sender.sent) for service in self._services),
             verified=sum(manifest.bytes_in(service.sender.verified) for service in self._services),

@@ -158,7 +158,8 @@ class Session:
         writing = asyncio.create_task(self._write(link))
         superseded = asyncio.create_task(self._connector.superseded())
         try:
-            await asyncio.wait({writing, superseded, self._lost}, return_when=asyncio.FIRST_COMPLETED)
+            ends: set[asyncio.Future[Any]] = {writing, superseded, self._lost}
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             if self._lost.done():
                 raise self._lost.result()
             if writing.done():

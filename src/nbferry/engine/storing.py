@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from nbferry.engine.link import Lease
 from nbferry.engine.session import Session
@@ -30,7 +30,7 @@ class Storing:
         self._limits = limits
         self._stores: asyncio.Queue[tuple[Store, Lease | None]] = asyncio.Queue()
         self._syncs: asyncio.Queue[Sync | Publish] = asyncio.Queue()
-        self._running: set[asyncio.Future[object]] = set()
+        self._running: set[asyncio.Future[Any]] = set()
 
     def store(self, event: Store, lease: Lease | None) -> None:
         """Check and write these chunks, then release the frame that they lie in."""

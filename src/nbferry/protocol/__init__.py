@@ -1,0 +1,110 @@
+r"""The wire protocol of a transfer, version 1.
+
+Participants
+    A *sender* has an ordered list of files and folders, the manifest. A *receiver* wants them. They share a
+    secret (:mod:`nbferry.crypto`), have met through a relay (:mod:`nbferry.server.relay`) and are joined, again
+    and again if need be, by an ordered, reliable pipe of messages: a WebSocket between them, or one of each
+    to the relay.
+
+Goals
+    An offer of any size goes out at once, without reading a file. Every byte is verified before it is written.
+    A lost connection costs what was under way on it, never what is stored. A slow disk slows the sender
+    with no message for it. Many small files cost no more round trips than one large one.
+
+Non-goals
+    Secrecy and authentication (every frame travels in a sealed record), choice of the path, more than two
+    participants, changes of an offer once it is made.
+
+One idea
+    The receiver asks for chunks, by number; the sender answers with exactly those. Answers are idempotent.
+    So starting is wanting everything, resuming is wanting what is not stored, a damaged chunk is
+    wanted again, pausing is not wanting, and a full disk wants nothing.
+
+Below the frames
+    1.  *Pairing*, once: a code or ticket becomes a root secret (:mod:`nbferry.crypto.pake`) by messages
+        through the mailbox of the code's room.
+    2.  *Call*, for each connection: both derive the name of a capability room from the root. The sender hosts
+        it. The receiver joins and sends a call, the sender an answer; each is JSON, sealed
+        (:meth:`nbferry.crypto.keys.SessionKeys.seal_signal`), in hex: ``{"nonce": 16 bytes, "to": the nonce
+        answered or "", "urls": [where it listens], "machine": digest}``. A url is ``ws://IP:port/nbferry/``
+        and 32 random hex digits; at most 8 are looked at; loopback ones only if "machine" is one's own.
+    3.  *Race*: both dial the other's urls and, 0.3 s later or when these have failed, the relay, in the channel
+        named by both nonces. On every pipe the receiver starts Noise_NNpsk0_25519_AESGCM_SHA256 with prologue
+        ``nbferry/v1\0`` path ``\0`` nonce of the call, nonce of the answer; path is ``direct`` or ``relay``. The
+        sender answers the first valid message that it sees and closes all other pipes.
+    4.  *Records*: each frame is sealed as one record of :mod:`nbferry.crypto.records` and sent as one binary
+        message, of at most 4 MiB.
+
+    The receiver may call anew at any time: the sender then drops the connection that it has.
+
+Frames
+    The first byte is the type. Numbers are unsigned, big-endian.
+
+    ``0x01`` *control*: UTF-8 JSON, an object with "frame" (its name) and the fields below, of at most 1 MiB.
+    Unknown fields and unknown names are ignored. A set of chunks or entries is a list of ``[start, stop]``
+    pairs, stop excluded, of at most 65,536.
+
+    ``0x02`` *chunks*: pieces, one after the other, each
+
+    ======  =====  ==================================================================
+    offset  bytes
+    ======  =====  ==================================================================
+    0       8      number of the chunk
+    8       4      offset of this piece in the chunk
+    12      4      length of this piece
+    16      32     BLAKE3 of the whole chunk
+    48      ...    the piece
+    ======  =====  ==================================================================
+
+    A chunk travels whole, several to a frame if they are small, or cut into pieces, in order and one chunk
+    after the other, where a message of the path cannot hold it or would occupy the line for too long.
+
+Numbers
+    Chunks are numbered from 0 through the whole manifest, in the order of its entries. A file of ``size`` bytes
+    has ``max(1, ceil(size / chunk_size))`` of them, the last as short as it must be; a folder has none.
+    Entries are numbered from 0. A file's digest is :func:`nbferry.crypto.digest.file_digest` of its size, the
+    chunk size and its chunks' digests; the digest of a transfer is :func:`~nbferry.crypto.digest.content_digest`.
+
+A connection, in order
+    ::
+
+        both      hello     {protocol: [1], role: "sender" | "receiver", agent: "nbferry/0.1.0", features: []}
+        sender    offer     {id, entries, files, bytes, chunk_size}
+        receiver  list      {}                               if it does not have this offer's entries
+        sender    entries   {first, entries: [{path, size, mtime, executable?, folder?}]}   as often as needed
+        receiver  answer    {accept: true} | {accept: false, reason}
+        receiver  want      {chunks, digests}                again and again, as its window has room
+        sender    (chunks)                                   exactly those, in the order of the wants
+        sender    digests   {digests: [[entry, hex]]}        of those files, when all their chunks are read
+        receiver  progress  {verified, durable, state, all}  what is new, a few times a second
+        receiver  done      {digest}                         everything is at its place and durable
+        sender    bye       {}
+
+    ``hello`` names the versions a side speaks; without a common one the connection ends with an error.
+    ``features`` names what it can do beyond this text; a side uses only what both named. ``path`` is relative,
+    its parts joined by "/"; the receiver judges it (:mod:`nbferry.names`). ``mtime`` is in nanoseconds since
+    1970. ``size`` is left out for folders. ``id`` names the offer: on a later connection the same offer is not
+    listed again, the receiver answers at once, reports all that it has (``all`` true: forget earlier reports),
+    and wants what is missing. ``state`` is the receiver's "transferring", "verifying" or "writing".
+
+    At any time::
+
+        either    pause     {reason}     the sender sends no chunks, the receiver wants none, until
+        either    resume    {}
+        either    ping      {}           when it has sent nothing for 10 s; answered by
+        either    pong      {}
+        either    cancel    {reason}     it is over; answered by bye
+        either    error     {code, message}     it failed; answered by bye
+
+    Pauses belong to the connection: a side that still holds says so again after ``hello``. ``done``, ``cancel``,
+    ``error`` and a rejecting ``answer`` are repeated after the next ``hello`` if no ``bye`` came. A side that
+    receives nothing for 30 s gives the connection up.
+
+What a receiver does not trust
+    Every count and size is checked against a limit before memory is used for it. A chunk that was not asked for,
+    or comes twice, or has a wrong length ends the transfer. A chunk that fails its digest is wanted again, at most
+    three times. Memory is bounded by the window: what was asked for and is not yet stored.
+
+Reading order: :mod:`~nbferry.protocol.frames`, :mod:`~nbferry.protocol.states`,
+:mod:`~nbferry.protocol.machine`, :mod:`~nbferry.protocol.sender`, :mod:`~nbferry.protocol.receiver`.
+"""

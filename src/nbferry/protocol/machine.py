@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from nbferry.errors import Cancelled, Expired, NbferryError, Rejected, RemoteProtocolError, from_code
@@ -159,7 +160,9 @@ class Machine(ABC):
     def cancel(self, reason: str, now: float) -> None:
         """End the transfer; the other side is told why."""
         self._end_reason = reason
-        self._end(Step.CANCEL, Cancelled(f"The transfer was cancelled{': ' + reason if reason else ''}."), now)
+        self._end(
+            Step.CANCEL, Cancelled(f"The transfer was cancelled{': ' + reason if reason else ''}."), now
+        )
 
     def fail(self, error: NbferryError, now: float) -> None:
         """End the transfer with an error; the other side is told which."""

@@ -58,7 +58,9 @@ class Receiver(Machine):
         return self._window.outstanding if self._window else 0
 
     # ---------------------------------------------------------------- decisions
-    def accept(self, now: float, have: RangeSet | None = None, digests: dict[int, bytes] | None = None) -> None:
+    def accept(
+        self, now: float, have: RangeSet | None = None, digests: dict[int, bytes] | None = None
+    ) -> None:
         """Take the offer. ``have`` are chunks that are stored already, with their digests."""
         manifest = self._known_manifest()
         self._window = Window(manifest, self.limits, have or RangeSet())
@@ -103,7 +105,9 @@ class Receiver(Machine):
             return
         self._window.unstored(RangeSet.of(*tried))
         self._pause("disk", error.message)
-        self._say("pause", reason=f"The receiver's disk is full: {error.needed:,} more bytes are needed there.")
+        self._say(
+            "pause", reason=f"The receiver's disk is full: {error.needed:,} more bytes are needed there."
+        )
 
     def storage_ready(self) -> None:
         """There is room again."""
@@ -241,7 +245,12 @@ class Receiver(Machine):
 
     def _want(self) -> None:
         """Ask for what the window has room for, and for the digests of the files that it completes."""
-        if self._window is None or not self.is_connected or self.paused or self.state is not State.TRANSFERRING:
+        if (
+            self._window is None
+            or not self.is_connected
+            or self.paused
+            or self.state is not State.TRANSFERRING
+        ):
             return
         chunks = self._window.next_want()
         if chunks:
@@ -308,7 +317,9 @@ class Receiver(Machine):
         if self.state is State.TRANSFERRING:
             self._step(Step.RECEIVED)
             self._report(now)
-        files = RangeSet.of(*(i for i, entry in enumerate(self._known_manifest().entries) if not entry.folder))
+        files = RangeSet.of(
+            *(i for i, entry in enumerate(self._known_manifest().entries) if not entry.folder)
+        )
         if unchecked := files - self._checked:
             if ask := unchecked - self._asked:
                 self._say_want(RangeSet(), ask)
@@ -367,4 +378,3 @@ class Receiver(Machine):
         if self._report_at is not None and now >= self._report_at and self.is_connected:
             self._report(now)
         self._sync_if_due(now)
-

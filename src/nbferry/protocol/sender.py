@@ -82,7 +82,7 @@ class Sender(Machine):
             self._wanted.popleft()
         if self._wanted:
             batch = self._take_batch()
-            return batch and ReadJob(self._wanted[0], batch, self._generation)
+            return ReadJob(self._wanted[0], batch, self._generation) if batch else None
         return self._next_hash()
 
     def chunks_read(self, job: ReadJob, done: RangeSet, digests: dict[int, bytes]) -> None:

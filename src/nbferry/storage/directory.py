@@ -54,12 +54,12 @@ class Directory:
         if self.fd is not None:
             return Directory(path, os.open(name, FOLDER | NOFOLLOW, dir_fd=self.fd))
         info = path.lstat()
-        if not stat.S_ISDIR(info.st_mode) or getattr(info, "st_reparse_tag", 0):
+        if not stat.S_ISDIR(info.st_mode) or _is_junction(info):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
         return Directory(path, None)
 
     def descend(self, path: str) -> Directory:
-        """Open a folder below, ``/`` between its parts; "" is this one again. No link on the way is followed."""
+        """Open a folder below, by its parts joined by ``/``, following no link; "" is this one again."""
         here = Directory(self.path, None if self.fd is None else os.dup(self.fd))
         for name in filter(None, path.split("/")):
             with here:
@@ -71,8 +71,8 @@ class Directory:
         os.mkdir(self.at(name), mode, dir_fd=self.fd)
 
     def names(self) -> list[str]:
-        """What is in here, in no order."""
-        return os.listdir(self.path if self.fd is None else self.fd)
+        """List what is in here, in no order."""
+        return os.listdir(self.path if self.fd is None else self.fd)  # noqa: PTH208  # a Path has no descriptor
 
     # -------------------------------------------------------------- files
     def file(self, name: str, flags: int) -> int:
@@ -80,7 +80,7 @@ class Directory:
         return os.open(self.at(name), flags, 0o666, dir_fd=self.fd)
 
     def look(self, name: str) -> os.stat_result | None:
-        """What is there under a name, the link itself if it is one; None if nothing is."""
+        """Find out what is there under a name, the link itself if it is one; None if nothing is."""
         try:
             return os.stat(self.at(name), dir_fd=self.fd, follow_symlinks=False)
         except FileNotFoundError:
@@ -106,13 +106,13 @@ class Directory:
         os.replace(self.at(name), to.at(new), src_dir_fd=self.fd, dst_dir_fd=to.fd)
 
     def move_new(self, name: str, to: Directory, new: str) -> None:
-        """Move a file or a folder to a name that is free; FileExistsError if it is not, also at the last moment.
+        """Move a file or a folder to a name that is free; FileExistsError if it is not.
 
-        On file systems that cannot rename so (NFS, FAT, some FUSE) a file is linked, then unlinked, and a folder
-        takes the place of an empty one that was just made: neither step overwrites anything.
+        On file systems that cannot rename so (NFS, FAT, some FUSE) a file is linked, then unlinked, and a
+        folder takes the place of an empty one that was just made: neither step overwrites anything.
         """
         if self.fd is None or to.fd is None:
-            os.rename(self.at(name), to.at(new))  # Windows itself refuses to overwrite
+            Path(self.at(name)).rename(to.at(new))  # Windows itself refuses to overwrite
         elif not rename_exclusively(self.fd, name, to.fd, new):
             info = self.look(name)
             move = self._move_folder if info and stat.S_ISDIR(info.st_mode) else self._move_file
@@ -161,3 +161,8 @@ class Directory:
     def free(self, free: Callable[[int | str], int]) -> int:
         """Bytes that are left on this folder's file system."""
         return free(str(self.path) if self.fd is None else self.fd)
+
+
+def _is_junction(info: os.stat_result) -> bool:
+    """Whether this is a link as Windows has them: a folder that carries the tag of another."""
+    return bool(getattr(info, "st_reparse_tag", False))

@@ -42,7 +42,7 @@ def translated(doing: str, missing: Callable[[], int] = lambda: 0) -> Iterator[N
 
 
 def storage_error(error: OSError, doing: str, missing: Callable[[], int] = lambda: 0) -> StorageError:
-    """What an error of the system means to a person."""
+    """Say what an error of the system means to a person."""
     if error.errno in _FULL:
         return DiskFull(max(1, missing()))
     why = error.strerror or type(error).__name__

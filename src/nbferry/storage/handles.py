@@ -27,8 +27,8 @@ class _Held(Generic[V]):
 class Handles(Generic[K, V]):
     """At most ``most`` handles that nobody uses; beyond that the one unused for longest is closed.
 
-    May be used from several threads, which then share a handle. ``opener`` runs under the lock, so that a file
-    is created once; reading and writing do not.
+    May be used from several threads, which then share a handle. ``opener`` runs under the lock, so that a
+    file is created once; reading and writing do not.
     """
 
     def __init__(self, opener: Callable[[K], V], closer: Callable[[V], None], most: int = MOST_IDLE) -> None:
@@ -42,7 +42,7 @@ class Handles(Generic[K, V]):
 
     @contextmanager
     def use(self, key: K) -> Iterator[V]:
-        """Hold the handle of this key, opened if need be; it stays open at least until the end of the block."""
+        """Hold the handle of this key, opened if need be; it stays open until the end of the block."""
         held = self._take(key)
         try:
             yield held.value
@@ -66,7 +66,8 @@ class Handles(Generic[K, V]):
             unused = self._pop_unused()
             if held.dropped and not held.users:
                 unused.append(held)
-        self._close_all(unused)
+        for each in unused:
+            self._closer(each.value)
 
     def _pop_unused(self) -> list[_Held[V]]:
         """Take out what is too much, oldest first."""
@@ -80,14 +81,16 @@ class Handles(Generic[K, V]):
         """Close the handle of this key as soon as nobody uses it; the next use opens it anew."""
         with self._lock:
             unused = self._forget([key])
-        self._close_all(unused)
+        for each in unused:
+            self._closer(each.value)
 
     def close(self) -> None:
         """Close all handles, those in use when they are given back. May be called twice; no use after it."""
         with self._lock:
             self._closed = True
             unused = self._forget(list(self._held))
-        self._close_all(unused)
+        for each in unused:
+            self._closer(each.value)
 
     def _forget(self, keys: list[K]) -> list[_Held[V]]:
         """Take these out; those that can be closed now, the others close when they are given back."""
@@ -95,14 +98,3 @@ class Handles(Generic[K, V]):
         for held in found:
             held.dropped = True
         return [held for held in found if not held.users]
-
-    def _close_all(self, unused: list[_Held[V]]) -> None:
-        """Close each of them even if another fails; the first failure is raised afterwards."""
-        failure: OSError | None = None
-        for held in unused:
-            try:
-                self._closer(held.value)
-            except OSError as error:
-                failure = failure or error
-        if failure is not None:
-            raise failure

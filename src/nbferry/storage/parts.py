@@ -6,7 +6,6 @@ import os
 import stat
 import threading
 from collections.abc import Iterable
-from contextlib import suppress
 
 from nbferry.errors import StorageError, UnsafePath
 from nbferry.manifest import Entry, Manifest
@@ -37,17 +36,16 @@ class Parts:
             start, last = manifest.entry_of(first), manifest.entry_of(stop - 1)
             self._made[start : last + 1] = b"\x01" * (last + 1 - start)
         self._folders = Handles(data.descend, Directory.close)
-        self._files = Handles(self._open, os.close)
+        self._files = Handles(self._open, self._close)
+        self._lost: OSError | None = None  # what closing a file reported since the last sync, as NFS does
         self._lock = threading.Lock()  # for the two tables of what is not durable yet
         self._dirty: set[int] = set()
         self._dirty_folders: set[str] = set()
 
     def close(self) -> None:
         """Let go of every file; what is written stays. May be called twice."""
-        try:
-            self._files.close()
-        finally:
-            self._folders.close()
+        self._files.close()
+        self._folders.close()
 
     # -------------------------------------------------------------- making
     def make_folders(self) -> None:
@@ -83,13 +81,19 @@ class Parts:
         return fd
 
     def _check(self, fd: int, entry: Entry) -> None:
-        """See that this is our file and nobody else's under another name, and give it its size, without blocks."""
+        """See that this is our file, under no other name, and give it its size, without blocks."""
         info = os.fstat(fd)
         if not stat.S_ISREG(info.st_mode) or info.st_nlink != 1 or info.st_size > entry.size:
             name = display_name(entry.path)
             raise StorageError(f'Somebody changed the unfinished "{name}".', hint="Cancel, and start again.")
         if entry.size > self._manifest.chunk_size and info.st_size != entry.size:
             os.ftruncate(fd, entry.size)
+
+    def _close(self, fd: int) -> None:
+        try:
+            os.close(fd)
+        except OSError as error:
+            self._lost = error
 
     def _note_folder(self, path: str) -> None:
         with self._lock:
@@ -154,11 +158,13 @@ class Parts:
             folders, self._dirty_folders = self._dirty_folders, set()
         try:
             self._flush(files, folders)
+            self._raise_lost()
         except BaseException:
             with self._lock:
                 self._dirty |= files
                 self._dirty_folders |= folders
-            self._drop(files)
+            for index in files:  # a descriptor that has reported a lost write reports success next time
+                self._files.drop(index)
             raise
 
     def _flush(self, files: set[int], folders: set[str]) -> None:
@@ -173,11 +179,10 @@ class Parts:
             with self._folders.use(path) as folder:
                 folder.sync(self._disk.sync)
 
-    def _drop(self, files: Iterable[int]) -> None:
-        """Use no descriptor again that has reported a lost write: it would report success next time."""
-        for index in files:
-            with suppress(OSError):
-                self._files.drop(index)
+    def _raise_lost(self) -> None:
+        lost, self._lost = self._lost, None
+        if lost is not None:
+            raise lost
 
 
 def folders_of(entries: Iterable[Entry]) -> set[str]:

@@ -1,8 +1,8 @@
-"""From the staging folder to the destination, by renames alone: whoever looks sees nothing or a complete file.
+"""From the staging folder to the destination, by renames: whoever looks sees nothing or a complete file.
 
-    rename    to the next free name: "trips.csv", "trips (1).csv", ...
-    replace   files over files; a folder onto a folder of that name, file by file
-    refuse    to that name or not at all
+rename    to the next free name: "trips.csv", "trips (1).csv", ...
+replace   files over files; a folder onto a folder of that name, file by file
+refuse    to that name or not at all
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def _merge(staged: Directory, to: Directory, name: str, sync: Callable[[int], No
 
 
 def _check_replaceable(staged: Directory, to: Directory, name: str, path: str, *, deep: bool = True) -> None:
-    """Raise :class:`DestinationExists` unless files meet files and folders meet folders; a link is neither."""
+    """Raise :class:`DestinationExists` unless files meet files and folders folders; a link is neither."""
     there = to.look(name)
     if there is None:
         return

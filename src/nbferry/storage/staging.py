@@ -1,6 +1,6 @@
-"""Where a transfer waits until it is complete: ``<to>/.nbferry/<transfer>/data``, private and not reached by a link.
+"""Where a transfer waits until it is complete: ``<to>/.nbferry/<transfer>/data``.
 
-It lies below the destination so that publishing is a rename on one file system.
+It is private and not reached through a link, and below the destination, so that publishing is a rename.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NOT_A_FOLDER = frozenset({errno.ENOTDIR, errno.ELOOP})  # a link: Linux says the
 
 @dataclass(frozen=True, slots=True)
 class Staging:
-    """An open staging folder: ``data`` holds the tree of the offer, ``root`` has room for a journal beside it."""
+    """An open staging folder: ``data`` holds the tree of the offer, ``root`` has room for a journal."""
 
     root: Directory
     data: Directory

@@ -62,7 +62,7 @@ def read_into(fd: int, views: Sequence[memoryview], offset: int) -> int:
 
 
 def _after(views: Sequence[memoryview], count: int) -> list[memoryview]:
-    """What is left of the views without their first ``count`` bytes."""
+    """Return what is left of the views without their first ``count`` bytes."""
     at = 0
     while at < len(views) and count >= len(views[at]):
         count -= len(views[at])
@@ -107,17 +107,17 @@ RENAME_NOREPLACE = 1
 CANNOT = frozenset({errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK})
 """Errors by which a system, a container or a file system says that it lacks an operation."""
 
-# statfs(2): file systems whose syncfs makes data durable and reports every failed write
+# statfs(2): ext, XFS, Btrfs, F2FS, tmpfs; their syncfs makes data durable and reports every failed write
 _SYNCFS_REPORTS = frozenset(
     {0xEF53, 0x58465342, 0x9123683E, 0xF2F52010, 0x01021994}
 )  # ext, XFS, Btrfs, F2FS, tmpfs
 
 
 def sync_whole(fd: int) -> bool:
-    """Write everything on the file system of ``fd`` to the disk at once, which takes one flush, not thousands.
+    """Write everything on the file system of ``fd`` to the disk at once: one flush instead of thousands.
 
-    Whether that alone makes files durable: since Linux 5.8 ``syncfs`` reports every write that failed since
-    ``fd`` was opened, but network and overlay file systems do not take part. Raises OSError if a write failed.
+    Returns whether that alone makes files durable. Since Linux 5.8 ``syncfs`` reports every write that failed
+    since ``fd`` was opened, but network and overlay file systems take no part. Raises OSError if one failed.
     """
     if _syncfs is None:
         return False
@@ -134,7 +134,7 @@ def _kernel() -> tuple[int, ...]:
 
 
 def _file_system(fd: int) -> int:
-    """The magic number of the file system of ``fd``: the first word of ``struct statfs``."""
+    """Find the magic number of the file system of ``fd``: the first word of ``struct statfs``."""
     buffer = ctypes.create_string_buffer(256)
     if _fstatfs is None or _fstatfs(fd, buffer):
         return 0
@@ -167,8 +167,8 @@ def _free(folder: int | str) -> int:
 class Disk:
     """The calls that a full or a dying disk fails; a test hands in others.
 
-    ``write(fd, data, offset)`` answers how many bytes it wrote, ``sync(fd)`` makes one file or folder durable,
-    ``sync_whole(fd)`` is the function above, ``free(folder)`` answers the bytes that are left.
+    ``write(fd, data, offset)`` answers how many bytes it wrote, ``sync(fd)`` makes one file or folder
+    durable, ``sync_whole(fd)`` is the function above, ``free(folder)`` answers the bytes that are left.
     """
 
     write: Callable[[int, memoryview, int], int] = _pwrite

@@ -111,7 +111,7 @@ class WebSocketTransport(Transport):
             self._writable.set()
 
 
-class _Listener(WSListener):  # type: ignore[misc]  # picows is not typed
+class _Listener(WSListener):
     """Passes picows' callbacks on."""
 
     def __init__(self, transport: WebSocketTransport, connected: Callable[[], None] | None = None) -> None:
@@ -159,11 +159,18 @@ async def connect(
     try:
         async with asyncio.timeout(timeout or limits.connect_timeout):
             await ws_connect(
-                lambda: _Listener(transport), url, extra_headers=headers, proxy=_proxy_for(url), max_redirects=0, **_OPTIONS
+                lambda: _Listener(transport),
+                url,
+                extra_headers=headers,
+                proxy=_proxy_for(url),
+                max_redirects=0,
+                **_OPTIONS,
             )
     except WSHandshakeError as error:
         status = getattr(error.response, "status", None)
-        raise ConnectFailed(f"The server at {_place(url)} is no nbferry relay (HTTP {int(status or 0)}).") from error
+        raise ConnectFailed(
+            f"The server at {_place(url)} is no nbferry relay (HTTP {int(status or 0)})."
+        ) from error
     except TimeoutError as error:
         raise ConnectFailed(f"Nothing answered at {_place(url)} in time.") from error
     except (OSError, PicowsError, ValueError) as error:

@@ -1,0 +1,111 @@
+"""Both ports without a disk: for tests, and for whatever is in memory anyway."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from nbferry.crypto.digest import chunk_digest, chunk_digest_of
+from nbferry.errors import LocalProtocolError
+from nbferry.manifest import Entry, Manifest
+from nbferry.names import check_paths
+from nbferry.protocol.frames import ChunkBatch, ChunkData
+from nbferry.ranges import RangeSet
+from nbferry.storage.base import Sink, Source
+
+
+class MemorySource(Source):
+    """Offers bytes under the paths that they are given."""
+
+    def __init__(
+        self, files: Mapping[str, bytes], *, chunk_size: int, folders: Iterable[str] = (), mtime_ns: int = 0
+    ) -> None:
+        entries = [Entry(path, mtime_ns=mtime_ns, folder=True) for path in folders]
+        entries += [Entry(path, len(data), mtime_ns) for path, data in files.items()]
+        entries.sort(key=lambda entry: entry.path)
+        self.manifest = Manifest.of(entries, chunk_size)
+        self._files = dict(files)
+
+    def read(self, chunks: RangeSet, batch: ChunkBatch) -> RangeSet:
+        """See :meth:`Source.read`."""
+        done = []
+        for chunk in chunks:
+            data = self._data(chunk)
+            slots = batch.reserve(len(data))
+            if slots is None:
+                break
+            for slot in slots:
+                slot[:], data = data[: len(slot)], data[len(slot) :]
+            batch.commit(chunk, chunk_digest_of(slots))
+            done.append(chunk)
+        return RangeSet.of(*done)
+
+    def digests(self, chunks: RangeSet) -> dict[int, bytes]:
+        """See :meth:`Source.digests`."""
+        return {chunk: chunk_digest(self._data(chunk)) for chunk in chunks}
+
+    def close(self) -> None:
+        """See :meth:`Source.close`."""
+
+    def _data(self, chunk: int) -> memoryview:
+        index, offset, length = self.manifest.place(chunk)
+        return memoryview(self._files[self.manifest.entries[index].path])[offset : offset + length]
+
+
+class MemorySink(Sink):
+    """Keeps what is stored; after ``publish``, ``files`` has it under the paths of the offer.
+
+    ``have`` and ``durable`` say which chunks were stored and which a ``sync`` has followed.
+    """
+
+    def __init__(self, manifest: Manifest) -> None:
+        self.manifest = manifest
+        self.have = self.durable = RangeSet()
+        self.files: dict[str, bytes] = {}
+        self._parts: dict[int, bytearray] = {}
+
+    def prepare(self) -> None:
+        """See :meth:`Sink.prepare`."""
+        entries = self.manifest.entries
+        folders = {entry.path for entry in entries if entry.folder}
+        check_paths((entry.path for entry in entries), folders=folders)
+        self._parts = {at: bytearray(entry.size) for at, entry in enumerate(entries) if not entry.folder}
+
+    def store(self, chunks: Sequence[ChunkData]) -> RangeSet:
+        """See :meth:`Sink.store`."""
+        stored = RangeSet.of(*(chunk.chunk for chunk in chunks if self._store(chunk)))
+        self.have |= stored
+        return stored
+
+    def _store(self, chunk: ChunkData) -> bool:
+        if not 0 <= chunk.chunk < self.manifest.chunk_count:
+            return False
+        index, offset, length = self.manifest.place(chunk.chunk)
+        if len(chunk.data) != length or chunk_digest(chunk.data) != chunk.digest:
+            return False
+        self._parts[index][offset : offset + length] = chunk.data
+        return True
+
+    def sync(self) -> None:
+        """See :meth:`Sink.sync`."""
+        self.durable = self.have
+
+    def publish(self) -> tuple[Path, ...]:
+        """See :meth:`Sink.publish`."""
+        if len(self.have) < self.manifest.chunk_count:
+            raise LocalProtocolError("A transfer was published before all of it was stored.")
+        entries = self.manifest.entries
+        self.files = {entries[index].path: bytes(part) for index, part in self._parts.items()}
+        return tuple(map(Path, self.files))
+
+    def missing_space(self) -> int:
+        """See :meth:`Sink.missing_space`."""
+        return 0
+
+    def discard(self) -> None:
+        """See :meth:`Sink.discard`."""
+        self._parts = {}
+        self.have = self.durable = RangeSet()
+
+    def close(self) -> None:
+        """See :meth:`Sink.close`."""
