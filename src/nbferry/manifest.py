@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -75,10 +76,10 @@ class Manifest:
 
     entries: tuple[Entry, ...]
     chunk_size: int
-    _stops: list[int] = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_stops", list(accumulate(map(self._count, self.entries))))
+    @cached_property
+    def _stops(self) -> list[int]:
+        return list(accumulate(map(self._count, self.entries)))
 
     def _count(self, entry: Entry) -> int:
         return 0 if entry.folder else max(1, -(-entry.size // self.chunk_size))
@@ -88,12 +89,12 @@ class Manifest:
         """Number of chunks of all files."""
         return self._stops[-1] if self._stops else 0
 
-    @property
+    @cached_property
     def total_bytes(self) -> int:
         """Bytes of all files."""
         return sum(entry.size for entry in self.entries)
 
-    @property
+    @cached_property
     def file_count(self) -> int:
         """Number of files, folders not counted."""
         return sum(not entry.folder for entry in self.entries)
@@ -125,13 +126,14 @@ class Manifest:
         entry, offset, _ = self.place(chunk)
         return self._bytes_before[entry] + offset
 
-    @property
+    @cached_property
     def _bytes_before(self) -> list[int]:
-        cached = self.__dict__.get("_sums")
-        if cached is None:
-            cached = list(accumulate((entry.size for entry in self.entries), initial=0))
-            self.__dict__["_sums"] = cached
-        return cached
+        return list(accumulate((entry.size for entry in self.entries), initial=0))
+
+    @cached_property
+    def top_names(self) -> tuple[str, ...]:
+        """The first ten top-level names: what a person would call the offer."""
+        return tuple(dict.fromkeys(entry.path.partition("/")[0] for entry in self.entries))[:10]
 
     @classmethod
     def of(cls, entries: Iterable[Entry], chunk_size: int) -> Manifest:

@@ -40,9 +40,8 @@ _PASSWORD = b"nbferry/v1/pw\0"
 _PREFIX = "nbf1"
 _VERSION = b"\x01"
 _CHECKSUM = 4  # bytes: one mistyped ticket in 4 billion would be taken for another, which then opens nothing
-_BETWEEN = re.compile(
-    r"[\s_\u00ad\u2010-\u2015\u2212-]+"
-)  # blanks, underscores, every kind of hyphen and dash
+# what may stand between two parts: blanks, underscores, every kind of hyphen and dash
+_BETWEEN = re.compile(r"[\s_\u00ad\u2010-\u2015\u2212-]+")
 _URL = re.compile(
     r"(?P<scheme>https?)://"
     r"(?P<host>[a-z0-9_](?:[a-z0-9._-]*[a-z0-9_])?|\[[0-9a-f:.]+\])"
@@ -165,7 +164,7 @@ def _parse_ticket(text: str) -> Ticket:
     except ValueError:
         raw = b""
     body, checksum = raw[:-_CHECKSUM], raw[-_CHECKSUM:]
-    if _base32(raw) != digits or len(body) < 33 or checksum != _checksum(body):
+    if _base32(raw) != digits or checksum != _checksum(body):
         raise CodeInvalid("This ticket is incomplete or has a typing error.")
     if body[:1] != _VERSION:
         raise CodeInvalid("This ticket was made by a newer nbferry.", hint="Update nbferry here.")

@@ -36,6 +36,7 @@ Derivations (HKDF: RFC 5869 with SHA-256; || joins; L2(x), L4(x): length of x as
     room          HKDF-Expand(root, "nbferry/v1/room", 16)        of the signals
     channel       HKDF-Expand(root, "nbferry/v1/channel" || L2(nonce of A) || L2(nonce of B), 16)
     signal key    HKDF(salt = 32 random bytes of the message, root, "nbferry/v1/signal A" or "..B", 32)
+    prologue      "nbferry/v1" 00 || "direct" or "relay" || 00 || nonce of B's call || nonce of A's answer
     record keys   Split() of the handshake: the first for B->A, the second for A->B
     digests       plain BLAKE3 of a chunk; BLAKE3-derive-key with "nbferry v1 page", "nbferry v1 file",
                   "nbferry v1 content"
@@ -46,7 +47,7 @@ What is bound where
     role                                                     SPAKE2's ids and side, tags, signal key, direction of
                                                              a record key
     both sides know the code                                 tags; from then on whoever knows psk
-    kind of path, nonces of this call and its answer         prologue of the handshake, made in nbferry.engine
+    kind of path, nonces of this call and its answer         prologue of the handshake; nbferry.engine makes it
     position in the connection                               number of a record, in its AES-GCM nonce
     size, chunk size, number and order of chunks             file digest; paths and order of files: content digest
 
@@ -55,7 +56,7 @@ Limits
     guesses       three for a code, by the caller; one for each run of step 2; a ticket has 128 bits
     messages      m1..m4 4 KiB; signal 16 KiB; handshake 65,535 bytes; record limits.MAX_MESSAGE + 16 bytes
     keys          a signal key seals one message; a record key 2^20 records, then Noise's REKEY
-    stored        nothing but root, and that only as long as the pairing lasts
+    stored        nothing; who keeps a pairing over a restart keeps root and nothing else
 
 root never changes, so who steals it can pretend to be either side later; what was recorded before stays
 sealed, as every handshake has keys of its own that are forgotten.

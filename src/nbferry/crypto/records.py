@@ -9,8 +9,8 @@ the encryption of 32 zero bytes under the number 2^64-1; the count goes on. Keys
 so no number is ever used twice under a key.
 
 These are Noise transport messages except for their size. Noise allows 65,535 bytes; a record has up to
-``limits.MAX_MESSAGE`` + 16, because Python's cost per call at 64 KiB would halve the speed. AES-GCM is sound
-with that: a message may have 64 GiB, and 2^20 records of 4 MiB under one key are 2^38 blocks, which gives an
+``limits.MAX_MESSAGE`` + 16, so that Python's cost per message does not set the speed. AES-GCM is sound with
+that: a message may have 64 GiB, and 2^20 records of 4 MiB under one key are 2^38 blocks, which gives an
 attacker an advantage of about 2^-53.
 
 A record that does not open means that the path repeats, reorders or damages messages, by accident or not. No

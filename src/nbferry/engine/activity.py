@@ -136,6 +136,10 @@ class Activity(ABC):
 
     # ---------------------------------------------------------------- what is shown
     @abstractmethod
+    def _condition(self) -> tuple[State, str]:
+        """State and reason as they are now; asked after every input, so it must be quick."""
+
+    @abstractmethod
     def _view(self) -> Snapshot:
         """The snapshot as it is now."""
 
@@ -147,9 +151,8 @@ class Activity(ABC):
         """Something happened: a new state shows at once, progress a few times a second."""
         if self.snapshot.state.final:
             return
-        view = self._view()
-        if view.state is not self.snapshot.state or view.reason != self.snapshot.reason:
-            self._show(view)
+        if self._condition() != (self.snapshot.state, self.snapshot.reason):
+            self._show(self._view())
         elif self._publish_at is None:
             loop = asyncio.get_running_loop()
             self._publish_at = loop.call_later(self.limits.report_interval, self._show_later)
@@ -216,12 +219,6 @@ def file_progress(manifest: Manifest, machine: Counted) -> tuple[FileProgress, .
                 FileProgress(entry.path, entry.size, verified, manifest.bytes_in(machine.durable & span))
             )
     return tuple(rows)
-
-
-def top_names(manifest: Manifest) -> tuple[str, ...]:
-    """What a person would call the offer: its top-level names, at most a few."""
-    names = dict.fromkeys(entry.path.split("/", 1)[0] for entry in manifest.entries)
-    return tuple(names)[:10]
 
 
 def _first_error(group: BaseExceptionGroup[NbferryError]) -> NbferryError:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from nbferry.crypto.keys import SessionKeys
-from nbferry.engine.activity import Activity, file_progress, state_of, top_names
+from nbferry.engine.activity import Activity, file_progress, state_of
 from nbferry.engine.connect import Caller, Surroundings
 from nbferry.engine.link import Lease
 from nbferry.engine.pairing import join
@@ -203,24 +203,25 @@ class Receiving(Activity):
         """See :meth:`Activity.files`."""
         return file_progress(self._receiver.manifest, self._receiver) if self._receiver.manifest else ()
 
+    def _condition(self) -> tuple[State, str]:
+        if self._session is None:
+            return State.CONNECTING, ""
+        if self._queued:
+            return State.WAITING, "waiting in the queue"
+        return state_of(self._receiver), self._session.trouble or self._receiver.pause_reason
+
     def _view(self) -> Snapshot:
-        receiver, session = self._receiver, self._session
-        if session is None:
-            return self.snapshot.evolve(state=State.CONNECTING)
-        view = self.snapshot.evolve(
-            state=State.WAITING if self._queued else state_of(receiver),
-            reason=session.trouble or ("waiting in the queue" if self._queued else receiver.pause_reason),
-            via=session.via,
-        )
-        if not receiver.manifest:
+        state, reason = self._condition()
+        view = self.snapshot.evolve(state=state, reason=reason, via=self._session.via if self._session else None)
+        manifest = self._receiver.manifest
+        if manifest is None:
             return view
-        manifest = receiver.manifest
-        verified = manifest.bytes_in(receiver.verified)
+        verified = manifest.bytes_in(self._receiver.verified)
         return view.evolve(
             files=manifest.file_count,
+            names=manifest.top_names,
             total=manifest.total_bytes,
-            names=top_names(manifest),
             sent=verified,
             verified=verified,
-            durable=manifest.bytes_in(receiver.durable),
+            durable=manifest.bytes_in(self._receiver.durable),
         )

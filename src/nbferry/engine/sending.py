@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nbferry.crypto.keys import SessionKeys
-from nbferry.engine.activity import Activity, file_progress, state_of, top_names
+from nbferry.engine.activity import Activity, file_progress, state_of
 from nbferry.engine.backoff import Backoff
 from nbferry.engine.connect import Answerer, Surroundings
 from nbferry.engine.link import Lease
@@ -274,30 +274,35 @@ class Sending(Activity):
             return ()
         return file_progress(self._source.manifest, self._services[-1].sender)
 
+    def _condition(self) -> tuple[State, str]:
+        current = self._current()
+        if current is None:
+            return State.WAITING, self._trouble
+        state = state_of(current.sender, hashing=current.sender.hashing)
+        if state.final and self._offering.receivers != 1:
+            return State.WAITING, self._trouble  # for more receivers
+        if state is State.TRANSFERRING and current.sender.held:
+            return State.WAITING, "waiting in the queue"
+        return state, current.session.trouble or current.sender.pause_reason
+
+    def _current(self) -> _Service | None:
+        """The receiver that came last, of those still served if there are any."""
+        running = [service for service in self._services if not service.sender.state.final]
+        return (running or self._services or [None])[-1]
+
     def _view(self) -> Snapshot:
-        view = self.snapshot.evolve(wrong_guesses=self._wrong_guesses, reason=self._trouble)
+        state, reason = self._condition()
+        view = self.snapshot.evolve(state=state, reason=reason, wrong_guesses=self._wrong_guesses)
         if not self._source:
             return view
-        manifest = self._source.manifest
-        view = view.evolve(files=manifest.file_count, total=manifest.total_bytes, names=top_names(manifest))
-        if not self._services:
-            return view
-        return self._sum(view)
-
-    def _sum(self, view: Snapshot) -> Snapshot:
-        """Of several receivers: the sums, and the state of the one that came last of those still served."""
-        manifest = self._services[0].sender.manifest
-        running = [service for service in self._services if not service.sender.state.final] or self._services
-        current = running[-1]
-        state = state_of(current.sender, hashing=current.sender.hashing)
-        queued = state is State.TRANSFERRING and current.sender.held
+        manifest, current = self._source.manifest, self._current()
+        senders = [service.sender for service in self._services]
         return view.evolve(
-            state=State.WAITING if queued or (state.final and self._offering.receivers != 1) else state,
-            reason=current.session.trouble
-            or ("waiting in the queue" if queued else current.sender.pause_reason),
-            total=manifest.total_bytes * len(self._services),
-            sent=sum(manifest.bytes_in(service.sender.sent) for service in self._services),
-            verified=sum(manifest.bytes_in(service.sender.verified) for service in self._services),
-            durable=sum(manifest.bytes_in(service.sender.durable) for service in self._services),
-            via=current.session.via,
+            files=manifest.file_count,
+            names=manifest.top_names,
+            total=manifest.total_bytes * max(1, len(senders)),
+            sent=sum(manifest.bytes_in(sender.sent) for sender in senders),
+            verified=sum(manifest.bytes_in(sender.verified) for sender in senders),
+            durable=sum(manifest.bytes_in(sender.durable) for sender in senders),
+            via=current.session.via if current else None,
         )

@@ -68,10 +68,13 @@ class Storing:
             session.pump()
 
     async def _store_next(self, session: Session) -> None:
-        event, lease = await self._stores.get()
-        tried = {chunk.chunk: chunk.digest for chunk in event.chunks}
+        waiting = [await self._stores.get()]
+        while not self._stores.empty():  # a hop to a thread costs more than a chunk, so take all
+            waiting.append(self._stores.get_nowait())
+        chunks = [chunk for event, _ in waiting for chunk in event.chunks]
+        tried = {chunk.chunk: chunk.digest for chunk in chunks}
         try:
-            right = await self._call(self._sink.store, event.chunks)
+            right = await self._call(self._sink.store, chunks)
             self._receiver.chunks_stored(tried, right, session.now())
         except DiskFull as error:
             self._receiver.storage_full(tried, error)
@@ -79,8 +82,9 @@ class Storing:
             await self._room()
             self._receiver.storage_ready()
         finally:
-            if lease:
-                lease.release()
+            for _, lease in waiting:
+                if lease:
+                    lease.release()
 
     async def _finish_next(self, session: Session) -> None:
         match await self._syncs.get():

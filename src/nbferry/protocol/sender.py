@@ -19,7 +19,7 @@ from nbferry.status import State
 ENTRIES_PER_FRAME = 1_000
 ENTRIES_BYTES = 512 * 1024  # of paths in one frame: JSON may escape each byte to more
 MAX_WANTS = 1_024  # unanswered WANT frames: a receiver keeps a few
-BATCH = 2 * MiB  # read in one go: enough to make the hop to a worker thread cheap
+BATCH = 4 * MiB  # read in one go: enough to make the hop to a worker thread cheap
 DIGESTS_PER_FRAME = 4_096
 
 

@@ -8,12 +8,12 @@ import ctypes
 import logging
 import platform
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeAlias
 
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPServerRequest
-from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
 from nbferry.errors import RendezvousError
@@ -90,13 +90,9 @@ async def start_relay(
         idle_connection_timeout=HANDSHAKE_SECONDS,
         body_timeout=HANDSHAKE_SECONDS,
     )
-    try:
-        sockets = bind_sockets(port, host)
-    except OSError as error:
-        message = f"No relay can listen on {host}:{port} ({error.strerror})."
-        raise RendezvousError(message, hint="Choose another port or address.") from error
-    server.add_sockets(sockets)
-    relay = RunningRelay(server, driver, _url(host, sockets[0].getsockname()[1]))
+    listener = _listen(host, port)
+    server.add_socket(listener)
+    relay = RunningRelay(server, driver, _url(host, listener.getsockname()[1]))
     logger.info("listens on %s", relay.url)
     return relay
 
@@ -140,13 +136,29 @@ async def _terminated() -> AsyncIterator[asyncio.Event]:
 def raise_mmap_threshold() -> bool:
     """Let glibc keep the memory of large messages instead of mapping and clearing it anew for each.
 
-    It makes messages of 1 MiB pass faster, and is for the whole process, so only one that is nothing but a relay
-    may do it. Says whether it was done: other platforms have no such threshold.
+    It makes messages of 1 MiB pass faster, and is for the whole process, so only one that is nothing but a
+    relay may do it. Says whether it was done: other platforms have no such threshold.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
     return bool(mallopt(M_MMAP_THRESHOLD, 32 * MiB) and mallopt(M_TRIM_THRESHOLD, 64 * MiB))
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Bind, without the socket that tornado.netutil.bind_sockets leaves open when it cannot."""
+    try:
+        if not host and socket.has_dualstack_ipv6():
+            listener = socket.create_server((host, port), family=socket.AF_INET6, dualstack_ipv6=True)
+        else:
+            found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            family, _, _, _, address = min(found)  # IPv4 before IPv6, for a name that has both
+            listener = socket.create_server(address[:2], family=family)
+    except OSError as error:
+        message = f"No relay can listen on {host}:{port} ({error.strerror})."
+        raise RendezvousError(message, hint="Choose another port or address.") from error
+    listener.setblocking(False)
+    return listener
 
 
 def _url(host: str, port: int) -> str:

@@ -20,7 +20,8 @@ class Deadlines:
         self._heap: list[tuple[float, int, Hashable]] = []  # stale entries stay until they are on top
 
     def __len__(self) -> int:
-        return len(self._live)
+        """Count the entries that are held, stale ones among them."""
+        return len(self._heap)
 
     def set(self, key: Hashable, when: float, action: Action) -> None:
         """Call ``action`` at ``when``, and not when it was to be called before."""

@@ -6,6 +6,7 @@ it. To create one takes a user of this server.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, MutableMapping
 from datetime import UTC, datetime
@@ -57,16 +58,18 @@ class JupyterVersionHandler(JupyterHandler):
         self.finish(version_fields())
 
 
-def activity(settings: MutableMapping[str, Any]) -> Callable[[], None]:
+def activity(
+    settings: MutableMapping[str, Any], clock: Callable[[], float] = time.monotonic
+) -> Callable[[], None]:
     """Make what notes in a server's settings that it is in use, so that it is not culled during a transfer.
 
     The server looks at every setting that ends so. Once a second is enough, and costs nothing.
     """
-    noted = -1.0
+    noted = -math.inf
 
     def note() -> None:
         nonlocal noted
-        if (now := time.monotonic()) - noted >= 1:
+        if (now := clock()) - noted >= 1:
             noted = now
             settings["nbferry_last_activity"] = datetime.now(UTC)
 
@@ -76,7 +79,7 @@ def activity(settings: MutableMapping[str, Any]) -> Callable[[], None]:
 def load(server_app: ServerApp) -> None:
     """Put both routes under a Jupyter server's base URL."""
     web_app = server_app.web_app
-    driver = RelayDriver(traffic=activity(web_app.settings))
+    driver = web_app.settings["nbferry_relay"] = RelayDriver(traffic=activity(web_app.settings))
     base = web_app.settings["base_url"]
     web_app.add_handlers(  # type: ignore[no-untyped-call]  # it has no types
         ".*$",

@@ -30,16 +30,21 @@ class RelaySocket(WebSocketHandler):
     may_create = True
     """Whether this request may create a room; an application that asks for authorization decides it."""
 
-    _line: Line | None = None
+    _line: Line  # since the handshake
 
     def initialize(self, driver: RelayDriver) -> None:
         """Take what the route names."""
         self._driver = driver
 
     @property
-    def ping_interval(self) -> float | None:
-        """None from Tornado: the relay's core pings, as it knows when silence means that a socket is gone."""
-        return None
+    def ping_interval(self) -> float:
+        """No pings by Tornado: the relay's core does it, and knows when silence means that a socket is gone."""
+        return 0
+
+    @property
+    def ping_timeout(self) -> float:
+        """See ``ping_interval``."""
+        return 0
 
     @property
     def max_message_size(self) -> int:
@@ -59,16 +64,15 @@ class RelaySocket(WebSocketHandler):
 
     def on_message(self, message: str | bytes) -> Any:
         """Pass a message on; Tornado reads no further until what is returned is done."""
-        return self._line.received(message) if self._line else None
+        return self._line.received(message)
 
     def on_pong(self, data: bytes) -> None:
         """Pass on that a ping was answered."""
-        if self._line:
-            self._line.heard()
+        self._line.heard()
 
     def on_close(self) -> None:
         """Leave the relay, whatever the cause."""
-        if self._line:
+        if hasattr(self, "_line"):  # not if the request ended before the handshake did
             self._line.closed()
 
 

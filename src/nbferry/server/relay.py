@@ -405,17 +405,13 @@ class Relay:
 
     def _end_room(self, room: Room, reason: str, now: float) -> None:
         del self._rooms[room.name]
-        self._ended.bury(room, reason, now)
+        tombstone = self._ended.bury(room, reason, now)
         self._deadlines.cancel(("ends", room))
         self._deadlines.cancel(("grace", room))
         logger.info("a %s room ends: %s; rooms: %d", room.kind, reason, len(self._rooms))
         for connection in room.everybody():
             connection.part = None
-            self._refuse(connection, self._ended_as(room, now), now)
-
-    def _ended_as(self, room: Room, now: float) -> Refusal:
-        tombstone = self._ended.find(room.name, now)
-        return tombstone.refusal() if tombstone else Refusal("room-closed")
+            self._refuse(connection, tombstone.refusal(), now)
 
     def _leave(self, connection: Connection, now: float) -> None:
         part, connection.part = connection.part, None

@@ -183,15 +183,13 @@ class Graveyard:
         self._seconds = seconds
         self._stones: dict[str, Tombstone] = {}  # in the order in which they are forgotten
 
-    def __len__(self) -> int:
-        return len(self._stones)
-
-    def bury(self, room: Room, reason: str, now: float) -> None:
+    def bury(self, room: Room, reason: str, now: float) -> Tombstone:
         """Remember why a room ended: one of ``END_REASONS``, or "left" if its host did not come back."""
         self._stones.pop(room.name, None)
-        self._stones[room.name] = Tombstone(reason, room.key, now + self._seconds)
+        tombstone = self._stones[room.name] = Tombstone(reason, room.key, now + self._seconds)
         if len(self._stones) > self._most:
             del self._stones[next(iter(self._stones))]
+        return tombstone
 
     def find(self, name: str, now: float) -> Tombstone | None:
         """Look up the tombstone of a room, if it is remembered."""

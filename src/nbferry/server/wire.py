@@ -35,7 +35,7 @@ END_REASONS = ("used", "burnt", "expired", "closed")
 """Why a room can end."""
 
 
-class Refusal(Exception):  # noqa: N818  (it is an answer, not an error of the relay)
+class Refusal(Exception):
     """The answer to a socket that cannot have what it asks for.
 
     ``code`` is a key of :data:`REFUSALS`; ``retry_after`` the seconds after which it may be different.

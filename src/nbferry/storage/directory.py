@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-from nbferry.storage.system import CANNOT, CREATE, FOLDER, NOFOLLOW, rename_exclusively
+from nbferry.storage.system import CANNOT, FOLDER, NOFOLLOW
 
 HELD = os.open in os.supports_dir_fd and bool(NOFOLLOW)
 
@@ -86,58 +86,23 @@ class Directory:
         except FileNotFoundError:
             return None
 
+    def is_folder(self, name: str) -> bool:
+        """Whether a folder has this name; a link to one is none."""
+        info = self.look(name)
+        return info is not None and stat.S_ISDIR(info.st_mode)
+
     def unlink(self, name: str) -> None:
         """Remove a file or a link."""
         os.unlink(self.at(name), dir_fd=self.fd)
 
-    def remove(self, name: str) -> None:
-        """Remove whatever has this name, with all that is in it; a link goes, what it points to stays."""
-        info = self.look(name)
-        if info is None:
-            return
-        if stat.S_ISDIR(info.st_mode):
+    def remove_tree(self, name: str) -> None:
+        """Remove a folder with all that is in it; a file or a link of that name is left alone."""
+        if self.is_folder(name):
             shutil.rmtree(self.at(name), dir_fd=self.fd)
-        else:
-            self.unlink(name)
 
-    # -------------------------------------------------------------- moving
     def replace(self, name: str, to: Directory, new: str) -> None:
-        """Move a file to ``new`` in another folder, in place of the file or the link that is there."""
+        """Rename to ``new`` in another folder, in place of a file, a link or an empty folder that is there."""
         os.replace(self.at(name), to.at(new), src_dir_fd=self.fd, dst_dir_fd=to.fd)
-
-    def move_new(self, name: str, to: Directory, new: str) -> None:
-        """Move a file or a folder to a name that is free; FileExistsError if it is not.
-
-        On file systems that cannot rename so (NFS, FAT, some FUSE) a file is linked, then unlinked, and a
-        folder takes the place of an empty one that was just made: neither step overwrites anything.
-        """
-        if self.fd is None or to.fd is None:
-            Path(self.at(name)).rename(to.at(new))  # Windows itself refuses to overwrite
-        elif not rename_exclusively(self.fd, name, to.fd, new):
-            info = self.look(name)
-            move = self._move_folder if info and stat.S_ISDIR(info.st_mode) else self._move_file
-            move(name, to, new)
-
-    def _move_folder(self, name: str, to: Directory, new: str) -> None:
-        to.make(new)
-        try:
-            os.rename(name, new, src_dir_fd=self.fd, dst_dir_fd=to.fd)
-        except OSError as error:
-            if error.errno == errno.ENOTEMPTY:
-                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new) from error
-            to.rmdir(new)
-            raise
-
-    def _move_file(self, name: str, to: Directory, new: str) -> None:
-        try:
-            os.link(name, new, src_dir_fd=self.fd, dst_dir_fd=to.fd, follow_symlinks=False)
-        except OSError as error:
-            if error.errno not in CANNOT:
-                raise
-            os.close(to.file(new, CREATE))  # no hard links here: reserve the name, then rename over our own
-            self.replace(name, to, new)
-        else:
-            self.unlink(name)
 
     # -------------------------------------------------------------- the folder itself
     def rmdir(self, name: str) -> None:

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Generic, TypeVar
 
 from nbferry.errors import LocalProtocolError
@@ -74,8 +75,8 @@ class Handles(Generic[K, V]):
         excess = len(self._held) - self._most
         if excess <= 0:
             return []
-        keys = [key for key, held in self._held.items() if not held.users][:excess]
-        return [self._held.pop(key) for key in keys]
+        unused = (key for key, held in self._held.items() if not held.users)
+        return [self._held.pop(key) for key in list(islice(unused, excess))]
 
     def drop(self, key: K) -> None:
         """Close the handle of this key as soon as nobody uses it; the next use opens it anew."""

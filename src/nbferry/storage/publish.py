@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable, Iterable
-from itertools import count
+from contextlib import suppress
 from typing import Literal
 
 from nbferry.errors import DestinationExists
 from nbferry.names import MAX_NAME, display_name
 from nbferry.storage.directory import Directory
+from nbferry.storage.moving import move_new
 
 Overwrite = Literal["rename", "replace", "refuse"]
 
@@ -61,7 +62,7 @@ def _exists(to: Directory, path: str, what: str = "there already") -> Destinatio
 # ------------------------------------------------------------------ refuse
 def _to_its_name(staged: Directory, to: Directory, name: str, _: Callable[[int], None]) -> str:
     try:
-        staged.move_new(name, to, name)
+        move_new(staged, name, to, name)
     except FileExistsError as error:
         raise _exists(to, name) from error
     return name
@@ -69,15 +70,14 @@ def _to_its_name(staged: Directory, to: Directory, name: str, _: Callable[[int],
 
 # ------------------------------------------------------------------ rename
 def _to_free_name(staged: Directory, to: Directory, name: str, _: Callable[[int], None]) -> str:
-    folder = _is_folder(staged, name)
-    for number in count():
+    folder = staged.is_folder(name)
+    number = 0
+    while True:
         new = numbered(name, number, folder=folder)
-        try:
-            staged.move_new(name, to, new)
-        except FileExistsError:
-            continue
-        return new
-    raise AssertionError  # pragma: no cover  # count() has no end
+        with suppress(FileExistsError):
+            move_new(staged, name, to, new)
+            return new
+        number += 1
 
 
 def numbered(name: str, number: int, *, folder: bool = False) -> str:
@@ -107,7 +107,7 @@ def _over_what_is_there(staged: Directory, to: Directory, name: str, sync: Calla
     _check_replaceable(staged, to, name, name, deep=False)
     if to.look(name) is None:
         return _to_its_name(staged, to, name, sync)
-    if _is_folder(staged, name):
+    if staged.is_folder(name):
         _merge(staged, to, name, sync)
     else:
         staged.replace(name, to, name)
@@ -126,18 +126,13 @@ def _check_replaceable(staged: Directory, to: Directory, name: str, path: str, *
     there = to.look(name)
     if there is None:
         return
-    folder = _is_folder(staged, name)
+    folder = staged.is_folder(name)
     if not (stat.S_ISDIR if folder else stat.S_ISREG)(there.st_mode):
         raise _exists(to, path, "there already and something else")
     if folder and deep:
         with staged.child(name) as ours, to.child(name) as theirs:
             for each in ours.names():
                 _check_replaceable(ours, theirs, each, f"{path}/{each}")
-
-
-def _is_folder(staged: Directory, name: str) -> bool:
-    found = staged.look(name)
-    return found is not None and stat.S_ISDIR(found.st_mode)
 
 
 _MOVES: dict[Overwrite, Callable[[Directory, Directory, str, Callable[[int], None]], str]] = {

@@ -237,13 +237,15 @@ class FolderSink(Sink):
 
     def close(self) -> None:
         """See :meth:`Sink.close`."""
-        for each in (self._parts, self._staging, self._to):
+        parts, staging, to = self._parts, self._staging, self._to
+        self._parts = self._staging = self._to = None
+        for each in (parts, staging, to):
             if each is not None:
                 each.close()
 
     def _prepared(self, part: P | None) -> P:
         if part is None:
-            raise LocalProtocolError("A sink was used before it was prepared.")
+            raise LocalProtocolError("A sink was used before it was prepared or after it was closed.")
         return part
 
     def _translated(self, doing: str) -> AbstractContextManager[None]:

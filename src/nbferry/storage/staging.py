@@ -45,7 +45,7 @@ class Staging:
         with _private(to, STATE_FOLDER) as state:
             _write_ignore(state)
             if not resume:
-                state.remove(transfer)
+                state.remove_tree(transfer)
             root = _private(state, transfer)
         try:
             return cls(root, _private(root, "data"))
@@ -74,7 +74,7 @@ def remove_staging(to: Directory, transfer: str) -> None:
             return  # whatever that is, it is not ours
         raise
     with state:
-        state.remove(transfer)
+        state.remove_tree(transfer)
         if set(state.names()) <= {IGNORE}:
             _remove_state(to, state)
 

@@ -1,0 +1,228 @@
+"""What every sink must do; each implementation is a subclass that knows how to make one and what is in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from nbferry.crypto.digest import chunk_digest
+from nbferry.errors import LocalProtocolError, UnsafePath
+from nbferry.limits import KiB
+from nbferry.manifest import Entry, Manifest
+from nbferry.protocol.frames import ChunkData
+from nbferry.ranges import RangeSet
+from nbferry.storage.base import Sink
+from nbferry.storage.memory import MemorySink
+from nbferry.storage.sink import FolderSink
+
+CHUNK = 4 * KiB
+DATA = Random(2).randbytes  # noqa: S311  # the same in every run
+FILES = {
+    "data/a.bin": DATA(1),
+    "data/deep/er/b.bin": DATA(5 * CHUNK + 17),
+    "data/empty": b"",
+    "data/exact": DATA(2 * CHUNK),
+    "notes.txt": b"hello",
+}
+MANIFEST = Manifest.of(
+    [Entry("data", folder=True), *(Entry(path, len(data)) for path, data in FILES.items())], CHUNK
+)
+
+Make = Callable[[Manifest], Sink]
+Content = Callable[[Sink], Mapping[str, bytes]]
+
+
+def chunks(files: Mapping[str, bytes], manifest: Manifest) -> list[ChunkData]:
+    """All chunks of an offer, in order."""
+    found = []
+    for chunk in range(manifest.chunk_count):
+        index, offset, length = manifest.place(chunk)
+        data = memoryview(files[manifest.entries[index].path])[offset : offset + length]
+        found.append(ChunkData(chunk, chunk_digest(data), data))
+    return found
+
+
+ALL = chunks(FILES, MANIFEST)
+EVERY = RangeSet.span(0, MANIFEST.chunk_count)
+
+
+def damaged(chunk: ChunkData) -> ChunkData:
+    """The same chunk with its last bit turned over."""
+    return chunk._replace(data=memoryview(bytes(chunk.data[:-1]) + bytes([chunk.data[-1] ^ 1])))
+
+
+class SinkConformance:
+    """The obligations of :class:`Sink`."""
+
+    @pytest.fixture
+    def make(self, tmp_path: Path) -> Make:
+        """Make a sink for a manifest."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def content(self, tmp_path: Path) -> Content:
+        """Say what is published, by the paths of the offer."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def sink(self, make: Make) -> Iterator[Sink]:
+        """Make a sink that is prepared for ``FILES``."""
+        made = make(MANIFEST)
+        made.prepare()
+        yield made
+        made.discard()
+
+    def test_stored_synced_published(self, sink: Sink, content: Content) -> None:
+        """Everything stored is there after publish, byte for byte."""
+        assert sink.store(ALL) == EVERY
+        sink.sync()
+        assert len(sink.publish()) == len(FILES)
+        assert content(sink) == FILES
+
+    def test_publish_without_sync(self, sink: Sink, content: Content) -> None:
+        """publish() makes durable by itself what is not yet."""
+        sink.store(ALL)
+        sink.publish()
+        assert content(sink) == FILES
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_any_order_any_number_of_times(self, sink: Sink, content: Content, seed: int) -> None:
+        """Chunks may come in any order, several at once, and again after a reconnect."""
+        random = Random(seed)  # noqa: S311  # the same in every run
+        twice = [*ALL, *random.sample(ALL, 5)]
+        random.shuffle(twice)
+        while twice:
+            some = [twice.pop() for _ in range(min(len(twice), random.randrange(1, 4)))]
+            assert sink.store(some) == RangeSet.of(*(chunk.chunk for chunk in some))
+            sink.sync()
+        sink.publish()
+        assert content(sink) == FILES
+
+    def test_a_damaged_chunk_is_not_stored(self, sink: Sink, content: Content) -> None:
+        """A chunk with a wrong digest is left out, its neighbours in the same call are not."""
+        assert sink.store([ALL[0], damaged(ALL[1]), ALL[2]]) == RangeSet.of(0, 2)
+        assert sink.store(ALL[1:2]) == RangeSet.of(1)
+        sink.store(ALL)
+        sink.publish()
+        assert content(sink) == FILES
+
+    def test_a_damaged_chunk_does_not_undo_a_good_one(self, sink: Sink, content: Content) -> None:
+        """What is stored stays, whatever comes for the same place later."""
+        sink.store(ALL)
+        assert sink.store([damaged(ALL[1])]) == RangeSet()
+        sink.publish()
+        assert content(sink) == FILES
+
+    @pytest.mark.parametrize("length", [0, 5, CHUNK - 1, CHUNK + 1, 3 * CHUNK])
+    def test_a_chunk_of_another_length_is_not_stored(self, sink: Sink, length: int) -> None:
+        """A chunk must be as long as the offer says, even if its digest is right (T17, T18)."""
+        data = bytes(length)
+        assert sink.store([ChunkData(1, chunk_digest(data), memoryview(data))]) == RangeSet()
+
+    @pytest.mark.parametrize("number", [-1, MANIFEST.chunk_count, 1 << 63])
+    def test_a_chunk_that_is_not_in_the_offer(self, sink: Sink, number: int) -> None:
+        """A number beyond the offer stores nothing (T18)."""
+        assert sink.store([ALL[0]._replace(chunk=number)]) == RangeSet()
+
+    def test_nothing_to_store(self, sink: Sink) -> None:
+        """No chunks are stored at once, and can be synced."""
+        assert sink.store([]) == RangeSet()
+        sink.sync()
+
+    def test_publishing_too_early(self, sink: Sink) -> None:
+        """Nothing is published while a chunk is missing: that is our own mistake."""
+        sink.store(ALL[1:])
+        with pytest.raises(LocalProtocolError):
+            sink.publish()
+
+    def test_an_offer_without_files(self, make: Make, content: Content) -> None:
+        """Folders alone can be published."""
+        sink = make(Manifest.of([Entry("only", folder=True)], CHUNK))
+        sink.prepare()
+        assert sink.publish() == ()
+        assert content(sink) == {}
+
+    @pytest.mark.parametrize(
+        "paths", [["../up"], ["/etc/passwd"], ["a", "A"], ["x", "x/y"], ["ok", ".ssh/k"]]
+    )
+    def test_unsafe_names(self, make: Make, content: Content, paths: Iterable[str]) -> None:
+        """One unsafe name refuses the whole offer before anything is written."""
+        sink = make(Manifest.of([Entry(path, 1) for path in paths], CHUNK))
+        with pytest.raises(UnsafePath):
+            sink.prepare()
+        assert content(sink) == {}
+        sink.discard()
+
+    def test_room(self, sink: Sink) -> None:
+        """A few kilobytes fit."""
+        assert sink.missing_space() == 0
+
+    def test_sync_beside_store(self, sink: Sink, content: Content) -> None:
+        """One thread may sync while others store."""
+        with ThreadPoolExecutor(4) as pool:
+            stores = [pool.submit(sink.store, [chunk]) for chunk in ALL * 3]
+            syncs = [pool.submit(sink.sync) for _ in range(10)]
+            assert sum(len(store.result()) for store in stores) == 3 * len(ALL)
+            assert [sync.result() for sync in syncs] == [None] * 10
+        sink.publish()
+        assert content(sink) == FILES
+
+    def test_discarding(self, make: Make, content: Content) -> None:
+        """discard() removes what is not published; before prepare, and twice, it does nothing."""
+        sink = make(MANIFEST)
+        sink.discard()
+        sink.prepare()
+        sink.store(ALL[:3])
+        sink.discard()
+        sink.discard()
+        assert content(sink) == {}
+
+    def test_discarding_after_publishing(self, sink: Sink, content: Content) -> None:
+        """What is published is not discarded."""
+        sink.store(ALL)
+        sink.publish()
+        sink.discard()
+        assert content(sink) == FILES
+
+    def test_closing_twice(self, sink: Sink) -> None:
+        """close() may be called twice, and before discard()."""
+        sink.store(ALL[:3])
+        sink.close()
+        sink.close()
+        sink.discard()
+
+
+class TestMemorySink(SinkConformance):
+    @pytest.fixture
+    def make(self) -> Make:
+        """Make one without a disk."""
+        return MemorySink
+
+    @pytest.fixture
+    def content(self) -> Content:
+        """Look at what it keeps."""
+
+        def files(sink: Sink) -> Mapping[str, bytes]:
+            assert isinstance(sink, MemorySink)
+            return sink.files
+
+        return files
+
+
+class TestFolderSink(SinkConformance):
+    @pytest.fixture
+    def make(self, tmp_path: Path) -> Make:
+        """Make one on a real disk."""
+        return lambda manifest: FolderSink(manifest, tmp_path / "to", transfer_id="t1")
+
+    @pytest.fixture
+    def content(self, tmp_path: Path) -> Content:
+        """Look into the folder, with whatever is hidden in it."""
+        to = tmp_path / "to"
+        return lambda _: {
+            file.relative_to(to).as_posix(): file.read_bytes() for file in to.rglob("*") if file.is_file()
+        }

@@ -1,0 +1,175 @@
+"""What every source must do; each implementation is a subclass that knows how to make one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from nbferry.crypto.digest import chunk_digest
+from nbferry.limits import KiB
+from nbferry.protocol.frames import ChunkBatch, Piece, decode
+from nbferry.ranges import RangeSet
+from nbferry.storage.base import Source
+from nbferry.storage.memory import MemorySource
+from nbferry.storage.source import offer_of
+
+CHUNK = 4 * KiB
+FRAME = 64 * KiB
+DATA = Random(1).randbytes  # noqa: S311  # the same in every run
+FILES = {
+    "data/a.bin": DATA(1),
+    "data/deep/er/b.bin": DATA(3 * CHUNK + 17),
+    "data/empty": b"",
+    "data/exact": DATA(2 * CHUNK),
+    "notes.txt": b"hello",
+}
+FOLDERS = ("data", "data/deep", "data/deep/er", "data/nothing in it")
+
+Make = Callable[[Mapping[str, bytes], Sequence[str]], Source]
+
+
+def pieces(batch: ChunkBatch) -> Iterator[Piece]:
+    """Every piece that the frames of a batch carry."""
+    for frame in batch.frames():
+        decoded = decode(frame)
+        assert isinstance(decoded, Iterator)
+        yield from decoded
+
+
+def read_all(source: Source, *, frame: int = FRAME, room: int = 3 * FRAME) -> dict[str, bytes]:
+    """Read to the end and put together what was laid out, file by file."""
+    manifest = source.manifest
+    parts = {index: bytearray(entry.size) for index, entry in enumerate(manifest.entries) if not entry.folder}
+    wanted = RangeSet.span(0, manifest.chunk_count)
+    while wanted:
+        batch = ChunkBatch(bytearray(room), frame)
+        done = source.read(wanted, batch)
+        assert done == wanted.first(len(done))
+        assert done == RangeSet.of(*batch.digests)
+        wanted -= done
+        for chunk, offset, digest, data in pieces(batch):
+            index, start, _ = manifest.place(chunk)
+            parts[index][start + offset : start + offset + len(data)] = data
+            assert batch.digests[chunk] == digest
+    return {manifest.entries[index].path: bytes(part) for index, part in parts.items()}
+
+
+class SourceConformance:
+    """The obligations of :class:`Source`."""
+
+    @pytest.fixture
+    def make(self, tmp_path: Path) -> Make:
+        """Make a source of these files and folders, cut into chunks of 4 KiB."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def source(self, make: Make) -> Iterator[Source]:
+        """Offer all of ``FILES``."""
+        made = make(FILES, FOLDERS)
+        yield made
+        made.close()
+
+    def test_everything_is_listed(self, source: Source) -> None:
+        """The manifest has each file with its size and each folder, in order."""
+        entries = source.manifest.entries
+        assert {entry.path: entry.size for entry in entries if not entry.folder} == {
+            path: len(data) for path, data in FILES.items()
+        }
+        assert {entry.path for entry in entries if entry.folder} == set(FOLDERS)
+        assert [entry.path for entry in entries] == sorted(entry.path for entry in entries)
+
+    def test_what_is_read_is_what_was_offered(self, source: Source) -> None:
+        """Read from the first chunk to the last, every file comes out byte for byte."""
+        assert read_all(source) == FILES
+
+    def test_chunks_larger_than_a_frame(self, source: Source) -> None:
+        """A chunk that does not fit into a frame is spread over several and comes out whole."""
+        assert read_all(source, frame=1000) == FILES
+
+    def test_room_for_one_chunk(self, source: Source) -> None:
+        """An empty batch takes one chunk however tight its buffer."""
+        assert read_all(source, frame=1000, room=ChunkBatch.room_for(CHUNK, 1000)) == FILES
+
+    def test_no_room_reads_nothing(self, source: Source) -> None:
+        """A batch that is full stays as it is."""
+        batch = ChunkBatch(bytearray(ChunkBatch.room_for(CHUNK, FRAME)), FRAME)
+        longest = max(range(len(FILES) + len(FOLDERS)), key=lambda index: source.manifest.entries[index].size)
+        big = RangeSet.span(*source.manifest.chunks_of(longest))
+        assert len(source.read(big, batch)) == 1
+        assert source.read(big, batch) == RangeSet()
+
+    def test_scattered_chunks(self, source: Source) -> None:
+        """Any chunks can be asked for, from any files at once."""
+        batch = ChunkBatch(bytearray(FRAME), FRAME)
+        last = source.manifest.chunk_count - 1
+        assert source.read(RangeSet.of(2, last), batch) == RangeSet.of(2, last)
+        assert [piece.chunk for piece in pieces(batch)] == [2, last]
+
+    def test_nothing_wanted(self, source: Source) -> None:
+        """Nothing wanted is nothing read."""
+        assert source.read(RangeSet(), ChunkBatch(bytearray(FRAME), FRAME)) == RangeSet()
+        assert source.digests(RangeSet()) == {}
+
+    def test_reading_again(self, source: Source) -> None:
+        """After a reconnect the same chunks can be read again."""
+        assert read_all(source) == read_all(source)
+
+    def test_digests_are_those_of_the_chunks(self, source: Source) -> None:
+        """digests() gives what read() lays out, without laying it out."""
+        count = source.manifest.chunk_count
+        batch = ChunkBatch(bytearray(FRAME), FRAME)
+        source.read(RangeSet.span(0, count), batch)
+        assert source.digests(RangeSet.span(0, count)) == batch.digests
+
+    def test_an_empty_file_has_one_empty_chunk(self, make: Make) -> None:
+        """An empty file is verified like any other: by the digest of nothing."""
+        source = make({"empty": b""}, ())
+        assert source.digests(RangeSet.of(0)) == {0: chunk_digest(b"")}
+        assert read_all(source) == {"empty": b""}
+        source.close()
+
+    def test_an_empty_folder_has_no_chunks(self, make: Make) -> None:
+        """A folder with nothing in it is an offer too."""
+        source = make({}, ("only",))
+        assert source.manifest.chunk_count == 0
+        assert [entry.path for entry in source.manifest.entries] == ["only"]
+        source.close()
+
+    def test_threads(self, source: Source) -> None:
+        """Several threads may read at once."""
+        with ThreadPoolExecutor(4) as pool:
+            results = list(pool.map(lambda _: read_all(source), range(8)))
+        assert results == [FILES] * 8
+
+    def test_closing_twice(self, source: Source) -> None:
+        """close() may be called twice."""
+        source.close()
+        source.close()
+
+
+class TestMemorySource(SourceConformance):
+    @pytest.fixture
+    def make(self) -> Make:
+        """Make one without a disk."""
+        return lambda files, folders: MemorySource(files, chunk_size=CHUNK, folders=folders)
+
+
+def write(root: Path, files: Mapping[str, bytes], folders: Sequence[str] = ()) -> list[Path]:
+    """Create files and folders; the top-level ones."""
+    for folder in folders:
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    for path, data in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(data)
+    return sorted(root.iterdir())
+
+
+class TestFileSource(SourceConformance):
+    @pytest.fixture
+    def make(self, tmp_path: Path) -> Make:
+        """Make one on a real disk."""
+        return lambda files, folders: offer_of(write(tmp_path, files, folders), chunk_size=CHUNK)

@@ -1,0 +1,193 @@
+"""The relay in a real Jupyter server: who may do what, and where."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jupyter_server.auth import Authorizer
+from pytest_jupyter.jupyter_server import *  # noqa: F403  (fixtures; they call each other by name)
+from tornado.httpclient import HTTPClientError
+
+from nbferry.server import _jupyter_server_extension_points
+from nbferry.server.extension import activity
+
+ROOM, KEY, CHANNEL = "a" * 32, "1" * 32, "c" * 32
+CONFIG = (resources.files("nbferry.server") / "nbferry.json").read_text()
+STRANGER = {"Authorization": ""}
+
+
+class DenyAll(Authorizer):
+    """Nobody may do anything."""
+
+    def is_authorized(self, handler: Any, user: Any, action: str, resource: str) -> bool:
+        """See Authorizer."""
+        return False
+
+
+@pytest.fixture
+def jp_base_url(request: pytest.FixtureRequest) -> str:
+    """Where the server is; a test may name another place."""
+    return getattr(request, "param", "/a%40b/")
+
+
+@pytest.fixture
+def jp_server_config(request: pytest.FixtureRequest, jp_env_config_path: Path) -> dict[str, Any]:
+    """The extension is enabled by its file and by nothing else; a test may add settings of the server."""
+    folder = jp_env_config_path / "jupyter_server_config.d"
+    folder.mkdir()
+    (folder / "nbferry.json").write_text(CONFIG)
+    return {"ServerApp": getattr(request, "param", {})}
+
+
+@pytest.fixture
+def relay(jp_serverapp: Any, jp_asyncio_loop: asyncio.AbstractEventLoop) -> Iterator[Any]:
+    """The relay inside the server."""
+    relay = jp_serverapp.web_app.settings["nbferry_relay"]
+    yield relay
+    jp_asyncio_loop.run_until_complete(relay.aclose())
+
+
+@pytest.fixture
+def ask(relay: Any, jp_ws_fetch: Any) -> Iterator[Any]:
+    """Open a socket and say one thing: the answer. The sockets are kept in ``ask.sockets``."""
+    sockets = []
+
+    async def ask(headers: dict[str, str] | None = None, **fields: Any) -> Any:
+        socket = await jp_ws_fetch("nbferry", "ws", headers=dict(headers or {}))
+        sockets.append(socket)
+        await socket.write_message(json.dumps(fields).encode(), binary=True)
+        return json.loads(await socket.read_message())
+
+    ask.sockets = sockets  # type: ignore[attr-defined]
+    yield ask
+    for socket in sockets:
+        socket.close()
+
+
+strict = pytest.mark.parametrize(
+    "jp_server_config",
+    [{"allow_unauthenticated_access": True}, {"allow_unauthenticated_access": False}],
+    indirect=True,
+)
+
+
+class TestLoading:
+    def test_points(self) -> None:
+        """The module that the server is told to load is the one that its configuration enables."""
+        (point,) = _jupyter_server_extension_points()
+        assert json.loads(CONFIG) == {"ServerApp": {"jpserver_extensions": {point["module"]: True}}}
+
+    async def test_by_configuration(self, jp_serverapp: Any) -> None:
+        """The file that the wheel installs is all that a server needs to load the extension."""
+        assert jp_serverapp.extension_manager.extensions["nbferry.server"].enabled
+        assert "nbferry_relay" in jp_serverapp.web_app.settings
+
+    @pytest.mark.parametrize("jp_base_url", ["/", "/user/someone@example.org/"], indirect=True)
+    async def test_base_url(self, ask: Any, jp_fetch: Any) -> None:
+        """Both routes are under the server's base URL."""
+        assert (await ask(type="create", room=ROOM, key=KEY))["room"] == ROOM
+        assert json.loads((await jp_fetch("nbferry", "version")).body)["relay"] == 1
+
+
+class TestAccess:
+    @strict
+    async def test_user_creates(self, ask: Any) -> None:
+        """Whoever has the server's token may create a room."""
+        assert (await ask(type="create", room=ROOM, key=KEY))["type"] == "created"
+
+    @strict
+    async def test_stranger_does_not_create(self, ask: Any, relay: Any) -> None:
+        """Without the token no room is created, whether or not the server is open for other things."""
+        for headers in (STRANGER, {"Authorization": "token wrong"}):
+            assert (await ask(headers, type="create", room=None, key=KEY))["code"] == "not-authorized"
+        assert relay.statistics().rooms == 0
+
+    @pytest.mark.parametrize("jp_server_config", [{"authorizer_class": DenyAll}], indirect=True)
+    async def test_authorizer(self, ask: Any) -> None:
+        """A user whom the server's authorizer does not let write creates no room."""
+        assert (await ask(type="create", room=None, key=KEY))["code"] == "not-authorized"
+
+    @strict
+    async def test_stranger_joins(self, ask: Any) -> None:
+        """Who knows a room may join it and open channels in it, without any token."""
+        await ask(type="create", room=ROOM, key=KEY)
+        assert (await ask(STRANGER, type="join", room=ROOM)) == {"type": "joined", "member": 1}
+        assert (await ask(STRANGER, type="join", room="b" * 32))["code"] == "room-unknown"
+
+    @strict
+    async def test_stranger_has_nothing_else(self, jp_fetch: Any, relay: Any) -> None:
+        """The version is public; nothing else of the server is, and nothing of ours by another method."""
+        fields = json.loads((await jp_fetch("nbferry", "version", headers=dict(STRANGER))).body)
+        assert fields["relay"] == 1
+        for path in ("api/contents", "api/kernels", "api/sessions"):
+            with pytest.raises(HTTPClientError, match="403"):
+                await jp_fetch(*path.split("/"), headers=dict(STRANGER))
+        for route in ("ws", "version"):
+            for method in ("POST", "PUT", "DELETE", "PATCH"):
+                with pytest.raises(HTTPClientError, match=r"403|405"):
+                    await jp_fetch(
+                        "nbferry",
+                        route,
+                        headers=dict(STRANGER),
+                        method=method,
+                        allow_nonstandard_methods=True,
+                    )
+
+    @pytest.mark.parametrize(
+        "origin", ["http://evil.example", "null", "http://localhost.evil.example", "http://localhost:1"]
+    )
+    async def test_foreign_origin(self, ask: Any, origin: str) -> None:
+        """The page of another site cannot open a socket, not even to join."""
+        with pytest.raises(HTTPClientError, match="403"):
+            await ask(STRANGER | {"Origin": origin}, type="join", room=ROOM)
+
+    async def test_own_origin(self, ask: Any, jp_http_port: int) -> None:
+        """The server's own page may."""
+        origin = f"http://localhost:{jp_http_port}"
+        answer = await ask(STRANGER | {"Origin": origin}, type="join", room=ROOM)
+        assert answer["code"] == "room-unknown"
+
+    async def test_handshake_is_broken_off(self, jp_fetch: Any, relay: Any) -> None:
+        """A request that is no WebSocket is answered as such."""
+        with pytest.raises(HTTPClientError, match="400"):
+            await jp_fetch("nbferry", "ws")
+
+
+class TestActivity:
+    async def test_traffic(self, ask: Any, jp_serverapp: Any) -> None:
+        """The server counts as in use when bytes flow through a channel, and not because there is a room."""
+        settings, idle = jp_serverapp.web_app.settings, jp_serverapp.web_app.last_activity
+        await ask(type="create", room=ROOM, key=KEY)
+        first = asyncio.ensure_future(ask(STRANGER, type="channel", room=ROOM, channel=CHANNEL))
+        second = asyncio.ensure_future(ask(STRANGER, type="channel", room=ROOM, channel=CHANNEL))
+        assert await first == await second == {"type": "paired"}
+        assert "nbferry_last_activity" not in settings
+        _, sender, receiver = ask.sockets
+        await sender.write_message(b"sealed", binary=True)
+        assert await receiver.read_message() == b"sealed"
+        assert jp_serverapp.web_app.last_activity() == settings["nbferry_last_activity"] > idle()
+
+    def test_once_a_second(self) -> None:
+        """Activity is noted at most once a second."""
+        settings: dict[str, Any] = {}
+        times = iter([5.0, 5.9, 6.0])
+        note = activity(settings, lambda: next(times))
+        seen = []
+        for _ in range(3):
+            note()
+            seen.append(settings["nbferry_last_activity"])
+        assert seen[0] is seen[1]
+        assert seen[1] is not seen[2]
+
+    async def test_no_second_keep_alive(self, ask: Any, jp_serverapp: Any) -> None:
+        """The relay pings; the mixin of the server, whose interval is in another unit, does not."""
+        await ask(type="create", room=ROOM, key=KEY)
+        (line,) = jp_serverapp.web_app.settings["nbferry_relay"]._lines
+        assert line._connection.ping_interval == 0
+        assert line._connection.handler.ping_callback is None
