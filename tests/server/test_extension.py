@@ -162,7 +162,7 @@ class TestAccess:
 class TestActivity:
     async def test_traffic(self, ask: Any, jp_serverapp: Any) -> None:
         """The server counts as in use when bytes flow through a channel, and not because there is a room."""
-        settings, idle = jp_serverapp.web_app.settings, jp_serverapp.web_app.last_activity
+        settings, before = jp_serverapp.web_app.settings, jp_serverapp.web_app.last_activity()
         await ask(type="create", room=ROOM, key=KEY)
         first = asyncio.ensure_future(ask(STRANGER, type="channel", room=ROOM, channel=CHANNEL))
         second = asyncio.ensure_future(ask(STRANGER, type="channel", room=ROOM, channel=CHANNEL))
@@ -171,7 +171,7 @@ class TestActivity:
         _, sender, receiver = ask.sockets
         await sender.write_message(b"sealed", binary=True)
         assert await receiver.read_message() == b"sealed"
-        assert jp_serverapp.web_app.last_activity() == settings["nbferry_last_activity"] > idle()
+        assert jp_serverapp.web_app.last_activity() == settings["nbferry_last_activity"] > before
 
     def test_once_a_second(self) -> None:
         """Activity is noted at most once a second."""
