@@ -7,17 +7,26 @@ Exit codes: 0 done; 1 failed; 2 wrong usage; 3 rejected or cancelled by the othe
 from __future__ import annotations
 
 import asyncio
+import io
+import json
+import logging
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 import nbferry
 from nbferry import errors
-from nbferry.show import Screen, screen_for
+
+if TYPE_CHECKING:
+    from nbferry.show import Screen
+    from nbferry.transfer import Transfer
+
+DONE, FAILED, USAGE, DECLINED, CODE, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 _CODE_ERRORS = (
     errors.CodeInvalid,
@@ -29,15 +38,16 @@ _CODE_ERRORS = (
     errors.Expired,
 )
 _UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+_LONGEST = 365 * 86400  # seconds; a relay ends a room after a week anyway
 
 
 def exit_code(error: errors.NbferryError) -> int:
     """What the shell is told."""
     if isinstance(error, _CODE_ERRORS):
-        return 4
+        return CODE
     if isinstance(error, errors.Rejected | errors.Cancelled):
-        return 3
-    return 1
+        return DECLINED
+    return FAILED
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg]
@@ -47,15 +57,39 @@ class Duration(click.ParamType):  # type: ignore[type-arg]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Read it; click turns the failure into wrong usage."""
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", str(value))
-        if not match or match[2] not in _UNITS or float(match[1]) == 0:
+        match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*([a-z]*)", str(value), re.ASCII)
+        seconds = float(match[1]) * _UNITS.get(match[2], 0) if match else 0.0
+        if not 0 < seconds <= _LONGEST:
             self.fail(f"{value!r} is no duration; say 90, 45s, 10min, 1h or 2d", param, ctx)
-        return float(match[1]) * _UNITS[match[2]]
+        return seconds
+
+
+class RelayUrl(click.ParamType):  # type: ignore[type-arg]
+    """The address of a relay, in its one way to be written."""
+
+    name = "url"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Read it; click turns the failure into wrong usage."""
+        from nbferry.ticket import canonical_url  # noqa: PLC0415  # --help and --version stay quick
+
+        try:
+            return canonical_url(str(value))
+        except errors.CodeInvalid as error:
+            self.fail(f"{str(value)[:200]!r}: {error.message} {error.hint}", param, ctx)
+
+
+def _relay_option(text: str) -> Callable[..., Any]:
+    return click.option("--relay", type=RelayUrl(), envvar="NBFERRY_RELAY", metavar="URL", help=text)
+
+
+_verbose = click.option("-v", "--verbose", is_flag=True, help="Log to stderr what happens.")
 
 
 def _common(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
-        click.option("-q", "--quiet", is_flag=True, help="Print the code and the result only."),
+        _verbose,
+        click.option("-q", "--quiet", is_flag=True, help="Print the code and errors only."),
         click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line, nothing else."),
         click.option(
             "--via",
@@ -63,7 +97,7 @@ def _common(command: Callable[..., Any]) -> Callable[..., Any]:
             default="auto",
             help="Path to take; best by default.",
         ),
-        click.option("--relay", metavar="URL", help="Relay to use; else NBFERRY_RELAY, else one of its own."),
+        _relay_option("Relay to use; else NBFERRY_RELAY, else one of its own."),
     ):
         command = option(command)
     return command
@@ -88,22 +122,20 @@ def cli() -> None:
 @_common
 def send(paths: Sequence[str], code_length: int, expires: float, to: int, **options: Any) -> None:
     """Offer files and folders; prints the code that the receiver needs."""
-    from nbferry.api import send as start  # noqa: PLC0415  # --help and --version stay quick
+    from nbferry.api import send as start  # noqa: PLC0415
 
-    _run(
-        lambda screen: screen.follow(
-            start(
-                list(paths),
-                to=to,
-                relay=options["relay"],
-                via=options["via"],
-                code=code_length if to == 1 else None,
-                expires=expires,
-                follow_symlinks=options["follow_symlinks"],
-            )
-        ),
-        options,
-    )
+    def begin() -> Transfer:
+        return start(
+            list(paths),
+            to=to,
+            relay=options["relay"],
+            via=options["via"],
+            code=code_length if to == 1 else None,
+            expires=expires,
+            follow_symlinks=options["follow_symlinks"],
+        )
+
+    _run(begin, options)
 
 
 @cli.command()
@@ -122,31 +154,28 @@ def receive(code: str | None, folder: str, yes: bool, overwrite: Any, **options:
     """Take in what a CODE stands for. Without CODE, NBFERRY_CODE or a prompt gives it."""
     from nbferry.api import receive as start  # noqa: PLC0415
 
-    given = code or os.environ.get("NBFERRY_CODE") or _prompt_for_code(options["as_json"])
+    given = code or os.environ.get("NBFERRY_CODE", "").strip() or _prompt_for_code()
 
-    def begin(screen: Screen) -> Any:
-        transfer = start(
+    def begin() -> Transfer:
+        return start(
             given,
             to=folder,
-            accept=True if yes else screen.ask,
+            accept=True if yes else None,
             overwrite=overwrite,
             relay=options["relay"],
             via=options["via"],
         )
-        return screen.follow(transfer)
 
     _run(begin, options)
 
 
-def _prompt_for_code(as_json: bool) -> str:
-    if as_json or not sys.stdin.isatty():
-        line = sys.stdin.readline().strip()
-        if not line:
-            raise click.UsageError(
-                "No code was given: neither as an argument, nor in NBFERRY_CODE, nor on stdin."
-            )
-        return line
-    return str(click.prompt("Code", err=True)).strip()
+def _prompt_for_code() -> str:
+    if sys.stdin.isatty():
+        click.echo("Code: ", nl=False, err=True)
+    line = sys.stdin.readline().strip()
+    if not line:
+        raise click.UsageError("No code was given: neither as an argument, nor in NBFERRY_CODE, nor on stdin.")
+    return line
 
 
 @cli.command()
@@ -160,18 +189,15 @@ def _prompt_for_code(as_json: bool) -> str:
 )
 @click.option("--channel-bytes", type=click.IntRange(1), default=None, help="Bytes that one room may relay.")
 @click.option("--behind-proxy", is_flag=True, help="Believe the address that a proxy names; only behind one.")
-def relay(host: str, port: int, behind_proxy: bool, **limits: Any) -> None:
+@_verbose
+def relay(host: str, port: int, behind_proxy: bool, verbose: bool, **limits: Any) -> None:
     """Run a relay: others meet here, and sealed bytes go through where no direct path exists."""
     from nbferry.server import app, limits as relay_limits  # noqa: PLC0415
 
+    _log(verbose=verbose)
     given = {name: value for name, value in limits.items() if value is not None}
     chosen = relay_limits.RelayLimits(**given)
-    try:
-        asyncio.run(app.serve(host, port, chosen, behind_proxy=behind_proxy, started=_say_where))
-    except errors.NbferryError as error:
-        _fail(error)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    asyncio.run(app.serve(host, port, chosen, behind_proxy=behind_proxy, started=_say_where))
 
 
 def _say_where(relay: Any) -> None:
@@ -179,42 +205,107 @@ def _say_where(relay: Any) -> None:
 
 
 @cli.command()
-@click.option("--relay", metavar="URL", help="Relay to look at; else NBFERRY_RELAY.")
+@_relay_option("Relay to look at.")
 def doctor(relay: str | None) -> None:
     """Look at what nbferry has to work with here."""
     from nbferry.doctor import checks  # noqa: PLC0415
 
     good = True
-    for check in checks(relay or os.environ.get("NBFERRY_RELAY")):
+    for check in checks(relay):
         good = good and check.good
         click.echo(f"{'ok  ' if check.good else 'FAIL'}  {check.what}: {check.found}")
-    sys.exit(0 if good else 1)
+    sys.exit(DONE if good else FAILED)
 
 
-def _run(begin: Callable[[Screen], Any], options: dict[str, Any]) -> None:
+# ------------------------------------------------------------------ one transfer
+def _run(begin: Callable[[], Transfer], options: dict[str, Any]) -> None:
     from nbferry.engine import portal  # noqa: PLC0415
+    from nbferry.show import screen_for  # noqa: PLC0415
 
-    screen = screen_for(as_json=options["as_json"], quiet=options["quiet"])
+    _log(verbose=options["verbose"])
+    _be_interrupted_by("SIGTERM", "SIGHUP")
     try:
-        try:
-            begin(screen)
-        finally:
-            screen.close()
-            portal.stop()
+        code = _follow(begin, screen_for(as_json=options["as_json"], quiet=options["quiet"]))
+    finally:
+        portal.stop()
+    sys.exit(code)
+
+
+def _follow(begin: Callable[[], Transfer], screen: Screen) -> int:
+    """Show a transfer to its end; the exit code."""
+    transfer = None
+    try:
+        transfer = begin()
+        screen.follow(transfer)
     except errors.NbferryError as error:
+        screen.close()
         screen.error(error)
-        sys.exit(exit_code(error))
-    except ValueError as error:
+        return exit_code(error)
+    except ValueError as error:  # arguments, or the environment, make no sense
         raise click.UsageError(str(error)) from error
     except KeyboardInterrupt:
-        sys.exit(130)
+        if transfer:
+            transfer.cancel("interrupted there")
+        return INTERRUPTED
+    finally:
+        screen.close()
+    return DONE
 
 
-def _fail(error: errors.NbferryError) -> None:
-    click.echo(f"Error: {error}", err=True)
-    sys.exit(exit_code(error))
+def _be_interrupted_by(*names: str) -> None:
+    """Let these signals do what Ctrl-C does, so that the other side is told and part data are removed."""
+    for name in names:
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number and signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants
+            signal.signal(number, signal.default_int_handler)
 
 
+def _log(*, verbose: bool) -> None:
+    if verbose:
+        logging.basicConfig(
+            level=logging.DEBUG, stream=sys.stderr, format="%(asctime)s %(name)s: %(message)s"
+        )
+    else:
+        logging.getLogger().addHandler(logging.NullHandler())  # what matters is shown as an error
+
+
+# ------------------------------------------------------------------ the command
 def main() -> None:
     """The entry point of the command."""
-    cli(prog_name="nbferry")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a name is no failure
+    try:
+        sys.exit(cli(prog_name="nbferry", standalone_mode=False))
+    except (KeyboardInterrupt, click.Abort):
+        sys.exit(INTERRUPTED)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(USAGE)
+    except click.ClickException as error:
+        _say("usage", error.format_message().rstrip(".") + ".", _where_to_look(error))
+        sys.exit(error.exit_code)
+    except errors.NbferryError as error:
+        _say(error.code, error.message, error.hint, retryable=error.retryable)
+        sys.exit(exit_code(error))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at its end
+        sys.exit(FAILED)
+    except Exception as error:  # noqa: BLE001  # a person never sees a traceback unless it was asked for
+        logging.getLogger("nbferry").debug("the command failed unexpectedly", exc_info=True)
+        _say("error", f"Something unexpected went wrong ({type(error).__name__}: {error}).", "Please report it.")
+        sys.exit(FAILED)
+
+
+def _where_to_look(error: click.ClickException) -> str:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f"See {context.command_path if context else 'nbferry'} --help."
+
+
+def _say(code: str, message: str, hint: str, *, retryable: bool = False) -> None:
+    """Report an error that came before there was a screen."""
+    if "--json" in sys.argv:
+        fields = {"code": code, "message": message, "hint": hint, "retryable": retryable}
+        click.echo(json.dumps({"event": "error", **fields}))
+    else:
+        click.echo(f"Error: {message} {hint}".rstrip(), err=True)

@@ -39,11 +39,13 @@ def title(view: Snapshot) -> str:
     return f"{view.files:,} files{f' ({shown})' if shown else ''}" if names else "nothing known yet"
 
 
-def progress(view: Snapshot) -> str:
-    """How far it is: ``45 %  450 MB of 1.0 GB  120 MB/s  5 s left  direct``."""
+def progress(view: Snapshot, *, sizes: bool = True) -> str:
+    """How far it is: ``45 %  450 MB of 1.0 GB  120 MB/s  5 s left  direct``; shorter without ``sizes``."""
     parts = []
     if view.total:
-        parts += [f"{view.verified * 100 // view.total} %", f"{size(view.verified)} of {size(view.total)}"]
+        parts.append(f"{view.verified * 100 // view.total} %")
+    if view.total and sizes:
+        parts.append(f"{size(view.verified)} of {size(view.total)}")
     if view.state is State.TRANSFERRING and view.rate:
         parts.append(f"{size(view.rate)}/s")
     if view.eta is not None:
@@ -82,7 +84,7 @@ def _rows(view: Snapshot, code: str | None) -> list[tuple[str, str]]:
     rows = [(view.role, title(view)), ("state", str(view.state))]
     if code:
         rows.append(("code", code))
-        if _here_only(code):
+        if here_only(code):
             rows.append(("note", "this code works on this machine only; with relay= it works elsewhere"))
     if shown := progress(view):
         rows.append(("progress", shown))
@@ -95,5 +97,6 @@ def _rows(view: Snapshot, code: str | None) -> list[tuple[str, str]]:
     return rows
 
 
-def _here_only(code: str) -> bool:
+def here_only(code: str) -> bool:
+    """Whether a code leads to a relay that nobody on another machine can reach."""
     return any(here in code for here in ("://127.0.0.1", "://localhost", "://[::1]"))

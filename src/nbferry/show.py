@@ -9,50 +9,76 @@ from abc import ABC, abstractmethod
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Column
 from rich.text import Text
 
 from nbferry import render
 from nbferry.api import describe
-from nbferry.errors import NbferryError
+from nbferry.errors import NbferryError, Rejected
 from nbferry.limits import Limits
 from nbferry.manifest import Manifest
 from nbferry.names import display_name
 from nbferry.status import Result, Snapshot, State
-from nbferry.transfer import Transfer
+from nbferry.transfer import SLICE, Transfer
 
-NO = "the receiver declined"
+GUESSES = 3  # after so many wrong ones a code is burnt
+NO = "no"
+NOBODY = "nobody is there to accept it"
+
+_BEFORE = (State.WAITING, State.CONNECTING, State.OFFERED)
 
 
 class Screen(ABC):
-    """Shows one transfer. Everything is printed from the main thread, in the order in which it happened."""
+    """Shows one transfer. Everything is printed and asked from the main thread, in the order in which it happened."""
 
-    def follow(self, transfer: Transfer) -> Result:
-        """Show the transfer until it ends; returns its result or raises its error."""
+    def __init__(self) -> None:
+        self._shown: tuple[State, str] | None = None
+        self._offered = self._asked = False
+        self._guesses = 0
+
+    def follow(self, transfer: Transfer) -> None:
+        """Show the transfer until it ends, and ask about its offer; raises the error that ended it."""
         news: queue.SimpleQueue[Snapshot | None] = queue.SimpleQueue()
         transfer.subscribe(news.put)
         transfer.when_done(lambda: news.put(None))
         if transfer.snapshot.role == "send":
             self.code(transfer.code)
-        state = guesses = None
-        offered = False
-        while (view := news.get()) is not None:
-            if view.files and not offered and view.role == "receive":
-                offered = True
-                self.offer(view)
-            if (view.state, view.reason) != state:
-                state = (view.state, view.reason)
-                self.state(view)
-            if view.wrong_guesses != (guesses or 0):
-                guesses = view.wrong_guesses
-                self.guessed(view.wrong_guesses)
-            self.progress(view)
-        result = transfer.wait()
+        while (view := _next(news)) is not None:
+            self._show(view, transfer)
+        try:
+            result = transfer.wait()
+        except Rejected as error:
+            if self._asked and NOBODY in error.message:
+                error.hint = "Ask for a new code, and say --yes to accept any offer."
+            raise
         self.done(result, transfer.snapshot)
-        return result
+
+    def _show(self, view: Snapshot, transfer: Transfer) -> None:
+        if not self._offered and view.names:
+            self._offered = True
+            self.offer(view)
+        if (view.state, view.reason) != self._shown:
+            self._shown = (view.state, view.reason)
+            self.state(view, view.reason)
+        if view.wrong_guesses > self._guesses:
+            self._guesses = view.wrong_guesses
+            self.guessed(view, f"somebody guessed the code wrong ({view.wrong_guesses} of {GUESSES})")
+        if self._offered:
+            self.progress(view)
+        if not self._asked and transfer.waits_for_decision and transfer.offer:
+            self._decide(transfer, transfer.offer)
+
+    def _decide(self, transfer: Transfer, offer: Manifest) -> None:
+        self._asked = True
+        verdict = self.ask(offer)
+        if verdict is True:
+            transfer.accept()
+        else:
+            transfer.reject(verdict or "")
 
     @abstractmethod
     def ask(self, manifest: Manifest) -> bool | str:
-        """Ask whether to accept. Called in a worker thread."""
+        """Whether to accept; a text says why not."""
 
     @abstractmethod
     def code(self, code: str) -> None:
@@ -69,32 +95,42 @@ class Screen(ABC):
     def offer(self, view: Snapshot) -> None:
         """This is offered."""
 
-    def state(self, view: Snapshot) -> None:
+    def state(self, view: Snapshot, reason: str) -> None:
         """The state, or the reason for it, is another one."""
 
-    def guessed(self, times: int) -> None:
+    def guessed(self, view: Snapshot, reason: str) -> None:
         """Somebody guessed the code wrong."""
 
     def progress(self, view: Snapshot) -> None:
         """A new snapshot."""
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Leave the terminal as it was. May be called twice."""
+
+
+def _next(news: queue.SimpleQueue[Snapshot | None]) -> Snapshot | None:
+    """Wait for what comes next, in slices: where a wait cannot be interrupted, Ctrl-C is seen between two."""
+    while True:
+        try:
+            return news.get(timeout=SLICE)
+        except queue.Empty:
+            continue
 
 
 class Json(Screen):
     """One JSON object a line on stdout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._progress: dict[str, object] = {}
 
     def _print(self, event: str, **fields: object) -> None:
         sys.stdout.write(json.dumps({"event": event, **fields}) + "\n")
         sys.stdout.flush()
 
     def ask(self, manifest: Manifest) -> bool | str:
-        """Nobody can be asked; without --yes only small offers pass."""
-        return (
-            manifest.total_bytes <= Limits().auto_accept
-            or "it is larger than what is accepted without a question"
-        )
+        """See :class:`Screen`. A program cannot be asked."""
+        return NOBODY
 
     def code(self, code: str) -> None:
         """See :class:`Screen`."""
@@ -104,21 +140,21 @@ class Json(Screen):
         """See :class:`Screen`."""
         self._print("offer", files=view.files, bytes=view.total)
 
-    def state(self, view: Snapshot) -> None:
+    def state(self, view: Snapshot, reason: str) -> None:
         """See :class:`Screen`."""
-        self._print("state", state=str(view.state), reason=view.reason)
+        self._print("state", state=str(view.state), reason=reason)
 
-    def guessed(self, times: int) -> None:
+    def guessed(self, view: Snapshot, reason: str) -> None:
         """See :class:`Screen`."""
-        self._print("guess", wrong=times)
+        self.state(view, reason)
 
     def progress(self, view: Snapshot) -> None:
         """See :class:`Screen`."""
-        fields = {
-            name: getattr(view, name)
-            for name in ("sent", "verified", "durable", "total", "rate", "eta", "via")
-        }
-        self._print("progress", **fields)
+        names = ("sent", "verified", "durable", "total", "rate", "eta", "via")
+        fields = {name: getattr(view, name) for name in names}
+        if fields != self._progress:
+            self._progress = fields
+            self._print("progress", **fields)
 
     def done(self, result: Result, view: Snapshot) -> None:
         """See :class:`Screen`."""
@@ -143,14 +179,13 @@ class Quiet(Screen):
     """The code on stdout, errors on stderr; questions are still asked."""
 
     def __init__(self) -> None:
-        self._errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+        super().__init__()
+        self._errors = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
     def ask(self, manifest: Manifest) -> bool | str:
         """See :class:`Screen`."""
-        if manifest.total_bytes <= Limits().auto_accept:
-            return True
         if not sys.stdin.isatty():
-            return "nobody is there to accept it"
+            return NOBODY
         for line in describe(manifest):
             self._errors.print(line)
         self._errors.print("Accept? [y/N] ", end="")
@@ -164,9 +199,9 @@ class Quiet(Screen):
     def done(self, result: Result, view: Snapshot) -> None:
         """See :class:`Screen`."""
 
-    def guessed(self, times: int) -> None:
+    def guessed(self, view: Snapshot, reason: str) -> None:
         """See :class:`Screen`."""
-        self._errors.print(f"Somebody guessed the code wrong ({times} of 3).")
+        self._errors.print(f"Warning: {reason}")
 
     def error(self, error: NbferryError) -> None:
         """See :class:`Screen`."""
@@ -178,49 +213,42 @@ class Terminal(Quiet):
 
     def __init__(self) -> None:
         super().__init__()
-        self._console = Console(highlight=False, markup=False, soft_wrap=True)
+        self._console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
         self._bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=30),
-            TextColumn("{task.fields[how]}", markup=False),
+            TextColumn(
+                "{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")
+            ),
+            BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=4, max_width=40)),
+            TextColumn("{task.fields[how]}", markup=False, table_column=Column(no_wrap=True)),
             console=self._console,
             transient=True,
+            expand=True,
         )
         self._task: TaskID | None = None
-
-    def ask(self, manifest: Manifest) -> bool | str:
-        """See :class:`Screen`."""
-        self._bar.stop()
-        return super().ask(manifest)
 
     def code(self, code: str) -> None:
         """See :class:`Screen`."""
         self._console.print(f"On the other side:  nbferry receive   and enter this code:\n\n    {code}\n")
-        if "://127.0.0.1" in code:
+        if render.here_only(code):
             self._console.print("(It works on this machine only; --relay or NBFERRY_HOST change that.)")
 
-    def state(self, view: Snapshot) -> None:
+    def state(self, view: Snapshot, reason: str) -> None:
         """See :class:`Screen`."""
-        if view.reason and not view.state.final:
-            self._console.print(Text(f"{view.state}: {display_name(view.reason, 300)}"))
+        if reason and not view.state.final:
+            self._console.print(Text(f"{view.state}: {display_name(reason, 300)}"))
 
     def progress(self, view: Snapshot) -> None:
         """See :class:`Screen`."""
-        if (
-            view.state.final
-            or view.state in (State.WAITING, State.CONNECTING, State.OFFERED)
-            or not view.total
-        ):
+        if view.state.final or view.state in _BEFORE or not view.total or not self._console.is_terminal:
             return
         if self._task is None:
             self._bar.start()
-            self._task = self._bar.add_task(display_name(render.title(view), 40), total=view.total, how="")
-        how = (
-            render.progress(view)
-            if view.state is State.TRANSFERRING
-            else f"{view.state}  {render.progress(view)}"
+            self._task = self._bar.add_task(display_name(render.title(view), 20), total=view.total, how="")
+        moving = view.state is State.TRANSFERRING
+        how = render.progress(view, sizes=self._console.width >= 100)
+        self._bar.update(
+            self._task, completed=view.verified, how=how if moving else f"{view.state}  {how}", refresh=True
         )
-        self._bar.update(self._task, completed=view.verified, how=how)
 
     def done(self, result: Result, view: Snapshot) -> None:
         """See :class:`Screen`."""
@@ -229,8 +257,11 @@ class Terminal(Quiet):
         what = "Received" if view.role == "receive" else "Sent"
         took = f"{render.size(result.bytes)} in {render.duration(result.seconds)} ({rate}/s, {result.via})"
         self._console.print(f"{what} {render.title(view)}: {took}, every byte verified.")
-        for path in result.files[:10] if view.role == "receive" else ():
+        shown = result.files[:10] if view.role == "receive" else ()
+        for path in shown:
             self._console.print(f"  {display_name(str(path), 400)}")
+        if len(result.files) > len(shown) > 0:
+            self._console.print(f"  … and {len(result.files) - len(shown):,} more")
 
     def close(self) -> None:
         """See :class:`Screen`."""

@@ -56,16 +56,27 @@ class Transfer:
         return self._portal.ask(self._activity.files)
 
     @property
+    def waits_for_decision(self) -> bool:
+        """Whether ``accept`` or ``reject`` has to decide about the offer."""
+        return isinstance(self._activity, Receiving) and self._activity.waits_for_decision
+
+    @property
     def offer(self) -> Manifest | None:
         """On a receiver: what is offered, once the whole list is here."""
         return self._activity.offer if isinstance(self._activity, Receiving) else None
 
     def subscribe(self, callback: Callable[[Snapshot], None]) -> Callable[[], None]:
-        """Have ``callback`` called with each new snapshot, in the engine's thread; returns what ends that.
+        """Have ``callback`` called with the snapshot as it is and with each new one; returns what ends that.
 
-        State changes come at once, progress at most five times a second. A callback must return quickly.
+        It is called in the engine's thread and must return quickly. State changes come at once, progress at most
+        five times a second.
         """
-        return self._activity.subscribe(callback)
+
+        def begin() -> Callable[[], None]:
+            callback(self._activity.snapshot)  # on the thread that makes them, so that none is missed or too late
+            return self._activity.subscribe(callback)
+
+        return self._portal.ask(begin)
 
     def when_done(self, callback: Callable[[], None]) -> None:
         """Have ``callback`` called once the result, or the error, is there; at once if it is."""
@@ -129,7 +140,7 @@ class Transfer:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(news.set)
 
-        unsubscribe = self.subscribe(wake)
+        unsubscribe = self._activity.subscribe(wake)
         self._activity.result.add_done_callback(wake)
         try:
             while not self._activity.result.done():
@@ -142,15 +153,15 @@ class Transfer:
 
     def _decide_if_asked(self) -> None:
         """An offer waits, and so does a person: ask."""
-        if self._ask is None or not isinstance(self._activity, Receiving) or self._activity.offer is None:
+        offer = self.offer
+        if self._ask is None or offer is None or not self.waits_for_decision:
             return
         ask, self._ask = self._ask, None
-        if self._activity.snapshot.total > self._activity.limits.auto_accept:
-            verdict = ask(self._activity.offer)
-            if verdict is True:
-                self.accept()
-            else:
-                self.reject(verdict or "")
+        verdict = ask(offer)
+        if verdict is True:
+            self.accept()
+        else:
+            self.reject(verdict or "")
 
     # ---------------------------------------------------------------- faces
     def __repr__(self) -> str:

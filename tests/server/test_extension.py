@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
@@ -19,6 +20,10 @@ from nbferry.server.extension import activity
 
 ROOM, KEY, CHANNEL = "a" * 32, "1" * 32, "c" * 32
 CONFIG = (resources.files("nbferry.server") / "nbferry.json").read_text()
+HANDSHAKE = (
+    b"GET /a%%40b/nbferry/ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nAuthorization: %s\r\n\r\n"
+)
 STRANGER = {"Authorization": ""}
 
 
@@ -28,6 +33,19 @@ class DenyAll(Authorizer):
     def is_authorized(self, handler: Any, user: Any, action: str, resource: str) -> bool:
         """See Authorizer."""
         return False
+
+
+class Slow(Authorizer):
+    """It takes until ``decided`` to find out that a user may do something."""
+
+    asked: asyncio.Event
+    decided: asyncio.Event
+
+    async def is_authorized(self, handler: Any, user: Any, action: str, resource: str) -> bool:
+        """See Authorizer."""
+        self.asked.set()
+        await self.decided.wait()
+        return True
 
 
 @pytest.fixture
@@ -153,10 +171,29 @@ class TestAccess:
         answer = await ask(STRANGER | {"Origin": origin}, type="join", room=ROOM)
         assert answer["code"] == "room-unknown"
 
-    async def test_handshake_is_broken_off(self, jp_fetch: Any, relay: Any) -> None:
+    async def test_no_websocket(self, jp_fetch: Any, relay: Any) -> None:
         """A request that is no WebSocket is answered as such."""
         with pytest.raises(HTTPClientError, match="400"):
             await jp_fetch("nbferry", "ws")
+
+    @pytest.mark.parametrize("jp_server_config", [{"authorizer_class": Slow}], indirect=True)
+    async def test_gone_before_it_is_open(
+        self, relay: Any, http_server: Any, jp_http_port: int, jp_auth_header: Any, caplog: Any
+    ) -> None:
+        """A socket that goes while its request is being authorized is forgotten, and nobody complains."""
+        Slow.asked, Slow.decided = asyncio.Event(), asyncio.Event()
+        _, writer = await asyncio.open_connection("127.0.0.1", jp_http_port)
+        writer.write(HANDSHAKE % jp_auth_header["Authorization"].encode())
+        await Slow.asked.wait()
+        writer.close()
+        await writer.wait_closed()
+        for _ in range(100):  # so that the server has noticed
+            await asyncio.sleep(0)
+        Slow.decided.set()
+        for _ in range(100):  # so that it would be open
+            await asyncio.sleep(0)
+        assert relay.statistics().sockets == 0
+        assert [record for record in caplog.get_records("call") if record.levelno >= logging.WARNING] == []
 
 
 class TestActivity:

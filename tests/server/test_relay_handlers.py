@@ -18,10 +18,12 @@ from typing import Any
 
 import pytest
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError
+from tornado.iostream import StreamClosedError
 
 from nbferry.errors import RendezvousError
 from nbferry.limits import MiB
 from nbferry.server.app import RunningRelay, raise_mmap_threshold, serve, start_relay
+from nbferry.server.driver import Line, RelayDriver
 
 ROOM, KEY, CHANNEL = "a" * 32, "1" * 32, "c" * 32
 HANDSHAKE = (
@@ -31,6 +33,30 @@ HANDSHAKE = (
 
 Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 World = Any  # of conftest.py, which cannot be imported
+
+
+class FakeStream:
+    """A stream that is closed by what is written first."""
+
+    writes = 0
+
+    def write(self, data: bytes) -> None:
+        """See IOStream."""
+        self.writes += 1
+        if self.writes > 1:
+            raise StreamClosedError
+
+
+class FakeConnection:
+    """A WebSocket over it."""
+
+    def __init__(self) -> None:
+        self.stream = FakeStream()
+
+    def is_closing(self) -> bool:
+        """See WebSocketProtocol13."""
+        return False
+
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -254,6 +280,15 @@ class TestChannels:
         for each in sending:
             each.exception()
         writer.close()
+
+
+class TestLine:
+    async def test_socket_closes_behind_the_header(self) -> None:
+        """A socket that turns out to be gone between the header of a message and its body is left alone."""
+        connection = FakeConnection()
+        line = Line(RelayDriver(), connection)  # type: ignore[arg-type]
+        line.write(bytes(100_000))
+        assert (connection.stream.writes, line.unsent) == (2, 0)
 
 
 class TestGarbage:

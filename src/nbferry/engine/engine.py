@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from nbferry.engine.activity import Activity
@@ -16,7 +16,9 @@ from nbferry.engine.receiving import Intake, Receiving
 from nbferry.engine.sending import Offering, Sending
 from nbferry.engine.slots import Slots
 from nbferry.limits import Limits
-from nbferry.server.app import RunningRelay, start_relay
+
+if TYPE_CHECKING:
+    from nbferry.server.app import RunningRelay
 
 A = TypeVar("A", bound=Activity)
 
@@ -79,6 +81,8 @@ class Engine:
 
     async def _relay_of_our_own(self, host: str | None) -> RelayAddress:
         """A relay in this process: enough for two people on one machine, or in one network."""
+        from nbferry.server.app import start_relay  # noqa: PLC0415  # tornado costs 50 ms, and is seldom needed here
+
         async with self._starting_relay:
             if self._own_relay is None:
                 self._own_relay = await start_relay(host or "", 0)

@@ -186,6 +186,18 @@ class Receiving(Activity):
 
     # ---------------------------------------------------------------- views
     @property
+    def waits_for_decision(self) -> bool:
+        """Whether somebody has to say yes or no to the offer."""
+        offer = self.offer
+        return (
+            self._intake.decide is None
+            and offer is not None
+            and offer.total_bytes > self.limits.auto_accept
+            and not self._verdict.done()
+            and not self._receiver.state.final
+        )
+
+    @property
     def offer(self) -> Manifest | None:
         """What is offered, once the whole list is here."""
         return self._receiver.manifest

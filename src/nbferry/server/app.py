@@ -122,15 +122,14 @@ async def serve(
 @contextlib.asynccontextmanager
 async def _terminated() -> AsyncIterator[asyncio.Event]:
     loop, terminated = asyncio.get_running_loop(), asyncio.Event()
-    try:
+    cannot = contextlib.suppress(NotImplementedError, RuntimeError)  # Windows; not the main thread
+    with cannot:
         loop.add_signal_handler(signal.SIGTERM, terminated.set)
-    except (NotImplementedError, RuntimeError):  # Windows; not the main thread
-        yield terminated
-        return
     try:
         yield terminated
     finally:
-        loop.remove_signal_handler(signal.SIGTERM)
+        with cannot:
+            loop.remove_signal_handler(signal.SIGTERM)
 
 
 def raise_mmap_threshold() -> bool:

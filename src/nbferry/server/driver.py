@@ -90,7 +90,7 @@ class Line:
             else:
                 stream.write(frame_header(size))
                 written = stream.write(data)
-        except StreamClosedError:  # its reader has noticed, or will
+        except StreamClosedError:  # since its header was written; its reader has noticed, or will
             return
         self._written = written
         if not written.done():
@@ -103,10 +103,7 @@ class Line:
     def ping(self) -> None:
         """Ask whether somebody is there."""
         if not self._connection.is_closing():
-            try:
-                self._connection.write_ping(b"")
-            except StreamClosedError:  # its reader has noticed, or will
-                return
+            self._connection.write_ping(b"")
 
     def pair(self, peer: Line, meter: Meter, limits: RelayLimits) -> None:
         """Pass every message to ``peer`` from now on."""

@@ -61,6 +61,10 @@ class RelaySocket(WebSocketHandler):
         connection = cast("WebSocketProtocol13", self.ws_connection)  # there is no other protocol
         address = self.request.remote_ip or ""
         self._line = self._driver.opened(connection, address, may_create=self.may_create)
+        if (
+            connection.stream.closed()
+        ):  # since before the handshake: on_close has been called, and is not again
+            self._line.closed()
 
     def on_message(self, message: str | bytes) -> Any:
         """Pass a message on; Tornado reads no further until what is returned is done."""
@@ -72,7 +76,7 @@ class RelaySocket(WebSocketHandler):
 
     def on_close(self) -> None:
         """Leave the relay, whatever the cause."""
-        if hasattr(self, "_line"):  # not if the request ended before the handshake did
+        if hasattr(self, "_line"):  # not if the socket went while the request was being authorized
             self._line.closed()
 
 

@@ -55,12 +55,12 @@ class Scan:
     def add(self, named: Path) -> None:
         """Look at a file or folder that the user named; a link is followed, because the user chose it."""
         shown = display_name(str(named))
-        try:
-            info = named.stat()
-            real = named.resolve()
-        except (FileNotFoundError, NotADirectoryError) as error:
-            hint = f'Check the spelling; this notebook runs in "{display_name(str(Path.cwd()))}".'
-            raise StorageError(f'There is no file or folder "{shown}".', hint=hint) from error
+        with translated(f'Looking at "{shown}"'):
+            try:
+                info, real = named.stat(), named.resolve()
+            except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # ValueError: a NUL in it
+                hint = f'Check the spelling; this notebook runs in "{display_name(str(Path.cwd()))}".'
+                raise StorageError(f'There is no file or folder "{shown}".', hint=hint) from error
         name = real.name if named.name in ("", "..") else named.name
         self._claim(name, real, shown)
         if stat.S_ISDIR(info.st_mode):

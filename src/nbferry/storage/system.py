@@ -9,6 +9,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 try:
@@ -92,9 +93,10 @@ def _sync_file(fd: int) -> None:
 
 
 def advise_sequential(fd: int) -> None:
-    """Say that a file is read from front to back, so that the system reads further ahead."""
+    """Say that a file is read from front to back, so that the system reads further ahead; it may not care."""
     if hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        with suppress(OSError):
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
 
 
 # ------------------------------------------------------------------ through libc, where it is Linux's

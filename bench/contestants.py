@@ -1,0 +1,242 @@
+"""What is measured: each moves one file from one process of this machine to another, through the loopback interface.
+
+A contestant is set up once, then timed again and again. What is timed is the receiving command, from its start to its
+exit, while the sending side is up and waiting; for scp and rsync that is the command itself, with sshd up.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+HERE = Path(sys.executable).parent
+QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+READY_WITHIN = 30.0
+
+
+class Missing(Exception):
+    """A program that is needed is not installed here."""
+
+
+class Contestant(ABC):
+    """One way to move a file."""
+
+    name: str
+    encrypted = True
+    verified = True
+
+    def set_up(self, work: Path, cleanup: ExitStack) -> None:
+        """Get ready; raises :class:`Missing`."""
+
+    @abstractmethod
+    def move(self, source: Path, to: Path) -> float:
+        """Move ``source`` into the folder ``to``; the seconds that it took."""
+
+
+def needed(program: str, *places: str) -> str:
+    """Where a program is."""
+    found = shutil.which(program, path=os.pathsep.join([str(HERE), os.environ["PATH"], *places]))
+    if not found:
+        raise Missing(f"{program} is not installed")
+    return found
+
+
+def timed(command: list[str], **options: object) -> float:
+    """Run a command; the seconds that it took."""
+    started = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, **options)  # type: ignore[call-overload]
+    seconds = time.perf_counter() - started
+    if done.returncode:
+        raise RuntimeError(f"{command[0]} failed: {done.stderr[-500:]}")
+    return seconds
+
+
+def daemon(cleanup: ExitStack, command: list[str], **options: object) -> subprocess.Popen[bytes]:
+    """Start a process that runs until the end."""
+    process = subprocess.Popen(command, **{**QUIET, **options})  # type: ignore[call-overload]
+    cleanup.callback(process.wait, 10)
+    cleanup.callback(process.terminate)
+    return process
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody uses."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def wait_for_port(port: int) -> None:
+    """Return when somebody listens."""
+    until = time.monotonic() + READY_WITHIN
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)  # a process says nothing else when it is ready
+        else:
+            return
+
+
+class Cp(Contestant):
+    """No network, no encryption, no check: what the disk allows."""
+
+    name = "cp"
+    encrypted = verified = False
+
+    def move(self, source: Path, to: Path) -> float:
+        """See :class:`Contestant`."""
+        return timed(["cp", "--reflink=never", str(source), str(to)])
+
+
+class Nbferry(Contestant):
+    """Everything on: hashed, sealed, verified, synced, published."""
+
+    def __init__(self, via: str) -> None:
+        self.name = f"nbferry {via}"
+        self._via = via
+        self._relay = ""
+        self.transfer_seconds: list[float] = []
+
+    def set_up(self, work: Path, cleanup: ExitStack) -> None:
+        """See :class:`Contestant`. The relay is a process of its own."""
+        port = free_port()
+        daemon(cleanup, [sys.executable, "-m", "nbferry", "relay", "--port", str(port)])
+        wait_for_port(port)
+        self._relay = f"http://127.0.0.1:{port}/"
+
+    def move(self, source: Path, to: Path) -> float:
+        """See :class:`Contestant`."""
+        base = [sys.executable, "-m", "nbferry"]
+        options = ["--via", self._via, "--json"]
+        env = {**os.environ, "NBFERRY_HOST": "127.0.0.1"}
+        with subprocess.Popen(
+            [*base, "send", str(source), "--relay", self._relay, *options], stdout=subprocess.PIPE, env=env, text=True
+        ) as sender:
+            assert sender.stdout
+            code = json.loads(sender.stdout.readline())["code"]
+            drain = subprocess.Popen(["cat"], stdin=sender.stdout, **QUIET)  # type: ignore[call-overload]
+            started = time.perf_counter()
+            receiver = subprocess.run(
+                [*base, "receive", "--to", str(to), "--yes", *options],
+                env={**env, "NBFERRY_CODE": code},
+                capture_output=True,
+                text=True,
+                timeout=600,
+                check=True,
+            )
+            seconds = time.perf_counter() - started
+            sender.wait(30)
+            drain.wait(30)
+        self.transfer_seconds.append(json.loads(receiver.stdout.splitlines()[-1])["seconds"])
+        return seconds
+
+
+class Ssh(Contestant):
+    """What scp and rsync have in common: an sshd with keys of its own."""
+
+    verified = False  # each packet is authenticated; the file is not compared
+
+    def set_up(self, work: Path, cleanup: ExitStack) -> None:
+        """See :class:`Contestant`."""
+        self._program = needed(self.name.split()[0])
+        sshd = needed("sshd", "/usr/sbin")
+        folder, port = work / f"ssh-{self.name.split()[0]}", free_port()
+        folder.mkdir(mode=0o700)
+        Path("/run/sshd").mkdir(exist_ok=True)
+        for key in ("host", "id"):
+            timed(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / key)])
+        config = folder / "config"
+        config.write_text(
+            f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/id.pub\n"
+            f"StrictModes no\nUsePAM no\nPidFile {folder}/pid\nSubsystem sftp internal-sftp\n"
+        )
+        daemon(cleanup, [sshd, "-D", "-f", str(config)])
+        wait_for_port(port)
+        self._port = str(port)
+        self._options = ["-i", f"{folder}/id", "-o", "StrictHostKeyChecking=no"]
+        self._options += ["-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]
+
+
+class Scp(Ssh):
+    """Copy over ssh."""
+
+    name = "scp"
+
+    def move(self, source: Path, to: Path) -> float:
+        """See :class:`Contestant`."""
+        return timed([self._program, "-q", "-P", self._port, *self._options, str(source), f"127.0.0.1:{to}"])
+
+
+class Rsync(Ssh):
+    """Whole files over ssh; rsync compares a checksum at the end."""
+
+    name = "rsync over ssh"
+    verified = True
+
+    def move(self, source: Path, to: Path) -> float:
+        """See :class:`Contestant`."""
+        ssh = " ".join(["ssh", "-p", self._port, *self._options])
+        return timed([self._program, "-W", "-e", ssh, str(source), f"127.0.0.1:{to}"])
+
+
+class Wormhole(Contestant):
+    """magic-wormhole with its own servers on the loopback interface."""
+
+    def __init__(self, name: str, *options: str) -> None:
+        self.name = name
+        self._options = options
+        self._number = 0
+
+    def set_up(self, work: Path, cleanup: ExitStack) -> None:
+        """See :class:`Contestant`."""
+        self._program, twist = needed("wormhole"), needed("twist")
+        folder = work / self.name.replace(" ", "-")
+        folder.mkdir()
+        mailbox, transit = free_port(), free_port()
+        bound = "interface=127.0.0.1"
+        mailbox_args = ["wormhole-mailbox", f"--port=tcp:{mailbox}:{bound}", f"--channel-db={folder}/relay.sqlite"]
+        daemon(cleanup, [twist, *mailbox_args], cwd=folder)
+        daemon(cleanup, [twist, "transitrelay", f"--port=tcp:{transit}:{bound}"], cwd=folder)
+        wait_for_port(mailbox)
+        wait_for_port(transit)
+        self._base = [
+            self._program,
+            f"--relay-url=ws://127.0.0.1:{mailbox}/v1",
+            f"--transit-helper=tcp:127.0.0.1:{transit}",
+        ]
+
+    def move(self, source: Path, to: Path) -> float:
+        """See :class:`Contestant`."""
+        command = [*self._base, "send", "--hide-progress", "--no-qr", *self._options, str(source)]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as sender:
+            assert sender.stderr
+            code = next(found[1] for line in sender.stderr if (found := re.search(r"code is: (\S+)", line)))
+            drain = subprocess.Popen(["cat"], stdin=sender.stderr, **QUIET)  # type: ignore[call-overload]
+            receive = ["receive", "--hide-progress", *self._options, "--accept-file", "-o", str(to / source.name), code]
+            seconds = timed([*self._base, *receive])
+            sender.wait(30)
+            drain.wait(30)
+        return seconds
+
+
+CONTESTANTS: list[Callable[[], Contestant]] = [
+    Cp,
+    lambda: Nbferry("direct"),
+    lambda: Nbferry("relay"),
+    Scp,
+    Rsync,
+    lambda: Wormhole("magic-wormhole"),
+    lambda: Wormhole("magic-wormhole relayed", "--no-listen"),
+]

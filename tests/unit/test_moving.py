@@ -1,0 +1,147 @@
+"""No way of moving overwrites anything."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nbferry.storage import moving
+from nbferry.storage.directory import Directory
+from nbferry.storage.moving import WAYS, Way, by_link, by_path, by_rename, by_taking_its_place, move_new
+
+FILE_WAYS = [by_rename, by_link, by_taking_its_place]
+FOLDER_WAYS = [by_rename, by_taking_its_place]
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Iterator[tuple[Directory, Directory]]:
+    """Open two folders: from one, which has a file and a folder, to the other, which is empty."""
+    (tmp_path / "from" / "folder" / "sub").mkdir(parents=True)
+    (tmp_path / "from" / "file").write_bytes(b"new")
+    (tmp_path / "from" / "folder" / "a").write_bytes(b"new")
+    (tmp_path / "to").mkdir()
+    with Directory.open(tmp_path / "from") as source, Directory.open(tmp_path / "to") as to:
+        yield source, to
+
+
+@pytest.mark.parametrize("way", FILE_WAYS)
+def test_a_file_to_a_free_name(folders: tuple[Directory, Directory], way: Way) -> None:
+    """A file is moved whole, and is no longer where it was."""
+    source, to = folders
+    assert way(source, "file", to, "there")
+    assert (to.path / "there").read_bytes() == b"new"
+    assert (to.path / "there").stat().st_nlink == 1
+    assert source.names() == ["folder"]
+
+
+@pytest.mark.parametrize("way", FOLDER_WAYS)
+def test_a_folder_to_a_free_name(folders: tuple[Directory, Directory], way: Way) -> None:
+    """A folder is moved with all that is in it."""
+    source, to = folders
+    assert way(source, "folder", to, "there")
+    assert sorted(path.name for path in (to.path / "there").iterdir()) == ["a", "sub"]
+    assert source.names() == ["file"]
+
+
+@pytest.mark.parametrize("taken", ["file", "folder", "empty folder", "link", "dangling link", "fifo"])
+@pytest.mark.parametrize(
+    ("way", "name"), [*((way, "file") for way in FILE_WAYS), *((way, "folder") for way in FOLDER_WAYS)]
+)
+def test_never_onto_anything(folders: tuple[Directory, Directory], way: Way, name: str, taken: str) -> None:
+    """T07: whatever has the name keeps it, and what was to be moved stays."""
+    source, to = folders
+    there = to.path / "there"
+    match taken:
+        case "file":
+            there.write_bytes(b"old")
+        case "folder":
+            (there / "old").mkdir(parents=True)
+        case "empty folder":
+            there.mkdir()
+        case "link":
+            there.symlink_to(source.path)
+        case "dangling link":
+            there.symlink_to("nowhere")
+        case "fifo":
+            os.mkfifo(there)
+    before = there.lstat()
+    with pytest.raises(FileExistsError):
+        way(source, name, to, "there")
+    assert there.lstat() == before
+    assert sorted(source.names()) == ["file", "folder"]
+
+
+def test_folders_have_no_second_name(folders: tuple[Directory, Directory]) -> None:
+    """A folder cannot be linked, so that way is not taken."""
+    assert not by_link(folders[0], "folder", folders[1], "there")
+    assert folders[1].names() == []
+
+
+def test_only_windows_moves_by_path(folders: tuple[Directory, Directory], tmp_path: Path) -> None:
+    """Where folders are held, no path is used."""
+    assert not by_path(*folders[:1], "file", folders[1], "there")
+    bare = Directory(tmp_path / "from", None), Directory(tmp_path / "to", None)
+    assert not by_rename(bare[0], "file", bare[1], "there")
+    move_new(bare[0], "file", bare[1], "there")
+    assert (tmp_path / "to" / "there").read_bytes() == b"new"
+
+
+class Racing(Directory):
+    """A folder in which somebody acts just before something is renamed into it."""
+
+    def replace(self, name: str, to: Directory, new: str) -> None:
+        """Put something into the place that was taken, then go on."""
+        (to.path / new / "theirs").write_bytes(b"old")
+        super().replace(name, to, new)
+
+
+def test_a_folder_that_is_filled_meanwhile(folders: tuple[Directory, Directory]) -> None:
+    """A file that appears in the folder that holds the place is not lost."""
+    source, to = folders
+    with Racing.open(source.path) as held, pytest.raises(FileExistsError):
+        by_taking_its_place(held, "folder", to, "there")
+    assert (to.path / "there" / "theirs").read_bytes() == b"old"
+    assert "folder" in source.names()
+
+
+@pytest.mark.parametrize("name", ["file", "folder"])
+def test_the_place_is_given_back(folders: tuple[Directory, Directory], name: str) -> None:
+    """If the rename fails, what held the place goes."""
+
+    class Failing(Directory):
+        def replace(self, name: str, to: Directory, new: str) -> None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    source, to = folders
+    failing = Failing(source.path, source.fd)
+    with pytest.raises(OSError, match="Input/output"):
+        by_taking_its_place(failing, name, to, "there")
+    assert to.names() == []
+
+
+def test_a_link_that_fails(folders: tuple[Directory, Directory]) -> None:
+    """An error that is not "cannot be done here" ends the move."""
+    source, to = folders
+    with pytest.raises(FileNotFoundError):
+        by_link(source, "missing", to, "there")
+
+
+def test_ways_are_tried_in_turn(folders: tuple[Directory, Directory]) -> None:
+    """What cannot be done in one way is done in the next; without any there is an error."""
+    tried = []
+
+    def unable(*_: object) -> bool:
+        tried.append("unable")
+        return False
+
+    source, to = folders
+    move_new(source, "file", to, "there", ways=[unable, by_link])
+    assert tried == ["unable"]
+    assert to.names() == ["there"]
+    with pytest.raises(OSError, match=r"not supported|supported"):
+        move_new(source, "folder", to, "elsewhere", ways=[unable])
+    assert moving.WAYS is WAYS

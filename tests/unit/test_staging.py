@@ -1,0 +1,157 @@
+"""The staging folder is private, and nothing is followed on the way to it (T04)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from nbferry.errors import UnsafePath
+from nbferry.storage.directory import Directory
+from nbferry.storage.staging import Staging, remove_staging
+
+
+@pytest.fixture
+def to(tmp_path: Path) -> Iterator[Directory]:
+    """Open a destination, beside which there is a victim."""
+    (tmp_path / "to").mkdir()
+    (tmp_path / "victim" / "t1" / "data").mkdir(parents=True)
+    (tmp_path / "victim" / "t1" / "data" / "file").write_bytes(b"innocent")
+    with Directory.open(tmp_path / "to") as folder:
+        yield folder
+
+
+def victim(to: Directory) -> list[str]:
+    """Everything at the victim's."""
+    return sorted(str(path.relative_to(to.path.parent)) for path in (to.path.parent / "victim").rglob("*"))
+
+
+def modes(to: Directory) -> list[int]:
+    """Who may do what with the folders of the state."""
+    paths = (to.path / ".nbferry", to.path / ".nbferry/t1", to.path / ".nbferry/t1/data")
+    return [path.stat().st_mode & 0o777 for path in paths]
+
+
+def test_made_private(to: Directory) -> None:
+    """The folders are made for their owner alone, and kept out of repositories."""
+    with Staging.open(to, "t1", resume=False) as staging:
+        assert staging.data.path == to.path / ".nbferry/t1/data"
+        assert staging.root.path == to.path / ".nbferry/t1"
+        assert staging.data.names() == []
+    assert modes(to) == [0o700] * 3
+    assert (to.path / ".nbferry/.gitignore").read_text() == "*\n"
+
+
+def test_found_open_to_others(to: Directory) -> None:
+    """Folders that are there already are closed to others."""
+    (to.path / ".nbferry/t1/data").mkdir(parents=True)
+    for path in (to.path / ".nbferry", to.path / ".nbferry/t1"):
+        path.chmod(0o777)
+    Staging.open(to, "t1", resume=True).close()
+    assert modes(to) == [0o700] * 3
+
+
+def test_beginning_afresh(to: Directory) -> None:
+    """What an earlier run left under the same id goes, unless it is to be resumed."""
+    with Staging.open(to, "t1", resume=False) as staging:
+        staging.data.make("left")
+    with Staging.open(to, "t1", resume=True) as staging:
+        assert staging.data.names() == ["left"]
+    with Staging.open(to, "t1", resume=False) as staging:
+        assert staging.data.names() == []
+
+
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize(
+    ("planted", "target"),
+    [(".nbferry", "../victim"), (".nbferry/t1", "../../victim/t1"), (".nbferry", "nowhere")],
+)
+def test_a_planted_link(to: Directory, planted: str, target: str, resume: bool) -> None:
+    """T04: a link in the place of one of the folders is refused and left, its target is not touched."""
+    before = victim(to)
+    (to.path / planted).parent.mkdir(exist_ok=True)
+    (to.path / planted).symlink_to(target)
+    with pytest.raises(UnsafePath, match="link"):
+        Staging.open(to, "t1", resume=resume)
+    remove_staging(to, "t1")
+    assert (to.path / planted).is_symlink()
+    assert victim(to) == before
+
+
+def test_a_planted_link_to_the_data(to: Directory) -> None:
+    """T04: a link inside of the staging folder is refused as well."""
+    before = victim(to)
+    Staging.open(to, "t1", resume=False).close()
+    (to.path / ".nbferry/t1/data").rmdir()
+    (to.path / ".nbferry/t1/data").symlink_to("../../../victim/t1/data")
+    with pytest.raises(UnsafePath, match='"data"'):
+        Staging.open(to, "t1", resume=True)
+    remove_staging(to, "t1")
+    assert victim(to) == before
+    assert to.names() == []
+
+
+@pytest.mark.parametrize("planted", [".nbferry", ".nbferry/t1"])
+def test_a_file_in_the_way(to: Directory, planted: str) -> None:
+    """A file where a folder is needed is refused and left."""
+    (to.path / planted).parent.mkdir(exist_ok=True)
+    (to.path / planted).write_bytes(b"mine")
+    with pytest.raises(UnsafePath, match="no folder"):
+        Staging.open(to, "t1", resume=False)
+    assert (to.path / planted).read_bytes() == b"mine"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_somebody_elses_folder(to: Directory) -> None:
+    """T04: a state folder that belongs to somebody else is refused, and no probe stays in it."""
+    (to.path / ".nbferry").mkdir()
+    os.chown(to.path / ".nbferry", 12345, 12345)
+    with pytest.raises(UnsafePath, match="somebody else"):
+        Staging.open(to, "t1", resume=False)
+    assert list((to.path / ".nbferry").iterdir()) == []
+
+
+def test_removing(to: Directory) -> None:
+    """The last transfer takes the state folder with it; others stay; nothing to remove is no error."""
+    remove_staging(to, "t1")
+    for transfer in ("t1", "t2"):
+        with Staging.open(to, transfer, resume=False) as staging:
+            staging.data.make("folder")
+    remove_staging(to, "t1")
+    assert sorted(path.name for path in (to.path / ".nbferry").iterdir()) == [".gitignore", "t2"]
+    remove_staging(to, "t1")
+    remove_staging(to, "t2")
+    assert to.names() == []
+
+
+def test_something_else_in_the_state_folder(to: Directory) -> None:
+    """What nbferry did not put there stays."""
+    Staging.open(to, "t1", resume=False).close()
+    (to.path / ".nbferry/notes").write_bytes(b"mine")
+    remove_staging(to, "t1")
+    assert sorted(path.name for path in (to.path / ".nbferry").iterdir()) == [".gitignore", "notes"]
+
+
+def test_transfers_that_begin_and_end_together(to: Directory) -> None:
+    """A transfer that ends never takes the folder of one that begins away."""
+    failures: list[BaseException] = []
+
+    def work(name: str) -> None:
+        try:
+            for _ in range(100):
+                with Staging.open(to, name, resume=False) as staging:
+                    staging.data.make("folder")
+                remove_staging(to, name)
+        except BaseException as error:  # noqa: BLE001  # reported below
+            failures.append(error)
+
+    threads = [Thread(target=work, args=(f"t{number}",)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert to.names() in ([], [".nbferry"])
