@@ -6,6 +6,8 @@ The environment is read here and in the command line, nowhere else: ``NBFERRY_RE
 
 from __future__ import annotations
 
+import ipaddress
+import math
 import os
 import secrets
 from collections.abc import Callable, Sequence
@@ -174,20 +176,40 @@ def _invitation(code: int | str | None, *, many: bool) -> Ticket | tuple[str, ..
 def _wishes(relay: str | None, via: Via, tickets: list[Code | Ticket]) -> Wishes:
     if via not in ("auto", "direct", "relay"):
         raise ValueError(f'via must be "auto", "direct" or "relay", not {via!r}')
-    named = relay or os.environ.get("NBFERRY_RELAY")
-    if named:
-        address = RelayAddress(canonical_url(named))
-        return Wishes(lambda: address, via, os.environ.get("NBFERRY_HOST"))
+    host = _host()
+    if named := canonical_url(relay) if relay else _relay_of_environment():
+        address = RelayAddress(named)
+        return Wishes(lambda: address, via, host)
     if tickets:
         raise CodeInvalid(
             "This code does not say which relay it belongs to.",
             hint="Copy all of it, with @https://…, or pass relay=.",
         )
-    return Wishes(kernel.server_relay, via, os.environ.get("NBFERRY_HOST"))
+    return Wishes(kernel.server_relay, via, host)
+
+
+def _relay_of_environment() -> str | None:
+    named = os.environ.get("NBFERRY_RELAY")
+    try:
+        return canonical_url(named) if named else None
+    except CodeInvalid as error:
+        raise ValueError(f"NBFERRY_RELAY: {error}") from None
+
+
+def _host() -> str | None:
+    """The only address to listen on; None for all of them."""
+    named = os.environ.get("NBFERRY_HOST")
+    if not named:
+        return None
+    try:
+        address = ipaddress.ip_address(named)
+    except ValueError:
+        raise ValueError(f"NBFERRY_HOST must be an IP address, not {named!r}") from None
+    return None if address.is_unspecified else str(address)
 
 
 def _positive(name: str, seconds: float) -> float:
-    if not seconds > 0:
+    if not 0 < seconds < math.inf:
         raise ValueError(f"{name} must be a positive number of seconds, not {seconds}")
     return seconds
 

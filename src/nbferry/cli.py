@@ -6,7 +6,6 @@ Exit codes: 0 done; 1 failed; 2 wrong usage; 3 rejected or cancelled by the othe
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 import logging
@@ -80,7 +79,7 @@ class RelayUrl(click.ParamType):  # type: ignore[type-arg]
 
 
 def _relay_option(text: str) -> Callable[..., Any]:
-    return click.option("--relay", type=RelayUrl(), envvar="NBFERRY_RELAY", metavar="URL", help=text)
+    return click.option("--relay", type=RelayUrl(), metavar="URL", help=text)
 
 
 _verbose = click.option("-v", "--verbose", is_flag=True, help="Log to stderr what happens.")
@@ -97,7 +96,7 @@ def _common(command: Callable[..., Any]) -> Callable[..., Any]:
             default="auto",
             help="Path to take; best by default.",
         ),
-        _relay_option("Relay to use; else NBFERRY_RELAY, else one of its own."),
+        _relay_option("Relay to use; else the code's, NBFERRY_RELAY, or one of its own."),
     ):
         command = option(command)
     return command
@@ -174,7 +173,9 @@ def _prompt_for_code() -> str:
         click.echo("Code: ", nl=False, err=True)
     line = sys.stdin.readline().strip()
     if not line:
-        raise click.UsageError("No code was given: neither as an argument, nor in NBFERRY_CODE, nor on stdin.")
+        raise click.UsageError(
+            "No code was given: neither as an argument, nor in NBFERRY_CODE, nor on stdin."
+        )
     return line
 
 
@@ -192,6 +193,8 @@ def _prompt_for_code() -> str:
 @_verbose
 def relay(host: str, port: int, behind_proxy: bool, verbose: bool, **limits: Any) -> None:
     """Run a relay: others meet here, and sealed bytes go through where no direct path exists."""
+    import asyncio  # noqa: PLC0415
+
     from nbferry.server import app, limits as relay_limits  # noqa: PLC0415
 
     _log(verbose=verbose)
@@ -205,13 +208,13 @@ def _say_where(relay: Any) -> None:
 
 
 @cli.command()
-@_relay_option("Relay to look at.")
+@_relay_option("Relay to look at; else NBFERRY_RELAY.")
 def doctor(relay: str | None) -> None:
     """Look at what nbferry has to work with here."""
     from nbferry.doctor import checks  # noqa: PLC0415
 
     good = True
-    for check in checks(relay):
+    for check in checks(relay or os.environ.get("NBFERRY_RELAY")):
         good = good and check.good
         click.echo(f"{'ok  ' if check.good else 'FAIL'}  {check.what}: {check.found}")
     sys.exit(DONE if good else FAILED)
@@ -289,11 +292,17 @@ def main() -> None:
         _say(error.code, error.message, error.hint, retryable=error.retryable)
         sys.exit(exit_code(error))
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at its end
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # Python flushes it once more at its end
         sys.exit(FAILED)
     except Exception as error:  # noqa: BLE001  # a person never sees a traceback unless it was asked for
         logging.getLogger("nbferry").debug("the command failed unexpectedly", exc_info=True)
-        _say("error", f"Something unexpected went wrong ({type(error).__name__}: {error}).", "Please report it.")
+        _say(
+            "error",
+            f"Something unexpected went wrong ({type(error).__name__}: {error}).",
+            "Please report it.",
+        )
         sys.exit(FAILED)
 
 

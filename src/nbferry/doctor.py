@@ -74,15 +74,21 @@ def _extension() -> Check:
     for folder in jupyter_config_path():
         file = Path(folder) / "jupyter_server_config.d" / "nbferry.json"
         if file.is_file():
-            enabled = json.loads(file.read_text())["ServerApp"]["jpserver_extensions"]["nbferry.server"]
-            return Check(
-                "Jupyter extension", bool(enabled), f"{'enabled' if enabled else 'switched off'} by {file}"
-            )
+            return Check("Jupyter extension", *_enabled_by(file))
     return Check(
         "Jupyter extension",
         False,
         "no nbferry.json in Jupyter's configuration; is nbferry installed with pip?",
     )
+
+
+def _enabled_by(file: Path) -> tuple[bool, str]:
+    try:
+        extensions = json.loads(file.read_text())["ServerApp"]["jpserver_extensions"]
+        enabled = extensions["nbferry.server"] is True
+    except (OSError, ValueError, KeyError, TypeError):
+        return False, f"{file} cannot be read"
+    return enabled, f"{'enabled' if enabled else 'switched off'} by {file}"
 
 
 def _folder() -> Check:

@@ -116,6 +116,7 @@ class ConnectFailed(TransportError):
     """
 
     code = "connect-failed"
+    default_hint = "Check the address, that what should answer there is running, and the network."
 
     def __init__(
         self, message: str | None = None, *, hint: str | None = None, tried: tuple[str, ...] = ()

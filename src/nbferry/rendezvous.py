@@ -5,7 +5,9 @@ The wire is documented in :mod:`nbferry.server.relay`. This module speaks it ove
 
 from __future__ import annotations
 
+import asyncio
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +16,7 @@ from nbferry.errors import (
     CodeExpired,
     CodeNotFound,
     CodeUsed,
+    ConnectFailed,
     NbferryError,
     RelayRefused,
     RemoteProtocolError,
@@ -21,6 +24,7 @@ from nbferry.errors import (
 from nbferry.transports.base import Transport
 
 HOST = 0  # the number of the host among the members of a room
+ANSWER_WITHIN = 10.0  # seconds for a relay to open a room or to let us in: it has nobody to wait for
 
 _REFUSALS: dict[str, type[NbferryError]] = {
     "room-unknown": CodeNotFound,
@@ -72,8 +76,8 @@ class Mailbox:
     @classmethod
     async def create(cls, transport: Transport, *, key: str, room: str | None, seconds: float) -> Mailbox:
         """Host a room: a new one under a free number, or the one named. Takes over a room of the same key."""
-        request = {"type": "create", "room": room, "key": key, "seconds": int(seconds)}
-        answer = await _ask(transport, request, "created")
+        request = {"type": "create", "room": room, "key": key, "seconds": math.ceil(seconds)}
+        answer = await _ask_at_once(transport, request, "created")
         name = answer.get("room")
         if not isinstance(name, str):
             raise RemoteProtocolError("The relay named no room.")
@@ -82,7 +86,7 @@ class Mailbox:
     @classmethod
     async def join(cls, transport: Transport, room: str) -> Mailbox:
         """Enter a room. Raises :class:`CodeNotFound`, :class:`CodeUsed`, :class:`CodeBurnt`, :class:`CodeExpired`."""
-        await _ask(transport, {"type": "join", "room": room}, "joined")
+        await _ask_at_once(transport, {"type": "join", "room": room}, "joined")
         return cls(transport, room)
 
     async def send(self, body: str, *, to: int = HOST) -> None:
@@ -113,6 +117,14 @@ async def open_channel(transport: Transport, *, room: str, channel: str) -> Tran
     """Wait for the other side in a channel; from then on the transport carries its messages."""
     await _ask(transport, {"type": "channel", "room": room, "channel": channel}, "paired")
     return transport
+
+
+async def _ask_at_once(transport: Transport, request: dict[str, Any], expected: str) -> dict[str, Any]:
+    try:
+        async with asyncio.timeout(ANSWER_WITHIN):
+            return await _ask(transport, request, expected)
+    except TimeoutError:
+        raise ConnectFailed("The relay does not answer.") from None
 
 
 async def _ask(transport: Transport, request: dict[str, Any], expected: str) -> dict[str, Any]:

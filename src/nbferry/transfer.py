@@ -43,7 +43,10 @@ class Transfer:
         """What the receiver needs; waits until the relay has given a number. Raises what kept it from doing so."""
         if not isinstance(self._activity, Sending):
             raise LocalProtocolError("Only a transfer that sends has a code.")
-        return self._activity.code.result(CODE_WITHIN)
+        try:
+            return self._activity.code.result(CODE_WITHIN)
+        except concurrent.futures.TimeoutError:
+            raise TimedOut(f"There is no code after {CODE_WITHIN:.0f} seconds.") from None
 
     @property
     def snapshot(self) -> Snapshot:
@@ -73,7 +76,9 @@ class Transfer:
         """
 
         def begin() -> Callable[[], None]:
-            callback(self._activity.snapshot)  # on the thread that makes them, so that none is missed or too late
+            callback(
+                self._activity.snapshot
+            )  # on the thread that makes them, so that none is missed or too late
             return self._activity.subscribe(callback)
 
         return self._portal.ask(begin)

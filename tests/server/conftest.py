@@ -162,7 +162,7 @@ def world(jp_asyncio_loop: asyncio.AbstractEventLoop) -> Iterator[World]:
 def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """Nothing may be logged that anybody would have to look at."""
     yield
-    gc.collect()  # asyncio complains of a task's lost error when the task goes
+    gc.collect(1)  # asyncio complains of a task's lost error when the task goes
     assert [record for record in caplog.get_records("call") if record.levelno >= logging.WARNING] == []
 
 

@@ -102,7 +102,7 @@ def test_nothing_there(tmp_path: Path) -> None:
 def test_a_link_to_itself(tmp_path: Path) -> None:
     """What the system cannot look at is an error with its reason."""
     (tmp_path / "loop").symlink_to("loop")
-    with pytest.raises(StorageError, match='Looking at ".*loop" failed: Too many'):
+    with pytest.raises(StorageError, match=r'Looking at ".*loop" failed: Too many'):
         offer(tmp_path / "loop")
 
 

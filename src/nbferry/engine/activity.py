@@ -83,6 +83,8 @@ class Activity(ABC):
         self.result.set_result(result)
 
     def _conclude(self, error: NbferryError) -> None:
+        if self.result.done():
+            return
         self.error = error
         match error:
             case Cancelled():

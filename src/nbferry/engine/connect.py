@@ -8,13 +8,14 @@ receiver starts a Noise handshake. The sender answers one of them: that is the c
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from nbferry.crypto.keys import SessionKeys
 from nbferry.crypto.noise import Initiator, Responder
@@ -207,6 +208,10 @@ def _prologue(caller: bytes, answerer: bytes, via: str) -> bytes:
     return b"nbferry/v1\0" + via.encode() + b"\0" + caller + answerer
 
 
+Reply = Callable[[str], Awaitable[None]]
+Call = tuple[Signal, Reply]
+
+
 class Caller(Connector):
     """The receiver's side."""
 
@@ -249,20 +254,43 @@ class Answerer(Connector):
         super().__init__(surroundings, keys)
         self._seconds = seconds
         self._key = secrets.token_hex(16)
-        self._calls: asyncio.Queue[tuple[Signal, Callable[[str], Coroutine[Any, Any, None]]]] = asyncio.Queue(
-            4
-        )
+        self._calls: asyncio.Queue[Call] = asyncio.Queue(4)
+        self._hosted = asyncio.Event()
         self._called = asyncio.Event()
         self._hosting: asyncio.Task[None] | None = None
 
+    async def host(self) -> None:
+        """Start to host the room; return when it is there, or could not be had at once."""
+        self._hosting = asyncio.create_task(self._host())
+        with contextlib.suppress(TimeoutError):  # the receiver will look for the room again and again
+            async with asyncio.timeout(self._limits.connect_timeout):
+                await self._hosted.wait()
+
     async def connect(self) -> Link:
-        """Wait, without limit, for a call; answer it and race."""
-        self._host_in_background()
+        """Wait, without limit, for a call; answer it and race. A newer call ends the race of an older one."""
+        while True:
+            self._called.clear()
+            call, reply = await self._newest_call()
+            race = asyncio.create_task(self._answer(call, reply))
+            newer = asyncio.create_task(self._called.wait())
+            try:
+                await asyncio.wait({race, newer}, return_when=asyncio.FIRST_COMPLETED)
+                if race.done():
+                    return race.result()
+            finally:
+                race.cancel()
+                newer.cancel()
+                await asyncio.gather(race, newer, return_exceptions=True)
+
+    async def _newest_call(self) -> Call:
+        """Only the newest call still has somebody waiting."""
+        newest = await self._calls.get()
+        while not self._calls.empty():
+            newest = self._calls.get_nowait()
         self._called.clear()
-        call, reply = await self._calls.get()
-        while not self._calls.empty():  # only the newest call still has somebody waiting
-            call, reply = self._calls.get_nowait()
-        self._called.clear()
+        return newest
+
+    async def _answer(self, call: Signal, reply: Reply) -> Link:
         async with self._listening() as (listener, signal):
             answer = Signal(signal.nonce, signal.urls, signal.machine, to=call.nonce)
             channel = self._keys.channel(answer.nonce, call.nonce)
@@ -290,10 +318,6 @@ class Answerer(Connector):
             self._hosting.cancel()
             await asyncio.gather(self._hosting, return_exceptions=True)
 
-    def _host_in_background(self) -> None:
-        if self._hosting is None:
-            self._hosting = asyncio.create_task(self._host())
-
     async def _host(self) -> None:
         """Host the room; when the relay is lost, come back to it for as long as it takes."""
         backoff = Backoff(self._limits)
@@ -306,6 +330,7 @@ class Answerer(Connector):
                     seconds=self._seconds,
                 )
                 backoff.reset()
+                self._hosted.set()
                 await self._take_calls(mailbox)
             except NbferryError:
                 await backoff.wait()

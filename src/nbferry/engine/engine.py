@@ -94,7 +94,7 @@ class Engine:
         """Cancel what runs, tell the other sides, and stop."""
         for activity in self.activities.values():
             if not activity.snapshot.state.final:
-                activity.cancel("the other side has stopped")
+                activity.cancel("its process ended")
         if self._running:
             await asyncio.wait(self._running, timeout=3)
         if self._own_relay:

@@ -66,33 +66,32 @@ class Host:
                 case Left(member):
                     self._joiners.pop(member, None)
                 case Message(member, body) if member in self._joiners:
-                    keys = await self._answer(member, body.encode())
-                    if keys:
-                        await self._paired(keys)
-                        if not self._ticket.many:
-                            return
+                    paired = await self._answer(member, body.encode())
+                    if paired and not self._ticket.many:
+                        return
 
-    async def _answer(self, member: int, message: bytes) -> SessionKeys | None:
-        """Take the next message of a joiner; the keys when it has proved itself."""
+    async def _answer(self, member: int, message: bytes) -> bool:
+        """Take the next message of a joiner; whether it has proved itself."""
         try:
             return await self._next_step(member, message)
         except (WrongCode, RemoteProtocolError):
             self._joiners.pop(member)
             await self._mailbox.send(_WRONG, to=member)
             await self._count_wrong_guess()
-            return None
+            return False
 
-    async def _next_step(self, member: int, message: bytes) -> SessionKeys | None:
+    async def _next_step(self, member: int, message: bytes) -> bool:
         sharer = self._joiners[member]
         if sharer is None:
             sharer = self._joiners[member] = Sharer(self._ticket.password, self._ticket.room)
             reply = await asyncio.to_thread(sharer.respond, message)
             await self._mailbox.send(reply.decode(), to=member)
-            return None
+            return False
         proof = sharer.finish(message)
         del self._joiners[member]
+        await self._paired(SessionKeys(sharer.root))  # first, so that the joiner finds our new room
         await self._mailbox.send(proof.decode(), to=member)
-        return SessionKeys(sharer.root)
+        return True
 
     async def _count_wrong_guess(self) -> None:
         self._wrong += 1

@@ -15,6 +15,10 @@ T = TypeVar("T")
 STOP_WITHIN = 5.0  # seconds at interpreter exit: the other side is told, part data are let go of
 
 
+# Functions registered with ``atexit`` run when executors take no work any more, which is too late to clean up.
+_at_exit: Callable[[Callable[[], None]], object] = getattr(threading, "_register_atexit", atexit.register)
+
+
 class Portal:
     """Work from any thread goes to the loop; nothing but futures and frozen values comes back."""
 
@@ -23,7 +27,7 @@ class Portal:
         self._closing: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self._thread = threading.Thread(target=self._run, name="nbferry", daemon=True)
         self._thread.start()
-        atexit.register(self.stop)
+        _at_exit(self.stop)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -98,8 +102,6 @@ def stop() -> None:
 
 def _forget() -> None:
     global _portal, _lock  # noqa: PLW0603
-    if _portal:
-        atexit.unregister(_portal.stop)
     _portal, _lock = None, threading.Lock()
 
 

@@ -148,12 +148,7 @@ class Receiving(Activity):
     async def _take_in(self, manifest: Manifest, session: Session) -> None:
         sink = await self._in_thread(lambda: self._intake.open_sink(manifest))
         self._storing = Storing(self._receiver, sink, self._executor, self.limits)
-        try:
-            await self._storing.prepare(session)
-        except NbferryError as error:
-            self._receiver.fail(error, time.monotonic())
-            session.pump()
-            return
+        await self._storing.prepare(session)
         self._receiver.accept(time.monotonic())
         session.pump()
         await self._storing.run(session)
@@ -224,7 +219,9 @@ class Receiving(Activity):
 
     def _view(self) -> Snapshot:
         state, reason = self._condition()
-        view = self.snapshot.evolve(state=state, reason=reason, via=self._session.via if self._session else None)
+        view = self.snapshot.evolve(
+            state=state, reason=reason, via=self._session.via if self._session else None
+        )
         manifest = self._receiver.manifest
         if manifest is None:
             return view

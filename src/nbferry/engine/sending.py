@@ -158,7 +158,7 @@ class Sending(Activity):
 
     async def _let_in(self, mailbox: Mailbox, ticket: Code | Ticket, around: Surroundings) -> None:
         async def paired(keys: SessionKeys) -> None:
-            self._serve(keys, around)
+            await self._serve(keys, around)
 
         try:
             await Host(mailbox, ticket, guessed=self._guessed, paired=paired).run()
@@ -179,7 +179,7 @@ class Sending(Activity):
         self.changed()
 
     # ---------------------------------------------------------------- serving
-    def _serve(self, keys: SessionKeys, around: Surroundings) -> None:
+    async def _serve(self, keys: SessionKeys, around: Surroundings) -> None:
         """Start a session with a receiver that knows the code."""
         assert self._source is not None  # opened before anybody is let in
         many = self._offering.receivers != 1
@@ -197,9 +197,11 @@ class Sending(Activity):
             if sender.state is not State.OFFERED and sender.state is not State.CONNECTING:
                 service.accepted.set()
 
+        answerer = Answerer(around, keys, seconds=KEPT_FOR)
+        await answerer.host()
         session = Session(
             sender,
-            Answerer(around, keys, seconds=KEPT_FOR),
+            answerer,
             self.limits,
             handle=handle,
             changed=lambda: self._session_changed(service),
@@ -287,8 +289,8 @@ class Sending(Activity):
 
     def _current(self) -> _Service | None:
         """The receiver that came last, of those still served if there are any."""
-        running = [service for service in self._services if not service.sender.state.final]
-        return (running or self._services or [None])[-1]
+        running = [service for service in self._services if not service.sender.state.final] or self._services
+        return running[-1] if running else None
 
     def _view(self) -> Snapshot:
         state, reason = self._condition()

@@ -12,6 +12,7 @@ Everything but the storage's work happens on the event loop, and every input end
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -23,6 +24,8 @@ from nbferry.errors import NbferryError, TransportBroken, TransportError
 from nbferry.limits import Limits
 from nbferry.protocol.events import Event, Store
 from nbferry.protocol.machine import Machine
+
+log = logging.getLogger("nbferry")
 
 Handle = Callable[[Event, Lease | None], None]
 Worker = Callable[[], Coroutine[Any, Any, None]]
@@ -61,7 +64,7 @@ class Session:
         """Until the machine has finished; ``worker`` does the storage's part until the outcome is known."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                working = tasks.create_task(worker())
+                working = tasks.create_task(self._work(worker))
                 connecting = tasks.create_task(self._keep_connected())
                 await self.final.wait()
                 working.cancel()
@@ -71,6 +74,16 @@ class Session:
             self.final.set()
             self._cancel_timer()
             await self._connector.aclose()
+
+    async def _work(self, worker: Worker) -> None:
+        try:
+            await worker()
+        except NbferryError as error:
+            self.machine.fail(error, self.now())
+        except Exception as error:  # a fault of ours must end the transfer, on both sides, not the engine
+            log.exception("a transfer failed unexpectedly")
+            self.machine.fail(NbferryError(f"Something unexpected went wrong ({type(error).__name__})."), self.now())
+        self.pump()
 
     # ---------------------------------------------------------------- inputs
     def pump(self) -> None:

@@ -163,7 +163,7 @@ async def connect(
                 lambda: _Listener(transport),
                 url,
                 extra_headers=headers,
-                proxy=_proxy_for(url),
+                proxy=_proxy_for(url) if via == "relay" else None,
                 max_redirects=0,
                 **_OPTIONS,
             )
