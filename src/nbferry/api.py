@@ -101,7 +101,8 @@ def receive(
     ``accept`` True takes any offer; a callable is given the :class:`Manifest` and returns True, or False or the reason
     why not; None takes offers of up to ``limits.auto_accept`` bytes (10 MiB) and asks about larger ones: whoever waits
     for the transfer is asked in words, otherwise ``transfer.accept()`` decides. ``overwrite`` says what happens to a
-    name that exists: "rename" the new one, "replace" the old one, or "refuse" the transfer.
+    name that exists: "rename" the new one, "replace" the old one, or "refuse" the transfer. ``allow_hidden`` lets
+    names pass that programs obey unasked (``.git``, ``.bashrc``); they are refused otherwise.
 
     Raises :class:`CodeInvalid` at once if the code cannot be one; that spends no guess. Everything else is
     raised by ``await transfer`` and ``transfer.wait()``.
@@ -113,10 +114,16 @@ def receive(
     folder = Path(to).expanduser()
 
     def open_sink(manifest: Manifest) -> FolderSink:
-        return FolderSink(manifest, folder, transfer_id=secrets.token_hex(8), overwrite=overwrite)
+        return FolderSink(
+            manifest,
+            folder,
+            transfer_id=secrets.token_hex(8),
+            overwrite=overwrite,
+            allow_hidden=allow_hidden,
+        )
 
     decide = (lambda _: accept) if isinstance(accept, bool) else accept
-    intake = Intake(ticket, open_sink, decide, _agent())
+    intake = Intake(ticket, open_sink, decide, _agent(), allow_hidden)
     wishes = _wishes(relay or ticket.url, via, [ticket])
     return _start(
         lambda engine: engine.receive(intake, wishes, limits), ask_in_words if accept is None else None

@@ -195,7 +195,8 @@ def relay(host: str, port: int, behind_proxy: bool, verbose: bool, **limits: Any
     """Run a relay: others meet here, and sealed bytes go through where no direct path exists."""
     import asyncio  # noqa: PLC0415
 
-    from nbferry.server import app, limits as relay_limits  # noqa: PLC0415
+    from nbferry.server import app  # noqa: PLC0415
+    from nbferry.server import limits as relay_limits
 
     _log(verbose=verbose)
     given = {name: value for name, value in limits.items() if value is not None}
@@ -296,7 +297,7 @@ def main() -> None:
             os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
         )  # Python flushes it once more at its end
         sys.exit(FAILED)
-    except Exception as error:  # noqa: BLE001  # a person never sees a traceback unless it was asked for
+    except Exception as error:  # a person never sees a traceback unless it was asked for
         logging.getLogger("nbferry").debug("the command failed unexpectedly", exc_info=True)
         _say(
             "error",

@@ -1,11 +1,10 @@
-"""What the command prints while a transfer runs: a bar for a person, lines of JSON for a program, or next to nothing."""
+"""What the command prints while a transfer runs: a bar for a person, JSON for a program, or next to nothing."""
 
 from __future__ import annotations
 
 import json
 import queue
 import sys
-from abc import ABC, abstractmethod
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
@@ -15,7 +14,6 @@ from rich.text import Text
 from nbferry import render
 from nbferry.api import describe
 from nbferry.errors import NbferryError, Rejected
-from nbferry.limits import Limits
 from nbferry.manifest import Manifest
 from nbferry.names import display_name
 from nbferry.status import Result, Snapshot, State
@@ -28,8 +26,11 @@ NOBODY = "nobody is there to accept it"
 _BEFORE = (State.WAITING, State.CONNECTING, State.OFFERED)
 
 
-class Screen(ABC):
-    """Shows one transfer. Everything is printed and asked from the main thread, in the order in which it happened."""
+class Screen:
+    """Follows one transfer and shows nothing of it; what is to be shown, subclasses show.
+
+    Everything is printed and asked from the main thread, in the order in which it happened.
+    """
 
     def __init__(self) -> None:
         self._shown: tuple[State, str] | None = None
@@ -76,19 +77,16 @@ class Screen(ABC):
         else:
             transfer.reject(verdict or "")
 
-    @abstractmethod
     def ask(self, manifest: Manifest) -> bool | str:
         """Whether to accept; a text says why not."""
+        return NOBODY
 
-    @abstractmethod
     def code(self, code: str) -> None:
         """The receiver needs this."""
 
-    @abstractmethod
     def done(self, result: Result, view: Snapshot) -> None:
         """It went well."""
 
-    @abstractmethod
     def error(self, error: NbferryError) -> None:
         """It did not."""
 

@@ -292,7 +292,7 @@ def test_t11_joiners_that_join_nothing(name: str) -> None:
     assert display_name(name).isascii() or "\\u" in display_name(name)
 
 
-@pytest.mark.parametrize("surrogate", map(chr, (0xD800, 0xDBFF, 0xDC80, 0xDFFF)), ids=ascii)
+@pytest.mark.parametrize("surrogate", [*map(chr, (0xD800, 0xDBFF, 0xDC80, 0xDFFF))], ids=ascii)
 def test_t11_surrogates(surrogate: str) -> None:
     """T11: what is not Unicode, such as an undecodable file name, is refused, and can be shown."""
     assert "Unicode" in refused(f"a{surrogate}")

@@ -38,9 +38,9 @@ class Wishes:
 class Engine:
     """Lives on the loop's thread."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    def __init__(self) -> None:
         self.activities: dict[str, Activity] = {}
-        self._slots = Slots((limits or Limits()).max_active)
+        self._slots = Slots()
         self._executor = ThreadPoolExecutor(WORKERS, "nbferry-files")
         self._running: set[asyncio.Task[None]] = set()
         self._own_relay: RunningRelay | None = None

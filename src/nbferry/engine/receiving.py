@@ -41,6 +41,7 @@ class Intake:
     open_sink: Callable[[Manifest], Sink]
     decide: Decide | None
     agent: str
+    allow_hidden: bool = False
 
 
 class Receiving(Activity):
@@ -61,7 +62,7 @@ class Receiving(Activity):
         self._surroundings = surroundings
         self._slots = slots
         self._executor = executor
-        self._receiver = Receiver(limits, agent=intake.agent)
+        self._receiver = Receiver(limits, agent=intake.agent, allow_hidden=intake.allow_hidden)
         self._session: Session | None = None
         self._session_task: asyncio.Task[None] | None = None
         self._storing: Storing | None = None
@@ -140,7 +141,7 @@ class Receiving(Activity):
             self._session.pump()
             return
         self._queue(True)
-        async with self._slots.receiving:
+        async with self._slots.receiving.turn(self.limits.max_active):
             self._queue(False)
             self._started_now()
             await self._take_in(manifest, self._session)

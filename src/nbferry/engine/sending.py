@@ -215,7 +215,7 @@ class Sending(Activity):
         async def work() -> None:
             await service.accepted.wait()
             self._started_now()
-            async with self._slots.sending:
+            async with self._slots.sending.turn(self.limits.max_active):
                 service.sender.held = False
                 await service.serving.run(service.session)
 

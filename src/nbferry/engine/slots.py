@@ -3,16 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+
+class Lane:
+    """Lets so many through at a time; each says itself how many may be."""
+
+    def __init__(self) -> None:
+        self._active = 0
+        self._free = asyncio.Condition()
+
+    @asynccontextmanager
+    async def turn(self, most: int) -> AsyncIterator[None]:
+        """Wait until fewer than ``most`` are active, then be one of them."""
+        async with self._free:
+            await self._free.wait_for(lambda: self._active < most)
+            self._active += 1
+        try:
+            yield
+        finally:
+            self._active -= 1
+            async with self._free:
+                self._free.notify_all()
 
 
 class Slots:
-    """One semaphore for each direction.
+    """One lane for each direction.
 
-    With a common one, transfers between two kernels could wait for each other for ever: a receiver takes a slot
+    With a common one, transfers between two kernels could wait for each other for ever: a receiver takes its turn
     only when a sender has offered, and a sender only when a receiver has accepted, so that whoever holds one of each
     kind can go on.
     """
 
-    def __init__(self, most: int) -> None:
-        self.sending = asyncio.Semaphore(most)
-        self.receiving = asyncio.Semaphore(most)
+    def __init__(self) -> None:
+        self.sending = Lane()
+        self.receiving = Lane()

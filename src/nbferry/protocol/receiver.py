@@ -27,8 +27,9 @@ class Receiver(Machine):
 
     role = "receiver"
 
-    def __init__(self, limits: Limits, *, agent: str = "") -> None:
+    def __init__(self, limits: Limits, *, agent: str = "", allow_hidden: bool = False) -> None:
         super().__init__(limits, agent=agent)
+        self._allow_hidden = allow_hidden
         self.offer_id: str | None = None
         self.manifest: Manifest | None = None
         self.durable = RangeSet()
@@ -182,7 +183,7 @@ class Receiver(Machine):
             if manifest.total_bytes != total:
                 raise frame.wrong("entries")
             folders = {entry.path for entry in self._entries if entry.folder}
-            check_paths((entry.path for entry in self._entries), folders=folders)
+            check_paths((entry.path for entry in self._entries), folders=folders, allow_hidden=self._allow_hidden)
             self.manifest = manifest
             self._step(Step.OFFER)
             self._events.append(Offered(manifest))
