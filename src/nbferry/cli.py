@@ -195,13 +195,13 @@ def relay(host: str, port: int, behind_proxy: bool, verbose: bool, **limits: Any
     """Run a relay: others meet here, and sealed bytes go through where no direct path exists."""
     import asyncio  # noqa: PLC0415
 
-    from nbferry.server import app  # noqa: PLC0415
-    from nbferry.server import limits as relay_limits
+    from nbferry.server.app import serve  # noqa: PLC0415
+    from nbferry.server.limits import RelayLimits  # noqa: PLC0415
 
     _log(verbose=verbose)
     given = {name: value for name, value in limits.items() if value is not None}
-    chosen = relay_limits.RelayLimits(**given)
-    asyncio.run(app.serve(host, port, chosen, behind_proxy=behind_proxy, started=_say_where))
+    chosen = RelayLimits(**given)
+    asyncio.run(serve(host, port, chosen, behind_proxy=behind_proxy, started=_say_where))
 
 
 def _say_where(relay: Any) -> None:

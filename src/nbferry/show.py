@@ -263,7 +263,9 @@ class Terminal(Quiet):
 
     def close(self) -> None:
         """See :class:`Screen`."""
-        self._bar.stop()
+        if self._task is not None:
+            self._task = None
+            self._bar.stop()
 
 
 def screen_for(*, as_json: bool, quiet: bool) -> Screen:

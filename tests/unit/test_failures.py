@@ -30,7 +30,19 @@ def test_a_full_disk(number: int) -> None:
     assert least.needed == 1
 
 
-NAMES = ["EACCES", "EPERM", "EROFS", "EIO", "ENAMETOOLONG", "EFBIG", "EMFILE", "ENOTDIR", "ELOOP", "ENOENT", "ESTALE"]
+NAMES = [
+    "EACCES",
+    "EPERM",
+    "EROFS",
+    "EIO",
+    "ENAMETOOLONG",
+    "EFBIG",
+    "EMFILE",
+    "ENOTDIR",
+    "ELOOP",
+    "ENOENT",
+    "ESTALE",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)

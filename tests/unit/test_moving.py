@@ -81,13 +81,15 @@ def test_folders_have_no_second_name(folders: tuple[Directory, Directory]) -> No
     assert folders[1].names() == []
 
 
-def test_only_windows_moves_by_path(folders: tuple[Directory, Directory], tmp_path: Path) -> None:
-    """Where folders are held, no path is used."""
-    assert not by_path(*folders[:1], "file", folders[1], "there")
+def test_without_descriptors(folders: tuple[Directory, Directory], tmp_path: Path) -> None:
+    """Where folders are not held, names are made to paths."""
     bare = Directory(tmp_path / "from", None), Directory(tmp_path / "to", None)
     assert not by_rename(bare[0], "file", bare[1], "there")
-    move_new(bare[0], "file", bare[1], "there")
+    assert by_link(bare[0], "file", bare[1], "there")
+    assert by_taking_its_place(bare[1], "there", bare[0], "again")
+    assert by_path(bare[0], "again", bare[1], "there")
     assert (tmp_path / "to" / "there").read_bytes() == b"new"
+    assert folders[0].names() == ["folder"]
 
 
 class Racing(Directory):

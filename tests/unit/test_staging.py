@@ -10,6 +10,7 @@ from threading import Thread
 import pytest
 
 from nbferry.errors import UnsafePath
+from nbferry.storage import staging
 from nbferry.storage.directory import Directory
 from nbferry.storage.staging import Staging, remove_staging
 
@@ -37,10 +38,10 @@ def modes(to: Directory) -> list[int]:
 
 def test_made_private(to: Directory) -> None:
     """The folders are made for their owner alone, and kept out of repositories."""
-    with Staging.open(to, "t1", resume=False) as staging:
-        assert staging.data.path == to.path / ".nbferry/t1/data"
-        assert staging.root.path == to.path / ".nbferry/t1"
-        assert staging.data.names() == []
+    with Staging.open(to, "t1", resume=False) as opened:
+        assert opened.data.path == to.path / ".nbferry/t1/data"
+        assert opened.root.path == to.path / ".nbferry/t1"
+        assert opened.data.names() == []
     assert modes(to) == [0o700] * 3
     assert (to.path / ".nbferry/.gitignore").read_text() == "*\n"
 
@@ -56,12 +57,12 @@ def test_found_open_to_others(to: Directory) -> None:
 
 def test_beginning_afresh(to: Directory) -> None:
     """What an earlier run left under the same id goes, unless it is to be resumed."""
-    with Staging.open(to, "t1", resume=False) as staging:
-        staging.data.make("left")
-    with Staging.open(to, "t1", resume=True) as staging:
-        assert staging.data.names() == ["left"]
-    with Staging.open(to, "t1", resume=False) as staging:
-        assert staging.data.names() == []
+    with Staging.open(to, "t1", resume=False) as opened:
+        opened.data.make("left")
+    with Staging.open(to, "t1", resume=True) as opened:
+        assert opened.data.names() == ["left"]
+    with Staging.open(to, "t1", resume=False) as opened:
+        assert opened.data.names() == []
 
 
 @pytest.mark.parametrize("resume", [False, True])
@@ -114,12 +115,46 @@ def test_somebody_elses_folder(to: Directory) -> None:
     assert list((to.path / ".nbferry").iterdir()) == []
 
 
+class Sealed(Directory):
+    """A folder in which nothing can be created."""
+
+    def file(self, name: str, flags: int) -> int:
+        """Refuse."""
+        raise PermissionError
+
+
+def test_file_systems_that_map_owners(to: Directory) -> None:
+    """Where the file system says that our files are somebody else's, that somebody is us."""
+    me = os.geteuid()
+    assert staging._owner_of_new_files(to, me + 1) == me
+    assert staging._owner_of_new_files(to, me) == me
+    assert staging._owner_of_new_files(Sealed(to.path, to.fd), me + 1) == me
+    assert to.names() == []
+
+
+class Busy(Directory):
+    """A folder in which another transfer begins whenever one wants to remove something."""
+
+    def rmdir(self, name: str) -> None:
+        """Be overtaken, then fail."""
+        (self.path / name / "t2").mkdir()
+        super().rmdir(name)
+
+
+def test_overtaken_while_removing(to: Directory) -> None:
+    """A transfer that begins at the last moment finds the state folder as it should be."""
+    Staging.open(to, "t1", resume=False).close()
+    with Busy.open(to.path) as busy:
+        remove_staging(busy, "t1")
+    assert sorted(path.name for path in (to.path / ".nbferry").iterdir()) == [".gitignore", "t2"]
+
+
 def test_removing(to: Directory) -> None:
     """The last transfer takes the state folder with it; others stay; nothing to remove is no error."""
     remove_staging(to, "t1")
     for transfer in ("t1", "t2"):
-        with Staging.open(to, transfer, resume=False) as staging:
-            staging.data.make("folder")
+        with Staging.open(to, transfer, resume=False) as opened:
+            opened.data.make("folder")
     remove_staging(to, "t1")
     assert sorted(path.name for path in (to.path / ".nbferry").iterdir()) == [".gitignore", "t2"]
     remove_staging(to, "t1")
@@ -142,8 +177,8 @@ def test_transfers_that_begin_and_end_together(to: Directory) -> None:
     def work(name: str) -> None:
         try:
             for _ in range(100):
-                with Staging.open(to, name, resume=False) as staging:
-                    staging.data.make("folder")
+                with Staging.open(to, name, resume=False) as opened:
+                    opened.data.make("folder")
                 remove_staging(to, name)
         except BaseException as error:  # noqa: BLE001  # reported below
             failures.append(error)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from nbferry.crypto.keys import SessionKeys
 from nbferry.crypto.pake import Joiner, Sharer
-from nbferry.errors import CodeBurnt, RemoteProtocolError, WrongCode
+from nbferry.errors import CodeBurnt, RemoteProtocolError, TransportError, WrongCode
 from nbferry.rendezvous import Joined, Left, Mailbox, Message
 from nbferry.ticket import Code, Ticket
 
@@ -47,6 +48,7 @@ class Host:
         mailbox: Mailbox,
         ticket: Code | Ticket,
         *,
+        wrong: int = 0,
         guessed: Callable[[int], None],
         paired: Callable[[SessionKeys], Awaitable[None]],
     ) -> None:
@@ -55,7 +57,7 @@ class Host:
         self._guessed = guessed
         self._paired = paired
         self._joiners: dict[int, Sharer | None] = {}
-        self._wrong = 0
+        self._wrong = wrong  # guesses count for the code, however often the relay is lost
 
     async def run(self) -> None:
         """Serve until the code is used (a ticket: for ever). Raises :class:`CodeBurnt` after the third wrong guess."""
@@ -76,8 +78,9 @@ class Host:
             return await self._next_step(member, message)
         except (WrongCode, RemoteProtocolError):
             self._joiners.pop(member)
-            await self._mailbox.send(_WRONG, to=member)
-            await self._count_wrong_guess()
+            self._wrong += 1  # before anything can fail: a relay that hangs up gets no guess for nothing
+            self._guessed(self._wrong)
+            await self._tell_wrong(member)
             return False
 
     async def _next_step(self, member: int, message: bytes) -> bool:
@@ -93,9 +96,11 @@ class Host:
         await self._mailbox.send(proof.decode(), to=member)
         return True
 
-    async def _count_wrong_guess(self) -> None:
-        self._wrong += 1
-        self._guessed(self._wrong)
-        if self._wrong >= MAX_GUESSES and not self._ticket.many:
-            await self._mailbox.close_room("burnt")
+    async def _tell_wrong(self, member: int) -> None:
+        burnt = self._wrong >= MAX_GUESSES and not self._ticket.many
+        with suppress(TransportError):  # who waits for the next message will hear of it
+            await self._mailbox.send(_WRONG, to=member)
+            if burnt:
+                await self._mailbox.close_room("burnt")
+        if burnt:
             raise CodeBurnt

@@ -140,7 +140,7 @@ class Receiving(Activity):
             self._receiver.reject(verdict or "", time.monotonic())
             self._session.pump()
             return
-        self._queue(True)
+        self._queue(self._slots.receiving.is_full(self.limits.max_active))
         async with self._slots.receiving.turn(self.limits.max_active):
             self._queue(False)
             self._started_now()

@@ -51,6 +51,7 @@ class _Service:
     session: Session
     serving: Serving
     accepted: asyncio.Event = field(default_factory=asyncio.Event)
+    queued: bool = False
 
 
 class Sending(Activity):
@@ -78,6 +79,7 @@ class Sending(Activity):
         self._served = asyncio.Semaphore(0)
         self._offer_id = secrets.token_hex(8)
         self._wrong_guesses = 0
+        self._unused = "closed"  # what the relay tells late-comers if nobody took the offer
         self._expires_at = 0.0
         self._trouble = ""
 
@@ -87,7 +89,7 @@ class Sending(Activity):
         self._expires_at = time.monotonic() + self._offering.expires
         try:
             self._source = await loop.run_in_executor(self._executor, self._offering.open_source)
-            self.changed()
+            self._show_now()
             around = await self._surroundings()
             await self._invite(around)
             return await self._outcome()
@@ -105,6 +107,7 @@ class Sending(Activity):
                 await asyncio.wait({hosting, serving}, return_when=asyncio.FIRST_COMPLETED)
         except TimeoutError:
             if not self._services:
+                self._unused = "expired"
                 raise Expired from None
         finally:
             failed = hosting.done() and not hosting.cancelled() and hosting.exception()
@@ -161,10 +164,11 @@ class Sending(Activity):
             await self._serve(keys, around)
 
         try:
-            await Host(mailbox, ticket, guessed=self._guessed, paired=paired).run()
+            host = Host(mailbox, ticket, wrong=self._wrong_guesses, guessed=self._guessed, paired=paired)
+            await host.run()
             await mailbox.close_room("used")
         except asyncio.CancelledError:
-            await mailbox.close_room("used" if self._services else "closed")
+            await mailbox.close_room("used" if self._services else self._unused)
             raise
         finally:
             await mailbox.aclose()
@@ -215,8 +219,10 @@ class Sending(Activity):
         async def work() -> None:
             await service.accepted.wait()
             self._started_now()
+            service.queued = self._slots.sending.is_full(self.limits.max_active)
+            self.changed()
             async with self._slots.sending.turn(self.limits.max_active):
-                service.sender.held = False
+                service.sender.held = service.queued = False
                 await service.serving.run(service.session)
 
         running = asyncio.create_task(service.session.run(work))
@@ -283,7 +289,7 @@ class Sending(Activity):
         state = state_of(current.sender, hashing=current.sender.hashing)
         if state.final and self._offering.receivers != 1:
             return State.WAITING, self._trouble  # for more receivers
-        if state is State.TRANSFERRING and current.sender.held:
+        if state is State.TRANSFERRING and current.queued:
             return State.WAITING, "waiting in the queue"
         return state, current.session.trouble or current.sender.pause_reason
 

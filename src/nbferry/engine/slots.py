@@ -14,11 +14,15 @@ class Lane:
         self._active = 0
         self._free = asyncio.Condition()
 
+    def is_full(self, most: int) -> bool:
+        """Whether a turn would have to be waited for."""
+        return self._active >= most
+
     @asynccontextmanager
     async def turn(self, most: int) -> AsyncIterator[None]:
         """Wait until fewer than ``most`` are active, then be one of them."""
         async with self._free:
-            await self._free.wait_for(lambda: self._active < most)
+            await self._free.wait_for(lambda: not self.is_full(most))
             self._active += 1
         try:
             yield

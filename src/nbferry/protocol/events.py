@@ -24,7 +24,8 @@ class Offered:
 class Store:
     """Check and write these chunks, then call ``chunks_stored`` or ``storage_full``.
 
-    The data are views of the received frame, or of ``assembled`` memory where a chunk came in pieces.
+    The data are views of the received frame, or of memory of their own where a chunk came in pieces. ``assembled``:
+    all of them came so, and the frame is not needed any more.
     """
 
     chunks: tuple[ChunkData, ...]

@@ -70,7 +70,10 @@ class Machine(ABC):
         """The next frame to send on the current connection; valid until the next call."""
         if not self.is_connected:
             return None
-        frame = self._outbox.popleft() if self._outbox else self._next_data_frame()
+        if self._outbox:
+            frame = self._outbox.popleft()
+        else:
+            frame = None if self.state.final else self._next_data_frame()
         if frame is not None:
             self._last_sent = now
         return frame
@@ -127,6 +130,8 @@ class Machine(ABC):
                 self._expect_greeting()
                 if not self.state.final:
                     self._receive_frame(frame, now)
+                elif frame.name == "done" or frame.fields.get("accept") is False:
+                    self._say("bye")  # once more: the first one was lost with its connection
 
     def _greet(self, frame: Control, now: float) -> None:
         if VERSION not in frame.items("protocol", most=100):
@@ -138,8 +143,8 @@ class Machine(ABC):
         if self.state.final:
             self._say_end()
             return
-        if own := {who: why for who, why in self._pauses.items() if who != "peer"}:
-            self._say("pause", reason="; ".join(own.values()))
+        if self._own_reasons:
+            self._say("pause", reason=self._own_reasons)
         self._receive_greeting(now)
 
     def _expect_greeting(self) -> None:
@@ -154,8 +159,7 @@ class Machine(ABC):
 
     def resume(self) -> None:
         """Go on after ``pause``; what the other side paused stays paused."""
-        if self._unpause("user"):
-            self._say("resume")
+        self._release("user")
 
     def cancel(self, reason: str, now: float) -> None:
         """End the transfer; the other side is told why."""
@@ -235,6 +239,18 @@ class Machine(ABC):
         was_paused = self._pauses.pop(who, None) is not None
         self._changed()
         return was_paused
+
+    def _release(self, who: str) -> None:
+        """Take back one of this side's own pauses; the other side hears of it when that was the last."""
+        if self._unpause(who):
+            if self._own_reasons:
+                self._say("pause", reason=self._own_reasons)
+            else:
+                self._say("resume")
+
+    @property
+    def _own_reasons(self) -> str:
+        return "; ".join(why for who, why in self._pauses.items() if who != "peer")
 
     # ---------------------------------------------------------------- endings
     def _end(self, step: Step, error: NbferryError | None, now: float) -> None:

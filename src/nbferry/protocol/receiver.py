@@ -41,6 +41,7 @@ class Receiver(Machine):
         self._promised: dict[int, bytes] = {}  # file digests by entry, as the sender said
         self._checked = RangeSet()  # files whose digest fits
         self._damaged_files: dict[int, int] = {}
+        self._answered = False  # on this connection
         self._asked = RangeSet()  # files whose digest was asked for on this connection
         self._syncing: RangeSet | None = None
         self._unsynced_since: float | None = None
@@ -63,13 +64,15 @@ class Receiver(Machine):
         self, now: float, have: RangeSet | None = None, digests: dict[int, bytes] | None = None
     ) -> None:
         """Take the offer. ``have`` are chunks that are stored already, with their digests."""
+        if self.state.final:
+            return
         manifest = self._known_manifest()
         self._window = Window(manifest, self.limits, have or RangeSet())
         self._leaves = Leaves(manifest)
         self._leaves.update(digests or {})
         self.durable = self._window.have
         self._step(Step.ACCEPT)
-        self._say("answer", accept=True)
+        self._answer()
         self._report_at = now
         self._want()
         self._go_on_if_complete(now)
@@ -78,11 +81,6 @@ class Receiver(Machine):
         """Decline the offer; the sender is told why."""
         self._end_reason = reason
         self._end(Step.REJECT, Rejected(f"The offer was rejected{': ' + reason if reason else ''}."), now)
-
-    def resume(self) -> None:
-        """See :meth:`Machine.resume`."""
-        super().resume()
-        self._want()
 
     # ---------------------------------------------------------------- the storage's answers
     def chunks_stored(self, tried: dict[int, bytes], right: RangeSet, now: float) -> None:
@@ -102,9 +100,10 @@ class Receiver(Machine):
 
     def storage_full(self, tried: dict[int, bytes], error: DiskFull) -> None:
         """The chunks of a :class:`Store` did not fit: pause until ``storage_ready``."""
-        if self._window is None or self.state.final:
+        if self.state.final:
             return
-        self._window.unstored(RangeSet.of(*tried))
+        if self._window:
+            self._window.unstored(RangeSet.of(*tried))
         self._pause("disk", error.message)
         self._say(
             "pause", reason=f"The receiver's disk is full: {error.needed:,} more bytes are needed there."
@@ -112,9 +111,7 @@ class Receiver(Machine):
 
     def storage_ready(self) -> None:
         """There is room again."""
-        if self._unpause("disk"):
-            self._say("resume")
-            self._want()
+        self._release("disk")
 
     def synced(self, now: float) -> None:
         """The last :class:`Sync` is done."""
@@ -141,6 +138,7 @@ class Receiver(Machine):
         """See :meth:`Machine.disconnected`."""
         super().disconnected()
         self._assembly = None
+        self._answered = False
         self._asked = RangeSet()
         if self.manifest is None:
             self._entries.clear()
@@ -173,6 +171,8 @@ class Receiver(Machine):
     def _receive_entries(self, frame: Control) -> None:
         entries = frame.items("entries", most=ENTRIES_PER_FRAME)
         count, total, chunk_size = self._offer
+        if self.offer_id is None:
+            raise RemoteProtocolError("The other side lists what it did not offer.")
         if self.manifest is not None or frame.fields.get("first") != len(self._entries):
             raise frame.wrong("first")
         if len(self._entries) + len(entries) > count:
@@ -189,13 +189,14 @@ class Receiver(Machine):
             self._events.append(Offered(manifest))
 
     def _receive_digests(self, frame: Control, now: float) -> None:
-        for pair in frame.items("digests", most=100_000):
+        pairs = frame.items("digests", most=100_000)
+        for pair in pairs:
             match pair:
                 case [int(entry), str(text)] if entry in self._asked:
                     self._promised[entry] = self._digest_of(text, frame)
                 case _:
                     raise frame.wrong("digests")
-        self._check_files(RangeSet.of(*(pair[0] for pair in frame.fields["digests"])), now)
+        self._check_files(RangeSet.of(*(entry for entry, _ in pairs)), now)
         self._after_progress(now)
 
     def _digest_of(self, text: str, frame: Control) -> bytes:
@@ -214,15 +215,15 @@ class Receiver(Machine):
         if self._window is None:
             raise RemoteProtocolError("A chunk arrived before the offer was accepted.")
         whole: list[ChunkData] = []
-        assembled = False
+        assembled = True
         for piece in pieces:
             if piece.chunk not in self._window.awaited:
                 raise RemoteProtocolError("A chunk arrived that was not asked for.")
-            if len(piece.data) == self._known_manifest().place(piece.chunk).length:
+            if self._is_whole(piece):
                 whole.append(ChunkData(piece.chunk, piece.digest, piece.data))
+                assembled = False  # one that lies in the frame is enough to need it
             elif chunk := self._assemble(piece):
                 whole.append(chunk)
-                assembled = True
         if whole:
             arrived = RangeSet.of(*(chunk.chunk for chunk in whole))
             if len(arrived) != len(whole):
@@ -231,12 +232,16 @@ class Receiver(Machine):
             self._events.append(Store(tuple(whole), assembled))
             self._want()
 
+    def _is_whole(self, piece: Piece) -> bool:
+        length = self._known_manifest().place(piece.chunk).length
+        return self._assembly is None and piece.offset == 0 and len(piece.data) == length
+
     def _assemble(self, piece: Piece) -> ChunkData | None:
         """Add a piece to the chunk that is being put together; pieces come in order, one chunk after the other."""
         length = self._known_manifest().place(piece.chunk).length
-        if piece.offset == 0:
+        if self._assembly is None:
             self._assembly = (piece.chunk, bytearray(length), 0)
-        chunk, data, there = self._assembly or (-1, bytearray(), 0)
+        chunk, data, there = self._assembly
         stop = there + len(piece.data)
         if (chunk, there) != (piece.chunk, piece.offset) or stop > length or not piece.data:
             raise RemoteProtocolError("A piece of a chunk does not fit the one before it.")
@@ -244,14 +249,18 @@ class Receiver(Machine):
         self._assembly = (chunk, data, stop) if stop < length else None
         return ChunkData(chunk, piece.digest, memoryview(data)) if stop == length else None
 
+    def _answer(self) -> None:
+        self._say("answer", accept=True)
+        self._answered = self.is_connected
+
+    def _unpause(self, who: str) -> bool:
+        was_paused = super()._unpause(who)
+        self._want()
+        return was_paused
+
     def _want(self) -> None:
         """Ask for what the window has room for, and for the digests of the files that it completes."""
-        if (
-            self._window is None
-            or not self.is_connected
-            or self.paused
-            or self.state is not State.TRANSFERRING
-        ):
+        if self._window is None or not self._answered or self.paused or self.state is not State.TRANSFERRING:
             return
         chunks = self._window.next_want()
         if chunks:
@@ -263,7 +272,7 @@ class Receiver(Machine):
 
     def _go_on(self, now: float) -> None:
         """A new connection after the answer: answer again, report everything, want what is outstanding."""
-        self._say("answer", accept=True)
+        self._answer()
         self._reported = (RangeSet(), RangeSet(), State.CONNECTING)
         self._report(now, everything=True)
         self._want()
@@ -301,6 +310,8 @@ class Receiver(Machine):
         if self._window:
             self._window.forget(chunks)
         self.durable -= chunks
+        if self._syncing is not None:
+            self._syncing -= chunks
         if self.state is State.VERIFYING:
             self._step(Step.DAMAGED)
 
@@ -322,7 +333,7 @@ class Receiver(Machine):
             *(i for i, entry in enumerate(self._known_manifest().entries) if not entry.folder)
         )
         if unchecked := files - self._checked:
-            if ask := unchecked - self._asked:
+            if self._answered and (ask := unchecked - self._asked):
                 self._say_want(RangeSet(), ask)
         elif self.state is State.VERIFYING:
             self.digest = self._leaves.content()
@@ -338,6 +349,7 @@ class Receiver(Machine):
     # ---------------------------------------------------------------- reports and time
     def _say_done(self) -> None:
         if self.digest is not None:
+            self._answer()  # the first one may have been lost with its connection
             self._say("done", digest=self.digest.hex())
 
     def _report_soon(self, now: float) -> None:
@@ -370,6 +382,8 @@ class Receiver(Machine):
         return self._unsynced_since + (0 if unsynced >= self.limits.sync_bytes else self.limits.sync_interval)
 
     def _deadlines(self) -> list[float]:
+        if self.state.final:
+            return []
         deadlines = [self._report_at if self.is_connected else None, self._sync_deadline()]
         return [deadline for deadline in deadlines if deadline is not None]
 

@@ -25,9 +25,7 @@ def move_new(
 
 
 def by_path(source: Directory, name: str, to: Directory, new: str) -> bool:
-    """Rename as on Windows, where that refuses to overwrite."""
-    if source.fd is not None or to.fd is not None:
-        return False
+    """Rename as on Windows, which itself refuses to overwrite."""
     Path(source.at(name)).rename(to.at(new))
     return True
 
@@ -42,7 +40,7 @@ def by_link(source: Directory, name: str, to: Directory, new: str) -> bool:
     if source.is_folder(name):
         return False
     try:
-        os.link(name, new, src_dir_fd=source.fd, dst_dir_fd=to.fd, follow_symlinks=False)
+        os.link(source.at(name), to.at(new), src_dir_fd=source.fd, dst_dir_fd=to.fd, follow_symlinks=False)
     except OSError as error:
         if error.errno in CANNOT:
             return False
@@ -72,4 +70,4 @@ def by_taking_its_place(source: Directory, name: str, to: Directory, new: str) -
     return True
 
 
-WAYS: tuple[Way, ...] = (by_path, by_rename, by_link, by_taking_its_place)
+WAYS: tuple[Way, ...] = (by_path,) if os.name == "nt" else (by_rename, by_link, by_taking_its_place)

@@ -102,12 +102,18 @@ class FolderSink(Sink):
         made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            self._sync_above(made)
             yield
         except BaseException:
             self.close()
             if self._resumed is None:
                 self._undo(made)
             raise
+
+    def _sync_above(self, made: list[Path]) -> None:
+        for folder in made:
+            with suppress(PermissionError), Directory.open(folder.parent) as above:  # it need not be readable
+                above.sync(self._disk.sync)
 
     def _undo(self, made: list[Path]) -> None:
         with suppress(StorageError):
@@ -121,7 +127,8 @@ class FolderSink(Sink):
         self._check_lengths(self._to)
         if self._overwrite == "refuse":
             check_free(self._to, self._tops)
-        self._staging = Staging.open(self._to, self._transfer_id, resume=self._resumed is not None)
+        resume = self._resumed is not None
+        self._staging = Staging.open(self._to, self._transfer_id, resume=resume, sync=self._disk.sync)
         self._parts = Parts(self.manifest, self._staging.data, self._disk, self._resumed)
         self._parts.make_folders()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
@@ -30,28 +31,34 @@ class Staging:
     data: Directory
 
     @classmethod
-    def open(cls, to: Directory, transfer: str, *, resume: bool) -> Staging:
+    def open(
+        cls, to: Directory, transfer: str, *, resume: bool, sync: Callable[[int], None] = os.fsync
+    ) -> Staging:
         """Open the staging folder of a transfer, made if need be; unless ``resume``, what was in it goes.
 
+        ``sync`` makes the way to it durable, so that what is stored there is found again after a power loss.
         Raises :class:`UnsafePath` if anything on the way is a link, no folder, or somebody else's.
         """
         for _ in range(ATTEMPTS - 1):
             with suppress(FileNotFoundError):
-                return cls._open(to, transfer, resume=resume)
-        return cls._open(to, transfer, resume=resume)
+                return cls._open(to, transfer, resume, sync)
+        return cls._open(to, transfer, resume, sync)
 
     @classmethod
-    def _open(cls, to: Directory, transfer: str, *, resume: bool) -> Staging:
+    def _open(cls, to: Directory, transfer: str, resume: bool, sync: Callable[[int], None]) -> Staging:
         with _private(to, STATE_FOLDER) as state:
             _write_ignore(state)
             if not resume:
                 state.remove_tree(transfer)
             root = _private(state, transfer)
-        try:
-            return cls(root, _private(root, "data"))
-        except BaseException:
-            root.close()
-            raise
+            try:
+                opened = cls(root, _private(root, "data"))
+                for folder in (root, state, to):
+                    folder.sync(sync)
+            except BaseException:
+                root.close()
+                raise
+        return opened
 
     def close(self) -> None:
         """Let go of the folders; what is in them stays. May be called twice."""
