@@ -54,7 +54,7 @@ def needed(program: str, *places: str) -> str:
 def timed(command: list[str], **options: object) -> float:
     """Run a command; the seconds that it took."""
     started = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, **options)  # type: ignore[call-overload]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=600, **options)  # type: ignore[call-overload]
     seconds = time.perf_counter() - started
     if done.returncode:
         raise RuntimeError(f"{command[0]} failed: {done.stderr[-500:]}")
@@ -122,7 +122,10 @@ class Nbferry(Contestant):
         options = ["--via", self._via, "--json"]
         env = {**os.environ, "NBFERRY_HOST": "127.0.0.1"}
         with subprocess.Popen(
-            [*base, "send", str(source), "--relay", self._relay, *options], stdout=subprocess.PIPE, env=env, text=True
+            [*base, "send", str(source), "--relay", self._relay, *options],
+            stdout=subprocess.PIPE,
+            env=env,
+            text=True,
         ) as sender:
             assert sender.stdout
             code = json.loads(sender.stdout.readline())["code"]
@@ -206,7 +209,11 @@ class Wormhole(Contestant):
         folder.mkdir()
         mailbox, transit = free_port(), free_port()
         bound = "interface=127.0.0.1"
-        mailbox_args = ["wormhole-mailbox", f"--port=tcp:{mailbox}:{bound}", f"--channel-db={folder}/relay.sqlite"]
+        mailbox_args = [
+            "wormhole-mailbox",
+            f"--port=tcp:{mailbox}:{bound}",
+            f"--channel-db={folder}/relay.sqlite",
+        ]
         daemon(cleanup, [twist, *mailbox_args], cwd=folder)
         daemon(cleanup, [twist, "transitrelay", f"--port=tcp:{transit}:{bound}"], cwd=folder)
         wait_for_port(mailbox)
@@ -220,11 +227,21 @@ class Wormhole(Contestant):
     def move(self, source: Path, to: Path) -> float:
         """See :class:`Contestant`."""
         command = [*self._base, "send", "--hide-progress", "--no-qr", *self._options, str(source)]
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as sender:
+        with subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        ) as sender:
             assert sender.stderr
             code = next(found[1] for line in sender.stderr if (found := re.search(r"code is: (\S+)", line)))
             drain = subprocess.Popen(["cat"], stdin=sender.stderr, **QUIET)  # type: ignore[call-overload]
-            receive = ["receive", "--hide-progress", *self._options, "--accept-file", "-o", str(to / source.name), code]
+            receive = [
+                "receive",
+                "--hide-progress",
+                *self._options,
+                "--accept-file",
+                "-o",
+                str(to / source.name),
+                code,
+            ]
             seconds = timed([*self._base, *receive])
             sender.wait(30)
             drain.wait(30)

@@ -17,14 +17,13 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from queue import Empty
 from typing import Any
-
-import urllib.request
 
 from jupyter_client.blocking.client import BlockingKernelClient
 

@@ -32,7 +32,9 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="names of contestants")
     arguments = parser.parse_args()
     with ExitStack() as cleanup:
-        work = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="nbferry-bench-", dir=arguments.work)))
+        work = Path(
+            cleanup.enter_context(tempfile.TemporaryDirectory(prefix="nbferry-bench-", dir=arguments.work))
+        )
         source = make_file(work / "data.bin", arguments.mib)
         ready, missing = set_up(work, cleanup, arguments.only)
         seconds = measure(ready, source, work, arguments.rounds)
@@ -99,7 +101,9 @@ def report(
             row["transfer_mb_per_s"] = mib * MIB / 1e6 / statistics.median(contestant.transfer_seconds[1:])
         rows.append(row)
     direct = next((row["mb_per_s"] for row in rows if row["name"] == "nbferry direct"), None)
-    print(f"\n{mib} MiB, whole command, {platform.system()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
+    print(
+        f"\n{mib} MiB, whole command, {platform.system()}, {os.cpu_count()} cores, Python {platform.python_version()}\n"
+    )
     print("| | MB/s (median) | best | transfer alone | nbferry direct is |")
     print("|---|---:|---:|---:|---:|")
     for row in rows:

@@ -1,0 +1,1 @@
+"""What runs transfers: connections, sessions and the one thread that they live on."""

@@ -62,7 +62,7 @@ class Activity(ABC):
             self._conclude(_first_error(group))
         except* asyncio.CancelledError:
             self._conclude(Cancelled(self._cancelled or "The transfer was cancelled."))
-        except* Exception as group:  # noqa: BLE001  # a fault of ours must end the transfer, not the engine
+        except* Exception as group:  # a fault of ours must end the transfer, not the engine
             log.exception("transfer %s failed unexpectedly", self.id)
             self._conclude(NbferryError(f"Something unexpected went wrong ({_name_of(group)})."))
         else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-import os
 import re
 import socket
 import uuid
@@ -20,7 +19,7 @@ def machine_id() -> str:
     """The same for two processes that share a loopback interface, and only for them. Says nothing else."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        parts = [boot, os.readlink("/proc/self/ns/net")]
+        parts = [boot, str(Path("/proc/self/ns/net").readlink())]
     except OSError:
         parts = [socket.gethostname(), hex(uuid.getnode())]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]

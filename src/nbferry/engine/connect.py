@@ -105,6 +105,7 @@ class Connector(ABC):
     async def superseded(self) -> None:
         """Return when the other side has given up the current connection and calls anew."""
 
+    @abstractmethod
     async def aclose(self) -> None:
         """Let go of everything but connections that were handed out."""
 
@@ -173,10 +174,10 @@ async def _closing(transport: Transport, handshake: Callable[[Transport], Awaita
         raise
 
 
-async def _first(tasks: Sequence[asyncio.Task[Link]], timeout: float) -> Link:
+async def _first(tasks: Sequence[asyncio.Task[Link]], seconds: float) -> Link:
     """The first link of all tasks; the others are cancelled and what they had is closed."""
     try:
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout(seconds):
             for next_done in asyncio.as_completed(tasks):
                 try:
                     return await next_done
@@ -245,6 +246,9 @@ class Caller(Connector):
     async def superseded(self) -> None:
         """Never: the receiver is the one who calls."""
         await asyncio.Event().wait()
+
+    async def aclose(self) -> None:
+        """Nothing is kept between two connections."""
 
 
 class Answerer(Connector):

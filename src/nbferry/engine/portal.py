@@ -93,7 +93,7 @@ def portal() -> Portal:
 
 def stop() -> None:
     """End this process's portal, if there is one; the next use makes a new one."""
-    global _portal  # noqa: PLW0603
+    global _portal
     with _lock:
         ended, _portal = _portal, None
     if ended:
@@ -101,7 +101,7 @@ def stop() -> None:
 
 
 def _forget() -> None:
-    global _portal, _lock  # noqa: PLW0603
+    global _portal, _lock
     _portal, _lock = None, threading.Lock()
 
 

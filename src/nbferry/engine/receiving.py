@@ -7,7 +7,6 @@ import concurrent.futures
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 from nbferry.crypto.keys import SessionKeys
 from nbferry.engine.activity import Activity, file_progress, state_of
@@ -17,6 +16,7 @@ from nbferry.engine.pairing import join
 from nbferry.engine.session import Session
 from nbferry.engine.slots import Slots
 from nbferry.engine.storing import Storing
+from nbferry.engine.threads import Threads
 from nbferry.errors import NbferryError
 from nbferry.limits import Limits
 from nbferry.manifest import Manifest
@@ -28,7 +28,6 @@ from nbferry.status import FileProgress, Result, Snapshot, State
 from nbferry.storage.base import Sink
 from nbferry.ticket import Code, Ticket
 
-T = TypeVar("T")
 Decide = Callable[[Manifest], "bool | str"]
 """Judges an offer in a worker thread: True to accept, or False or the reason why not."""
 
@@ -61,7 +60,7 @@ class Receiving(Activity):
         self._intake = intake
         self._surroundings = surroundings
         self._slots = slots
-        self._executor = executor
+        self._threads = Threads(executor)
         self._receiver = Receiver(limits, agent=intake.agent, allow_hidden=intake.allow_hidden)
         self._session: Session | None = None
         self._session_task: asyncio.Task[None] | None = None
@@ -104,7 +103,8 @@ class Receiving(Activity):
             await transport.aclose()
 
     def _result(self) -> Result:
-        assert self._receiver.manifest and self._storing and self._session and self._receiver.digest
+        assert self._receiver.manifest and self._storing and self._session  # noqa: PT018  # it is done
+        assert self._receiver.digest
         return Result(
             files=self._storing.files,
             bytes=self._receiver.manifest.total_bytes,
@@ -115,7 +115,7 @@ class Receiving(Activity):
 
     async def _settle(self) -> None:
         if self._storing:
-            await self._storing.settle()
+            await self._threads.settle()
             if self._receiver.state is not State.DONE:
                 await self._storing.discard()
         if self._session_task:
@@ -147,8 +147,8 @@ class Receiving(Activity):
             await self._take_in(manifest, self._session)
 
     async def _take_in(self, manifest: Manifest, session: Session) -> None:
-        sink = await self._in_thread(lambda: self._intake.open_sink(manifest))
-        self._storing = Storing(self._receiver, sink, self._executor, self.limits)
+        sink = await self._threads.call(lambda: self._intake.open_sink(manifest))
+        self._storing = Storing(self._receiver, sink, self._threads, self.limits)
         await self._storing.prepare(session)
         self._receiver.accept(time.monotonic())
         session.pump()
@@ -160,10 +160,7 @@ class Receiving(Activity):
                 return True
             return await self._verdict
         decide = self._intake.decide
-        return await self._in_thread(lambda: decide(manifest))
-
-    async def _in_thread(self, function: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, function)
+        return await self._threads.call(lambda: decide(manifest))
 
     def _queue(self, queued: bool) -> None:
         self._queued = queued

@@ -8,26 +8,25 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 from nbferry.crypto.keys import SessionKeys
 from nbferry.engine.activity import Activity, file_progress, state_of
-from nbferry.engine.backoff import Backoff
 from nbferry.engine.connect import Answerer, Surroundings
+from nbferry.engine.inviting import Invitation, Inviter, Reception
 from nbferry.engine.link import Lease
-from nbferry.engine.pairing import Host
 from nbferry.engine.serving import Serving
 from nbferry.engine.session import Session
 from nbferry.engine.slots import Slots
-from nbferry.errors import Cancelled, Expired, NbferryError, TransportError
+from nbferry.engine.threads import Threads
+from nbferry.errors import Cancelled, Expired, NbferryError
 from nbferry.limits import Limits
 from nbferry.protocol.events import Event
 from nbferry.protocol.machine import Machine
 from nbferry.protocol.sender import Sender
-from nbferry.rendezvous import Mailbox
 from nbferry.status import FileProgress, Result, Snapshot, State
 from nbferry.storage.base import Source
-from nbferry.ticket import Code, Ticket
 
 KEPT_FOR = 7 * 24 * 3600.0  # seconds that a pair's room may live: a receiver may come back after days
 
@@ -37,10 +36,14 @@ class Offering:
     """What is sent, under which secret, to how many (None: to anybody), for how many seconds."""
 
     open_source: Callable[[], Source]
-    invitation: Ticket | tuple[str, ...]  # the words of a code get their number from the relay
+    invitation: Invitation
     receivers: int | None
     expires: float
     agent: str
+
+
+class _Enough(Exception):  # no error: it ends a wait
+    """As many receivers as were meant have been served."""
 
 
 @dataclass
@@ -72,7 +75,7 @@ class Sending(Activity):
         self._offering = offering
         self._surroundings = surroundings
         self._slots = slots
-        self._executor = executor
+        self._threads = Threads(executor)
         self._source: Source | None = None
         self._services: list[_Service] = []
         self._sessions: list[asyncio.Task[None]] = []
@@ -80,18 +83,15 @@ class Sending(Activity):
         self._offer_id = secrets.token_hex(8)
         self._wrong_guesses = 0
         self._unused = "closed"  # what the relay tells late-comers if nobody took the offer
-        self._expires_at = 0.0
+        self._expires_at = time.monotonic() + offering.expires
         self._trouble = ""
 
     # ---------------------------------------------------------------- running
     async def _run(self) -> Result:
-        loop = asyncio.get_running_loop()
-        self._expires_at = time.monotonic() + self._offering.expires
         try:
-            self._source = await loop.run_in_executor(self._executor, self._offering.open_source)
+            self._source = await self._threads.call(self._offering.open_source)
             self._show_now()
-            around = await self._surroundings()
-            await self._invite(around)
+            await self._invite(await self._surroundings())
             return await self._outcome()
         except BaseException as error:
             if not self.code.done():
@@ -99,87 +99,46 @@ class Sending(Activity):
             raise
 
     async def _invite(self, around: Surroundings) -> None:
-        """Have a code that works until it is used up, or the offer expires."""
-        hosting = asyncio.create_task(self._host(around))
-        serving = asyncio.create_task(self._serve_all())
-        try:
-            async with asyncio.timeout_at(self._deadline()):
-                await asyncio.wait({hosting, serving}, return_when=asyncio.FIRST_COMPLETED)
-        except TimeoutError:
-            if not self._services:
-                self._unused = "expired"
-                raise Expired from None
-        finally:
-            failed = hosting.done() and not hosting.cancelled() and hosting.exception()
-            for task in (hosting, serving):
-                task.cancel()
-            await asyncio.gather(hosting, serving, return_exceptions=True)
-        if failed:
-            raise failed
+        """Let receivers in until as many as were meant are served, or the offer expires."""
 
-    def _deadline(self) -> float:
-        return asyncio.get_running_loop().time() + self._offering.expires
-
-    async def _serve_all(self) -> None:
-        """Return when as many receivers as were meant have what they came for."""
-        if self._offering.receivers is None:
-            await asyncio.Event().wait()
-        for _ in range(self._offering.receivers or 0):
-            await self._served.acquire()
-
-    async def _host(self, around: Surroundings) -> None:
-        """Host the room of the code; come back to the relay when it is lost."""
-        backoff = Backoff(self.limits)
-        key, invitation = secrets.token_hex(16), self._offering.invitation
-        ticket: Code | Ticket | None = invitation if isinstance(invitation, Ticket) else None
-        room = ticket.room if ticket else None
-        while True:
-            try:
-                relay = await around.relay.dial(self.limits, as_host=True)
-                mailbox = await Mailbox.create(relay, key=key, room=room, seconds=self._offering.expires)
-            except TransportError:
-                if not self.code.done():
-                    raise
-                self._note("The relay is out of reach; trying again.")
-                await backoff.wait()
-                continue
-            backoff.reset()
-            self._note("")
-            room = mailbox.room
-            if ticket is None and not isinstance(invitation, Ticket):
-                ticket = Code(room, invitation, None)
-            assert ticket  # one of the two
-            if not self.code.done():
-                self.code.set_result(str(ticket.with_url(around.relay.share_url)))
-                self.changed()
-            try:
-                await self._let_in(mailbox, ticket, around)
-            except TransportError:
-                continue
-            else:
-                return
-
-    async def _let_in(self, mailbox: Mailbox, ticket: Code | Ticket, around: Surroundings) -> None:
-        async def paired(keys: SessionKeys) -> None:
+        async def serve(keys: SessionKeys) -> None:
             await self._serve(keys, around)
 
+        reception = Reception(self._issued, self._guessed, self._troubled, serve)
+        seconds = self._offering.expires
+        inviter = Inviter(self._offering.invitation, around.relay, seconds, self.limits, reception)
+        inviting = asyncio.create_task(inviter.run())
+        serving = asyncio.create_task(self._all_served())
         try:
-            host = Host(mailbox, ticket, wrong=self._wrong_guesses, guessed=self._guessed, paired=paired)
-            await host.run()
-            await mailbox.close_room("used")
-        except asyncio.CancelledError:
-            await mailbox.close_room("used" if self._services else self._unused)
-            raise
+            async with asyncio.timeout(seconds):
+                await asyncio.wait({inviting, serving}, return_when=asyncio.FIRST_EXCEPTION)
+        except TimeoutError:
+            if not self._services:
+                raise Expired from None
         finally:
-            await mailbox.aclose()
-        await asyncio.Event().wait()  # the code is used; its session goes on
+            for task in (inviting, serving):
+                task.cancel()
+            (failed, _) = await asyncio.gather(inviting, serving, return_exceptions=True)
+        if isinstance(failed, NbferryError):
+            raise failed
+
+    async def _all_served(self) -> None:
+        """Raise :class:`_Enough` when as many receivers as were meant have what they came for."""
+        for _ in count() if self._offering.receivers is None else range(self._offering.receivers):
+            await self._served.acquire()
+        raise _Enough
+
+    def _issued(self, code: str) -> None:
+        if not self.code.done():
+            self.code.set_result(code)
+            self._show_now()
 
     def _guessed(self, times: int) -> None:
         self._wrong_guesses = times
-        self.changed()
+        self._show_now()
 
-    def _note(self, trouble: str) -> None:
-        self._trouble = trouble
+    def _troubled(self, why: str) -> None:
+        self._trouble = why
         self.changed()
 
     # ---------------------------------------------------------------- serving
@@ -195,7 +154,7 @@ class Sending(Activity):
             expires_at=None if many else self._expires_at,
         )
         sender.held = True
-        serving = Serving(sender, self._source, self._executor)
+        serving = Serving(sender, self._source, self._threads)
 
         def handle(event: Event, lease: Lease | None) -> None:
             if sender.state is not State.OFFERED and sender.state is not State.CONNECTING:
@@ -236,12 +195,13 @@ class Sending(Activity):
         self.changed()
 
     async def _outcome(self) -> Result:
-        """Of one receiver: how its session ended; of many: what was served in all."""
-        if self._offering.receivers == 1:
-            service = self._services[0]
+        """Of one receiver: how its session ended; of many: what was served in all, with what is under way now."""
+        only = self._services[0] if self._offering.receivers == 1 else None
+        under_way = [only] if only else [service for service in self._services if service.sender.is_connected]
+        for service in under_way:
             await service.session.final.wait()
-            if service.sender.error:
-                raise service.sender.error
+        if only and only.sender.error:
+            raise only.sender.error
         done = [service for service in self._services if service.sender.state is State.DONE]
         assert self._source is not None
         manifest = self._source.manifest
@@ -263,8 +223,9 @@ class Sending(Activity):
                 service.sender.cancel("the sender has ended", time.monotonic())
                 service.session.pump()
         await asyncio.gather(*self._sessions)
+        await self._threads.settle()
         if self._source:
-            await asyncio.get_running_loop().run_in_executor(self._executor, self._source.close)
+            await self._threads.call(self._source.close)
 
     # ---------------------------------------------------------------- views
     def machines(self) -> list[Machine]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import Executor
 
 from nbferry.engine.link import Link
+from nbferry.engine.session import Session
+from nbferry.engine.threads import Threads
 from nbferry.errors import NbferryError
 from nbferry.limits import KiB, MiB
 from nbferry.protocol.frames import PIECE_HEADER
 from nbferry.protocol.sender import ReadJob, Sender
-from nbferry.engine.session import Session
 from nbferry.storage.base import Source
 
 SLOW, QUICK = 2.0, 0.25  # seconds that one frame may take; a control frame waits behind it
@@ -20,10 +20,10 @@ SMALLEST, LARGEST = 64 * KiB, 1 * MiB + PIECE_HEADER.size + 1  # a whole chunk o
 class Serving:
     """Reads for one session; one job at a time, in a worker thread."""
 
-    def __init__(self, sender: Sender, source: Source, executor: Executor) -> None:
+    def __init__(self, sender: Sender, source: Source, threads: Threads) -> None:
         self._sender = sender
         self._source = source
-        self._executor = executor
+        self._threads = threads
         self._work = asyncio.Event()
         sender.frame_size = LARGEST
 
@@ -46,12 +46,11 @@ class Serving:
             session.pump()
 
     async def _read(self, job: ReadJob) -> None:
-        loop = asyncio.get_running_loop()
         if job.batch is None:
-            digests = await loop.run_in_executor(self._executor, self._source.digests, job.chunks)
+            digests = await self._threads.call(self._source.digests, job.chunks)
             done = job.chunks
         else:
-            done = await loop.run_in_executor(self._executor, self._source.read, job.chunks, job.batch)
+            done = await self._threads.call(self._source.read, job.chunks, job.batch)
             digests = job.batch.digests
         self._sender.chunks_read(job, done, digests)
 

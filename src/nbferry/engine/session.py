@@ -32,7 +32,10 @@ Worker = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Session:
-    """Runs a machine. ``handle`` is told every event, ``changed`` after every input, ``frame_sent`` how long each took."""
+    """Runs a machine.
+
+    ``handle`` is told every event, ``changed`` is called after every input, ``frame_sent`` hears how long each took.
+    """
 
     def __init__(
         self,
@@ -82,7 +85,9 @@ class Session:
             self.machine.fail(error, self.now())
         except Exception as error:  # a fault of ours must end the transfer, on both sides, not the engine
             log.exception("a transfer failed unexpectedly")
-            self.machine.fail(NbferryError(f"Something unexpected went wrong ({type(error).__name__})."), self.now())
+            self.machine.fail(
+                NbferryError(f"Something unexpected went wrong ({type(error).__name__})."), self.now()
+            )
         self.pump()
 
     # ---------------------------------------------------------------- inputs

@@ -4,33 +4,29 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any, TypeVar
 
 from nbferry.engine.link import Lease
 from nbferry.engine.session import Session
+from nbferry.engine.threads import Threads
 from nbferry.errors import DiskFull, NbferryError
 from nbferry.limits import Limits
 from nbferry.protocol.events import Publish, Store, Sync
 from nbferry.protocol.receiver import Receiver
 from nbferry.storage.base import Sink
 
-T = TypeVar("T")
-
 
 class Storing:
     """Stores for one session. What waits here is bounded by the receiver's window."""
 
-    def __init__(self, receiver: Receiver, sink: Sink, executor: Executor, limits: Limits) -> None:
+    def __init__(self, receiver: Receiver, sink: Sink, threads: Threads, limits: Limits) -> None:
         self.files: tuple[Path, ...] = ()
         self._receiver = receiver
         self._sink = sink
-        self._executor = executor
+        self._threads = threads
         self._limits = limits
         self._stores: asyncio.Queue[tuple[Store, Lease | None]] = asyncio.Queue()
         self._syncs: asyncio.Queue[Sync | Publish] = asyncio.Queue()
-        self._running: set[asyncio.Future[Any]] = set()
 
     def store(self, event: Store, lease: Lease | None) -> None:
         """Check and write these chunks, then release the frame that they lie in."""
@@ -44,7 +40,7 @@ class Storing:
         """Get the sink ready; waits while the disk has no room. Raises what the sink raises otherwise."""
         while True:
             try:
-                await self._call(self._sink.prepare)
+                await self._threads.call(self._sink.prepare)
             except DiskFull as error:
                 self._receiver.storage_full({}, error)
                 session.pump()
@@ -74,7 +70,7 @@ class Storing:
         chunks = [chunk for event, _ in waiting for chunk in event.chunks]
         tried = {chunk.chunk: chunk.digest for chunk in chunks}
         try:
-            right = await self._call(self._sink.store, chunks)
+            right = await self._threads.call(self._sink.store, chunks)
             self._receiver.chunks_stored(tried, right, session.now())
         except DiskFull as error:
             self._receiver.storage_full(tried, error)
@@ -89,28 +85,18 @@ class Storing:
     async def _finish_next(self, session: Session) -> None:
         match await self._syncs.get():
             case Sync():
-                await self._call(self._sink.sync)
+                await self._threads.call(self._sink.sync)
                 self._receiver.synced(session.now())
             case Publish():
-                self.files = await self._call(self._sink.publish)
+                self.files = await self._threads.call(self._sink.publish)
                 self._receiver.published(session.now())
 
     async def _room(self) -> None:
         """Return when the disk has room for the rest."""
-        while await self._call(self._sink.missing_space):
-            await asyncio.sleep(self._limits.space_poll)  # file systems do not tell; a look is cheap
-
-    async def _call(self, function: Callable[..., T], *arguments: object) -> T:
-        call = asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)
-        self._running.add(call)
-        call.add_done_callback(self._running.discard)
-        return await asyncio.shield(call)
-
-    async def settle(self) -> None:
-        """Return when no thread works on the sink any more; what it raised was reported, or matters no more."""
-        await asyncio.gather(*self._running, return_exceptions=True)
+        while await self._threads.call(self._sink.missing_space):  # noqa: ASYNC110  # file systems do not tell
+            await asyncio.sleep(self._limits.space_poll)
 
     async def discard(self) -> None:
         """Remove what is not published."""
-        await self.settle()
-        await self._call(self._sink.discard)
+        await self._threads.settle()
+        await self._threads.call(self._sink.discard)

@@ -70,13 +70,13 @@ class Machine(ABC):
         """The next frame to send on the current connection; valid until the next call."""
         if not self.is_connected:
             return None
-        if self._outbox:
-            frame = self._outbox.popleft()
-        else:
-            frame = None if self.state.final else self._next_data_frame()
+        frame = self._outbox.popleft() if self._outbox else self._data_frame_if_running()
         if frame is not None:
             self._last_sent = now
         return frame
+
+    def _data_frame_if_running(self) -> memoryview | None:
+        return None if self.state.final else self._next_data_frame()
 
     # ---------------------------------------------------------------- connections
     def connected(self, now: float) -> None:
@@ -217,6 +217,7 @@ class Machine(ABC):
     def _deadlines(self) -> list[float]:
         return []
 
+    @abstractmethod
     def _do_what_is_due(self, now: float) -> None:
         """Do what this side's deadlines are for."""
 
@@ -277,6 +278,7 @@ class Machine(ABC):
             case error:
                 self._say("error", code=error.code, message=error.message)
 
+    @abstractmethod
     def _say_done(self) -> None:
         """Say that everything went well, if that is this side's to say."""
 

@@ -183,7 +183,9 @@ class Receiver(Machine):
             if manifest.total_bytes != total:
                 raise frame.wrong("entries")
             folders = {entry.path for entry in self._entries if entry.folder}
-            check_paths((entry.path for entry in self._entries), folders=folders, allow_hidden=self._allow_hidden)
+            check_paths(
+                (entry.path for entry in self._entries), folders=folders, allow_hidden=self._allow_hidden
+            )
             self.manifest = manifest
             self._step(Step.OFFER)
             self._events.append(Offered(manifest))

@@ -265,6 +265,9 @@ class Sender(Machine):
     def _receive_pieces(self, pieces: Iterator[Piece], now: float) -> None:
         raise RemoteProtocolError("The receiver sent a chunk.")
 
+    def _say_done(self) -> None:
+        """The receiver says it."""
+
     # ---------------------------------------------------------------- time
     def _deadlines(self) -> list[float]:
         waits = self.state in (State.CONNECTING, State.OFFERED)

@@ -37,7 +37,7 @@ class Window:
     def next_want(self) -> RangeSet:
         """What to ask for now: as much as the window has room for, once a quarter of it is free."""
         room = self._limits.window - self.outstanding
-        if not self.needed or room < self._limits.window // 4 and (self.awaited or self.storing):
+        if not self.needed or (room < self._limits.window // 4 and (self.awaited or self.storing)):
             return RangeSet()
         wanted = self._worth(room)
         self.needed -= wanted

@@ -1,0 +1,1 @@
+"""Live pipes of messages behind one port."""

@@ -34,12 +34,12 @@ class MemoryTransport(Transport):
     def _pass_on(self, message: bytearray) -> None:
         self._unsent -= len(message)
         self._drained.set()
-        if self._peer._end is None:  # noqa: SLF001  # both ends are one class
-            self._peer._message_arrived(memoryview(message))  # noqa: SLF001
+        if self._peer._end is None:  # both ends are one class
+            self._peer._message_arrived(memoryview(message))
 
     async def aclose(self) -> None:
         """See :meth:`Transport.aclose`."""
-        asyncio.get_running_loop().call_soon(self._peer._ended, TransportClosed())  # noqa: SLF001
+        asyncio.get_running_loop().call_soon(self._peer._ended, TransportClosed())
         self._ended(closed_here())
         self._drained.set()
 
@@ -48,5 +48,5 @@ def memory_pair(*, max_message: int = MAX_MESSAGE, high_water: int = 2 * MiB) ->
     """Two connected ends."""
     a = MemoryTransport(max_message=max_message, high_water=high_water)
     b = MemoryTransport(max_message=max_message, high_water=high_water)
-    a._peer, b._peer = b, a  # noqa: SLF001
+    a._peer, b._peer = b, a
     return a, b

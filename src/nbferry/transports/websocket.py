@@ -12,9 +12,18 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect, ws_create_server
+from picows import (
+    WSCloseCode,
+    WSFrame,
+    WSHandshakeError,
+    WSListener,
+    WSMsgType,
+    WSTransport,
+    WSUpgradeRequest,
+    ws_connect,
+    ws_create_server,
+)
 from picows import WSError as PicowsError
-from picows import WSHandshakeError, WSUpgradeRequest
 
 from nbferry.errors import ConnectFailed, NbferryError, TransportBroken, TransportClosed
 from nbferry.limits import MAX_MESSAGE, KiB, Limits, MiB
@@ -150,15 +159,13 @@ def _proxy_for(url: str) -> str | None:
     return None if proxy_bypass(host) else getproxies().get("https" if parts.scheme == "wss" else "http")
 
 
-async def connect(
-    url: str, *, via: str, limits: Limits, headers: dict[str, str] | None = None, timeout: float | None = None
-) -> Transport:
+async def connect(url: str, *, via: str, limits: Limits, headers: dict[str, str] | None = None) -> Transport:
     """Open a WebSocket to ``ws(s)://`` or ``http(s)://`` ``url``; raises :class:`ConnectFailed` saying why not."""
     if url.startswith("http"):
         url = "ws" + url.removeprefix("http")
     transport = WebSocketTransport(via, limits)
     try:
-        async with asyncio.timeout(timeout or limits.connect_timeout):
+        async with asyncio.timeout(limits.connect_timeout):
             await ws_connect(
                 lambda: _Listener(transport),
                 url,

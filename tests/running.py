@@ -1,0 +1,207 @@
+"""``nbferry`` as a process of its own: what it prints is read as it comes, and nothing of it may stay behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+PATIENCE = 60.0  # seconds after which a process that says nothing counts as hung
+MIB = 1 << 20
+
+EVENTS = {
+    "code": {"code"},
+    "offer": {"files", "bytes"},
+    "state": {"state", "reason"},
+    "progress": {"sent", "verified", "durable", "total", "rate", "eta", "via"},
+    "done": {"files", "bytes", "seconds", "digest", "via"},
+    "error": {"code", "message", "hint", "retryable"},
+}
+"""The events of ``--json`` and their fields."""
+
+
+def environment(**changes: str | None) -> dict[str, str]:
+    """This process's environment without what steers nbferry, and with ``changes``; None takes one away."""
+    unset = ("NBFERRY_", "JUPYTER", "JPY_", "PYTHONWARNINGS")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(unset)}
+    wanted: Mapping[str, str | None] = {"NBFERRY_HOST": "127.0.0.1", "PYTHONWARNINGS": "error", **changes}
+    return kept | {name: value for name, value in wanted.items() if value is not None}
+
+
+class Command:
+    """``nbferry`` with these arguments, started."""
+
+    def __init__(
+        self, *arguments: str | Path, cwd: Path, stdin: str | None = None, program: str = "", **env: str | None
+    ) -> None:
+        start = ["-c", program] if program else ["-m", "nbferry"]
+        self.process = subprocess.Popen(
+            [sys.executable, *start, *map(str, arguments)],
+            cwd=cwd,
+            env=environment(**env),
+            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        if stdin is not None:
+            assert self.process.stdin
+            self.process.stdin.write(stdin.encode())
+            self.process.stdin.close()
+        self.lines: list[str] = []
+        self.errors: list[str] = []
+        self._coming: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._erring: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._readers = [
+            threading.Thread(target=_read, args=(self.process.stdout, self._coming)),
+            threading.Thread(target=_read, args=(self.process.stderr, self._erring)),
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    # ---------------------------------------------------------------- stdout
+    def line(self) -> str | None:
+        """The next line of stdout; None at its end."""
+        return self._next(self._coming, self.lines)
+
+    def error_line(self) -> str | None:
+        """The next line of stderr; None at its end."""
+        return self._next(self._erring, self.errors)
+
+    def _next(self, coming: queue.SimpleQueue[str | None], read: list[str]) -> str | None:
+        try:
+            line = coming.get(timeout=PATIENCE)
+        except queue.Empty:
+            raise AssertionError(f"nothing came any more after {self.said()}") from None
+        if line is not None:
+            read.append(line)
+        return line
+
+    def event(self, name: str, matching: Callable[[dict[str, Any]], object] = lambda _: True) -> dict[str, Any]:
+        """Read lines of JSON until there is an event of this name that matches."""
+        while (line := self.line()) is not None:
+            fields = read_event(line)
+            if fields["event"] == name and matching(fields):
+                return fields
+        raise AssertionError(f"no such {name} among {self.said()}")
+
+    def state(self, state: str, reason: str = "") -> dict[str, Any]:
+        """Read until it is in a state, with these words in the reason."""
+        return self.event("state", lambda event: event["state"] == state and reason in event["reason"])
+
+    def code(self) -> str:
+        """The code, of a sender with ``--json``."""
+        return str(self.event("code")["code"])
+
+    def events(self) -> list[dict[str, Any]]:
+        """All events that were read so far."""
+        return [read_event(line) for line in self.lines]
+
+    # ---------------------------------------------------------------- ends
+    def end(self) -> int:
+        """Read everything that is still to come; the exit code. No traceback may be anywhere."""
+        while self.line() is not None:
+            continue
+        while self.error_line() is not None:
+            continue
+        assert "Traceback" not in self.said(), self.said()
+        return self.process.wait(PATIENCE)
+
+    def failure(self) -> tuple[int, str]:
+        """Its exit code and what it says on stderr, when it has ended without a word on stdout."""
+        code = self.end()
+        assert self.lines == [], self.said()
+        return code, "\n".join(self.errors)
+
+    def interrupt(self) -> None:
+        """What Ctrl-C does."""
+        self.process.send_signal(signal.SIGINT)
+
+    def said(self) -> str:
+        return "\n".join([*self.lines, "--- stderr", *self.errors])
+
+    def peak_memory(self) -> int:
+        """The most bytes that it has had in memory so far."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return 1024 * int(status.split("VmHWM:")[1].split()[0])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(PATIENCE)
+        for reader in self._readers:
+            reader.join(PATIENCE)
+        for stream in (self.process.stdout, self.process.stderr):
+            assert stream
+            stream.close()
+
+
+def _read(stream: IO[bytes], lines: queue.SimpleQueue[str | None]) -> None:
+    for line in stream:
+        lines.put(line.decode().rstrip("\n"))
+    lines.put(None)
+
+
+def read_event(line: str) -> dict[str, Any]:
+    """A line of ``--json`` output, checked against :data:`EVENTS`."""
+    fields: dict[str, Any] = json.loads(line)
+    assert fields.keys() - {"event"} == EVENTS[fields["event"]], line
+    return fields
+
+
+class Commands:
+    """Starts commands for one test, in folders below ``root``."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.started: list[Command] = []
+
+    def __call__(self, *arguments: str | Path, folder: str = "", **options: Any) -> Command:
+        """Start ``nbferry`` in a folder, which is made if need be."""
+        cwd = self.root / folder
+        cwd.mkdir(parents=True, exist_ok=True)
+        command = Command(*arguments, cwd=cwd, **options)
+        self.started.append(command)
+        return command
+
+    def relay(self, *arguments: str) -> tuple[Command, str]:
+        """A relay of its own, and its address."""
+        relay = self("relay", "--port", "0", *arguments)
+        line = relay.line()
+        assert line, relay.said()
+        return relay, line.removeprefix("The relay is at ")
+
+    def file(self, path: str, content: bytes | int = 0) -> Path:
+        """A file below ``root``: with this content, or with a hole of this size."""
+        file = self.root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("wb") as opened:
+            if isinstance(content, int):
+                opened.truncate(content)
+            else:
+                opened.write(content)
+        return file
+
+    def close(self) -> None:
+        """End what still runs."""
+        for command in self.started:
+            command.__exit__(None, None, None)
+        for command in self.started:
+            assert "Traceback" not in command.said(), command.said()

@@ -1,0 +1,46 @@
+"""Digests of chunks as they become known, and of the files that they make up."""
+
+from __future__ import annotations
+
+from nbferry.crypto.digest import chunk_digest, content_digest, file_digest
+from nbferry.manifest import Entry, Manifest
+from nbferry.protocol.leaves import Leaves
+from nbferry.ranges import RangeSet
+
+CHUNK = 4096
+DATA = bytes(range(251)) * 40  # three chunks, each another
+MANIFEST = Manifest.of([Entry("d", folder=True), Entry("d/a", len(DATA)), Entry("d/empty")], CHUNK)
+DIGESTS = {n: chunk_digest(DATA[n * CHUNK : (n + 1) * CHUNK]) for n in range(3)} | {3: chunk_digest(b"")}
+
+
+def test_digests_become_known() -> None:
+    """A file's missing chunks are those whose digests nobody has told."""
+    leaves = Leaves(MANIFEST)
+    assert leaves.missing(1) == RangeSet.span(0, 3)
+    leaves.update({1: DIGESTS[1]})
+    leaves.update({})
+    assert leaves.missing(1) == RangeSet.of(0, 2)
+    assert leaves.known == RangeSet.of(1)
+    assert not leaves.missing(0)
+
+
+def test_files_and_content() -> None:
+    """With all of its chunks a file has its digest, and with all files the transfer."""
+    leaves = Leaves(MANIFEST)
+    leaves.update(DIGESTS)
+    file = file_digest(len(DATA), CHUNK, b"".join(DIGESTS[n] for n in range(3)))
+    empty = file_digest(0, CHUNK, DIGESTS[3])
+    assert (leaves.file(1), leaves.file(2)) == (file, empty)
+    assert leaves.content() == content_digest([("d", None), ("d/a", file), ("d/empty", empty)])
+
+
+def test_what_is_forgotten_has_to_come_again() -> None:
+    """Forgotten chunks are missing; what came anew counts."""
+    leaves = Leaves(MANIFEST)
+    leaves.update(DIGESTS)
+    before = leaves.file(1)
+    leaves.forget(RangeSet.of(0, 1))
+    assert leaves.missing(1) == RangeSet.of(0, 1)
+    leaves.update({0: DIGESTS[1], 1: DIGESTS[0]})
+    assert not leaves.missing(1)
+    assert leaves.file(1) != before
