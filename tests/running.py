@@ -109,6 +109,10 @@ class Command:
         """All events that were read so far."""
         return [read_event(line) for line in self.lines]
 
+    def event_of(self, name: str) -> dict[str, Any]:
+        """The first event of this name among those that were read."""
+        return next(event for event in self.events() if event["event"] == name)
+
     # ---------------------------------------------------------------- ends
     def end(self) -> int:
         """Read everything that is still to come; the exit code. No traceback may be anywhere."""

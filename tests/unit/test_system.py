@@ -12,7 +12,7 @@ import pytest
 from nbferry.limits import MiB
 from nbferry.storage import system
 from nbferry.storage.directory import Directory
-from nbferry.storage.system import Disk, advise_sequential, read_into, sync_whole, write_all
+from nbferry.storage.system import Disk, read_into, sync_whole, write_all
 
 
 @pytest.fixture
@@ -109,7 +109,6 @@ def test_the_real_disk(tmp_path: Path) -> None:
     fd = os.open(tmp_path / "file", system.CREATE)
     assert disk.write(fd, memoryview(b"abc"), 0) == 3
     disk.sync(fd)
-    advise_sequential(fd)
     os.close(fd)
     assert (tmp_path / "file").read_bytes() == b"abc"
     assert disk.free(str(tmp_path)) > MiB

@@ -283,15 +283,12 @@ class Machine(ABC):
         """Say that everything went well, if that is this side's to say."""
 
     def _peer_ended(self, step: Step, error: NbferryError | None, now: float) -> None:
-        self._say("bye")
-        farewell = self._outbox.pop() if self._outbox else None
         if not self.state.final:
             self.error = error
             self._step(step)
             self._ended_at = now
         self._outbox.clear()
-        if farewell:
-            self._outbox.append(farewell)
+        self._say("bye")
         self._parted = True
 
     def _said_why(self, verb: str, frame: Control) -> str:

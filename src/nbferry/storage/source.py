@@ -19,7 +19,7 @@ from nbferry.storage.base import Source
 from nbferry.storage.failures import storage_error
 from nbferry.storage.handles import Handles
 from nbferry.storage.scan import Scan
-from nbferry.storage.system import NOFOLLOW, READ, advise_sequential, read_into
+from nbferry.storage.system import NOFOLLOW, READ, read_into
 
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.ESTALE})
 
@@ -134,10 +134,7 @@ class FileSource(Source):
             raise storage_error(error, f'Reading "{display_name(self._scan.where(index))}"') from error
 
     def _open(self, index: int) -> int:
-        fd = os.open(self._scan.where(index), self._flags)
-        if self.manifest.entries[index].size > self.manifest.chunk_size:
-            advise_sequential(fd)
-        return fd
+        return os.open(self._scan.where(index), self._flags)
 
     def _check(self, fd: int, index: int) -> None:
         if not self._scan.is_same(index, os.fstat(fd)):

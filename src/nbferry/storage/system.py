@@ -9,7 +9,6 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 try:
@@ -90,13 +89,6 @@ def _sync_file(fd: int) -> None:
         os.fsync(fd)
     else:
         fcntl(fd, F_FULLFSYNC)
-
-
-def advise_sequential(fd: int) -> None:
-    """Say that a file is read from front to back, so that the system reads further ahead; it may not care."""
-    if hasattr(os, "posix_fadvise"):
-        with suppress(OSError):
-            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
 
 
 # ------------------------------------------------------------------ through libc, where it is Linux's

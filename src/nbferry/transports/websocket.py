@@ -164,26 +164,39 @@ async def connect(url: str, *, via: str, limits: Limits, headers: dict[str, str]
     if url.startswith("http"):
         url = "ws" + url.removeprefix("http")
     transport = WebSocketTransport(via, limits)
+    opening = asyncio.ensure_future(
+        ws_connect(
+            lambda: _Listener(transport),
+            url,
+            extra_headers=headers,
+            proxy=_proxy_for(url) if via == "relay" else None,
+            max_redirects=0,
+            **_OPTIONS,
+        )
+    )
     try:
         async with asyncio.timeout(limits.connect_timeout):
-            await ws_connect(
-                lambda: _Listener(transport),
-                url,
-                extra_headers=headers,
-                proxy=_proxy_for(url) if via == "relay" else None,
-                max_redirects=0,
-                **_OPTIONS,
-            )
+            await asyncio.shield(opening)  # picows would leave the socket of a cancelled handshake open
+    except asyncio.CancelledError:
+        opening.add_done_callback(_drop)
+        raise
     except WSHandshakeError as error:
         status = getattr(error.response, "status", None)
         raise ConnectFailed(
             f"The server at {_place(url)} is no nbferry relay (HTTP {int(status or 0)})."
         ) from error
     except TimeoutError as error:
+        opening.add_done_callback(_drop)
         raise ConnectFailed(f"Nothing answered at {_place(url)} in time.") from error
     except (OSError, PicowsError, ValueError) as error:
         raise ConnectFailed(f"{_place(url)} cannot be reached ({_why(error)}).") from error
     return transport
+
+
+def _drop(opening: asyncio.Future[tuple[WSTransport, WSListener]]) -> None:
+    """Close what was opened too late for anybody to want it."""
+    if not opening.cancelled() and not opening.exception():
+        opening.result()[0].disconnect(graceful=False)
 
 
 def _place(url: str) -> str:
