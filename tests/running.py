@@ -56,6 +56,7 @@ class Command:
             assert self.process.stdin
             self.process.stdin.write(stdin.encode())
             self.process.stdin.close()
+        self.patience = PATIENCE
         self.lines: list[str] = []
         self.errors: list[str] = []
         self._coming: queue.SimpleQueue[str | None] = queue.SimpleQueue()
@@ -69,6 +70,7 @@ class Command:
 
     @property
     def pid(self) -> int:
+        """Its number."""
         return self.process.pid
 
     # ---------------------------------------------------------------- stdout
@@ -82,7 +84,7 @@ class Command:
 
     def _next(self, coming: queue.SimpleQueue[str | None], read: list[str]) -> str | None:
         try:
-            line = coming.get(timeout=PATIENCE)
+            line = coming.get(timeout=self.patience)
         except queue.Empty:
             raise AssertionError(f"nothing came any more after {self.said()}") from None
         if line is not None:
@@ -134,6 +136,7 @@ class Command:
         self.process.send_signal(signal.SIGINT)
 
     def said(self) -> str:
+        """Everything that was read of it so far."""
         return "\n".join([*self.lines, "--- stderr", *self.errors])
 
     def peak_memory(self) -> int:

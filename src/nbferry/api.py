@@ -71,7 +71,7 @@ def send(
     offering = Offering(
         open_source=partial(
             offer_of,
-            [Path(path) for path in named],
+            [Path(path).expanduser() for path in named],
             chunk_size=limits.chunk_size,
             follow_symlinks=follow_symlinks,
             max_entries=limits.max_entries,

@@ -213,7 +213,7 @@ def test_a_thousand_small_files(nbferry: Commands) -> None:
 
 
 def test_a_relay_of_its_own(nbferry: Commands) -> None:
-    """A relay is named by --relay or NBFERRY_RELAY; the receiver finds it in the code, whatever its environment says."""
+    """A relay is named by --relay or NBFERRY_RELAY; the receiver finds it in the code, whatever it has set."""
     nbferry.file("a/x", b"x")
     _, url = nbferry.relay()
     by_option = nbferry("send", "x", "--relay", url, "--json", folder="a")

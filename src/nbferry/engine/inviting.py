@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -46,6 +47,8 @@ class Inviter:
         self._limits = limits
         self._reception = reception
         self._key = secrets.token_hex(16)
+        self._wrong = 0
+        self.ending = "closed"  # what late-comers are told if this is cancelled: "used" and "expired" say more
         self._ticket: Code | Ticket | None = invitation if isinstance(invitation, Ticket) else None
 
     async def run(self) -> None:
@@ -82,17 +85,22 @@ class Inviter:
         return self._ticket
 
     async def _let_in(self, mailbox: Mailbox) -> None:
-        reason = "closed"
         try:
             host = Host(
-                mailbox, self._known_ticket(), guessed=self._reception.guessed, paired=self._reception.paired
+                mailbox,
+                self._known_ticket(),
+                wrong=self._wrong,
+                guessed=self._guessed,
+                paired=self._reception.paired,
             )
             await host.run()
-            reason = "used"
-        except TransportError:
-            reason = ""
+            await mailbox.close_room("used")
+        except asyncio.CancelledError:
+            await mailbox.close_room(self.ending)
             raise
         finally:
-            if reason:
-                await mailbox.close_room(reason)
             await mailbox.aclose()
+
+    def _guessed(self, times: int) -> None:
+        self._wrong = times
+        self._reception.guessed(times)

@@ -82,7 +82,6 @@ class Sending(Activity):
         self._served = asyncio.Semaphore(0)
         self._offer_id = secrets.token_hex(8)
         self._wrong_guesses = 0
-        self._unused = "closed"  # what the relay tells late-comers if nobody took the offer
         self._expires_at = time.monotonic() + offering.expires
         self._trouble = ""
 
@@ -114,8 +113,11 @@ class Sending(Activity):
                 await asyncio.wait({inviting, serving}, return_when=asyncio.FIRST_EXCEPTION)
         except TimeoutError:
             if not self._services:
+                inviter.ending = "expired"
                 raise Expired from None
         finally:
+            if self._services:
+                inviter.ending = "used"
             for task in (inviting, serving):
                 task.cancel()
             (failed, _) = await asyncio.gather(inviting, serving, return_exceptions=True)

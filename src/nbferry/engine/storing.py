@@ -40,14 +40,10 @@ class Storing:
         """Get the sink ready; waits while the disk has no room. Raises what the sink raises otherwise."""
         while True:
             try:
-                await self._threads.call(self._sink.prepare)
+                return await self._threads.call(self._sink.prepare)
             except DiskFull as error:
                 self._receiver.storage_full({}, error)
-                session.pump()
-                await self._room()
-            else:
-                break
-        self._receiver.storage_ready()
+                await self._wait_for_room(session)
 
     async def run(self, session: Session) -> None:
         """Do what was asked for, until cancelled; what cannot be stored fails the transfer."""
@@ -74,16 +70,22 @@ class Storing:
             self._receiver.chunks_stored(tried, right, session.now())
         except DiskFull as error:
             self._receiver.storage_full(tried, error)
-            session.pump()
-            await self._room()
-            self._receiver.storage_ready()
+            await self._wait_for_room(session)
         finally:
             for _, lease in waiting:
                 if lease:
                     lease.release()
 
     async def _finish_next(self, session: Session) -> None:
-        match await self._syncs.get():
+        event = await self._syncs.get()
+        try:
+            await self._finish(event, session)
+        except DiskFull as error:
+            self._receiver.flush_failed(self._receiver.verified - self._sink.have, error)
+            await self._wait_for_room(session)
+
+    async def _finish(self, event: Sync | Publish, session: Session) -> None:
+        match event:
             case Sync():
                 await self._threads.call(self._sink.sync)
                 self._receiver.synced(session.now())
@@ -91,10 +93,12 @@ class Storing:
                 self.files = await self._threads.call(self._sink.publish)
                 self._receiver.published(session.now())
 
-    async def _room(self) -> None:
-        """Return when the disk has room for the rest."""
+    async def _wait_for_room(self, session: Session) -> None:
+        """Tell everybody, and go on when the disk has room for the rest."""
+        session.pump()
         while await self._threads.call(self._sink.missing_space):  # noqa: ASYNC110  # file systems do not tell
             await asyncio.sleep(self._limits.space_poll)
+        self._receiver.storage_ready()
 
     async def discard(self) -> None:
         """Remove what is not published."""

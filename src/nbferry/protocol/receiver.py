@@ -112,6 +112,18 @@ class Receiver(Machine):
     def storage_ready(self) -> None:
         """There is room again."""
         self._release("disk")
+        if self.state is State.WRITING:
+            self._events.append(Publish())
+
+    def flush_failed(self, lost: RangeSet, error: DiskFull) -> None:
+        """A :class:`Sync` or :class:`Publish` did not fit and lost these chunks: pause until ``storage_ready``."""
+        if self.state.final:
+            return
+        self._syncing = None
+        if lost:
+            self._lose(lost)
+            self._checked -= self._entries_of(lost)
+        self.storage_full({}, error)
 
     def synced(self, now: float) -> None:
         """The last :class:`Sync` is done."""
@@ -266,7 +278,8 @@ class Receiver(Machine):
             return
         chunks = self._window.next_want()
         if chunks:
-            self._say_want(chunks, self._entries_of(chunks) - self._checked - self._asked)
+            whole = self._entries_of(chunks) - self._entries_of(self._window.needed)
+            self._say_want(chunks, whole - self._checked - self._asked)
 
     def _say_want(self, chunks: RangeSet, digests: RangeSet) -> None:
         self._asked |= digests
@@ -308,13 +321,17 @@ class Receiver(Machine):
         chunks = RangeSet.span(*self._known_manifest().chunks_of(entry))
         del self._promised[entry]
         self._asked -= RangeSet.of(entry)
+        self._lose(chunks)
+
+    def _lose(self, chunks: RangeSet) -> None:
+        """These were stored and are needed again."""
         self._leaves.forget(chunks)
         if self._window:
             self._window.forget(chunks)
         self.durable -= chunks
         if self._syncing is not None:
             self._syncing -= chunks
-        if self.state is State.VERIFYING:
+        if self.state in (State.VERIFYING, State.WRITING):
             self._step(Step.DAMAGED)
 
     def _after_progress(self, now: float) -> None:

@@ -18,7 +18,7 @@ class Step(StrEnum):
     ACCEPT = "accept"
     REJECT = "reject"
     RECEIVED = "received"  # every chunk is stored
-    DAMAGED = "damaged"  # a file's digest does not fit: its chunks are wanted again
+    DAMAGED = "damaged"  # a file's digest does not fit, or a flush lost something: chunks are wanted again
     VERIFIED = "verified"  # every file's digest fits
     PUBLISHED = "published"  # everything is at its place
     CANCEL = "cancel"
@@ -44,7 +44,7 @@ TRANSITIONS: dict[State, dict[Step, State]] = {
         Step.PUBLISHED: State.DONE,
         **_ENDINGS,
     },
-    State.WRITING: {Step.PUBLISHED: State.DONE, **_ENDINGS},
+    State.WRITING: {Step.DAMAGED: State.TRANSFERRING, Step.PUBLISHED: State.DONE, **_ENDINGS},
 }
 
 

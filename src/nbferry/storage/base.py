@@ -39,6 +39,11 @@ class Sink(ABC):
 
     manifest: Manifest
 
+    @property
+    @abstractmethod
+    def have(self) -> RangeSet:
+        """Chunks that count as stored: what ``store`` returned, without what a failed flush lost."""
+
     @abstractmethod
     def prepare(self) -> None:
         """Create what is needed before the first byte.
@@ -57,14 +62,17 @@ class Sink(ABC):
 
     @abstractmethod
     def sync(self) -> None:
-        """Make durable what ``store`` returned before this call. May run beside ``store`` in another thread."""
+        """Make durable what ``store`` returned before this call. May run beside ``store`` in another thread.
+
+        Raises :class:`DiskFull` or :class:`StorageError`; then ``have`` says what is left.
+        """
 
     @abstractmethod
     def publish(self) -> tuple[Path, ...]:
         """All chunks are stored: set times and modes, make all durable, move it to its place; say where it is.
 
-        Raises :class:`DestinationExists` under ``overwrite="refuse"``. An existing file is never touched but by
-        a rename under ``overwrite="replace"``.
+        Raises :class:`DestinationExists` under ``overwrite="refuse"``, and like :meth:`sync`. An existing
+        file is never touched but by a rename under ``overwrite="replace"``.
         """
 
     @abstractmethod

@@ -60,9 +60,14 @@ class MemorySink(Sink):
 
     def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest
-        self.have = self.durable = RangeSet()
+        self._have = self.durable = RangeSet()
         self.files: dict[str, bytes] = {}
         self._parts: dict[int, bytearray] = {}
+
+    @property
+    def have(self) -> RangeSet:
+        """See :meth:`Sink.have`."""
+        return self._have
 
     def prepare(self) -> None:
         """See :meth:`Sink.prepare`."""
@@ -74,7 +79,7 @@ class MemorySink(Sink):
     def store(self, chunks: Sequence[ChunkData]) -> RangeSet:
         """See :meth:`Sink.store`."""
         stored = RangeSet.of(*(chunk.chunk for chunk in chunks if self._store(chunk)))
-        self.have |= stored
+        self._have |= stored
         return stored
 
     def _store(self, chunk: ChunkData) -> bool:
@@ -105,7 +110,7 @@ class MemorySink(Sink):
     def discard(self) -> None:
         """See :meth:`Sink.discard`."""
         self._parts = {}
-        self.have = self.durable = RangeSet()
+        self._have = self.durable = RangeSet()
 
     def close(self) -> None:
         """See :meth:`Sink.close`."""

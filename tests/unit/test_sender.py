@@ -1,0 +1,587 @@
+"""The sender, with the receiver played by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from rig import SMALL, bytes_in, manifest_of
+from rig import read as do
+from wire import chunk_frame, control, drain, hello, names, piece, the
+
+from nbferry.crypto.digest import chunk_digest, file_digest
+from nbferry.errors import DigestMismatch, Expired, Rejected, RemoteProtocolError, StorageError
+from nbferry.limits import MAX_MESSAGE, KiB, Limits, MiB
+from nbferry.manifest import Entry, Manifest
+from nbferry.protocol.events import Changed
+from nbferry.protocol.frames import MAX_CONTROL, MAX_RANGES, Control
+from nbferry.protocol.sender import DIGESTS_PER_FRAME, ENTRIES_PER_FRAME, MAX_WANTS, ReadJob, Sender
+from nbferry.ranges import RangeSet
+from nbferry.status import State
+
+CHUNK = SMALL.chunk_size
+FILES = {"a": b"a" * (3 * CHUNK), "b": b"b" * 100, "c": b""}  # chunks 0 to 2, 3, 4
+EVERYTHING = [[0, 5]]
+
+
+def sender_of(files: dict[str, bytes] | None = None, limits: Limits = SMALL, **options: Any) -> Sender:
+    """A sender without a connection."""
+    manifest = manifest_of(FILES if files is None else files, limits.chunk_size)
+    return Sender(manifest, limits, offer_id="offer", **options)
+
+
+def connect(sender: Sender, now: float = 0.0) -> list[Control]:
+    """Give it a connection and a greeting; what it says to that."""
+    sender.connected(now)
+    sender.receive(hello("receiver"), now)
+    return drain(sender, now)
+
+
+def accepted(files: dict[str, bytes] | None = None, limits: Limits = SMALL, **options: Any) -> Sender:
+    """A sender whose offer was accepted."""
+    sender = sender_of(files, limits, **options)
+    connect(sender)
+    sender.receive(control("answer", accept=True), 0)
+    return sender
+
+
+def want(sender: Sender, chunks: list[list[int]], digests: list[list[int]] | None = None) -> None:
+    sender.receive(control("want", chunks=chunks, digests=digests or []), 0)
+
+
+def read(sender: Sender, files: dict[str, bytes] | None = None) -> ReadJob | None:
+    """Do its next job, if it has one."""
+    job = sender.next_read()
+    if job is not None:
+        sender.chunks_read(job, *do(job, sender.manifest, FILES if files is None else files))
+    return job
+
+
+def digest_of(data: bytes) -> str:
+    leaves = [chunk_digest(data[at : at + CHUNK]) for at in range(0, max(1, len(data)), CHUNK)]
+    return file_digest(len(data), CHUNK, b"".join(leaves)).hex()
+
+
+# ---------------------------------------------------------------- the offer
+def test_the_offer_follows_the_greeting() -> None:
+    """After hello the offer goes out, before any file is read."""
+    sender = sender_of(agent="us")
+    assert sender.state is State.CONNECTING
+    frames = connect(sender)
+    assert names(frames) == ["hello", "offer"]
+    assert the(frames, "hello")["role"] == "sender"
+    total = sum(map(len, FILES.values()))
+    assert the(frames, "offer") == {"id": "offer", "entries": 3, "files": 3, "bytes": total, "chunk_size": CHUNK}
+    assert sender.state is State.OFFERED
+    assert sender.next_read() is None
+
+
+def test_the_list_is_sent_when_it_is_asked_for() -> None:
+    """The entries come in their order, page after page."""
+    manifest = Manifest.of([Entry(f"{n:04}") for n in range(ENTRIES_PER_FRAME + 1)], CHUNK)
+    sender = Sender(manifest, SMALL, offer_id="offer")
+    connect(sender)
+    sender.receive(control("list"), 0)
+    first, second = drain(sender)
+    assert first.fields["first"] == 0
+    assert len(first.fields["entries"]) == ENTRIES_PER_FRAME
+    assert second.fields == {"first": ENTRIES_PER_FRAME, "entries": [manifest.entries[-1].to_wire()]}
+    sender.receive(control("list"), 0)
+    assert len(drain(sender)) == 2
+
+
+def test_long_names_make_short_pages() -> None:
+    """However long names are and however they are escaped, a page fits into a control frame."""
+    manifest = Manifest.of([Entry("\x01" * 4000 + f"{n:04}") for n in range(100)], CHUNK)
+    sender = Sender(manifest, SMALL, offer_id="offer")
+    connect(sender)
+    sender.receive(control("list"), 0)
+    sizes = []
+    while (frame := sender.next_frame(0)) is not None:
+        sizes.append(len(frame))
+    assert len(sizes) > 1
+    assert max(sizes) < MAX_CONTROL
+
+
+def test_an_empty_offer_has_one_page() -> None:
+    """The list of an offer of nothing is one page of nothing."""
+    sender = sender_of({})
+    connect(sender)
+    sender.receive(control("list"), 0)
+    assert the(drain(sender), "entries") == {"first": 0, "entries": []}
+
+
+def test_the_list_ends_with_the_connection() -> None:
+    """What was not listed when the connection broke is not sent on the next one."""
+    sender = sender_of()
+    connect(sender)
+    sender.receive(control("list"), 0)
+    sender.disconnected()
+    assert names(connect(sender)) == ["hello", "offer"]
+
+
+# ---------------------------------------------------------------- the answer
+def test_an_accepted_offer() -> None:
+    """After a yes it is transferring; a second yes, on a later connection, changes nothing."""
+    sender = accepted()
+    assert sender.state is State.TRANSFERRING
+    sender.receive(control("answer", accept=True), 0)
+    assert sender.state is State.TRANSFERRING
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"accept": False, "reason": "too big"}, "The receiver rejected the offer: too big."),
+        ({"accept": False}, "The receiver rejected the offer."),
+        ({}, "The receiver rejected the offer."),
+        ({"accept": 1}, "The receiver rejected the offer."),
+    ],
+)
+def test_a_rejected_offer(fields: dict[str, Any], message: str) -> None:
+    """Whatever is no yes ends it with the receiver's reason, and is answered by bye."""
+    sender = sender_of()
+    connect(sender)
+    sender.receive(control("answer", **fields), 0)
+    assert sender.state is State.REJECTED
+    assert isinstance(sender.error, Rejected)
+    assert sender.error.message == message
+    assert names(drain(sender)) == ["bye"]
+    assert sender.finished
+
+
+def test_a_no_after_a_yes() -> None:
+    """Who has accepted cannot reject any more."""
+    sender = accepted()
+    sender.receive(control("answer", accept=False), 0)
+    assert isinstance(sender.error, RemoteProtocolError)
+
+
+@pytest.mark.parametrize(
+    "frame", [control("want", chunks=[[0, 1]]), control("done", digest="00"), chunk_frame(piece(0, b"x"))]
+)
+def test_what_comes_before_the_answer(frame: memoryview) -> None:
+    """To want, to be done, to send a chunk: none of it is allowed before the offer is accepted."""
+    sender = sender_of()
+    connect(sender)
+    sender.receive(frame, 0)
+    assert isinstance(sender.error, RemoteProtocolError)
+    assert the(drain(sender), "error")["code"] == "remote-protocol"
+
+
+def test_an_offer_expires() -> None:
+    """An offer that nobody took in time has expired, and the receiver is told."""
+    sender = sender_of(expires_at=100)
+    assert sender.next_deadline() == 100
+    connect(sender, now=95)
+    assert sender.next_deadline() == 100
+    sender.deadline_passed(99.9)
+    assert sender.state is State.OFFERED
+    sender.deadline_passed(100)
+    assert sender.state is State.EXPIRED
+    assert isinstance(sender.error, Expired)
+    assert the(drain(sender), "error")["code"] == "expired"
+
+
+def test_an_offer_expires_while_nobody_is_there() -> None:
+    """Without a connection it expires, too, and has nobody to tell."""
+    sender = sender_of(expires_at=100)
+    sender.deadline_passed(100)
+    assert sender.state is State.EXPIRED
+    assert sender.finished
+
+
+def test_what_is_accepted_does_not_expire() -> None:
+    """Once it is accepted it may take as long as it takes."""
+    sender = accepted(expires_at=100)
+    assert sender.next_deadline() == SMALL.ping_interval
+    sender.deadline_passed(1000)
+    assert sender.state is State.TRANSFERRING
+
+
+# ---------------------------------------------------------------- wants
+def test_exactly_what_is_wanted_is_sent() -> None:
+    """Each want is answered by its chunks, in the order of the wants."""
+    sender = accepted()
+    want(sender, [[3, 4], [1, 2]])
+    want(sender, [[0, 1]])
+    while read(sender):
+        continue
+    frames = drain(sender)
+    assert [frame.fields["numbers"] for frame in frames] == [[1, 3], [0]]
+    assert sender.sent == RangeSet.of(0, 1, 3)
+
+
+def test_the_digest_of_a_file_follows_its_chunks() -> None:
+    """The digest of a file is told when all of its chunks have been read, and once."""
+    sender = accepted()
+    want(sender, [[0, 2], [3, 4]], [[0, 2]])
+    read(sender)
+    frames = drain(sender)
+    assert names(frames) == ["digests", "chunks"]
+    assert the(frames, "digests") == {"digests": [[1, digest_of(FILES["b"])]]}
+    want(sender, [[2, 3]])
+    read(sender)
+    assert the(drain(sender), "digests") == {"digests": [[0, digest_of(FILES["a"])]]}
+
+
+def test_a_digest_that_is_known_is_told_at_once() -> None:
+    """A digest that was told before is told again when it is asked for, without another read."""
+    sender = accepted()
+    want(sender, EVERYTHING)
+    read(sender)
+    drain(sender)
+    want(sender, [], [[0, 3]])
+    (frame,) = drain(sender)
+    assert [entry for entry, _ in frame.fields["digests"]] == [0, 1, 2]
+    assert sender.next_read() is None
+
+
+def test_many_digests_go_in_several_frames() -> None:
+    """No frame has more digests than it can hold."""
+    files = {f"{n:05}": b"" for n in range(DIGESTS_PER_FRAME + 1)}
+    sender = accepted(files)
+    want(sender, [[0, len(files)]], [[0, len(files)]])
+    while read(sender, files):
+        continue
+    digests = [frame.fields["digests"] for frame in drain(sender) if frame.name == "digests"]
+    assert [len(part) for part in digests] == [DIGESTS_PER_FRAME, 1]
+
+
+def test_folders_have_no_digest() -> None:
+    """A range of entries may cover folders; nothing is owed for them."""
+    manifest = Manifest.of([Entry("d", folder=True), Entry("d/x"), Entry("e", folder=True)], CHUNK)
+    sender = Sender(manifest, SMALL, offer_id="offer")
+    connect(sender)
+    sender.receive(control("answer", accept=True), 0)
+    want(sender, [[0, 1]], [[0, 3]])
+    job = sender.next_read()
+    assert job is not None
+    sender.chunks_read(job, *do(job, manifest, {"d/x": b""}))
+    assert [entry for entry, _ in the(drain(sender), "digests")["digests"]] == [1]
+    assert sender.next_read() is None
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"chunks": [[0, 6]]},
+        {"chunks": [[1, 1]]},
+        {"chunks": "all"},
+        {"digests": [[0, 4]]},
+        {"digests": [[-1, 2]]},
+    ],
+)
+def test_impossible_wants(fields: dict[str, Any]) -> None:
+    """Chunks and files that there are not cannot be wanted."""
+    sender = accepted()
+    sender.receive(control("want", **fields), 0)
+    assert isinstance(sender.error, RemoteProtocolError)
+
+
+def test_too_many_wants() -> None:
+    """A receiver that wants without end is cut off."""
+    sender = accepted()
+    for _ in range(MAX_WANTS):
+        want(sender, [[0, 1]])
+    assert sender.error is None
+    want(sender, [[0, 1]])
+    assert isinstance(sender.error, RemoteProtocolError)
+
+
+def test_too_many_digests() -> None:
+    """A receiver that scatters what it asks for is cut off before memory is."""
+    count = 2 * MAX_RANGES + 4
+    manifest = Manifest.of([Entry(str(n)) for n in range(count)], CHUNK)
+    sender = Sender(manifest, SMALL, offer_id="offer")
+    connect(sender)
+    sender.receive(control("answer", accept=True), 0)
+    scattered = [[n, n + 1] for n in range(0, count, 2)]
+    for part in (scattered[:40_000], scattered[40_000:]):
+        sender.receive(control("want", digests=part), 0)
+        assert sender.error is None
+    sender.receive(control("want", digests=[[0, 1]]), 0)
+    assert isinstance(sender.error, RemoteProtocolError)
+
+
+def test_an_empty_want_asks_for_nothing() -> None:
+    """A want without chunks and digests is allowed and has no answer."""
+    sender = accepted()
+    sender.receive(control("want"), 0)
+    assert sender.next_read() is None
+    assert drain(sender) == []
+
+
+def test_unknown_frames_are_ignored() -> None:
+    """A frame that this version does not know changes nothing."""
+    sender = accepted()
+    sender.receive(control("wish", chunks=5), 0)
+    assert sender.error is None
+
+
+# ---------------------------------------------------------------- reading ahead
+def test_reading_ahead_is_bounded() -> None:
+    """No more is read than the batches hold, and they are as much as read_ahead allows; sending frees them."""
+    limits = Limits()
+    files = {"big": bytes(24 * MiB)}
+    sender = accepted(files, limits)
+    want(sender, [[0, 24]])
+    jobs = []
+    while job := read(sender, files):
+        jobs.append(job)
+    held = {id(job.batch) for job in jobs}
+    assert sum(bytes_in(job.batch) for job in jobs if job.batch) <= limits.read_ahead
+    for _ in range(100):
+        sender.next_frame(0)
+        if job := read(sender, files):
+            jobs.append(job)
+    assert {id(job.batch) for job in jobs} == held
+    assert sum(len(job.batch.digests) for job in jobs[-1:] if job.batch) > 0
+    assert sender.sent == RangeSet.span(0, 24)
+
+
+def test_a_frame_is_valid_until_the_next_is_taken() -> None:
+    """The memory of a batch is used again only when its last frame is not needed any more."""
+    limits = Limits(chunk_size=MiB, window=16 * MiB, read_ahead=4 * MiB)
+    files = {"big": bytes(12 * MiB)}
+    sender = accepted(files, limits)
+    want(sender, [[0, 12]])
+    while read(sender, files):
+        continue
+    first = sender.next_frame(0)
+    while sender.next_read() is None:
+        last = sender.next_frame(0)
+        assert last is not None
+    assert first is not None
+    assert sender.sent
+
+
+def test_frames_have_the_size_that_the_driver_asks_for() -> None:
+    """A smaller frame_size makes smaller frames, beginning with the next batch."""
+    sender = accepted()
+    sender.frame_size = 1500
+    want(sender, EVERYTHING)
+    while read(sender):
+        continue
+    sizes = []
+    while (frame := sender.next_frame(0)) is not None:
+        sizes.append(len(frame))
+    assert max(sizes) == 1500
+    assert len(sizes) == 10  # three of each large chunk, and one for what is small
+
+
+def test_whoever_is_in_the_queue_does_not_read() -> None:
+    """While it is held by the driver nothing is read; what was wanted meanwhile is answered later."""
+    sender = accepted()
+    sender.held = True
+    want(sender, [[0, 1]], [[1, 2]])
+    assert sender.next_read() is None
+    sender.held = False
+    assert sender.next_read() is not None
+
+
+def test_a_paused_sender_sends_no_chunks() -> None:
+    """Paused by either side, what is read stays here, and control frames go on."""
+    sender = accepted()
+    want(sender, EVERYTHING, [[1, 2]])
+    sender.pause()
+    read(sender)
+    assert names(drain(sender)) == ["pause", "digests"]
+    sender.receive(control("pause"), 0)
+    sender.resume()
+    assert names(drain(sender)) == ["resume"]
+    sender.receive(control("resume"), 0)
+    assert names(drain(sender)) == ["chunks"]
+
+
+def test_what_was_under_way_is_forgotten() -> None:
+    """A new connection begins without wants; what a job of the old one read is not sent."""
+    sender = accepted()
+    want(sender, [[0, 1]])
+    read(sender)
+    want(sender, [[1, 2]], [[0, 1]])
+    job = sender.next_read()
+    assert job is not None
+    sender.disconnected()
+    assert sender.next_read() is None
+    sender.chunks_read(job, *do(job, sender.manifest, FILES))
+    assert names(connect(sender)) == ["hello", "offer"]
+    assert sender.next_read() is None
+    assert sender.sent == RangeSet()
+    want(sender, [[1, 2]])
+    assert read(sender)
+    assert [frame.fields["numbers"] for frame in drain(sender)] == [[1]]
+
+
+def test_a_job_that_ends_after_the_transfer() -> None:
+    """What was read when it had already ended is not sent, whether it was to be sent or only hashed."""
+    sender = accepted()
+    want(sender, [[0, 1]])
+    job = sender.next_read()
+    assert job is not None
+    sender.cancel("", 0)
+    sender.chunks_read(job, *do(job, sender.manifest, FILES))
+    assert sender.next_read() is None
+    assert names(drain(sender)) == ["cancel"]
+    sender = accepted()
+    want(sender, [], [[0, 1]])
+    job = sender.next_read()
+    assert job is not None
+    sender.disconnected()
+    sender.chunks_read(job, *do(job, sender.manifest, FILES))
+    assert not sender.hashing
+
+
+# ---------------------------------------------------------------- digests without data
+def test_files_are_hashed_that_need_not_travel() -> None:
+    """Digests of files whose chunks nobody wants are found by reading them, one job at a time."""
+    sender = accepted()
+    want(sender, [], [[0, 2]])
+    assert not sender.hashing
+    job = sender.next_read()
+    assert job is not None
+    assert (job.chunks, job.batch) == (RangeSet.span(0, 3), None)
+    assert sender.hashing
+    assert sender.next_read() is None
+    sender.chunks_read(job, *do(job, sender.manifest, FILES))
+    assert not sender.hashing
+    assert the(drain(sender), "digests") == {"digests": [[0, digest_of(FILES["a"])]]}
+    assert read(sender)
+    assert the(drain(sender), "digests") == {"digests": [[1, digest_of(FILES["b"])]]}
+    assert read(sender) is None
+
+
+def test_a_large_file_is_hashed_in_parts() -> None:
+    """A file that is larger than a batch takes several jobs; its digest comes with the last."""
+    limits = Limits(chunk_size=MiB)
+    files = {"big": bytes(6 * MiB)}
+    sender = accepted(files, limits)
+    want(sender, [], [[0, 1]])
+    job = read(sender, files)
+    assert job is not None
+    assert len(job.chunks) == 4
+    assert drain(sender) == []
+    assert read(sender, files)
+    assert names(drain(sender)) == ["digests"]
+
+
+def test_wanted_chunks_go_first() -> None:
+    """What the receiver waits for is read before what is only hashed."""
+    sender = accepted()
+    want(sender, [], [[0, 1]])
+    want(sender, [[3, 4]])
+    jobs = [read(sender), read(sender)]
+    assert [job.chunks for job in jobs if job] == [RangeSet.of(3), RangeSet.span(0, 3)]
+
+
+# ---------------------------------------------------------------- reports and the end
+def test_progress_is_what_the_receiver_says() -> None:
+    """Reports add to what is verified and durable there; with ``all`` earlier ones are forgotten."""
+    sender = accepted()
+    report = {"verified": [[0, 2]], "durable": [[0, 1]], "state": "transferring", "all": False}
+    sender.receive(control("progress", **report), 0)
+    sender.receive(control("progress", **report | {"verified": [[3, 4]]}), 0)
+    assert sender.verified == sender.sent == RangeSet.of(0, 1, 3)
+    assert sender.durable == RangeSet.of(0)
+    sender.receive(control("progress", **report | {"durable": [], "all": True}), 0)
+    assert sender.verified == RangeSet.of(0, 1)
+    assert sender.durable == RangeSet()
+    sender.disconnected()
+    assert sender.sent == sender.verified
+
+
+def test_the_receivers_phase_is_followed() -> None:
+    """The sender goes to verifying and writing with the receiver, back with it, and over what it missed."""
+    sender = accepted()
+    states = []
+    for state in ("new", "verifying", "verifying", "transferring", "writing", "verifying"):
+        sender.receive(control("progress", state=state), 0)
+        states.append(sender.state)
+    verifying, transferring, writing = State.VERIFYING, State.TRANSFERRING, State.WRITING
+    assert states == [transferring, verifying, verifying, transferring, writing, writing]
+    sender = accepted()
+    sender.receive(control("progress", state="verifying"), 0)
+    sender.receive(control("progress", state="writing"), 0)
+    assert sender.state is State.WRITING
+
+
+@pytest.mark.parametrize("fields", [{"verified": [[0, 9]]}, {"durable": 5}])
+def test_impossible_progress(fields: dict[str, Any]) -> None:
+    """Chunks that there are not cannot be verified."""
+    sender = accepted()
+    sender.receive(control("progress", **fields), 0)
+    assert isinstance(sender.error, RemoteProtocolError)
+
+
+def test_done() -> None:
+    """When the receiver is done everything is durable there, and it is answered by bye."""
+    sender = accepted()
+    sender.receive(control("done", digest="ab" * 32), 0)
+    assert sender.state is State.DONE
+    assert sender.digest == b"\xab" * 32
+    assert sender.durable == sender.verified == sender.sent == RangeSet.span(0, 5)
+    assert names(drain(sender)) == ["bye"]
+    assert sender.finished
+
+
+@pytest.mark.parametrize("digest", ["xyz", 5, None])
+def test_done_without_a_digest(digest: Any) -> None:
+    """A digest that cannot be read is an error."""
+    sender = accepted()
+    sender.receive(control("done", digest=digest), 0)
+    assert isinstance(sender.error, RemoteProtocolError)
+
+
+def test_done_with_another_digest() -> None:
+    """If every chunk's digest is known here, the receiver must have come to the same digest of the whole."""
+    sender = accepted()
+    want(sender, EVERYTHING)
+    read(sender)
+    drain(sender)
+    right = sender._leaves.content()
+    sender.receive(control("done", digest="00" * 32), 0)
+    assert isinstance(sender.error, DigestMismatch)
+    sender = accepted()
+    want(sender, EVERYTHING)
+    read(sender)
+    sender.receive(control("done", digest=right.hex()), 0)
+    assert sender.state is State.DONE
+
+
+def test_done_is_said_again() -> None:
+    """A receiver that did not hear bye says done on the next connection, and hears it then."""
+    sender = accepted()
+    sender.receive(control("done", digest="ab" * 32), 0)
+    sender.disconnected()
+    assert names(connect(sender, 1)) == ["hello"]
+    sender.receive(control("done", digest="ab" * 32), 1)
+    assert names(drain(sender)) == ["bye"]
+
+
+def test_a_file_that_cannot_be_read() -> None:
+    """A failure of the storage is told to the receiver."""
+    sender = accepted()
+    want(sender, EVERYTHING)
+    sender.fail(StorageError("Reading failed."), 0)
+    assert the(drain(sender), "error") == {"code": "storage", "message": "Reading failed."}
+    assert sender.next_read() is None
+
+
+def test_changes_are_events() -> None:
+    """The driver hears when something is to be shown."""
+    sender = accepted()
+    assert set(sender.events()) == {Changed()}
+
+
+def test_no_frame_is_larger_than_any_path_takes() -> None:
+    """With the largest chunks and the usual frame size no frame exceeds the largest message."""
+    limits = Limits(chunk_size=8 * MiB, window=16 * MiB, read_ahead=16 * MiB)
+    files = {"big": bytes(8 * MiB)}
+    sender = accepted(files, limits)
+    want(sender, [[0, 1]])
+    read(sender, files)
+    sizes = []
+    while (frame := sender.next_frame(0)) is not None:
+        sizes.append(len(frame))
+    assert sum(sizes) > 8 * MiB
+    assert max(sizes) <= 1 * MiB + 4 * KiB <= MAX_MESSAGE
