@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
@@ -40,7 +41,12 @@ class Command:
     """``nbferry`` with these arguments, started."""
 
     def __init__(
-        self, *arguments: str | Path, cwd: Path, stdin: str | None = None, program: str = "", **env: str | None
+        self,
+        *arguments: str | Path,
+        cwd: Path,
+        stdin: str | None = None,
+        program: str = "",
+        **env: str | None,
     ) -> None:
         start = ["-c", program] if program else ["-m", "nbferry"]
         self.process = subprocess.Popen(
@@ -91,7 +97,9 @@ class Command:
             read.append(line)
         return line
 
-    def event(self, name: str, matching: Callable[[dict[str, Any]], object] = lambda _: True) -> dict[str, Any]:
+    def event(
+        self, name: str, matching: Callable[[dict[str, Any]], object] = lambda _: True
+    ) -> dict[str, Any]:
         """Read lines of JSON until there is an event of this name that matches."""
         while (line := self.line()) is not None:
             fields = read_event(line)
@@ -210,5 +218,6 @@ class Commands:
         """End what still runs."""
         for command in self.started:
             command.__exit__(None, None, None)
+        shutil.rmtree(self.root)  # pytest would keep it, and some of it is large
         for command in self.started:
             assert "Traceback" not in command.said(), command.said()

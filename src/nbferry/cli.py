@@ -287,7 +287,7 @@ def main() -> None:
         error.show()
         sys.exit(USAGE)
     except click.ClickException as error:
-        _say("usage", error.format_message().rstrip(".") + ".", _where_to_look(error))
+        _say("usage", _sentence(error.format_message()), _where_to_look(error))
         sys.exit(error.exit_code)
     except errors.NbferryError as error:
         _say(error.code, error.message, error.hint, retryable=error.retryable)
@@ -305,6 +305,10 @@ def main() -> None:
             "Please report it.",
         )
         sys.exit(FAILED)
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "?")) else f"{text}."
 
 
 def _where_to_look(error: click.ClickException) -> str:

@@ -120,11 +120,16 @@ async def open_channel(transport: Transport, *, room: str, channel: str) -> Tran
 
 
 async def _ask_at_once(transport: Transport, request: dict[str, Any], expected: str) -> dict[str, Any]:
+    """Ask; whatever goes wrong, the transport is closed."""
     try:
         async with asyncio.timeout(ANSWER_WITHIN):
             return await _ask(transport, request, expected)
     except TimeoutError:
+        await transport.aclose()
         raise ConnectFailed("The relay does not answer.") from None
+    except BaseException:
+        await transport.aclose()
+        raise
 
 
 async def _ask(transport: Transport, request: dict[str, Any], expected: str) -> dict[str, Any]:

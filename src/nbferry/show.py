@@ -58,13 +58,15 @@ class Screen:
         if not self._offered and view.names:
             self._offered = True
             self.offer(view)
+        if view.state.final and self._offered:
+            self.progress(view)
         if (view.state, view.reason) != self._shown:
             self._shown = (view.state, view.reason)
             self.state(view, view.reason)
         if view.wrong_guesses > self._guesses:
             self._guesses = view.wrong_guesses
             self.guessed(view, f"somebody guessed the code wrong ({view.wrong_guesses} of {GUESSES})")
-        if self._offered:
+        if not view.state.final and self._offered:
             self.progress(view)
         if not self._asked and transfer.waits_for_decision and transfer.offer:
             self._decide(transfer, transfer.offer)

@@ -221,7 +221,9 @@ def test_a_relay_of_its_own(nbferry: Commands) -> None:
     for number, sender in enumerate((by_option, by_environment)):
         code = sender.code()
         assert code.endswith(f"@{url}")
-        receiver = nbferry("receive", code, "--json", folder=f"b{number}", NBFERRY_RELAY="http://127.0.0.1:1/")
+        receiver = nbferry(
+            "receive", code, "--json", folder=f"b{number}", NBFERRY_RELAY="http://127.0.0.1:1/"
+        )
         assert (receiver.end(), sender.end()) == (0, 0)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from wire import chunk_frame, piece, raw
 
 from nbferry.errors import LocalProtocolError, RemoteProtocolError
 from nbferry.limits import MAX_MESSAGE, KiB
@@ -20,12 +19,14 @@ from nbferry.protocol.frames import (
     ranges_to_wire,
 )
 from nbferry.ranges import RangeSet
+from wire import chunk_frame, piece, raw
 
 HEADER = PIECE_HEADER.size
 DIGEST = bytes(range(32))
 
 
 def pieces_of(frame: memoryview | bytes) -> list[Piece]:
+    """The pieces of a chunk frame."""
     read = decode(memoryview(frame))
     assert not isinstance(read, Control)
     return list(read)
@@ -75,6 +76,7 @@ def test_what_is_no_frame(frame: bytes) -> None:
 
 
 def control(**fields: Any) -> Control:
+    """A control frame that was decoded."""
     frame = decode(raw({"frame": "test", **fields}))
     assert isinstance(frame, Control)
     return frame

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from wire import chunk_frame, control, drain, hello, names, piece, raw, the
 
 from nbferry.errors import (
     Cancelled,
@@ -24,6 +23,7 @@ from nbferry.protocol.frames import Control, Piece
 from nbferry.protocol.machine import LINGER, Machine
 from nbferry.protocol.states import Step
 from nbferry.status import State
+from wire import chunk_frame, control, drain, hello, names, piece, raw, the
 
 LIMITS = Limits()
 
@@ -120,7 +120,9 @@ def test_a_greeting_that_does_not_fit(greeting: memoryview) -> None:
     assert side.finished
 
 
-@pytest.mark.parametrize("frame", [control("offer"), control("new"), chunk_frame(), chunk_frame(piece(1, b""))])
+@pytest.mark.parametrize(
+    "frame", [control("offer"), control("new"), chunk_frame(), chunk_frame(piece(1, b""))]
+)
 def test_greeting_comes_first(frame: memoryview) -> None:
     """Anything of the transfer before hello is an error, on every connection anew."""
     side = greeted()
@@ -351,7 +353,9 @@ def test_the_other_side_fails(fields: dict[str, str], kind: type[NbferryError], 
     assert names(drain(side)) == ["bye"]
 
 
-@pytest.mark.parametrize("frame", [raw({"frame": "error", "code": 5}), raw({"frame": "cancel", "reason": []})])
+@pytest.mark.parametrize(
+    "frame", [raw({"frame": "error", "code": 5}), raw({"frame": "cancel", "reason": []})]
+)
 def test_an_end_that_cannot_be_read(frame: memoryview) -> None:
     """A malformed end is an end, too: it fails."""
     side = greeted()

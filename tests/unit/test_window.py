@@ -16,6 +16,7 @@ LIMITS = Limits(chunk_size=CHUNK, window=4 * COST, read_ahead=4 * CHUNK)
 
 
 def window_of(sizes: list[int], have: RangeSet | None = None, limits: Limits = LIMITS) -> Window:
+    """A window over files of these sizes."""
     manifest = Manifest.of([Entry(f"f{n}", size) for n, size in enumerate(sizes)], limits.chunk_size)
     return Window(manifest, limits, have or RangeSet())
 
@@ -81,7 +82,9 @@ def test_a_chunk_that_the_window_cannot_hold() -> None:
 
 def test_a_large_chunk_waits_for_room() -> None:
     """What does not fit beside the chunks that are under way is asked for when they are stored."""
-    window = window_of([CHUNK, 100, 100, CHUNK], limits=Limits(chunk_size=CHUNK, window=CHUNK, read_ahead=CHUNK))
+    window = window_of(
+        [CHUNK, 100, 100, CHUNK], limits=Limits(chunk_size=CHUNK, window=CHUNK, read_ahead=CHUNK)
+    )
     assert window.next_want() == RangeSet.of(0)
     window.arrived(RangeSet.of(0))
     window.stored(RangeSet.of(0), RangeSet.of(0))

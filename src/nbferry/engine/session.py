@@ -67,8 +67,9 @@ class Session:
         """Until the machine has finished; ``worker`` does the storage's part until the outcome is known."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                working = tasks.create_task(self._work(worker))
-                connecting = tasks.create_task(self._keep_connected())
+                working = tasks.create_task(self._guard(worker()))
+                connecting = tasks.create_task(self._guard(self._keep_connected()))
+                connecting.add_done_callback(lambda _: self._ended.set())
                 await self.final.wait()
                 working.cancel()
                 await self._ended.wait()
@@ -78,9 +79,10 @@ class Session:
             self._cancel_timer()
             await self._connector.aclose()
 
-    async def _work(self, worker: Worker) -> None:
+    async def _guard(self, task: Coroutine[Any, Any, None]) -> None:
+        """Run a task; what goes wrong in it fails the transfer."""
         try:
-            await worker()
+            await task
         except NbferryError as error:
             self.machine.fail(error, self.now())
         except Exception as error:  # a fault of ours must end the transfer, on both sides, not the engine
@@ -157,11 +159,10 @@ class Session:
             try:
                 await self._serve(link)
             except TransportError as error:
-                self._note(f"connection lost: {error.message} Waiting for the other side.")
+                self.trouble = f"connection lost: {error.message} Waiting for the other side."
             finally:
                 self.machine.disconnected()
                 self.pump()
-        self._ended.set()
 
     def _note(self, trouble: str) -> None:
         self.trouble = trouble

@@ -325,9 +325,9 @@ class Receiver(Machine):
 
     def _lose(self, chunks: RangeSet) -> None:
         """These were stored and are needed again."""
+        assert self._window is not None  # they were stored
         self._leaves.forget(chunks)
-        if self._window:
-            self._window.forget(chunks)
+        self._window.forget(chunks)
         self.durable -= chunks
         if self._syncing is not None:
             self._syncing -= chunks
@@ -367,9 +367,9 @@ class Receiver(Machine):
 
     # ---------------------------------------------------------------- reports and time
     def _say_done(self) -> None:
-        if self.digest is not None:
-            self._answer()  # the first one may have been lost with its connection
-            self._say("done", digest=self.digest.hex())
+        assert self.digest is not None  # it was verified
+        self._answer()  # the first one may have been lost with its connection
+        self._say("done", digest=self.digest.hex())
 
     def _report_soon(self, now: float) -> None:
         if self._report_at is None:

@@ -87,8 +87,7 @@ class Sender(Machine):
 
     def chunks_read(self, job: ReadJob, done: RangeSet, digests: dict[int, bytes]) -> None:
         """A job is done: these chunks of it are in the batch, or hashed."""
-        if digests:
-            self._leaves.update(digests)
+        self._leaves.update(digests)
         self._hashing -= done
         if job.generation != self._generation or self.state.final:
             if job.batch:
@@ -228,7 +227,7 @@ class Sender(Machine):
                 self._step(Step.RECEIVED)
             case "writing", State.TRANSFERRING | State.VERIFYING:
                 self._step(Step.VERIFIED)
-            case "transferring", State.VERIFYING:
+            case "transferring", State.VERIFYING | State.WRITING:
                 self._step(Step.DAMAGED)
 
     def _receive_done(self, frame: Control, now: float) -> None:

@@ -153,8 +153,9 @@ def _listen(host: str, port: int) -> socket.socket:
             found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
             family, _, _, _, address = min(found)  # IPv4 before IPv6, for a name that has both
             listener = socket.create_server(address[:2], family=family)
-    except OSError as error:
-        message = f"No relay can listen on {host}:{port} ({error.strerror})."
+    except (OSError, UnicodeError) as error:  # the latter: a name that no host can have
+        why = str(getattr(error, "strerror", None) or "not the name of a host").partition(" (")[0]
+        message = f"No relay can listen on {host}:{port} ({why})."
         raise RendezvousError(message, hint="Choose another port or address.") from error
     listener.setblocking(False)
     return listener

@@ -14,6 +14,7 @@ from nbferry.manifest import MAX_SIZE, Entry
 from nbferry.names import MAX_DEPTH, check_paths, display_name, is_obeyed
 from nbferry.storage.failures import translated
 
+_COPY = "Copy what comes out of it into a file, and send that."
 _WORD = (1 << 64) - 1  # Windows has inode numbers of 128 bits
 
 
@@ -68,7 +69,7 @@ class Scan:
         elif stat.S_ISREG(info.st_mode):
             self._add_entry(name, info)
         else:
-            raise StorageError(f'"{shown}" is not a file: it is a pipe, a socket or a device.', hint="")
+            raise StorageError(f'"{shown}" is not a file: it is a pipe, a socket or a device.', hint=_COPY)
 
     def _claim(self, name: str, real: Path, shown: str) -> None:
         if not name:

@@ -70,17 +70,23 @@ class WebSocketTransport(Transport):
 
     async def aclose(self) -> None:
         """See :meth:`Transport.aclose`."""
-        if self._socket is None or self._end:
+        if self._socket is None:
             return
-        self._ended(closed_here())
-        self._writable.set()
-        self._socket.send_close(WSCloseCode.OK)
-        self._socket.disconnect()
+        if not self._end:
+            self._ended(closed_here())
+            self._writable.set()
+            self._socket.send_close(WSCloseCode.OK)
+        self._socket.disconnect()  # the socket is still there if it was the other side that closed
         try:
             async with asyncio.timeout(2):
                 await self._socket.wait_disconnected()
         except TimeoutError:
             self._socket.disconnect(graceful=False)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the handshake of the WebSocket is done, and nobody has closed it."""
+        return self._socket is not None and self._end is None
 
     # ---------------------------------------------------------------- called by the listener
     def opened(self, socket: WSTransport) -> None:
@@ -182,14 +188,15 @@ async def connect(url: str, *, via: str, limits: Limits, headers: dict[str, str]
         raise
     except WSHandshakeError as error:
         status = getattr(error.response, "status", None)
-        raise ConnectFailed(
-            f"The server at {_place(url)} is no nbferry relay (HTTP {int(status or 0)})."
-        ) from error
+        answer = f" (HTTP {int(status)})" if status else ""
+        raise ConnectFailed(f"The server at {_place(url)} is no nbferry relay{answer}.") from error
     except TimeoutError as error:
         opening.add_done_callback(_drop)
         raise ConnectFailed(f"Nothing answered at {_place(url)} in time.") from error
     except (OSError, PicowsError, ValueError) as error:
         raise ConnectFailed(f"{_place(url)} cannot be reached ({_why(error)}).") from error
+    if not transport.is_open:  # picows says nothing of a server that hangs up before it has answered
+        raise ConnectFailed(f"{_place(url)} hung up.")
     return transport
 
 

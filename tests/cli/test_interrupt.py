@@ -1,0 +1,102 @@
+"""Sides that stop in the middle: with Ctrl-C, by a signal, or killed."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from running import MIB, Command, Commands
+
+LARGE = 20_000 * MIB  # with holes; more than goes through while a test looks on
+
+
+def under_way(nbferry: Commands) -> tuple[Command, Command]:
+    """A sender and a receiver in the middle of a large file."""
+    nbferry.file("a/large", LARGE)
+    sender = nbferry("send", "large", "--json", folder="a")
+    receiver = nbferry("receive", sender.code(), "--yes", "--json", folder="b")
+    for command in (sender, receiver):
+        command.event("progress", lambda event: event["verified"])
+    return sender, receiver
+
+
+def left_behind(nbferry: Commands) -> list[Path]:
+    """What is in the receiver's folder."""
+    return list((nbferry.root / "b").rglob("*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("who", ["sender", "receiver"])
+def test_a_side_that_is_interrupted(nbferry: Commands, who: str, number: signal.Signals) -> None:
+    """Interrupted, a side ends with exit code 130; the other is told, ends with 3, and no part of a file stays."""
+    sender, receiver = under_way(nbferry)
+    interrupted, other = (sender, receiver) if who == "sender" else (receiver, sender)
+    interrupted.process.send_signal(number)
+    assert (interrupted.end(), other.end()) == (130, 3)
+    assert other.events()[-2]["state"] == "cancelled"
+    assert other.events()[-1]["code"] == "cancelled"
+    assert other.events()[-1]["message"] == "The other side cancelled the transfer: interrupted there."
+    assert left_behind(nbferry) == []
+    assert interrupted.errors == other.errors == []
+
+
+def test_a_sender_interrupted_before_anybody_came(nbferry: Commands) -> None:
+    """Ctrl-C while nobody has come yet ends with exit code 130, and its code is over."""
+    nbferry.file("a/x", b"x")
+    _, url = nbferry.relay()
+    sender = nbferry("send", "x", "--json", "--relay", url, folder="a")
+    code = sender.code()
+    sender.interrupt()
+    assert sender.end() == 130
+    assert nbferry("receive", code, "--json", folder="b").end() == 4
+
+
+def test_a_receiver_that_is_killed(nbferry: Commands) -> None:
+    """When the receiver is killed, the sender says so within 30 s, waits, and can still be interrupted."""
+    sender, receiver = under_way(nbferry)
+    receiver.process.kill()
+    sender.patience = 30
+    sender.state("connecting", "Waiting for the other side.")
+    assert sender.process.poll() is None
+    sender.interrupt()
+    assert sender.end() == 130
+
+
+def test_a_sender_that_is_killed(nbferry: Commands) -> None:
+    """When the sender is killed, the receiver says so within 30 s, waits, and leaves nothing when interrupted."""
+    sender, receiver = under_way(nbferry)
+    sender.process.kill()
+    receiver.patience = 30
+    receiver.state("connecting", "Waiting for the other side.")
+    assert receiver.process.poll() is None
+    receiver.interrupt()
+    assert receiver.end() == 130
+    assert left_behind(nbferry) == []
+
+
+def test_a_relay_that_comes_back(nbferry: Commands) -> None:
+    """When the relay that carries the bytes is killed and started again, the transfer goes on by itself."""
+    nbferry.file("a/large", 1500 * MIB)
+    relay, url = nbferry.relay()
+    port = url.rstrip("/").rpartition(":")[2]
+    sender = nbferry("send", "large", "--json", "--relay", url, "--via", "relay", folder="a")
+    receiver = nbferry("receive", sender.code(), "--yes", "--json", "--via", "relay", folder="b")
+    receiver.event("progress", lambda event: event["verified"])
+    relay.process.kill()
+    for command in (sender, receiver):
+        command.state("connecting")
+    again = nbferry("relay", "--port", port)
+    assert again.line() == f"The relay is at {url}"
+    assert (receiver.end(), sender.end()) == (0, 0)
+    assert sender.events()[-1]["digest"] == receiver.events()[-1]["digest"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_relay_that_is_interrupted(nbferry: Commands, number: signal.Signals) -> None:
+    """A relay ends quietly: with exit code 130 after Ctrl-C, with 0 when it is told to terminate."""
+    relay, _ = nbferry.relay()
+    relay.process.send_signal(number)
+    assert relay.end() == (130 if number == signal.SIGINT else 0)
+    assert "".join(relay.errors) == ""

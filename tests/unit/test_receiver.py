@@ -1,0 +1,939 @@
+"""The receiver, with the sender and the storage played by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nbferry.crypto.digest import chunk_digest
+from nbferry.errors import DigestMismatch, DiskFull, RemoteProtocolError, UnsafePath
+from nbferry.limits import GiB, Limits
+from nbferry.manifest import Entry, Manifest
+from nbferry.protocol.events import Offered, Publish, Store, Sync
+from nbferry.protocol.frames import ChunkData, Control
+from nbferry.protocol.leaves import Leaves
+from nbferry.protocol.receiver import FILE_ATTEMPTS, Receiver
+from nbferry.protocol.sender import ENTRIES_PER_FRAME
+from nbferry.ranges import RangeSet
+from nbferry.status import State
+from rig import SMALL, bytes_of, manifest_of
+from wire import chunk_frame, control, drain, hello, names, piece, the
+
+CHUNK = SMALL.chunk_size
+FILES = {"a": b"A" * CHUNK + b"a" * CHUNK, "b": b"b" * 100, "c": b""}  # chunks 0 and 1, 2, 3
+MANIFEST = manifest_of(FILES)
+EVERYTHING = RangeSet.span(0, 4)
+OFFER = {"id": "x", "entries": 3, "files": 3, "bytes": MANIFEST.total_bytes, "chunk_size": CHUNK}
+
+
+class Peer:
+    """A receiver, and the other side's part played for it."""
+
+    def __init__(self, manifest: Manifest = MANIFEST, limits: Limits = SMALL, **options: Any) -> None:
+        self.manifest = manifest
+        self.files = FILES
+        self.receiver = Receiver(limits, **options)
+
+    def connect(self, now: float = 0.0) -> list[Control]:
+        """Say hello; what the receiver says before it knows the offer."""
+        self.receiver.connected(now)
+        self.say(hello("sender"))
+        return drain(self.receiver, now)
+
+    def say(self, frame: memoryview, now: float = 0.0) -> None:
+        """Say something to the receiver."""
+        self.receiver.receive(frame, now)
+
+    def heard(self, now: float = 0.0) -> list[Control]:
+        """All that the receiver has to say."""
+        return drain(self.receiver, now)
+
+    def offer(self, now: float = 0.0, **changes: Any) -> list[Control]:
+        """Make the offer, perhaps a changed one; what is said to that."""
+        manifest = self.manifest
+        fields = {"id": "x", "entries": len(manifest.entries), "files": manifest.file_count}
+        fields |= {"bytes": manifest.total_bytes, "chunk_size": manifest.chunk_size}
+        self.say(control("offer", **fields | changes), now)
+        return self.heard(now)
+
+    def list(self) -> None:
+        """List all entries on one page."""
+        entries = [entry.to_wire() for entry in self.manifest.entries]
+        self.say(control("entries", first=0, entries=entries))
+
+    def send(self, *chunks: int, now: float = 0.0) -> list[ChunkData]:
+        """Send chunks in one frame; what is to be stored."""
+        parts = []
+        for chunk in chunks:
+            data = bytes_of(chunk, self.manifest, self.files)
+            parts.append(piece(chunk, data, chunk_digest(data)))
+        self.say(chunk_frame(*parts), now)
+        return self.to_store()
+
+    def to_store(self) -> list[ChunkData]:
+        """The chunks that have come to be stored since somebody looked."""
+        events = self.receiver.events()
+        return [chunk for event in events if isinstance(event, Store) for chunk in event.chunks]
+
+    def store(self, chunks: list[ChunkData], now: float = 0.0, right: RangeSet | None = None) -> None:
+        """Say that they are stored, all of them if nothing else is said."""
+        tried = {chunk.chunk: chunk.digest for chunk in chunks}
+        self.receiver.chunks_stored(tried, RangeSet.of(*tried) if right is None else right, now)
+
+    def digests(self, *entries: int) -> None:
+        """Send the right digests of files."""
+        self.say(control("digests", digests=[[entry, self.digest_of(entry)] for entry in entries]))
+
+    def leaves(self) -> Leaves:
+        """The digests of all chunks."""
+        leaves = Leaves(self.manifest)
+        leaves.update(
+            {
+                n: chunk_digest(bytes_of(n, self.manifest, self.files))
+                for n in range(self.manifest.chunk_count)
+            }
+        )
+        return leaves
+
+    def digest_of(self, entry: int) -> str:
+        """The right digest of a file."""
+        return self.leaves().file(entry).hex()
+
+    def events(self, kind: type) -> int:
+        """How many events of a kind have happened since somebody looked."""
+        return sum(isinstance(event, kind) for event in self.receiver.events())
+
+
+def offered(manifest: Manifest = MANIFEST, limits: Limits = SMALL, **options: Any) -> Peer:
+    """A receiver that knows the whole offer."""
+    peer = Peer(manifest, limits, **options)
+    peer.connect()
+    assert names(peer.offer()) == ["list"]
+    peer.list()
+    return peer
+
+
+def accepted(manifest: Manifest = MANIFEST, limits: Limits = SMALL, **options: Any) -> Peer:
+    """A receiver that took the offer; it has wanted what its window holds."""
+    peer = offered(manifest, limits, **options)
+    peer.receiver.accept(0.0)
+    return peer
+
+
+def stored(*, digests: bool = False) -> Peer:
+    """A receiver that has all chunks, and perhaps the files' digests."""
+    peer = accepted()
+    peer.store(peer.send(0, 1, 2, 3))
+    if digests:
+        peer.digests(0, 1, 2)
+    peer.heard()
+    return peer
+
+
+def finished() -> Peer:
+    """A receiver that is done and has said so."""
+    peer = stored(digests=True)
+    peer.receiver.published(5.0)
+    return peer
+
+
+def fails(peer: Peer, kind: type[Exception] = RemoteProtocolError) -> bool:
+    """Whether it has failed so, and has told the other side."""
+    assert isinstance(peer.receiver.error, kind), peer.receiver.error
+    assert peer.receiver.state is State.FAILED
+    return names(peer.heard())[-1] == "error"
+
+
+# ---------------------------------------------------------------- the offer
+def test_the_sender_speaks_first() -> None:
+    """A receiver says hello and waits for the offer."""
+    peer = Peer()
+    (frame,) = peer.connect()
+    assert frame.fields["role"] == "receiver"
+    assert peer.receiver.verified == RangeSet()
+    assert peer.receiver.outstanding == 0
+
+
+def test_an_offer_is_listed_and_judged() -> None:
+    """The list is asked for, and when it is complete somebody has to decide."""
+    peer = Peer()
+    peer.connect()
+    assert names(peer.offer()) == ["list"]
+    assert peer.events(Offered) == 0
+    peer.list()
+    assert Offered(MANIFEST) in peer.receiver.events()
+    assert peer.receiver.state is State.OFFERED
+    assert peer.heard() == []
+
+
+def test_the_list_may_come_in_pages() -> None:
+    """Pages follow each other; an empty one adds nothing."""
+    peer = Peer()
+    peer.connect()
+    peer.offer()
+    for first, stop in ((0, 1), (1, 1), (1, 3)):
+        entries = [entry.to_wire() for entry in MANIFEST.entries[first:stop]]
+        assert peer.receiver.manifest is None
+        peer.say(control("entries", first=first, entries=entries))
+    assert peer.receiver.manifest == MANIFEST
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"entries": SMALL.max_entries + 1},
+        {"entries": -1},
+        {"entries": None},
+        {"bytes": SMALL.max_bytes + 1},
+        {"bytes": "1"},
+        {"chunk_size": 4095},
+        {"chunk_size": 64 * 1024 * 1024 + 1},
+        {"id": 5},
+    ],
+    ids=str,
+)
+def test_hostile_offers(changes: dict[str, Any]) -> None:
+    """Counts and sizes beyond the limits are refused before memory is used for them."""
+    peer = Peer()
+    peer.connect()
+    peer.offer(**changes)
+    assert isinstance(peer.receiver.error, RemoteProtocolError)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"first": 1, "entries": []},
+        {"first": None, "entries": []},
+        {"first": 0, "entries": [{"path": str(n)} for n in range(4)]},
+        {"first": 0, "entries": [{"path": str(n)} for n in range(3)]},
+        {"first": 0, "entries": [{"path": str(n)} for n in range(ENTRIES_PER_FRAME + 1)]},
+        {"first": 0, "entries": [{"path": 5}]},
+        {"first": 0, "entries": 5},
+    ],
+    ids=lambda fields: str(fields)[:60],
+)
+def test_hostile_lists(fields: dict[str, Any]) -> None:
+    """Pages out of order, too many entries, another number of bytes than was offered, and wrong entries are refused."""
+    peer = Peer()
+    peer.connect()
+    peer.offer()
+    peer.say(control("entries", **fields))
+    assert fails(peer)
+
+
+def test_a_list_without_an_offer() -> None:
+    """What was not offered cannot be listed."""
+    peer = Peer()
+    peer.connect()
+    peer.say(control("entries", first=0, entries=[]))
+    assert fails(peer)
+
+
+def test_a_list_that_nobody_asked_for() -> None:
+    """After the whole list there are no more entries."""
+    peer = offered()
+    peer.say(control("entries", first=3, entries=[]))
+    assert fails(peer)
+
+
+@pytest.mark.parametrize("path", ["../x", "/etc/passwd", "a/../../b", "con", "a\x00b", ".bashrc", "a//b", ""])
+def test_unsafe_names(path: str) -> None:
+    """An offer with a name that is not safe is refused as a whole, and the sender is told."""
+    peer = offered(Manifest.of([Entry("fine"), Entry(path)], CHUNK))
+    assert fails(peer, UnsafePath)
+    assert peer.receiver.manifest is None
+
+
+def test_hidden_names_by_consent() -> None:
+    """Hidden names are taken by who allows them."""
+    hidden = Manifest.of([Entry(".env")], CHUNK)
+    assert fails(offered(hidden), UnsafePath)
+    assert offered(hidden, allow_hidden=True).receiver.state is State.OFFERED
+
+
+def test_another_offer_on_the_next_connection() -> None:
+    """A sender that suddenly offers something else is not the one that was agreed with."""
+    peer = offered()
+    peer.receiver.disconnected()
+    peer.connect()
+    peer.offer(id="other")
+    assert isinstance(peer.receiver.error, RemoteProtocolError)
+
+
+def test_a_list_that_was_cut() -> None:
+    """A list of which only a part came is asked for again on the next connection."""
+    peer = Peer()
+    peer.connect()
+    peer.offer()
+    peer.say(control("entries", first=0, entries=[MANIFEST.entries[0].to_wire()]))
+    peer.receiver.disconnected()
+    peer.connect()
+    assert names(peer.offer()) == ["list"]
+    peer.list()
+    assert peer.receiver.manifest == MANIFEST
+
+
+def test_an_offer_that_waits_through_a_reconnection() -> None:
+    """A known offer that nobody has decided on is neither listed nor answered on the next connection."""
+    peer = offered()
+    peer.receiver.disconnected()
+    peer.connect()
+    assert peer.offer() == []
+    peer.receiver.accept(0.0)
+    assert names(peer.heard()) == ["answer", "want"]
+
+
+def test_unknown_frames_are_ignored() -> None:
+    """A frame that this version does not know changes nothing."""
+    peer = accepted()
+    peer.say(control("wish", fields=5))
+    assert peer.receiver.error is None
+
+
+# ---------------------------------------------------------------- the answer
+def test_accepting() -> None:
+    """Whoever accepts says so and wants what the window holds, with the digests of the files that this completes."""
+    peer = accepted()
+    frames = peer.heard()
+    assert names(frames) == ["answer", "want"]
+    assert the(frames, "answer") == {"accept": True}
+    assert the(frames, "want") == {"chunks": [[0, 4]], "digests": [[0, 3]]}
+    assert peer.receiver.outstanding > 0
+
+
+def test_digests_are_asked_for_with_the_last_chunk() -> None:
+    """The digest of a file that is wanted in parts is asked for with the last of them, and once."""
+    peer = accepted(manifest_of({"a": bytes(8 * CHUNK), "b": b"", "c": b""}))
+    wants = [the(peer.heard(), "want")]
+    peer.files = {"a": bytes(8 * CHUNK), "b": b"", "c": b""}
+    while len(wants) < 2:
+        peer.store(peer.send(*range(*wants[-1]["chunks"][0])))
+        wants += [frame.fields for frame in peer.heard() if frame.name == "want"]
+    assert wants == [{"chunks": [[0, 4]], "digests": []}, {"chunks": [[4, 10]], "digests": [[0, 3]]}]
+
+
+def test_rejecting() -> None:
+    """Whoever rejects says why, and has finished with the sender's bye."""
+    peer = offered()
+    peer.receiver.reject("no room", 0.0)
+    assert peer.receiver.state is State.REJECTED
+    assert peer.receiver.error is not None
+    assert peer.receiver.error.message == "The offer was rejected: no room."
+    assert the(peer.heard(), "answer") == {"accept": False, "reason": "no room"}
+    peer.say(control("bye"))
+    assert peer.receiver.finished
+
+
+def test_rejecting_without_a_reason() -> None:
+    """A reason may be left out."""
+    peer = offered()
+    peer.receiver.reject("", 0.0)
+    assert peer.receiver.error is not None
+    assert peer.receiver.error.message == "The offer was rejected."
+
+
+def test_a_decision_that_comes_too_late() -> None:
+    """To accept or to reject what has ended meanwhile changes nothing."""
+    peer = offered()
+    peer.say(control("cancel"))
+    peer.receiver.accept(0.0)
+    peer.receiver.reject("", 0.0)
+    assert peer.receiver.state is State.CANCELLED
+    assert names(peer.heard()) == ["bye"]
+
+
+def test_accepting_without_a_connection() -> None:
+    """An answer that could not be sent is sent when the sender has made its offer again."""
+    peer = offered()
+    peer.receiver.disconnected()
+    peer.receiver.accept(0.0)
+    assert names(peer.connect()) == ["hello"]
+    frames = peer.offer()
+    assert names(frames) == ["answer", "progress", "want"]
+    assert the(frames, "progress") == {"verified": [], "durable": [], "state": "transferring", "all": True}
+
+
+def test_nothing_is_wanted_before_the_answer() -> None:
+    """On a new connection nothing is wanted before the answer is there, whatever else makes room for it."""
+    peer = offered()
+    peer.receiver.pause()
+    peer.receiver.disconnected()
+    peer.receiver.accept(0.0)
+    peer.connect()
+    peer.receiver.resume()
+    assert names(peer.heard()) == ["resume"]
+    assert names(peer.offer()) == ["answer", "progress", "want"]
+
+
+def test_having_some_already() -> None:
+    """Who has chunks already, with their digests, wants only the others."""
+    peer = offered()
+    known = peer.leaves()
+    digests = {n: bytes(known._digests[n * 32 : n * 32 + 32]) for n in (0, 2)}
+    peer.receiver.accept(0.0, RangeSet.of(0, 2), digests)
+    frames = peer.heard()
+    assert the(frames, "want") == {"chunks": [[1, 2], [3, 4]], "digests": [[0, 1], [2, 3]]}
+    assert peer.receiver.durable == peer.receiver.verified == RangeSet.of(0, 2)
+
+
+def test_having_everything_already() -> None:
+    """Who has every chunk wants digests only, and publishes when they fit."""
+    peer = offered()
+    known = peer.leaves()
+    digests = {n: bytes(known._digests[n * 32 : n * 32 + 32]) for n in range(4)}
+    peer.receiver.accept(0.0, EVERYTHING, digests)
+    frames = peer.heard()
+    assert names(frames) == ["answer", "progress", "want"]
+    assert the(frames, "want") == {"chunks": [], "digests": [[0, 3]]}
+    assert peer.receiver.state is State.VERIFYING
+    peer.receiver.events()
+    peer.digests(0, 1, 2)
+    assert peer.events(Publish) == 1
+
+
+@pytest.mark.parametrize("entries", [[], [Entry("d", folder=True), Entry("d/e", folder=True)]])
+def test_an_offer_without_files(entries: list[Entry]) -> None:
+    """An offer of nothing, or of folders only, is published as soon as it is accepted."""
+    peer = offered(Manifest.of(entries, CHUNK))
+    peer.receiver.events()
+    peer.receiver.accept(0.0)
+    assert peer.events(Publish) == 1
+    peer.receiver.published(1.0)
+    assert names(peer.heard())[-1] == "done"
+    assert peer.receiver.state is State.DONE
+
+
+# ---------------------------------------------------------------- chunks
+def test_chunks_are_stored() -> None:
+    """What arrived whole is to be checked and written; then it is verified, and the sender hears of it in time."""
+    peer = accepted()
+    peer.receiver.deadline_passed(0.0)
+    peer.heard()
+    chunks = peer.send(2, 3, now=7.0)
+    assert [bytes(chunk.data) for chunk in chunks] == [FILES["b"], b""]
+    assert peer.receiver.verified == RangeSet()
+    peer.store(chunks, now=7.0)
+    assert peer.receiver.verified == RangeSet.of(2, 3)
+    assert peer.receiver.next_deadline() == 7.0 + SMALL.report_interval
+    assert peer.heard() == []
+    peer.receiver.deadline_passed(7.0 + SMALL.report_interval)
+    expected = {"verified": [[2, 4]], "durable": [], "state": "transferring", "all": False}
+    assert the(peer.heard(), "progress") == expected
+
+
+def test_the_data_of_a_whole_chunk_lie_in_the_frame() -> None:
+    """Chunks that came whole are views of the frame, which is needed until they are stored."""
+    peer = accepted()
+    frame = chunk_frame(piece(3, b""), piece(2, FILES["b"]))
+    peer.say(frame)
+    (event,) = [event for event in peer.receiver.events() if isinstance(event, Store)]
+    assert not event.assembled
+    assert all(chunk.data.obj is frame.obj for chunk in event.chunks)
+
+
+def pieces_of(chunk: int, *sizes: int) -> list[bytes]:
+    """A chunk cut into pieces of these sizes, as far as they go."""
+    data = bytes_of(chunk, MANIFEST, FILES)
+    parts, at = [], 0
+    for size in sizes:
+        parts.append(piece(chunk, data[at : at + size], chunk_digest(data), offset=at))
+        at += size
+    return parts
+
+
+def test_a_chunk_in_pieces() -> None:
+    """A chunk that comes in pieces is put together in memory of its own; the frames are not needed any more."""
+    peer = accepted()
+    for part in pieces_of(0, 1000, 3000, CHUNK - 4000):
+        assert peer.to_store() == []
+        peer.say(chunk_frame(part))
+    (event,) = [event for event in peer.receiver.events() if isinstance(event, Store)]
+    assert event.assembled
+    assert bytes(event.chunks[0].data) == FILES["a"][:CHUNK]
+    assert event.chunks[0].digest == chunk_digest(FILES["a"][:CHUNK])
+
+
+def test_the_end_of_a_chunk_beside_whole_ones() -> None:
+    """A frame that ends a chunk and has whole ones, too, is needed until they are stored."""
+    peer = accepted()
+    first, last = pieces_of(0, 4000, CHUNK - 4000)
+    peer.say(chunk_frame(first))
+    for order in ([last, piece(2, FILES["b"])],):
+        peer.say(chunk_frame(*order))
+    (event,) = [event for event in peer.receiver.events() if isinstance(event, Store)]
+    assert [chunk.chunk for chunk in event.chunks] == [0, 2]
+    assert not event.assembled
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [[piece(9, b"")]],  # there is no such chunk
+        [[piece(2**64 - 1, b"")]],
+        [[piece(2, FILES["b"] + b"!")]],  # too long
+        [[piece(2, FILES["b"], offset=1)]],  # as long as it should be, but not at its beginning
+        [[piece(2, b"")]],  # an empty piece of what is not empty
+        [[piece(3, b"!")]],
+        [[piece(2, FILES["b"]), piece(2, FILES["b"])]],  # twice at once
+        [[piece(2, FILES["b"])], [piece(2, FILES["b"])]],  # twice
+        [pieces_of(0, 1000, 96)[1:]],  # the second piece without the first
+        [pieces_of(0, 1000, 3000)[:1], pieces_of(0, 1000, 3000)[:1]],  # the first piece again
+        [[*pieces_of(0, 1000)], pieces_of(0, 2000, 2096)[1:]],  # a gap
+        [[*pieces_of(0, 1000)], [piece(2, FILES["b"])]],  # another chunk before the end of this one
+        [[*pieces_of(0, 1000)], [piece(3, b"")]],
+        [[*pieces_of(0, 1000)], pieces_of(1, 1000)],
+        [[*pieces_of(0, 1000)], [piece(0, bytes(CHUNK), offset=1000)]],  # beyond its end
+        [[b"short"]],
+    ],
+)
+def test_chunks_that_nobody_asked_for_so(frames: list[list[bytes]]) -> None:
+    """Unsolicited, repeated, overlong, short and disordered chunks end the transfer."""
+    peer = accepted()
+    for parts in frames:
+        peer.say(chunk_frame(*parts))
+    assert fails(peer)
+
+
+def test_a_chunk_before_the_answer() -> None:
+    """Nothing has been asked for before the offer is accepted."""
+    peer = offered()
+    peer.say(chunk_frame(piece(0, b"")))
+    assert fails(peer)
+
+
+def test_chunks_after_the_end_are_ignored() -> None:
+    """What was under way when it ended is neither stored nor an error."""
+    peer = accepted()
+    peer.receiver.cancel("", 0.0)
+    assert peer.send(0) == []
+    assert peer.receiver.state is State.CANCELLED
+
+
+def test_a_frame_without_chunks() -> None:
+    """A chunk frame may be empty, and stores nothing."""
+    peer = accepted()
+    peer.say(chunk_frame())
+    assert peer.to_store() == []
+    assert peer.receiver.error is None
+
+
+def test_pieces_of_a_lost_connection() -> None:
+    """A chunk that was under way in pieces begins anew on the next connection."""
+    peer = accepted()
+    peer.say(chunk_frame(*pieces_of(0, 1000)))
+    peer.receiver.disconnected()
+    peer.connect()
+    assert the(peer.offer(), "want")["chunks"] == [[0, 4]]
+    peer.say(chunk_frame(*pieces_of(0, 4000, 96)))
+    assert [chunk.chunk for chunk in peer.to_store()] == [0]
+
+
+def test_a_damaged_chunk_is_wanted_again() -> None:
+    """A chunk that fails its digest is wanted again, and the other ones of its frame are not."""
+    peer = accepted()
+    peer.heard()
+    peer.store(peer.send(0, 1, 2, 3), right=RangeSet.of(0, 2, 3))
+    assert the(peer.heard(), "want") == {"chunks": [[1, 2]], "digests": []}
+    assert peer.receiver.verified == RangeSet.of(0, 2, 3)
+
+
+def test_a_chunk_that_is_damaged_again_and_again() -> None:
+    """After some attempts the sender is dropped."""
+    peer = accepted()
+    for _ in range(SMALL.chunk_attempts):
+        assert peer.receiver.error is None
+        peer.store(peer.send(1), right=RangeSet())
+    assert fails(peer, DigestMismatch)
+
+
+def test_what_is_stored_when_the_link_is_lost() -> None:
+    """What arrived before the connection was lost counts; the rest is wanted on the next one."""
+    peer = accepted()
+    chunks = peer.send(0, 2)
+    peer.receiver.disconnected()
+    peer.store(chunks)
+    peer.connect()
+    frames = peer.offer()
+    assert names(frames) == ["answer", "progress", "want"]
+    assert the(frames, "progress")["verified"] == [[0, 1], [2, 3]]
+    assert the(frames, "want") == {"chunks": [[1, 2], [3, 4]], "digests": [[0, 1], [2, 3]]}
+
+
+def test_storage_that_answers_after_the_end() -> None:
+    """What the storage says when it is over is not needed any more."""
+    peer = accepted()
+    chunks = peer.send(0)
+    peer.receiver.cancel("", 0.0)
+    peer.store(chunks)
+    peer.receiver.storage_full({0: bytes(32)}, DiskFull(5))
+    peer.receiver.published(0.0)
+    assert peer.receiver.state is State.CANCELLED
+    assert peer.receiver.verified == RangeSet()
+    assert not peer.receiver.paused
+
+
+# ---------------------------------------------------------------- pauses
+def test_a_paused_receiver_wants_nothing() -> None:
+    """Whoever pauses wants nothing more; what was under way is stored, and the rest is wanted on going on."""
+    peer = accepted(manifest_of({"a": bytes(8 * CHUNK)}))
+    peer.files = {"a": bytes(8 * CHUNK)}
+    peer.receiver.pause("lunch")
+    peer.heard()
+    peer.store(peer.send(0, 1, 2, 3))
+    assert peer.heard() == []
+    peer.receiver.resume()
+    assert set(names(peer.heard())) == {"resume", "want"}
+
+
+def test_the_sender_pauses() -> None:
+    """When the sender goes on, what became due meanwhile is wanted."""
+    peer = accepted(manifest_of({"a": bytes(8 * CHUNK)}))
+    peer.files = {"a": bytes(8 * CHUNK)}
+    peer.heard()
+    peer.say(control("pause"))
+    peer.store(peer.send(0, 1, 2, 3))
+    assert peer.heard() == []
+    peer.say(control("resume"))
+    assert the(peer.heard(), "want")["chunks"] == [[4, 8]]
+
+
+def test_a_full_disk() -> None:
+    """A full disk pauses both sides and says how much is needed; with room again the same chunks are wanted."""
+    peer = accepted()
+    peer.heard()
+    chunks = peer.send(0, 1)
+    peer.receiver.storage_full({chunk.chunk: chunk.digest for chunk in chunks}, DiskFull(1_234_567))
+    assert peer.receiver.paused
+    assert "1,234,567" in peer.receiver.pause_reason
+    assert "1,234,567" in the(peer.heard(), "pause")["reason"]
+    peer.store(peer.send(2, 3))
+    assert peer.heard() == []
+    peer.receiver.storage_ready()
+    frames = peer.heard()
+    assert the(frames, "want") == {"chunks": [[0, 2]], "digests": []}
+    assert "resume" in names(frames)
+
+
+def test_a_disk_that_is_full_from_the_start() -> None:
+    """A disk without room pauses an offer, too, until there is room and it is accepted."""
+    peer = offered()
+    peer.receiver.storage_full({}, DiskFull(5))
+    assert peer.receiver.paused
+    assert names(peer.heard()) == ["pause"]
+    peer.receiver.storage_ready()
+    peer.receiver.accept(0.0)
+    assert names(peer.heard()) == ["resume", "answer", "want"]
+
+
+def test_a_flush_that_does_not_fit() -> None:
+    """What a failed flush lost is not verified any more, and is wanted again when there is room."""
+    peer = stored(digests=True)
+    assert peer.receiver.state is State.WRITING
+    peer.receiver.flush_failed(RangeSet.of(1, 3), DiskFull(5))
+    assert peer.receiver.state is State.TRANSFERRING
+    assert peer.receiver.verified == RangeSet.of(0, 2)
+    assert peer.receiver.paused
+    assert names(peer.heard()) == ["pause"]
+    peer.receiver.storage_ready()
+    assert the(peer.heard(), "want") == {"chunks": [[1, 2], [3, 4]], "digests": []}
+    peer.receiver.events()
+    peer.store(peer.send(1, 3))
+    assert peer.receiver.state is State.WRITING
+    assert peer.events(Publish) == 1
+
+
+def test_a_flush_that_lost_nothing() -> None:
+    """If nothing is lost, what was to be published is published when there is room."""
+    peer = stored(digests=True)
+    peer.receiver.events()
+    peer.receiver.flush_failed(RangeSet(), DiskFull(5))
+    assert peer.events(Publish) == 0
+    peer.receiver.storage_ready()
+    assert peer.receiver.state is State.WRITING
+    assert peer.events(Publish) == 1
+
+
+def test_a_flush_that_fails_while_more_comes() -> None:
+    """A flush that did not fit is not counted, and is due again."""
+    limits = Limits(chunk_size=CHUNK, window=5 * CHUNK, read_ahead=5 * CHUNK, sync_bytes=1)
+    peer = accepted(limits=limits)
+    peer.store(peer.send(0))
+    assert peer.events(Sync) == 1
+    peer.receiver.flush_failed(RangeSet(), DiskFull(5))
+    peer.receiver.storage_ready()
+    peer.store(peer.send(1))
+    assert peer.events(Sync) == 1
+    peer.receiver.synced(1.0)
+    assert peer.receiver.durable == RangeSet.of(0, 1)
+
+
+def test_a_flush_that_fails_after_the_end() -> None:
+    """A flush that fails when it is over changes nothing."""
+    peer = accepted()
+    peer.receiver.cancel("", 0.0)
+    peer.receiver.flush_failed(RangeSet(), DiskFull(5))
+    assert not peer.receiver.paused
+
+
+def test_room_when_nothing_was_full() -> None:
+    """To have room is no news if there was room."""
+    peer = accepted()
+    peer.heard()
+    peer.receiver.storage_ready()
+    assert peer.heard() == []
+
+
+# ---------------------------------------------------------------- files
+def test_files_are_compared_when_they_are_complete() -> None:
+    """Digests may come before or after the chunks of their files; with the last of both it is verified."""
+    peer = accepted()
+    peer.digests(1, 2)
+    peer.store(peer.send(2, 3))
+    peer.store(peer.send(0, 1))
+    assert peer.receiver.state is State.VERIFYING
+    assert peer.events(Publish) == 0
+    peer.heard()
+    peer.digests(0)
+    assert peer.receiver.state is State.WRITING
+    assert peer.receiver.digest == peer.leaves().content()
+    assert peer.events(Publish) == 1
+    assert the(peer.heard(), "progress")["state"] == "writing"
+
+
+@pytest.mark.parametrize(
+    "digests",
+    [
+        [[0, "00"]],
+        [[0, "x" * 64]],
+        [[0, 5]],
+        [["0", "00" * 32]],
+        [[3, "00" * 32]],
+        [[0]],
+        [5],
+        5,
+    ],
+    ids=str,
+)
+def test_impossible_digests(digests: Any) -> None:
+    """A digest that cannot be one, or of a file whose digest nobody asked for, is an error."""
+    peer = accepted()
+    peer.say(control("digests", digests=digests))
+    assert fails(peer)
+
+
+def test_digests_that_nobody_asked_for() -> None:
+    """A digest before the answer is an error, and so is one of a file that was not asked about."""
+    peer = offered()
+    peer.digests(0)
+    assert fails(peer)
+
+
+def test_a_digest_of_a_folder() -> None:
+    """A folder between files has no digest."""
+    peer = accepted(Manifest.of([Entry("a"), Entry("d", folder=True), Entry("d/b")], CHUNK))
+    assert the(peer.heard(), "want")["digests"] == [[0, 3]]
+    peer.say(control("digests", digests=[[1, "00" * 32]]))
+    assert fails(peer)
+
+
+@pytest.mark.parametrize("fields", [{}, {"digests": []}])
+def test_no_digests(fields: dict[str, Any]) -> None:
+    """A frame of no digests changes nothing."""
+    peer = accepted()
+    peer.say(control("digests", **fields))
+    assert peer.receiver.error is None
+
+
+def test_digests_before_the_offer() -> None:
+    """A frame of no digests before the offer is one step too early."""
+    peer = Peer()
+    peer.connect()
+    peer.say(control("digests"))
+    assert fails(peer)
+
+
+def test_a_file_that_does_not_fit_is_wanted_again() -> None:
+    """A whole file whose digest does not fit is wanted again, once; then the sender is dropped."""
+    peer = stored()
+    wrong = control("digests", digests=[[0, "00" * 32], [1, peer.digest_of(1)], [2, peer.digest_of(2)]])
+    peer.receiver.synced(0.0)
+    peer.say(wrong)
+    assert peer.receiver.state is State.TRANSFERRING
+    assert peer.receiver.verified == RangeSet.of(2, 3)
+    assert the(peer.heard(), "want") == {"chunks": [[0, 2]], "digests": [[0, 1]]}
+    peer.store(peer.send(0, 1))
+    assert peer.receiver.state is State.VERIFYING
+    peer.heard()
+    assert FILE_ATTEMPTS == 2
+    peer.say(control("digests", digests=[[0, "00" * 32]]))
+    assert fails(peer, DigestMismatch)
+
+
+def test_a_file_that_fits_the_second_time() -> None:
+    """A file that came right the second time is as good as any."""
+    peer = stored()
+    peer.say(control("digests", digests=[[0, "00" * 32], [1, peer.digest_of(1)], [2, peer.digest_of(2)]]))
+    peer.store(peer.send(0, 1))
+    peer.digests(0)
+    assert peer.receiver.state is State.WRITING
+
+
+def test_a_wrong_file_while_others_are_under_way() -> None:
+    """A file that does not fit is wanted again in the middle of a transfer; a flush under way does not cover it."""
+    peer = accepted(limits=Limits(chunk_size=CHUNK, window=5 * CHUNK, read_ahead=5 * CHUNK, sync_bytes=1))
+    peer.heard()
+    peer.store(peer.send(0, 1))
+    assert peer.events(Sync) == 1
+    peer.say(control("digests", digests=[[0, "00" * 32]]))
+    assert peer.receiver.state is State.TRANSFERRING
+    assert the(peer.heard(), "want")["chunks"] == [[0, 2]]
+    peer.store(peer.send(0, 1))
+    peer.receiver.synced(1.0)
+    assert peer.receiver.verified == RangeSet.of(0, 1)
+    assert peer.receiver.durable == RangeSet()
+
+
+def test_digests_are_asked_for_again_on_a_new_connection() -> None:
+    """A digest that did not come before the connection was lost is asked for on the next one."""
+    peer = stored()
+    assert peer.receiver.state is State.VERIFYING
+    peer.receiver.disconnected()
+    peer.connect()
+    frames = peer.offer()
+    assert names(frames) == ["answer", "progress", "want"]
+    assert the(frames, "want") == {"chunks": [], "digests": [[0, 3]]}
+
+
+def test_the_last_chunk_is_stored_while_there_is_no_connection() -> None:
+    """If the last chunk is stored without a connection, the digests are asked for on the next one."""
+    peer = accepted()
+    chunks = peer.send(0, 1, 2, 3)
+    peer.receiver.disconnected()
+    peer.store(chunks)
+    assert peer.receiver.state is State.VERIFYING
+    peer.connect()
+    assert the(peer.offer(), "want") == {"chunks": [], "digests": [[0, 3]]}
+    peer.digests(0, 1, 2)
+    assert peer.receiver.state is State.WRITING
+
+
+# ---------------------------------------------------------------- the end
+def test_done() -> None:
+    """When all is published it says so, with the digest of the whole, and waits for bye."""
+    peer = finished()
+    receiver = peer.receiver
+    assert receiver.state is State.DONE
+    assert receiver.durable == EVERYTHING
+    assert the(peer.heard(5.0), "done") == {"digest": peer.leaves().content().hex()}
+    peer.say(control("bye"))
+    assert receiver.finished
+
+
+def test_done_is_said_again() -> None:
+    """Without a bye it says on the next connection that it has accepted and is done."""
+    peer = finished()
+    peer.heard()
+    peer.receiver.disconnected()
+    assert names(peer.connect(6.0)) == ["hello", "answer", "done"]
+    assert peer.offer() == []
+
+
+def test_a_reconnection_while_it_is_written() -> None:
+    """What is being published is not published twice, however often the connection is lost."""
+    peer = stored(digests=True)
+    assert peer.events(Publish) == 1
+    peer.receiver.disconnected()
+    peer.connect()
+    frames = peer.offer()
+    assert names(frames) == ["answer", "progress"]
+    assert the(frames, "progress")["state"] == "writing"
+    assert peer.events(Publish) == 0
+
+
+def test_published_while_there_is_no_connection() -> None:
+    """What is published without a connection is told on the next one."""
+    peer = stored(digests=True)
+    peer.receiver.disconnected()
+    peer.receiver.published(5.0)
+    assert names(peer.connect(6.0)) == ["hello", "answer", "done"]
+
+
+# ---------------------------------------------------------------- reports and time
+def test_reports_tell_what_is_new() -> None:
+    """A report has what became verified or durable since the last one; without news there is none."""
+    peer = accepted()
+    peer.receiver.deadline_passed(0.0)
+    assert the(peer.heard(), "progress")["state"] == "transferring"
+    peer.store(peer.send(2))
+    peer.store(peer.send(3))
+    peer.receiver.deadline_passed(1.0)
+    assert the(peer.heard(1.0), "progress")["verified"] == [[2, 4]]
+    peer.receiver.deadline_passed(1.9)
+    assert peer.heard(1.9) == []
+    peer.receiver.synced(1.9)
+    assert peer.receiver.next_deadline() == 1.9 + SMALL.report_interval
+    peer.receiver.deadline_passed(1.9 + SMALL.report_interval)
+    assert peer.heard(2.1) == []
+
+
+def test_without_a_connection_reports_wait() -> None:
+    """A report that is due while there is no connection is part of the first one on the next."""
+    peer = accepted()
+    chunks = peer.send(2)
+    peer.receiver.disconnected()
+    peer.store(chunks, now=1.0)
+    assert peer.receiver.next_deadline() == 1.0 + SMALL.sync_interval
+    peer.receiver.deadline_passed(2.0)
+    peer.connect(2.0)
+    assert the(peer.offer(2.0), "progress")["verified"] == [[2, 3]]
+
+
+def test_stored_bytes_are_made_durable_in_time() -> None:
+    """After some seconds what is stored is flushed; then the sender hears that it is durable."""
+    peer = accepted()
+    peer.store(peer.send(2), now=1.0)
+    assert peer.events(Sync) == 0
+    peer.receiver.deadline_passed(1.0 + SMALL.sync_interval)
+    assert peer.events(Sync) == 1
+    peer.store(peer.send(3), now=9.0)
+    assert peer.events(Sync) == 0
+    peer.receiver.synced(9.0)
+    assert peer.receiver.durable == RangeSet.of(2)
+    peer.heard()
+    peer.receiver.deadline_passed(9.0 + SMALL.report_interval)
+    assert the(peer.heard(), "progress")["durable"] == [[2, 3]]
+    peer.receiver.deadline_passed(9.0 + SMALL.sync_interval)
+    assert peer.events(Sync) == 1
+
+
+def test_many_bytes_are_made_durable_at_once() -> None:
+    """What a crash may cost is bounded: after so many bytes they are flushed without waiting."""
+    limits = Limits(chunk_size=CHUNK, window=5 * CHUNK, read_ahead=5 * CHUNK, sync_bytes=2 * CHUNK)
+    peer = accepted(limits=limits)
+    peer.store(peer.send(0))
+    assert peer.events(Sync) == 0
+    peer.store(peer.send(1))
+    assert peer.events(Sync) == 1
+
+
+def test_nothing_is_due_after_the_end() -> None:
+    """When it has ended neither reports nor flushes are due, even if they were."""
+    peer = accepted()
+    peer.store(peer.send(2), now=1.0)
+    peer.receiver.cancel("", 1.0)
+    peer.receiver.synced(1.5)
+    assert peer.receiver.next_deadline() == SMALL.ping_interval
+    peer.heard(1.5)
+    peer.receiver.deadline_passed(5.0)
+    assert peer.heard() == []
+    assert peer.events(Sync) == 0
+
+
+def test_memory_is_bounded_by_the_window() -> None:
+    """However large the offer, no more is outstanding than the window holds."""
+    limits = Limits(chunk_size=CHUNK, window=20 * CHUNK, read_ahead=20 * CHUNK)
+    peer = accepted(Manifest.of([Entry("a", 1 * GiB)], CHUNK), limits)
+    (start, stop) = the(peer.heard(), "want")["chunks"][0]
+    assert (stop - start) * CHUNK <= peer.receiver.outstanding <= limits.window
