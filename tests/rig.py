@@ -9,7 +9,7 @@ from nbferry.crypto.digest import chunk_digest, chunk_digest_of
 from nbferry.errors import DiskFull
 from nbferry.limits import Limits
 from nbferry.manifest import Entry, Manifest
-from nbferry.protocol.events import Offered, Publish, Store, Sync
+from nbferry.protocol.events import Event, Offered, Publish, Store, Sync
 from nbferry.protocol.frames import ChunkData, Control, decode
 from nbferry.protocol.machine import Machine
 from nbferry.protocol.receiver import Receiver
@@ -32,9 +32,7 @@ def bytes_of(chunk: int, manifest: Manifest, files: dict[str, bytes]) -> bytes:
     return files[manifest.entries[entry].path][offset : offset + length]
 
 
-def read_job(
-    job: ReadJob, manifest: Manifest, files: dict[str, bytes]
-) -> tuple[RangeSet, dict[int, bytes]]:
+def read_job(job: ReadJob, manifest: Manifest, files: dict[str, bytes]) -> tuple[RangeSet, dict[int, bytes]]:
     """Do a sender's job as a source does; what ``chunks_read`` is to be told."""
     if job.batch is None:
         return job.chunks, {chunk: chunk_digest(bytes_of(chunk, manifest, files)) for chunk in job.chunks}
@@ -57,7 +55,8 @@ class Rig:
     """Both machines, the files of one and the disk of the other.
 
     ``accept`` None leaves the decision to the test. A disk that is ``stalled`` does nothing; one that is ``full`` has
-    no room until ``make_room``. ``said`` counts the frames of each name; chunk frames count as ``chunks``.
+    no room until ``make_room``. ``said`` counts the frames of each name; chunk frames count as ``chunks``. Control
+    frames of the names in ``withheld`` never arrive.
     """
 
     def __init__(
@@ -84,6 +83,7 @@ class Rig:
         self.stalled = self.full = False
         self.damage: Counter[int] = Counter()  # chunks that arrive damaged, so many times
         self.said: Counter[str] = Counter()
+        self.withheld: set[str] = set()
         self.peak = 0  # bytes that were outstanding at most
         self.lines: dict[str, deque[bytes]] = {TO_RECEIVER: deque(), TO_SENDER: deque()}
         self._work: deque[Store | Sync | Publish] = deque()
@@ -113,7 +113,8 @@ class Rig:
         while (frame := machine.next_frame(self.now)) is not None:
             read = decode(memoryview(frame))
             self.said[read.name if isinstance(read, Control) else "chunks"] += 1
-            self.lines[line].append(bytes(frame))
+            if not (isinstance(read, Control) and read.name in self.withheld):
+                self.lines[line].append(bytes(frame))
             count += 1
         return count
 
@@ -138,17 +139,21 @@ class Rig:
     def handle_events(self) -> None:
         """Do what both drivers do with the machines' events."""
         self.sender.events()
-        for event in self.receiver.events():
-            match event:
-                case Offered(manifest):
-                    self.offered = manifest
-                    if self.accept is True:
-                        self.receiver.accept(self.now)
-                    elif self.accept is False:
-                        self.receiver.reject("no", self.now)
-                case Store() | Sync() | Publish():
-                    self._work.append(event)
+        while events := self.receiver.events():
+            for event in events:
+                self._handle(event)
         self.peak = max(self.peak, self.receiver.outstanding)
+
+    def _handle(self, event: Event) -> None:
+        match event:
+            case Offered(manifest):
+                self.offered = manifest
+                if self.accept is True:
+                    self.receiver.accept(self.now)
+                elif self.accept is False:
+                    self.receiver.reject("no", self.now)
+            case Store() | Sync() | Publish():
+                self._work.append(event)
 
     def work(self) -> bool:
         """Let the disk do one thing, if it can."""

@@ -131,7 +131,7 @@ class Transfer:
                 if until is not None and time.monotonic() >= until:
                     raise TimedOut
         except KeyboardInterrupt:
-            sys.stderr.write(f"\nThe transfer {self.id} goes on. To end it: transfer.cancel()\n")
+            self._say_that_it_goes_on()
             raise
 
     def __await__(self) -> Generator[Any, None, Result]:
@@ -153,8 +153,15 @@ class Transfer:
                 self._decide_if_asked()
                 await news.wait()
             return self._activity.result.result()
+        except asyncio.CancelledError:
+            if _in_a_cell() and not self._activity.result.done():
+                self._say_that_it_goes_on()
+            raise
         finally:
             unsubscribe()
+
+    def _say_that_it_goes_on(self) -> None:
+        sys.stderr.write(f"\nThe transfer {self.id} goes on. To end it: transfer.cancel()\n")
 
     def _decide_if_asked(self) -> None:
         """An offer waits, and so does a person: ask."""
@@ -185,3 +192,9 @@ class Transfer:
             "text/plain": render.text(self.snapshot, shown),
             "text/html": render.html(self.snapshot, shown),
         }
+
+
+def _in_a_cell() -> bool:
+    """Whether a person waits, not a program: in IPython Ctrl-C cancels what a cell awaits."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and ipython.get_ipython() is not None

@@ -9,10 +9,10 @@ import socket
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
-from urllib.parse import urlsplit
 
 MAX_ADDRESSES = 8  # a peer cannot make us knock at more doors than that
-_PATH = re.compile(r"/nbferry/[0-9a-f]{32}")
+_URL = re.compile(r"ws://([0-9.]{7,15}|\[[0-9a-f:.]{2,45}\]):([1-9][0-9]{0,4})/nbferry/[0-9a-f]{32}")
+_ANYWHERE = ("0.0.0.0", "::")  # noqa: S104  # compared with, not bound to
 
 
 def machine_id() -> str:
@@ -27,7 +27,7 @@ def machine_id() -> str:
 
 def local_addresses(host: str | None = None) -> list[str]:
     """IP addresses at which others may reach a socket that listens on ``host``; loopback first."""
-    if host:
+    if host and host not in _ANYWHERE:
         return [host]
     found = ["127.0.0.1", *filter(None, map(_outward_address, (socket.AF_INET, socket.AF_INET6)))]
     return list(dict.fromkeys(found))[:MAX_ADDRESSES]
@@ -47,11 +47,12 @@ def _outward_address(family: socket.AddressFamily) -> str | None:
 
 
 def urls_for(ports: Iterable[tuple[str, int]], path: str, host: str | None) -> list[str]:
-    """WebSocket addresses of a listener."""
-    by_family = {ipaddress.ip_address(bound).version: port for bound, port in ports}
+    """WebSocket addresses of a listener whose sockets are bound to ``ports``; ``host`` is where it was to listen."""
+    bound = [(ipaddress.ip_address(address), port) for address, port in ports]
+    by_family = {ip.version: port for ip, port in bound}
+    named = [str(ip) for ip, _ in bound if not ip.is_unspecified]  # by a name, perhaps, that stands for several
     urls = []
-    for address in local_addresses(host):
-        ip = ipaddress.ip_address(address)
+    for ip in map(ipaddress.ip_address, named or local_addresses(host)):
         if port := by_family.get(ip.version):
             urls.append(f"ws://{f'[{ip}]' if ip.version == 6 else ip}:{port}{path}")
     return urls[:MAX_ADDRESSES]
@@ -68,17 +69,18 @@ def dialable(urls: object, *, same_machine: bool) -> list[str]:
     return [
         url
         for url in urls[:MAX_ADDRESSES]
-        if isinstance(url, str) and len(url) < 200 and _may_dial(url, same_machine=same_machine)
+        if isinstance(url, str) and _may_dial(url, same_machine=same_machine)
     ]
 
 
 def _may_dial(url: str, *, same_machine: bool) -> bool:
+    """Whether this is, to the last character, what :func:`urls_for` writes."""
+    parts = _URL.fullmatch(url)
+    if not parts or int(parts[2]) > 65_535:
+        return False
     try:
-        parts = urlsplit(url)
-        ip = ipaddress.ip_address(parts.hostname or "")
-        port = parts.port
+        ip = ipaddress.ip_address(parts[1].strip("[]"))
     except ValueError:
         return False
-    if parts.scheme != "ws" or not port or "@" in parts.netloc or not _PATH.fullmatch(parts.path):
-        return False
+    ip = getattr(ip, "ipv4_mapped", None) or ip  # ::ffff:127.0.0.1 leads to our own loopback
     return ip.is_loopback == same_machine and not ip.is_multicast and not ip.is_unspecified

@@ -1,0 +1,446 @@
+"""Whole transfers in one process, with real files and sockets, when things go wrong and when they go right."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+import nbferry
+from faults.proxy import CuttingProxy
+from nbferry import errors
+from nbferry.engine import portal
+from nbferry.server.app import RunningRelay, start_relay
+from nbferry.status import Snapshot, State
+from nbferry.storage.sink import FolderSink
+from nbferry.storage.source import FileSource
+from nbferry.transfer import Transfer
+from nbferry.transports.websocket import WebSocketTransport
+
+PATIENCE = 60  # seconds after which something hangs
+KIB = 1 << 10
+MIB = 1 << 20
+CHUNK = 64 * KIB
+SMALL = nbferry.Limits(chunk_size=CHUNK, window=8 * CHUNK, read_ahead=8 * CHUNK, backoff_first=0.01)
+
+
+@pytest.fixture(autouse=True)
+def _loopback(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("NBFERRY_HOST", "127.0.0.1")
+    monkeypatch.delenv("NBFERRY_RELAY", raising=False)
+    yield
+    portal.stop()
+
+
+@pytest.fixture
+def relay() -> Iterator[RunningRelay]:
+    """A relay in a thread of its own."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    running = asyncio.run_coroutine_threadsafe(start_relay("127.0.0.1", 0), loop).result(PATIENCE)
+    yield running
+    asyncio.run_coroutine_threadsafe(running.aclose(), loop).result(PATIENCE)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+def make(path: Path, size: int) -> Path:
+    """A file of random bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(os.urandom(size))
+    return path
+
+
+def tree(folder: Path) -> dict[str, bytes | None]:
+    """Everything below a folder: contents of files, None for folders."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+    }
+
+
+class Watch:
+    """Waits until a transfer has been seen in a state."""
+
+    def __init__(self, transfer: Transfer, wanted: Callable[[Snapshot], bool]) -> None:
+        self._seen = threading.Event()
+        self._wanted = wanted
+        self.view = transfer.snapshot
+        transfer.subscribe(self._look)
+        self._look(transfer.snapshot)
+
+    def _look(self, view: Snapshot) -> None:
+        if not self._seen.is_set() and self._wanted(view):
+            self.view = view
+            self._seen.set()
+
+    def wait(self) -> Snapshot:
+        """The first snapshot that was as wanted."""
+        assert self._seen.wait(PATIENCE)
+        return self.view
+
+
+def until(transfer: Transfer, state: State) -> Snapshot:
+    """The first snapshot in a state."""
+    return Watch(transfer, lambda view: view.state is state).wait()
+
+
+def both_end(sending: Transfer, receiving: Transfer) -> tuple[type | None, type | None]:
+    """How each side ended: the class of its error, or None."""
+    return error_of(sending), error_of(receiving)
+
+
+def error_of(transfer: Transfer) -> type | None:
+    """How a transfer ended: the class of its error, or None."""
+    try:
+        transfer.wait(PATIENCE)
+    except errors.NbferryError as error:
+        return type(error)
+    return None
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Holds every write to the disk until it is set."""
+    opened = threading.Event()
+    store = FolderSink.store
+
+    def held(self, chunks):
+        assert opened.wait(PATIENCE)
+        return store(self, chunks)
+
+    monkeypatch.setattr(FolderSink, "store", held)
+    yield opened
+    opened.set()
+
+
+# ------------------------------------------------------------------ what arrives
+@pytest.mark.parametrize("via", ["direct", "relay"])
+def test_files_of_every_size_arrive_as_they_were(tmp_path, via):
+    """Sizes around the chunk's, empty folders, modes, times and names in any script: identical on arrival."""
+    root = tmp_path / "from" / "data"
+    for size in (0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 5 * CHUNK + 7):
+        make(root / f"{size}.bin", size)
+    for name in ("Ünïcödé.txt", "数据.csv", "данные", "بيانات.txt", "🐍 and spaces.py", "नमस्ते"):
+        make(root / "names" / name, 100)
+    (root / "empty" / "inside").mkdir(parents=True)
+    tool = make(root / "tool.sh", 10)
+    tool.chmod(0o755)
+    os.utime(tool, ns=(1, 1_234_567_890_123_456_789))
+    sending = nbferry.send(root, via=via, limits=SMALL)
+    receiving = nbferry.receive(sending.code, to=tmp_path / "to", accept=True, via=via, limits=SMALL)
+    result = receiving.wait(PATIENCE)
+    assert tree(tmp_path / "to") == tree(tmp_path / "from")
+    arrived = tmp_path / "to" / "data" / "tool.sh"
+    assert arrived.stat().st_mtime_ns == 1_234_567_890_123_456_789
+    assert arrived.stat().st_mode & 0o111
+    assert not (tmp_path / "to" / "data" / "1.bin").stat().st_mode & 0o111
+    assert result.via == via
+    assert result.digest == sending.wait(PATIENCE).digest
+
+
+def test_thousands_of_small_files_arrive(tmp_path):
+    """2,000 files of 1 KiB arrive, by a line that carries a few dozen frames."""
+    for number in range(2000):
+        make(tmp_path / "from" / "many" / str(number % 20) / f"{number}.bin", KIB)
+    sending = nbferry.send(tmp_path / "from" / "many")
+    nbferry.receive(sending.code, to=tmp_path / "to", accept=True).wait(PATIENCE)
+    assert tree(tmp_path / "to") == tree(tmp_path / "from")
+
+
+def test_several_paths_arrive_side_by_side(tmp_path):
+    """A list of files and folders becomes just these at the destination."""
+    one, two = make(tmp_path / "a" / "one.bin", 10), make(tmp_path / "b" / "folder" / "two.bin", 20).parent
+    sending = nbferry.send([one, two])
+    result = nbferry.receive(sending.code, to=tmp_path / "to").wait(PATIENCE)
+    assert set(tree(tmp_path / "to")) == {"one.bin", "folder", "folder/two.bin"}
+    assert set(result.files) == {tmp_path / "to" / "one.bin", tmp_path / "to" / "folder" / "two.bin"}
+
+
+def test_a_transfer_can_be_awaited_in_any_loop(tmp_path):
+    """``await`` gives the same result as ``wait``."""
+
+    async def main():
+        sending = nbferry.send(make(tmp_path / "x.bin", 100))
+        receiving = nbferry.receive(sending.code, to=tmp_path / "to")
+        return await receiving, await sending
+
+    received, sent = asyncio.run(main())
+    assert received.digest == sent.digest
+    assert received.bytes == 100
+
+
+def test_many_receivers_share_a_ticket(tmp_path):
+    """A ticket for three serves three at once, and is used up by then."""
+    source = make(tmp_path / "x.bin", 3 * MIB)
+    sending = nbferry.send(source, to=3)
+    assert sending.code.startswith("nbf1")
+    receivers = [nbferry.receive(sending.code, to=tmp_path / str(n), accept=True) for n in range(3)]
+    digests = {receiving.wait(PATIENCE).digest for receiving in receivers}
+    assert digests == {sending.wait(PATIENCE).digest}
+    assert error_of(nbferry.receive(sending.code, to=tmp_path / "late")) is errors.CodeUsed
+
+
+def test_the_queue_lets_three_at_a_time_through(tmp_path, gate):
+    """Of five transfers three move bytes at once, the others wait, and all complete."""
+    sendings = [nbferry.send(make(tmp_path / f"{n}.bin", 4 * CHUNK), limits=SMALL) for n in range(5)]
+    receivings = [
+        nbferry.receive(s.code, to=tmp_path / f"to-{n}", accept=True, limits=SMALL)
+        for n, s in enumerate(sendings)
+    ]
+    queued = [Watch(r, lambda v: "queue" in v.reason) for r in receivings]
+    moving = [Watch(r, lambda v: v.state is State.TRANSFERRING) for r in receivings]
+    settled = threading.Event()
+    both = threading.Semaphore(0)
+    for watch in (*queued, *moving):
+        threading.Thread(target=lambda w=watch: (w._seen.wait(PATIENCE), both.release()), daemon=True).start()
+    for _ in range(5):
+        assert both.acquire(timeout=PATIENCE)
+    settled.set()
+    assert sum(r.snapshot.state is State.TRANSFERRING for r in receivings) == 3
+    gate.set()
+    for transfer in (*sendings, *receivings):
+        transfer.wait(PATIENCE)
+
+
+# ------------------------------------------------------------------ lost connections
+def test_a_relayed_transfer_survives_cuts(tmp_path, relay):
+    """A connection through a relay that is reset six times carries everything in the end, nothing twice over."""
+    source = make(tmp_path / "x.bin", 12 * MIB)
+    cuts = [200 * KIB, 900 * KIB, 300 * KIB, MIB, 2 * MIB, 700 * KIB]
+    with CuttingProxy(urlsplit(relay.url).port, list(cuts)) as proxy:
+        url = f"http://127.0.0.1:{proxy.port}/"
+        sending = nbferry.send(source, relay=url, via="relay", limits=SMALL)
+        receiving = nbferry.receive(sending.code, to=tmp_path / "to", accept=True, via="relay", limits=SMALL)
+        receiving.wait(PATIENCE)
+        sending.wait(PATIENCE)
+        assert proxy.cuts == len(cuts)
+        resent = proxy.carried / 2 - source.stat().st_size  # every byte passes the proxy twice
+        assert resent < len(cuts) * (SMALL.window + SMALL.read_ahead + SMALL.high_water + 8 * MIB)
+    assert (tmp_path / "to" / "x.bin").read_bytes() == source.read_bytes()
+
+
+def test_a_direct_transfer_survives_cuts(tmp_path, monkeypatch):
+    """A direct connection that breaks after each MiB carries 8 MiB."""
+    send, cuts = WebSocketTransport.send, []
+
+    async def send_and_break(self, size, fill):
+        await send(self, size, fill)
+        self.count = getattr(self, "count", 0) + size
+        if self.via == "direct" and self.count > MIB and len(cuts) < 6:
+            cuts.append(self)
+            self._socket.underlying_transport.abort()
+
+    monkeypatch.setattr(WebSocketTransport, "send", send_and_break)
+    source = make(tmp_path / "x.bin", 8 * MIB)
+    sending = nbferry.send(source, via="direct", limits=SMALL)
+    receiving = nbferry.receive(sending.code, to=tmp_path / "to", accept=True, via="direct", limits=SMALL)
+    receiving.wait(PATIENCE)
+    sending.wait(PATIENCE)
+    assert len(cuts) == 6
+    assert (tmp_path / "to" / "x.bin").read_bytes() == source.read_bytes()
+
+
+# ------------------------------------------------------------------ wishes
+@pytest.mark.parametrize("side", ["sender", "receiver"])
+def test_either_side_pauses_and_resumes(tmp_path, gate, side):
+    """A pause shows on both sides, and ``resume`` lets the transfer end well."""
+    sending = nbferry.send(make(tmp_path / "x.bin", 20 * CHUNK), limits=SMALL)
+    receiving = nbferry.receive(sending.code, to=tmp_path / "to", accept=True, limits=SMALL)
+    until(receiving, State.TRANSFERRING)
+    until(sending, State.TRANSFERRING)
+    actor = sending if side == "sender" else receiving
+    actor.pause()
+    until(sending, State.PAUSED)
+    until(receiving, State.PAUSED)
+    gate.set()
+    actor.resume()
+    assert both_end(sending, receiving) == (None, None)
+
+
+@pytest.mark.parametrize("side", ["sender", "receiver"])
+def test_either_side_cancels_and_nothing_is_left(tmp_path, gate, side):
+    """A cancel ends both sides; no part data stay, nothing is published."""
+    sending = nbferry.send(make(tmp_path / "x.bin", 20 * CHUNK), limits=SMALL)
+    receiving = nbferry.receive(sending.code, to=tmp_path / "to", accept=True, limits=SMALL)
+    until(receiving, State.TRANSFERRING)
+    (sending if side == "sender" else receiving).cancel("enough")
+    gate.set()
+    assert both_end(sending, receiving) == (errors.Cancelled, errors.Cancelled)
+    other = receiving if side == "sender" else sending
+    assert "enough" in other.snapshot.reason
+    portal.stop()  # returns when everything is cleaned up
+    assert tree(tmp_path / "to") == {}
+
+
+def test_a_rejection_says_why(tmp_path):
+    """What a deciding function returns reaches the sender, and nothing is written."""
+    sending = nbferry.send(make(tmp_path / "x.bin", 10))
+    receiving = nbferry.receive(sending.code, to=tmp_path / "to", accept=lambda offer: "no room on my desk")
+    assert both_end(sending, receiving) == (errors.Rejected, errors.Rejected)
+    assert "no room on my desk" in sending.snapshot.reason
+    assert not (tmp_path / "to").exists()
+
+
+def test_a_large_offer_waits_for_a_decision(tmp_path):
+    """Above the threshold nothing moves before ``accept``; the list is there to be looked at."""
+    limits = nbferry.Limits(auto_accept=10)
+    sending = nbferry.send(make(tmp_path / "x.bin", 11), limits=limits)
+    receiving = nbferry.receive(sending.code, to=tmp_path / "to", limits=limits)
+    until(receiving, State.OFFERED)
+    assert receiving.offer is not None
+    assert [entry.path for entry in receiving.offer.entries] == ["x.bin"]
+    assert not (tmp_path / "to").exists()
+    receiving.accept()
+    assert both_end(sending, receiving) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("overwrite", "left"),
+    [
+        ("rename", {"x.bin": b"old", "x (1).bin": b"new"}),
+        ("replace", {"x.bin": b"new"}),
+        ("refuse", {"x.bin": b"old"}),
+    ],
+)
+def test_names_that_exist_are_treated_as_was_said(tmp_path, overwrite, left):
+    """The receiver alone says what happens to its files."""
+    (tmp_path / "from").mkdir()
+    (tmp_path / "from" / "x.bin").write_bytes(b"new")
+    (tmp_path / "to").mkdir()
+    (tmp_path / "to" / "x.bin").write_bytes(b"old")
+    sending = nbferry.send(tmp_path / "from" / "x.bin")
+    receiving = nbferry.receive(sending.code, to=tmp_path / "to", overwrite=overwrite)
+    ends = (None, None) if overwrite != "refuse" else (errors.DestinationExists, errors.DestinationExists)
+    assert both_end(sending, receiving) == ends
+    assert tree(tmp_path / "to") == left
+
+
+def test_a_faulty_subscriber_hurts_nobody(tmp_path, caplog):
+    """What a callback raises is logged, and the transfer goes on."""
+    sending = nbferry.send(make(tmp_path / "x.bin", 10))
+    faulty = [False]
+    sending.subscribe(lambda view: 1 // 0 if faulty[0] else faulty.append(True))
+    faulty[0] = True
+    receiving = nbferry.receive(sending.code, to=tmp_path / "to")
+    assert both_end(sending, receiving) == (None, None)
+    assert "ZeroDivisionError" in caplog.text
+
+
+# ------------------------------------------------------------------ storage
+def test_a_file_that_changes_ends_the_transfer(tmp_path, gate):
+    """A source that is written to while it is sent is reported on both sides, and nothing is published."""
+    source = make(tmp_path / "x.bin", 60 * CHUNK)
+    sending = nbferry.send(source, limits=SMALL)
+    receiving = nbferry.receive(sending.code, to=tmp_path / "to", accept=True, limits=SMALL)
+    until(receiving, State.TRANSFERRING)
+    with source.open("r+b") as file:
+        file.write(b"other")
+    os.utime(source, ns=(1, 1))
+    gate.set()
+    assert both_end(sending, receiving) == (errors.SourceChanged, errors.SourceChanged)
+    portal.stop()
+    assert tree(tmp_path / "to") == {}
+
+
+def test_a_missing_file_is_an_error_of_the_code_and_of_the_wait(tmp_path):
+    """Whoever asks first hears that there is no such file."""
+    sending = nbferry.send(tmp_path / "missing.bin")
+    with pytest.raises(errors.StorageError, match=r"missing\.bin"):
+        _ = sending.code
+    assert error_of(sending) is errors.StorageError
+
+
+def test_a_full_disk_pauses_until_there_is_room(tmp_path, monkeypatch):
+    """Both sides say how many bytes are needed; when there is room the transfer goes on by itself."""
+    full = threading.Event()
+    full.set()
+    store, missing = FolderSink.store, FolderSink.missing_space
+
+    def store_if_room(self, chunks):
+        if full.is_set():
+            raise errors.DiskFull(12_345)
+        return store(self, chunks)
+
+    monkeypatch.setattr(FolderSink, "store", store_if_room)
+    monkeypatch.setattr(
+        FolderSink, "missing_space", lambda self: 12_345 if full.is_set() and self._to else missing(self)
+    )
+    limits = nbferry.Limits(chunk_size=CHUNK, space_poll=0.01)
+    sending = nbferry.send(make(tmp_path / "x.bin", 4 * CHUNK), limits=limits)
+    receiving = nbferry.receive(sending.code, to=tmp_path / "to", accept=True, limits=limits)
+    assert "12,345" in until(receiving, State.PAUSED).reason
+    assert "12,345" in until(sending, State.PAUSED).reason
+    full.clear()
+    assert both_end(sending, receiving) == (None, None)
+    assert (tmp_path / "to" / "x.bin").read_bytes() == (tmp_path / "x.bin").read_bytes()
+
+
+def test_a_failed_flush_costs_only_what_it_lost(tmp_path, monkeypatch):
+    """Chunks that a full disk lost at the end are fetched again, and the file is whole."""
+    publish, sync, calls = FolderSink.publish, FolderSink.sync, []
+
+    def publish_second_time(self):
+        calls.append("publish")
+        if len(calls) == 1:
+            self._have = self._durable
+            raise errors.DiskFull(1)
+        return publish(self)
+
+    monkeypatch.setattr(FolderSink, "publish", publish_second_time)
+    monkeypatch.setattr(FolderSink, "sync", sync)
+    limits = nbferry.Limits(chunk_size=CHUNK, space_poll=0.01)
+    sending = nbferry.send(make(tmp_path / "x.bin", 8 * CHUNK), limits=limits)
+    receiving = nbferry.receive(sending.code, to=tmp_path / "to", accept=True, limits=limits)
+    assert both_end(sending, receiving) == (None, None)
+    assert calls == ["publish", "publish"]
+    assert (tmp_path / "to" / "x.bin").read_bytes() == (tmp_path / "x.bin").read_bytes()
+
+
+def test_a_fault_of_our_own_ends_both_sides(tmp_path, monkeypatch, caplog):
+    """An exception that nobody foresaw fails the transfer here and there, and hangs nobody."""
+
+    def broken(self, chunks, batch):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(FileSource, "read", broken)
+    sending = nbferry.send(make(tmp_path / "x.bin", 10))
+    receiving = nbferry.receive(sending.code, to=tmp_path / "to")
+    assert both_end(sending, receiving) == (errors.NbferryError, errors.NbferryError)
+    assert "a bug" in caplog.text
+
+
+# ------------------------------------------------------------------ codes
+def test_an_offer_that_nobody_takes_expires(tmp_path):
+    """After ``expires`` seconds the sender ends, and the code says that it has expired."""
+    sending = nbferry.send(make(tmp_path / "x.bin", 10), expires=0.2)
+    code = sending.code
+    assert error_of(sending) is errors.Expired
+    assert error_of(nbferry.receive(code, to=tmp_path)) in (
+        errors.CodeExpired,
+        errors.CodeNotFound,
+        errors.CodeUsed,
+    )
+
+
+def test_waiting_has_an_end_and_the_transfer_goes_on(tmp_path):
+    """``wait(timeout)`` raises TimedOut and leaves the transfer alone."""
+    sending = nbferry.send(make(tmp_path / "x.bin", 10))
+    with pytest.raises(errors.TimedOut):
+        sending.wait(0.01)
+    assert sending.snapshot.state is State.WAITING
+    assert nbferry.receive(sending.code, to=tmp_path / "to").wait(PATIENCE).bytes == 10
+
+
+def test_the_transfers_of_a_process_are_listed(tmp_path):
+    """``transfers()`` has both sides of a transfer that both run here."""
+    sending = nbferry.send(make(tmp_path / "x.bin", 10))
+    nbferry.receive(sending.code, to=tmp_path / "to").wait(PATIENCE)
+    assert [transfer.snapshot.role for transfer in nbferry.transfers()] == ["send", "receive"]

@@ -1,0 +1,61 @@
+"""Two kernels of one Jupyter server: it is found by itself, carries the bytes, and lets nobody else in."""
+
+from __future__ import annotations
+
+import json
+import os
+import urllib.error
+import urllib.request
+
+import pytest
+from tornado.httpclient import HTTPRequest
+from tornado.ioloop import IOLoop
+from tornado.websocket import websocket_connect
+
+from cells import Server
+from running import MIB, PATIENCE, Commands
+
+
+def ask(server: Server, message: dict[str, object], **headers: str) -> dict[str, object]:
+    """The relay's answer to a first message."""
+
+    async def talk() -> dict[str, object]:
+        url = f"ws{server.url.removeprefix('http')}nbferry/ws"
+        socket = await websocket_connect(HTTPRequest(url, headers=headers))
+        await socket.write_message(json.dumps(message).encode(), binary=True)
+        answer = await socket.read_message()
+        assert answer
+        socket.close()
+        return dict(json.loads(answer))
+
+    answer: dict[str, object] = IOLoop(make_current=False).run_sync(talk, timeout=PATIENCE)
+    return answer
+
+
+def test_kernels_of_a_server(server: Server, nbferry: Commands) -> None:
+    """The server's relay is found without a setting and carries a folder; its token stays at home."""
+    sender, receiver = server.kernel("sender"), server.kernel("receiver")
+    content = os.urandom(2 * MIB + 1)
+    (sender.folder / "flights").mkdir()
+    (sender.folder / "flights/table.csv").write_bytes(content)
+    code = sender.run("import nbferry; sending = nbferry.send('flights', via='relay'); print(sending.code)")
+    assert code.endswith(f"@{server.url}")
+    assert server.url.endswith("/user/anna/")
+    assert server.token not in code
+    via = receiver.run(
+        f"import nbferry; result = await nbferry.receive({code!r}, via='relay'); print(result.via, result.digest)"
+    )
+    assert via.split() == ["relay", sender.run("print(sending.wait(30).digest)")]
+    assert (receiver.folder / "flights/table.csv").read_bytes() == content
+
+    code = sender.run("sending = nbferry.send('flights'); print(sending.code)")
+    outsider = nbferry("receive", code, "--json", folder="outside")
+    assert outsider.end() == 0, outsider.said()
+    assert (nbferry.root / "outside/flights/table.csv").read_bytes() == content
+
+    create = {"type": "create", "room": None, "key": "0" * 32, "seconds": 60}
+    assert ask(server, create)["code"] == "not-authorized"
+    assert ask(server, create, Authorization=f"token {server.token}")["type"] == "created"
+    assert ask(server, {"type": "join", "room": "000000"})["code"] == "room-unknown"
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(f"{server.url}api/contents", timeout=PATIENCE)
