@@ -2,7 +2,7 @@
 
     NbferryError(code, retryable, hint)
       LocalProtocolError   RemoteProtocolError
-      RendezvousError      CodeInvalid CodeNotFound CodeUsed CodeExpired WrongCode RelayRefused
+      RendezvousError      CodeInvalid CodeNotFound CodeUsed CodeExpired WrongCode CodeBurnt RelayRefused
       TransportError       ConnectFailed TransportClosed TransportBroken
       StorageError         UnsafePath DiskFull SourceChanged DigestMismatch DestinationExists
       TransferError        Rejected Cancelled TimedOut Expired

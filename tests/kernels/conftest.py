@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import nbferry.server
-from cells import Kernel, Server, start_kernel
+from cells import TOKEN, Kernel, Server, start_kernel
 from running import PATIENCE, environment
 
 
@@ -43,25 +43,31 @@ def server(tmp_path: Path) -> Iterator[Server]:
         JUPYTER_RUNTIME_DIR=str(root / "runtime"),
         PYTHONWARNINGS=None,
     )
-    options = ["--no-browser", "--ip=127.0.0.1", "--port=0", "--allow-root", f"--ServerApp.root_dir={root}"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "jupyter_server", *options, "--ServerApp.base_url=/user/anna/"],
-        env=env,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    assert process.stderr
+    options = [
+        f"--IdentityProvider.token={TOKEN}",
+        "--no-browser",
+        "--ip=127.0.0.1",
+        "--port=0",
+        "--allow-root",
+        f"--ServerApp.root_dir={root}",
+    ]
+    command = [sys.executable, "-m", "jupyter_server", *options, "--ServerApp.base_url=/user/anna/"]
+    with subprocess.Popen(
+        command, env=env, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        server = Server(root, address_of(process))
+        yield server
+        server.close()
+        process.terminate()
+        process.communicate(timeout=PATIENCE)
+
+
+def address_of(process: subprocess.Popen[str]) -> str:
+    """Wait until a server says where it is."""
     said = ""
+    assert process.stderr
     for line in process.stderr:
         said += line
-        if "Use Control-C" in line:
-            break
-    else:
-        raise AssertionError(said)
-    info = json.loads((root / f"runtime/jpserver-{process.pid}.json").read_text())
-    server = Server(root, info)
-    yield server
-    server.close()
-    process.terminate()
-    process.communicate(timeout=PATIENCE)
+        if found := re.search(r"http://127\.0\.0\.1:\d+/user/anna/", line):
+            return found[0]
+    raise AssertionError(said)

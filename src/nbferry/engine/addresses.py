@@ -50,7 +50,9 @@ def urls_for(ports: Iterable[tuple[str, int]], path: str, host: str | None) -> l
     """WebSocket addresses of a listener whose sockets are bound to ``ports``; ``host`` is where it was to listen."""
     bound = [(ipaddress.ip_address(address), port) for address, port in ports]
     by_family = {ip.version: port for ip, port in bound}
-    named = [str(ip) for ip, _ in bound if not ip.is_unspecified]  # by a name, perhaps, that stands for several
+    named = [
+        str(ip) for ip, _ in bound if not ip.is_unspecified
+    ]  # by a name, perhaps, that stands for several
     urls = []
     for ip in map(ipaddress.ip_address, named or local_addresses(host)):
         if port := by_family.get(ip.version):

@@ -88,7 +88,7 @@ class Engine:
                 self._own_relay = await start_relay(host or "", 0)
             port = urlsplit(self._own_relay.url).port
         others = [address for address in local_addresses(host) if ":" not in address]
-        return RelayAddress(self._own_relay.url, f"http://{others[-1]}:{port}/")
+        return RelayAddress(self._own_relay.url, f"http://{others[-1]}:{port}/" if others else "")
 
     async def aclose(self) -> None:
         """Cancel what runs, tell the other sides, and stop."""

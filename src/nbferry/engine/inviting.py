@@ -48,7 +48,9 @@ class Inviter:
         self._reception = reception
         self._key = secrets.token_hex(16)
         self._wrong = 0
-        self.ending = "closed"  # what late-comers are told if this is cancelled: "used" and "expired" say more
+        self.ending = (
+            "closed"  # what late-comers are told if this is cancelled: "used" and "expired" say more
+        )
         self._ticket: Code | Ticket | None = invitation if isinstance(invitation, Ticket) else None
 
     async def run(self) -> None:

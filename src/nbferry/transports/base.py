@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 
-from nbferry.errors import RemoteProtocolError, TransportClosed, TransportError
+from nbferry.errors import TransportBroken, TransportClosed, TransportError
 from nbferry.limits import MAX_MESSAGE
 
 Fill = Callable[[memoryview], object]
@@ -74,13 +74,14 @@ class Transport(ABC):
 
     # ---------------------------------------------------------------- for implementations
     def _message_arrived(self, message: memoryview) -> None:
+        """Pass a message on; raises :class:`TransportBroken` on a flood, and then the pipe must be cut."""
         if self._deliver:
             self._deliver(message)
         elif len(self._waiting) < WAITING_MESSAGES:
             self._waiting.append(bytes(message))
             self._arrival.set()
         else:
-            raise RemoteProtocolError("The other side sends without being asked.")
+            raise TransportBroken("The other side sends without being asked.")
 
     def _ended(self, error: TransportError) -> None:
         """The pipe is closed or broken; the first call counts."""

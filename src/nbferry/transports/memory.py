@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from nbferry.errors import TransportClosed
+from nbferry.errors import TransportBroken, TransportClosed
 from nbferry.limits import MAX_MESSAGE, MiB
 from nbferry.transports.base import Fill, Transport, closed_here
 
@@ -35,7 +35,11 @@ class MemoryTransport(Transport):
         self._unsent -= len(message)
         self._drained.set()
         if self._peer._end is None:  # both ends are one class
-            self._peer._message_arrived(memoryview(message))
+            try:
+                self._peer._message_arrived(memoryview(message))
+            except TransportBroken as error:
+                self._peer._ended(error)
+                self._ended(TransportBroken())
 
     async def aclose(self) -> None:
         """See :meth:`Transport.aclose`."""
