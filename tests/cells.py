@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +14,6 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
 from running import PATIENCE, environment
-
 
 TOKEN = "4f1c" * 8  # of a server that lives for one test
 
@@ -124,15 +125,30 @@ class Server:
     def kernel(self, folder: str) -> Kernel:
         """Start a kernel in a folder."""
         (self._root / folder).mkdir()
-        body = json.dumps({"path": f"{folder}/notebook.ipynb"}).encode()
-        headers = {"Authorization": f"token {TOKEN}"}
-        request = urllib.request.Request(f"{self.url}api/kernels", body, headers, method="POST")
-        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
-            name = json.load(answer)["id"]
+        name = self.ask("POST", "api/kernels", {"path": f"{folder}/notebook.ipynb"})["id"]
         client = BlockingKernelClient(connection_file=str(self._root / f"runtime/kernel-{name}.json"))
         client.load_connection_file()
         self._kernels.append(Kernel(client, self._root / folder))
         return self._kernels[-1]
+
+    def ask(self, method: str, path: str, body: object = None) -> Any:
+        """What it answers to a request of its user."""
+        headers = {"Authorization": f"token {TOKEN}"}
+        data = json.dumps(body).encode() if body else None
+        request = urllib.request.Request(f"{self.url}{path}", data, headers, method=method)  # noqa: S310  # ours
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310
+            return json.load(answer)
+
+    def wait_until_it_answers(self) -> None:
+        """It names its address before it listens there, and says nothing later."""
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                self.ask("GET", "api/status")
+            except urllib.error.URLError:
+                assert time.monotonic() < until
+            else:
+                return
 
     def close(self) -> None:
         """Close the connections; the kernels end with the server."""

@@ -12,11 +12,10 @@ _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 def size(count: float) -> str:
     """Bytes as a person reads them: ``3.1 GB``. Powers of ten, as rates and disks are given."""
-    for unit in _UNITS:
-        if count < 999.5 or unit == _UNITS[-1]:
-            return f"{count:.0f} {unit}" if unit == "B" or count >= 99.5 else f"{count:.1f} {unit}"
-        count /= 1000
-    raise AssertionError  # the last unit has returned
+    at = 0
+    while count >= 999.5 and at < len(_UNITS) - 1:
+        count, at = count / 1000, at + 1
+    return f"{count:.{0 if at == 0 or count >= 99.5 else 1}f} {_UNITS[at]}"
 
 
 def duration(seconds: float) -> str:

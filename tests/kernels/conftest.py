@@ -56,6 +56,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
         command, env=env, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
         server = Server(root, address_of(process))
+        server.wait_until_it_answers()
         yield server
         server.close()
         process.terminate()

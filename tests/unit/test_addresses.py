@@ -29,7 +29,9 @@ def test_t36_a_plain_address_may_be_dialled(host: str) -> None:
     assert not may(f"ws://{host}:1024{PATH}", same_machine=True)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.255.1.2", "[::1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]"])
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "127.255.1.2", "[::1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]"]
+)
 def test_t36_loopback_only_on_the_same_machine(host: str) -> None:
     """Our own loopback, however it is written, may be dialled only if the peer is on this machine."""
     assert may(f"ws://{host}:65535{PATH}", same_machine=True)

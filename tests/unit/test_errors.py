@@ -46,7 +46,9 @@ def test_codes_are_unique() -> None:
 @pytest.mark.parametrize("kind", ALL)
 def test_the_tree_is_as_documented(kind: type[NbferryError]) -> None:
     """The module's docstring has every class in the line of its parent."""
-    line = next(line for line in (errors.__doc__ or "").splitlines() if re.search(rf"\b{kind.__name__}\b", line))
+    line = next(
+        line for line in (errors.__doc__ or "").splitlines() if re.search(rf"\b{kind.__name__}\b", line)
+    )
     family = re.findall(r"\w+", line.partition("(")[0])
     if kind not in (NbferryError, errors.LocalProtocolError, errors.RemoteProtocolError):
         parent = kind.__mro__[1].__name__

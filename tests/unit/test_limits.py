@@ -43,6 +43,8 @@ def test_each_number_has_its_reason() -> None:
     followed = {
         node.target.id
         for node, after in zip(tree.body, tree.body[1:], strict=False)
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and isinstance(after, ast.Expr)
+        if isinstance(node, ast.AnnAssign)
+        and isinstance(node.target, ast.Name)
+        and isinstance(after, ast.Expr)
     }
     assert followed == {field.name for field in fields(Limits)}

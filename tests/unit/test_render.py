@@ -66,7 +66,9 @@ def test_hostile_text_stays_text(hostile: str) -> None:
     for shown in (render.html(seen, None), render.text(seen, None), render.line(seen), page.text):
         assert shown.replace("\n", "").isprintable()
         assert len(shown) < 2000
-    assert len(render.text(seen, None).splitlines()) == len(render.text(view(reason="x", state=State.FAILED), None).splitlines())
+    assert len(render.text(seen, None).splitlines()) == len(
+        render.text(view(reason="x", state=State.FAILED), None).splitlines()
+    )
 
 
 def test_a_code_is_escaped() -> None:
@@ -144,6 +146,7 @@ def test_progress() -> None:
     assert render.progress(view(state=State.PAUSED, eta=None)) == "45 %  450 MB of 1.0 GB  direct"
     assert render.progress(view(rate=0.0, eta=None, via=None)) == "45 %  450 MB of 1.0 GB"
     assert render.progress(view(total=0, rate=0.0, eta=None, via=None)) == ""
+    assert render.progress(view(), sizes=False) == "45 %  120 MB/s  5 s left  direct"
 
 
 @pytest.mark.parametrize(("verified", "percent"), [(0, "0 %"), (GiB - 1, "99 %"), (GiB, "100 %")])

@@ -175,25 +175,32 @@ async def _closing(transport: Transport, handshake: Callable[[Transport], Awaita
 
 
 async def _first(tasks: Sequence[asyncio.Task[Link]], seconds: float) -> Link:
-    """The first link of all tasks; the others are cancelled and what they had is closed."""
+    """The first link of all tasks; the others are cancelled, and what they had is closed."""
+    winner: Link | None = None
     try:
         async with asyncio.timeout(seconds):
-            for next_done in asyncio.as_completed(tasks):
-                try:
-                    return await next_done
-                except NbferryError:
-                    continue
+            winner = await _next_link(set(tasks))
     except TimeoutError:
         pass
     finally:
-        won = next((task for task in tasks if _succeeded(task)), None)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for task in tasks:
-            if task is not won and _succeeded(task):
-                await task.result().aclose()
-    raise ConnectFailed(tried=tuple(_outcome(task) for task in tasks))
+        for link in [task.result() for task in tasks if _succeeded(task)]:
+            if link is not winner:
+                await link.aclose()
+    if winner is None:
+        raise ConnectFailed(tried=tuple(_outcome(task) for task in tasks))
+    return winner
+
+
+async def _next_link(tasks: set[asyncio.Task[Link]]) -> Link | None:
+    """The link of the task that succeeds first; None if all fail."""
+    while tasks:
+        done, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in filter(_succeeded, done):
+            return task.result()
+    return None
 
 
 def _succeeded(task: asyncio.Task[Link]) -> bool:
@@ -298,14 +305,15 @@ class Answerer(Connector):
         async with self._listening() as (listener, signal):
             answer = Signal(signal.nonce, signal.urls, signal.machine, to=call.nonce)
             channel = self._keys.channel(answer.nonce, call.nonce)
-            won = asyncio.Lock()
+            answered = False
 
             async def handshake(transport: Transport) -> Link:
                 noise = Responder(self._keys.psk, _prologue(call.nonce, answer.nonce, transport.via))
                 noise.read_message(await transport.receive())
-                if won.locked():
+                nonlocal answered
+                if answered:
                     raise TransportClosed("Another path was quicker.")
-                await won.acquire()
+                answered = True
                 await transport.send_bytes(noise.write_message())
                 return Link(transport, *noise.split())
 

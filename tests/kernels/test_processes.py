@@ -1,0 +1,72 @@
+"""Processes that fork, and interpreters that end: no thread is missed, nothing hangs."""
+
+from __future__ import annotations
+
+from running import Commands
+
+FORK = """
+import os, nbferry
+
+kept = nbferry.send("x")
+code = kept.code
+child = os.fork()
+if child == 0:
+    assert nbferry.transfers() == []
+    sent = nbferry.send("x")
+    nbferry.receive(sent.code, to="child").wait(30)
+    sent.wait(30)
+    raise SystemExit(7)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+nbferry.receive(code, to="parent").wait(30)
+kept.wait(30)
+print([transfer.snapshot.state.value for transfer in nbferry.transfers()])
+"""
+
+POOL = """
+import multiprocessing, nbferry
+
+def receive(code):
+    return nbferry.receive(code, to="pool").wait(30).bytes
+
+if __name__ == "__main__":
+    sent = nbferry.send("x")
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        print(pool.apply(receive, (sent.code,)))
+    sent.wait(30)
+"""
+
+LEFT_BEHIND = """
+import nbferry
+
+sent = nbferry.send("x")
+print(sent.code)
+"""
+
+
+def test_a_fork_has_an_engine_of_its_own(nbferry: Commands) -> None:
+    """A child of a process that uses nbferry starts with no transfers, runs its own, and takes none from its parent."""
+    nbferry.file("x", b"x")
+    command = nbferry(program=FORK, PYTHONWARNINGS=None)
+    assert command.end() == 0, command.said()
+    assert command.lines == ["['done', 'done']"]
+    assert (nbferry.root / "child/x").read_bytes() == (nbferry.root / "parent/x").read_bytes() == b"x"
+
+
+def test_a_pool_of_forks(nbferry: Commands) -> None:
+    """A worker of multiprocessing receives what its parent sends."""
+    nbferry.file("x", b"x")
+    command = nbferry(program=POOL, PYTHONWARNINGS=None)
+    assert command.end() == 0, command.said()
+    assert command.lines == ["1"]
+
+
+def test_an_interpreter_that_ends(nbferry: Commands) -> None:
+    """A script that ends while its offer waits ends at once and quietly; the code says nothing any more."""
+    nbferry.file("x", b"x")
+    _, url = nbferry.relay()
+    script = nbferry(program=LEFT_BEHIND, NBFERRY_RELAY=url)
+    assert (script.end(), script.errors) == (0, [])
+    (code,) = script.lines
+    receiver = nbferry("receive", code, "--json", folder="b")
+    assert receiver.end() == 4
+    assert receiver.events()[-1]["code"] == "code-not-found"
