@@ -64,7 +64,7 @@ def send(
     """
     limits = limits or Limits()
     named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    if not named:
+    if not named or "" in named:  # which would be the current folder
         raise ValueError("there is nothing to send")
     if to is not None and to < 1:
         raise ValueError(f"to must be at least 1, or None, not {to}")

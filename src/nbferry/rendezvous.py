@@ -21,10 +21,10 @@ from nbferry.errors import (
     RelayRefused,
     RemoteProtocolError,
 )
+from nbferry.limits import Limits
 from nbferry.transports.base import Transport
 
 HOST = 0  # the number of the host among the members of a room
-ANSWER_WITHIN = 10.0  # seconds for a relay to open a room or to let us in: it has nobody to wait for
 
 _REFUSALS: dict[str, type[NbferryError]] = {
     "room-unknown": CodeNotFound,
@@ -74,19 +74,32 @@ class Mailbox:
         self.room = room
 
     @classmethod
-    async def create(cls, transport: Transport, *, key: str, room: str | None, seconds: float) -> Mailbox:
-        """Host a room: a new one under a free number, or the one named. Takes over a room of the same key."""
+    async def create(
+        cls,
+        transport: Transport,
+        *,
+        key: str,
+        room: str | None,
+        seconds: float,
+        within: float = Limits.connect_timeout,
+    ) -> Mailbox:
+        """Host a room: a new one under a free number, or the one named. Takes over a room of the same key.
+
+        The room lives for so many ``seconds``; the relay has to answer ``within`` so many.
+        """
         request = {"type": "create", "room": room, "key": key, "seconds": math.ceil(seconds)}
-        answer = await _ask_at_once(transport, request, "created")
+        answer = await _ask_at_once(transport, request, "created", within)
         name = answer.get("room")
         if not isinstance(name, str):
             raise RemoteProtocolError("The relay named no room.")
         return cls(transport, name)
 
     @classmethod
-    async def join(cls, transport: Transport, room: str) -> Mailbox:
+    async def join(
+        cls, transport: Transport, room: str, *, within: float = Limits.connect_timeout
+    ) -> Mailbox:
         """Enter a room. Raises :class:`CodeNotFound`, :class:`CodeUsed`, :class:`CodeBurnt`, :class:`CodeExpired`."""
-        await _ask_at_once(transport, {"type": "join", "room": room}, "joined")
+        await _ask_at_once(transport, {"type": "join", "room": room}, "joined", within)
         return cls(transport, room)
 
     async def send(self, body: str, *, to: int = HOST) -> None:
@@ -119,10 +132,12 @@ async def open_channel(transport: Transport, *, room: str, channel: str) -> Tran
     return transport
 
 
-async def _ask_at_once(transport: Transport, request: dict[str, Any], expected: str) -> dict[str, Any]:
+async def _ask_at_once(
+    transport: Transport, request: dict[str, Any], expected: str, within: float
+) -> dict[str, Any]:
     """Ask; whatever goes wrong, the transport is closed."""
     try:
-        async with asyncio.timeout(ANSWER_WITHIN):
+        async with asyncio.timeout(within):
             return await _ask(transport, request, expected)
     except TimeoutError:
         await transport.aclose()

@@ -62,7 +62,9 @@ def test_interrupted(kernels: Kernels, wait: str) -> None:
     sender, receiver = kernels
     (sender.folder / "later").write_bytes(b"later")
     code = sender.run("waiting = nbferry.send('later'); print(waiting.code)")
-    cell = sender.start(f"print('now', flush=True)\n{wait}")
+    # Called once the waiting has begun, and nobody is asked on a sender.
+    says_when = "waiting._decide_if_asked = lambda: print('now', flush=True)"
+    cell = sender.start(f"{says_when}\n{wait}")
     sender.wait_for(cell, "now")
     sender.interrupt()
     with pytest.raises(CellError) as caught:

@@ -32,7 +32,7 @@ if __name__ == "__main__":
     sent = nbferry.send("x")
     with multiprocessing.get_context("fork").Pool(1) as pool:
         print(pool.apply(receive, (sent.code,)))
-    sent.wait(30)
+        sent.wait(30)
 """
 
 LEFT_BEHIND = """

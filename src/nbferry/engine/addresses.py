@@ -53,10 +53,11 @@ def urls_for(ports: Iterable[tuple[str, int]], path: str, host: str | None) -> l
     named = [
         str(ip) for ip, _ in bound if not ip.is_unspecified
     ]  # by a name, perhaps, that stands for several
-    urls = []
-    for ip in map(ipaddress.ip_address, named or local_addresses(host)):
-        if port := by_family.get(ip.version):
-            urls.append(f"ws://{f'[{ip}]' if ip.version == 6 else ip}:{port}{path}")
+    urls = [
+        f"ws://{f'[{ip}]' if ip.version == 6 else ip}:{by_family[ip.version]}{path}"
+        for ip in map(ipaddress.ip_address, named or local_addresses(host))
+        if ip.version in by_family
+    ]
     return urls[:MAX_ADDRESSES]
 
 

@@ -225,7 +225,8 @@ class Caller(Connector):
 
     async def connect(self) -> Link:
         """Call the sender and wait, without limit, until it answers; then race."""
-        mailbox = await Mailbox.join(await self._around.relay.dial(self._limits), self._keys.room)
+        transport = await self._around.relay.dial(self._limits)
+        mailbox = await Mailbox.join(transport, self._keys.room, within=self._limits.connect_timeout)
         try:
             async with self._listening() as (listener, call):
                 await mailbox.send(self._keys.seal_signal("B", call.encode()).hex())
@@ -340,6 +341,7 @@ class Answerer(Connector):
                     key=self._key,
                     room=self._keys.room,
                     seconds=self._seconds,
+                    within=self._limits.connect_timeout,
                 )
                 backoff.reset()
                 self._hosted.set()

@@ -75,7 +75,10 @@ class Inviter:
     async def _open_room(self) -> Mailbox:
         room = self._ticket.room if self._ticket else None
         transport = await self._relay.dial(self._limits, as_host=True)
-        mailbox = await Mailbox.create(transport, key=self._key, room=room, seconds=self._seconds)
+        within = self._limits.connect_timeout
+        mailbox = await Mailbox.create(
+            transport, key=self._key, room=room, seconds=self._seconds, within=within
+        )
         if self._ticket is None and not isinstance(self._invitation, Ticket):
             self._ticket = Code(mailbox.room, self._invitation, None)
         self._reception.issued(str(self._known_ticket().with_url(self._relay.share_url)))

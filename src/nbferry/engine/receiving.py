@@ -91,10 +91,9 @@ class Receiving(Activity):
     async def _pair(self, around: Surroundings) -> SessionKeys:
         transport = await around.relay.dial(self.limits)
         try:
-            async with asyncio.timeout(30):
-                return await join(
-                    await Mailbox.join(transport, self._intake.ticket.room), self._intake.ticket
-                )
+            async with asyncio.timeout(self.limits.dead_after):
+                within, ticket = self.limits.connect_timeout, self._intake.ticket
+                return await join(await Mailbox.join(transport, ticket.room, within=within), ticket)
         except TimeoutError:
             raise NbferryError(
                 "The sender does not answer.", hint="Check that it is still running."

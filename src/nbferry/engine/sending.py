@@ -20,7 +20,7 @@ from nbferry.engine.serving import Serving
 from nbferry.engine.session import Session
 from nbferry.engine.slots import Slots
 from nbferry.engine.threads import Threads
-from nbferry.errors import Cancelled, Expired, NbferryError
+from nbferry.errors import Expired, NbferryError
 from nbferry.limits import Limits
 from nbferry.protocol.events import Event
 from nbferry.protocol.machine import Machine
@@ -87,15 +87,15 @@ class Sending(Activity):
 
     # ---------------------------------------------------------------- running
     async def _run(self) -> Result:
-        try:
-            self._source = await self._threads.call(self._offering.open_source)
-            self._show_now()
-            await self._invite(await self._surroundings())
-            return await self._outcome()
-        except BaseException as error:
-            if not self.code.done():
-                self.code.set_exception(error if isinstance(error, NbferryError) else Cancelled())
-            raise
+        self._source = await self._threads.call(self._offering.open_source)
+        self._show_now()
+        await self._invite(await self._surroundings())
+        return await self._outcome()
+
+    def _conclude(self, error: NbferryError) -> None:
+        super()._conclude(error)
+        if not self.code.done():
+            self.code.set_exception(error)
 
     async def _invite(self, around: Surroundings) -> None:
         """Let receivers in until as many as were meant are served, or the offer expires."""

@@ -1,0 +1,151 @@
+"""A peer that knows the code and keeps to no rule: real pairing, real handshake, then whatever frames a test sends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Self
+
+from nbferry.crypto.keys import SessionKeys
+from nbferry.engine.connect import Answerer, Caller, RelayAddress, Surroundings
+from nbferry.engine.inviting import Inviter, Reception
+from nbferry.engine.link import Lease, Link
+from nbferry.engine.pairing import join
+from nbferry.errors import TransportError
+from nbferry.limits import Limits
+from nbferry.protocol.frames import Control, decode
+from nbferry.rendezvous import Mailbox
+from nbferry.server.app import start_relay
+from nbferry.ticket import new_code_words, parse
+from wire import hello
+
+LIMITS = Limits()
+
+
+class Peer:
+    """One end of a connection with a victim."""
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        self._heard: asyncio.Queue[Control | TransportError] = asyncio.Queue()
+        link.deliver_to(self._received, self._heard.put_nowait)
+
+    def _received(self, frame: memoryview, lease: Lease | None) -> None:
+        read = decode(frame)
+        self._heard.put_nowait(read if isinstance(read, Control) else Control("chunks", {}))
+        if lease:
+            lease.release()
+
+    async def say(self, *frames: bytes | memoryview) -> None:
+        """Send frames, sealed as they must be."""
+        for frame in frames:
+            await self.link.send(frame)
+
+    async def hear(self, *names: str) -> Control:
+        """The next frame that has one of these names; raises how the connection ended if there is none."""
+        while True:
+            match await self._heard.get():
+                case Control() as frame if frame.name in names:
+                    return frame
+                case TransportError() as end:
+                    self._heard.put_nowait(end)
+                    raise end
+
+    async def ends(self) -> None:
+        """Wait until the victim has closed the connection."""
+        try:
+            await self.hear("nothing that anybody says")
+        except TransportError:
+            return
+
+    @property
+    def socket(self) -> object:
+        """The socket of the operating system's, for a peer that does not read."""
+        return self.link._transport._socket.underlying_transport  # type: ignore[attr-defined]
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.link.aclose()
+
+
+@asynccontextmanager
+async def relay_of_ours() -> AsyncIterator[RelayAddress]:
+    """A relay that does what it should."""
+    relay = await start_relay()
+    try:
+        yield RelayAddress(relay.url)
+    finally:
+        await relay.aclose()
+
+
+class EvilSender:
+    """Hosts a code, and has a connection once the victim has come."""
+
+    def __init__(self) -> None:
+        self.code: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._keys: asyncio.Future[SessionKeys] = asyncio.get_running_loop().create_future()
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        relay = await self._stack.enter_async_context(relay_of_ours())
+        self._around = Surroundings(relay, "relay", LIMITS)
+        reception = Reception(self.code.set_result, lambda _: None, lambda _: None, self._paired)
+        self._inviting = asyncio.create_task(Inviter(new_code_words(), relay, 60, LIMITS, reception).run())
+        await self.code
+        return self
+
+    async def _paired(self, keys: SessionKeys) -> None:
+        self._answerer = Answerer(self._around, keys, seconds=60)
+        self._stack.push_async_callback(self._answerer.aclose)
+        await self._answerer.host()
+        self._keys.set_result(keys)
+
+    async def connect(self) -> Peer:
+        """The victim's next connection."""
+        await self._keys
+        return await self._stack.enter_async_context(Peer(await self._answerer.connect()))
+
+    async def greeted(self) -> Peer:
+        """The same, with greetings exchanged."""
+        peer = await self.connect()
+        await peer.say(hello("sender"))
+        await peer.hear("hello")
+        return peer
+
+    async def __aexit__(self, *_: object) -> None:
+        self._inviting.cancel()
+        await asyncio.gather(self._inviting, return_exceptions=True)
+        await self._stack.aclose()
+
+
+class EvilReceiver:
+    """Enters with a victim's code, and connects to it."""
+
+    def __init__(self, code: str) -> None:
+        self._ticket = parse(code)
+        assert self._ticket.url
+        self._around = Surroundings(RelayAddress(self._ticket.url), "relay", LIMITS)
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        transport = await self._around.relay.dial(LIMITS)
+        mailbox = await Mailbox.join(transport, self._ticket.room)
+        self._caller = Caller(self._around, await join(mailbox, self._ticket))
+        await mailbox.aclose()
+        return self
+
+    async def connect(self) -> Peer:
+        """A new connection to the victim."""
+        return await self._stack.enter_async_context(Peer(await self._caller.connect()))
+
+    async def offered(self) -> tuple[Peer, Control]:
+        """The same, up to the victim's offer."""
+        peer = await self.connect()
+        await peer.say(hello("receiver"))
+        return peer, await peer.hear("offer")
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()

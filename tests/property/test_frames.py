@@ -1,0 +1,142 @@
+"""Frames: any bytes are a frame or an error, and what was laid out is read back."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import Any
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from nbferry.errors import RemoteProtocolError
+from nbferry.manifest import Entry
+from nbferry.protocol.frames import PIECE_HEADER, ChunkBatch, Control, Piece, decode, ranges_to_wire
+from nbferry.ranges import RangeSet
+
+TEXT = st.text(st.characters(categories=None), max_size=20)  # lone surrogates, too
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+    max_leaves=10,
+)
+HEADER = PIECE_HEADER.size
+
+
+def read(frame: bytes | memoryview) -> Control | list[Piece]:
+    """Decode a frame to the end."""
+    decoded = decode(memoryview(frame))
+    return decoded if isinstance(decoded, Control) else list(decoded)
+
+
+@given(st.binary(max_size=300))
+@example(b"")
+@example(b"\x02" + bytes(48) + b"\x00")
+def test_any_bytes(frame: bytes) -> None:
+    """Any bytes are a frame or the other side's mistake, and nothing else."""
+    with suppress(RemoteProtocolError):
+        read(frame)
+
+
+@given(st.sampled_from([1, 2]), st.binary(max_size=300))
+def test_any_bytes_of_a_known_type(kind: int, body: bytes) -> None:
+    """The pieces of a chunk frame lie in it one after the other; anything else is an error."""
+    with suppress(RemoteProtocolError):
+        frame = read(bytes([kind]) + body)
+        if isinstance(frame, list):
+            assert sum(HEADER + len(piece.data) for piece in frame) == len(body)
+
+
+@given(JSON)
+def test_any_json(value: Any) -> None:
+    """A control frame of any JSON is one with a name, or an error."""
+    with suppress(RemoteProtocolError):
+        body = json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        frame = read(b"\x01" + body)
+        assert isinstance(frame, Control)
+        assert value["frame"] == frame.name
+
+
+@given(TEXT, st.dictionaries(TEXT.filter("frame".__ne__), JSON, max_size=4))
+def test_control_frames_travel(name: str, fields: dict[str, Any]) -> None:
+    """A name and fields come out as they went in."""
+    frame = Control(name, fields)
+    assert read(frame.encode()) == frame
+
+
+@given(JSON)
+def test_fields_of_any_kind(value: Any) -> None:
+    """Whatever a field is, asking for it gives a value of the right kind or an error."""
+    frame = Control("test", {"field": value})
+    for ask, kind in (
+        (lambda: frame.text("field", most=10), str),
+        (lambda: frame.number("field", most=100), int),
+        (lambda: frame.items("field", most=3), list),
+        (lambda: frame.ranges("field", stop=100), RangeSet),
+        (lambda: Entry.from_wire(value), Entry),
+    ):
+        with suppress(RemoteProtocolError):
+            assert type(ask()) is kind
+
+
+@given(st.sets(st.integers(0, 200)))
+def test_sets_of_chunks_travel(chunks: set[int]) -> None:
+    """A set of chunks is read back as the same set."""
+    ranges = RangeSet.of(*chunks)
+    frame = read(Control("want", {"chunks": ranges_to_wire(ranges)}).encode())
+    assert isinstance(frame, Control)
+    assert frame.ranges("chunks", stop=201) == ranges
+
+
+@st.composite
+def entries(draw: st.DrawFn) -> Entry:
+    """Any entry that a sender may offer."""
+    folder = draw(st.booleans())
+    size = 0 if folder else draw(st.integers(0, 1 << 53))
+    return Entry(draw(TEXT), size, draw(st.integers(1 - (1 << 63), (1 << 63) - 1)), draw(st.booleans()), folder)
+
+
+@given(entries())
+def test_entries_travel(entry: Entry) -> None:
+    """An entry is read back as it was offered."""
+    frame = read(Control("entries", {"entries": [entry.to_wire()]}).encode())
+    assert isinstance(frame, Control)
+    assert Entry.from_wire(frame.fields["entries"][0]) == entry
+
+
+@given(
+    st.lists(st.binary(max_size=400), max_size=12),
+    st.integers(HEADER + 2, 700),
+    st.integers(0, 3000),
+)
+def test_batches(chunks: list[bytes], max_frame: int, room: int) -> None:
+    """Chunks of any sizes, in frames of any size, in a buffer of any size: what fits comes out whole and in order."""
+    batch = ChunkBatch(bytearray(room), max_frame)
+    laid_out = 0
+    for number, data in enumerate(chunks):
+        slots = batch.reserve(len(data))
+        if slots is None:
+            break
+        at = 0
+        for slot in slots:
+            slot[:] = data[at : at + len(slot)]
+            at += len(slot)
+        assert at == len(data)
+        batch.commit(number, number.to_bytes(32))
+        laid_out += 1
+    frames = batch.frames()
+    assert all(len(frame) <= max_frame for frame in frames)
+    assert sum(map(len, frames)) <= room
+    assert list(batch.digests) == list(range(laid_out))
+    if laid_out < len(chunks) and not laid_out:
+        assert room < ChunkBatch.room_for(len(chunks[0]), max_frame)
+    whole: dict[int, bytes] = {}
+    for frame in frames:
+        pieces = read(frame)
+        assert isinstance(pieces, list)
+        for piece in pieces:
+            assert piece.digest == piece.chunk.to_bytes(32)
+            assert piece.offset == len(whole.get(piece.chunk, b""))
+            assert piece.chunk == max([*whole, piece.chunk])
+            whole[piece.chunk] = whole.get(piece.chunk, b"") + bytes(piece.data)
+    assert whole == dict(enumerate(chunks[:laid_out]))

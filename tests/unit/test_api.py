@@ -1,0 +1,296 @@
+"""What ``send`` and ``receive`` make of their arguments; what comes of it is tested in tests/faults."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import nbferry
+from nbferry import api
+from nbferry.api import describe, receive, send, transfers
+from nbferry.engine.engine import Wishes
+from nbferry.engine.receiving import Intake
+from nbferry.engine.sending import Offering
+from nbferry.errors import CodeInvalid, StorageError
+from nbferry.limits import KiB, Limits, MiB
+from nbferry.manifest import Entry, Manifest
+from nbferry.storage.sink import FolderSink
+from nbferry.ticket import Code, Ticket, parse
+
+CODE = "482913-amber-canyon-tulip@http://127.0.0.1:8888/"
+MANIFEST = Manifest.of([Entry("d", folder=True), Entry("d/a", 1000), Entry("b\x1b", 0)], 4 * KiB)
+
+
+@dataclass
+class Started:
+    """What would have been started."""
+
+    what: Any
+    wishes: Wishes
+    limits: Limits
+    ask: Callable[[Manifest], bool | str] | None
+
+
+class Engine:
+    """Takes note of what it is given."""
+
+    def send(self, offering: Offering, wishes: Wishes, limits: Limits) -> tuple[Any, Wishes, Limits]:
+        """Take note of what is to be sent."""
+        return offering, wishes, limits
+
+    def receive(self, intake: Intake, wishes: Wishes, limits: Limits) -> tuple[Any, Wishes, Limits]:
+        """Take note of what is to be received."""
+        return intake, wishes, limits
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[Started]:
+    """What was started, in an environment that says nothing."""
+    seen: list[Started] = []
+
+    def start(begin: Callable[[Any], Any], ask: Any = None) -> None:
+        seen.append(Started(*begin(Engine()), ask))
+
+    monkeypatch.setattr(api, "_start", start)
+    for name in ("NBFERRY_RELAY", "NBFERRY_HOST", "JPY_PARENT_PID"):
+        monkeypatch.delenv(name, raising=False)
+    return seen
+
+
+# ---------------------------------------------------------------- send
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"paths": []}, "nothing to send"),
+        ({"paths": ""}, "nothing to send"),
+        ({"paths": ["a", ""]}, "nothing to send"),
+        ({"to": 0}, "at least 1"),
+        ({"to": -1}, "at least 1"),
+        ({"code": 2}, "from 3 to 8"),
+        ({"code": 9}, "from 3 to 8"),
+        ({"code": 3.0}, "from 3 to 8"),
+        ({"code": True}, "from 3 to 8"),
+        ({"code": "words"}, "from 3 to 8"),
+        ({"code": 3, "to": 2}, "one receiver"),
+        ({"code": 3, "to": None}, "one receiver"),
+        ({"via": "pigeon"}, "via must be"),
+        ({"expires": 0}, "expires must be"),
+        ({"expires": -1}, "expires must be"),
+        ({"expires": math.nan}, "expires must be"),
+        ({"expires": math.inf}, "expires must be"),
+    ],
+    ids=str,
+)
+def test_senseless_arguments_of_send(started: list[Started], arguments: dict[str, Any], message: str) -> None:
+    """Arguments that make no sense are a ValueError at once, and nothing is started."""
+    with pytest.raises(ValueError, match=message):
+        send(arguments.pop("paths", "x"), **arguments)
+    assert not started
+
+
+def test_what_is_sent_by_default(started: list[Started]) -> None:
+    """One receiver gets a code of three words, for as long as the limits say, over any path."""
+    send("x")
+    (one,) = started
+    assert isinstance(one.what.invitation, tuple)
+    assert len(one.what.invitation) == 3
+    assert one.what.receivers == 1
+    assert one.what.expires == Limits().expires
+    assert one.what.agent == f"nbferry/{nbferry.__version__}"
+    assert (one.wishes.via, one.wishes.host, one.wishes.relay()) == ("auto", None, None)
+    assert one.limits == Limits()
+
+
+@pytest.mark.parametrize(("code", "to"), [("ticket", 1), ("ticket", 5), (None, 2), (None, None)])
+def test_tickets(started: list[Started], code: Any, to: int | None) -> None:
+    """A ticket is given to whoever asks for one, and whenever there may be several receivers."""
+    send("x", code=code, to=to)
+    assert isinstance(started[0].what.invitation, Ticket)
+    assert started[0].what.receivers == to
+
+
+@pytest.mark.parametrize("words", [3, 5, 8])
+def test_longer_codes(started: list[Started], words: int) -> None:
+    """A code may have more words; no two are the same."""
+    send("x", code=words)
+    send("x", code=words)
+    first, second = started
+    assert len(first.what.invitation) == words
+    assert first.what.invitation != second.what.invitation
+
+
+def test_paths(started: list[Started], tmp_path: Path) -> None:
+    """One path or several, as text or as Path, are looked at later, in the engine."""
+    (tmp_path / "a").write_bytes(b"a")
+    (tmp_path / "b").write_bytes(b"bb")
+    send(tmp_path / "a", limits=Limits(chunk_size=4 * KiB))
+    send([str(tmp_path / "a"), tmp_path / "b"])
+    send(tmp_path / "missing")
+    one, two, missing = (start.what.open_source for start in started)
+    assert (one().manifest.entries[0].path, one().manifest.chunk_size) == ("a", 4 * KiB)
+    assert [entry.path for entry in two().manifest.entries] == ["a", "b"]
+    with pytest.raises(StorageError):
+        missing()
+
+
+# ---------------------------------------------------------------- receive
+@pytest.mark.parametrize(
+    "code", ["", "hello", "482913", "482913-amber", "482913-amber-canyon-tulipx", "nbf1aaaa", "x" * 10_000]
+)
+def test_what_cannot_be_a_code(started: list[Started], code: str) -> None:
+    """A code that nbferry cannot have issued is refused at once, without a guess."""
+    with pytest.raises(CodeInvalid):
+        receive(code)
+    assert not started
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [({"overwrite": "maybe"}, "overwrite must be"), ({"via": "pigeon"}, "via must be")],
+    ids=str,
+)
+def test_senseless_arguments_of_receive(
+    started: list[Started], arguments: dict[str, Any], message: str
+) -> None:
+    """Arguments that make no sense are a ValueError at once, and nothing is started."""
+    with pytest.raises(ValueError, match=message):
+        receive(CODE, **arguments)
+    assert not started
+
+
+def test_a_code_says_where_to_meet(started: list[Started], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The relay is the one of the code, unless another is named here; without any, nothing can be done."""
+    monkeypatch.setenv("NBFERRY_RELAY", "https://environment.example")
+    receive(CODE)
+    receive(CODE, relay="HTTPS://Other.example/base")
+    receive(CODE.partition("@")[0])
+    relays = [start.wishes.relay() for start in started]
+    assert [relay.url for relay in relays if relay] == [
+        "http://127.0.0.1:8888/",
+        "https://other.example/base/",
+        "https://environment.example/",
+    ]
+    monkeypatch.delenv("NBFERRY_RELAY")
+    with pytest.raises(CodeInvalid, match="which relay"):
+        receive(CODE.partition("@")[0])
+
+
+def test_what_is_received_by_default(started: list[Started], tmp_path: Path) -> None:
+    """The code is known, nobody has decided, a person may be asked, and the folder is the one that was named."""
+    receive(CODE, to=tmp_path)
+    (one,) = started
+    assert one.what.ticket == parse(CODE)
+    assert isinstance(one.what.ticket, Code)
+    assert one.what.decide is None
+    assert one.ask is api.ask_in_words
+    sink = one.what.open_sink(MANIFEST)
+    assert isinstance(sink, FolderSink)
+    assert sink.path == tmp_path
+
+
+@pytest.mark.parametrize("accept", [True, False])
+def test_a_decision_beforehand(started: list[Started], accept: bool) -> None:
+    """A yes or a no beforehand decides, and nobody is asked."""
+    receive(CODE, accept=accept)
+    assert started[0].what.decide(MANIFEST) is accept
+    assert started[0].ask is None
+
+
+def test_a_decision_by_a_function(started: list[Started]) -> None:
+    """A function decides by the manifest."""
+    receive(CODE, accept=lambda manifest: manifest.total_bytes < 5 or "too large")
+    assert started[0].what.decide(MANIFEST) == "too large"
+    assert started[0].ask is None
+
+
+# ---------------------------------------------------------------- the environment
+def test_the_environment(started: list[Started], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relay and listening address may come from the environment; an argument goes before it."""
+    monkeypatch.setenv("NBFERRY_RELAY", "https://relay.example")
+    monkeypatch.setenv("NBFERRY_HOST", "127.0.0.1")
+    send("x")
+    send("x", relay="https://other.example")
+    urls = [relay.url for start in started if (relay := start.wishes.relay())]
+    assert urls == ["https://relay.example/", "https://other.example/"]
+    assert [start.wishes.host for start in started] == ["127.0.0.1", "127.0.0.1"]
+
+
+@pytest.mark.parametrize("everywhere", ["0.0.0.0", "::", ""])
+def test_listening_everywhere(
+    started: list[Started], monkeypatch: pytest.MonkeyPatch, everywhere: str
+) -> None:
+    """An address that stands for all of them is none in particular."""
+    monkeypatch.setenv("NBFERRY_HOST", everywhere)
+    send("x")
+    assert started[0].wishes.host is None
+
+
+@pytest.mark.parametrize(("name", "value"), [("NBFERRY_HOST", "here"), ("NBFERRY_RELAY", "ftp://x")])
+def test_a_wrong_environment(
+    started: list[Started], monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """What is wrong in the environment is a ValueError that names the variable."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=name):
+        send("x")
+    assert not started
+
+
+def test_a_relay_that_is_none(started: list[Started]) -> None:
+    """An address that cannot be a relay's is refused at once."""
+    with pytest.raises(CodeInvalid, match="relay"):
+        send("x", relay="ftp://x")
+    assert not started
+
+
+# ---------------------------------------------------------------- what is shown and asked
+def test_describing_an_offer() -> None:
+    """An offer is described by number, size, and its files, whose names are made safe to print."""
+    assert describe(MANIFEST) == ["Offered: 2 files, 1.0 kB", "  d/a  1.0 kB", "  b\\x1b  0 B"]
+    one = Manifest.of([Entry("a", 5)], 4 * KiB)
+    assert describe(one)[0] == "Offered: 1 file, 5 B"
+
+
+def test_describing_a_large_offer() -> None:
+    """Of many files the first are named, and the others counted."""
+    many = Manifest.of([Entry(str(n), MiB) for n in range(5000)], 4 * KiB)
+    lines = describe(many)
+    assert lines[0] == "Offered: 5,000 files, 5.2 GB"
+    assert len(lines) == 22
+    assert lines[-1] == "  … and 4,980 more"
+    assert len(describe(many, most=5000)) == 5001
+
+
+@pytest.mark.parametrize(
+    ("answer", "verdict"),
+    [
+        ("y\n", True),
+        (" YES \n", True),
+        ("n\n", False),
+        ("\n", False),
+        ("yesterday\n", False),
+        ("", "nobody is there to accept it; pass accept=True"),
+    ],
+)
+def test_asking_in_words(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    answer: str,
+    verdict: bool | str,
+) -> None:
+    """A person says yes or no; nobody there is a no that says why."""
+    monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+    assert api.ask_in_words(MANIFEST) == verdict
+    assert capsys.readouterr().out.startswith("Offered: 2 files")
+
+
+def test_transfers_without_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything was sent or received there are no transfers."""
+    monkeypatch.setattr(api, "_engines", {})
+    assert transfers() == []
