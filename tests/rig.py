@@ -155,9 +155,14 @@ class Rig:
             case Store() | Sync() | Publish():
                 self._work.append(event)
 
+    @property
+    def can_work(self) -> bool:
+        """Whether the disk has something to do, and can."""
+        return bool(self._work) and not self.stalled and not self._waits_for_room
+
     def work(self) -> bool:
         """Let the disk do one thing, if it can."""
-        if self.stalled or self._waits_for_room or not self._work:
+        if not self.can_work:
             return False
         match self._work.popleft():
             case Store(chunks):

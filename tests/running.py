@@ -28,6 +28,19 @@ EVENTS = {
 }
 """The events of ``--json`` and their fields."""
 
+MEASURED = """
+import atexit, pathlib, re, sys
+
+def tell_peak():
+    print(re.search(r"VmHWM:\\s+(\\d+)", pathlib.Path("/proc/self/status").read_text())[1], file=sys.stderr)
+
+atexit.register(tell_peak)
+"""
+"""The start of a program that says on stderr, at its end, how many KiB it had in memory at most."""
+
+COMMAND = "from nbferry.cli import main; main()"
+"""The command itself, as the rest of a program."""
+
 
 def environment(**changes: str | None) -> dict[str, str]:
     """This process's environment without what steers nbferry, and with ``changes``; None takes one away."""
@@ -147,10 +160,10 @@ class Command:
         """Everything that was read of it so far."""
         return "\n".join([*self.lines, "--- stderr", *self.errors])
 
+    @property
     def peak_memory(self) -> int:
-        """The most bytes that it has had in memory so far."""
-        status = Path(f"/proc/{self.pid}/status").read_text()
-        return 1024 * int(status.split("VmHWM:")[1].split()[0])
+        """The most bytes that it had in memory, of a program that begins with :data:`MEASURED` and has ended."""
+        return 1024 * int(self.errors[-1])
 
     def __enter__(self) -> Self:
         return self

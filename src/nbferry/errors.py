@@ -107,6 +107,7 @@ class TransportError(NbferryError):
 
     code = "transport"
     retryable = True
+    default_hint = "Check the network, and that the other side and the relay still run."
 
 
 class ConnectFailed(TransportError):
@@ -200,12 +201,14 @@ class Rejected(TransferError):
     """The receiver rejected the offer."""
 
     code = "rejected"
+    default_hint = "Nothing was transferred."
 
 
 class Cancelled(TransferError):
     """The transfer was cancelled."""
 
     code = "cancelled"
+    default_hint = "What had arrived of it was removed."
 
 
 class TimedOut(TransferError):

@@ -6,7 +6,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from running import MIB, Commands
+from running import COMMAND, MEASURED, MIB, Commands
 
 TABLE = os.urandom(3 * MIB + 1)
 
@@ -191,15 +191,12 @@ def test_yes_takes_a_large_offer(nbferry: Commands) -> None:
         for at in (0, 99, 199):
             file.seek(at * MIB)
             file.write(block)
-    sender = nbferry("send", "large", "--json", folder="a")
-    receiver = nbferry("receive", sender.code(), "--yes", "--json", folder="b")
-    peaks = {}
-    for command in (sender, receiver):
-        command.event("progress", lambda event: event["durable"] == event["total"])
-        peaks[command] = command.peak_memory()
+    program = MEASURED + COMMAND
+    sender = nbferry("send", "large", "--json", folder="a", program=program)
+    receiver = nbferry("receive", sender.code(), "--yes", "--json", folder="b", program=program)
     assert (receiver.end(), sender.end()) == (0, 0)
     assert digest(nbferry.root / "a/large") == digest(nbferry.root / "b/large")
-    assert max(peaks.values()) < 200 * MIB
+    assert max(sender.peak_memory, receiver.peak_memory) < 200 * MIB
 
 
 def test_a_thousand_small_files(nbferry: Commands) -> None:

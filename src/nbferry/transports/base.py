@@ -14,13 +14,14 @@ from collections import deque
 from collections.abc import Callable
 
 from nbferry.errors import TransportBroken, TransportClosed, TransportError
-from nbferry.limits import MAX_MESSAGE
+from nbferry.limits import MAX_MESSAGE, MiB
 
 Fill = Callable[[memoryview], object]
 Deliver = Callable[[memoryview], None]
 Closed = Callable[[TransportError], None]
 
-WAITING_MESSAGES = 64  # kept for ``receive``; a handshake needs two, a mailbox a few
+# Kept for ``receive``: a handshake needs two, but a host that comes back to its room hears of 256 members at once.
+WAITING_MESSAGES, WAITING_BYTES = 1_000, 1 * MiB
 
 
 class Transport(ABC):
@@ -30,6 +31,7 @@ class Transport(ABC):
         self.via = via
         self.max_message = max_message
         self._waiting: deque[bytes] = deque()
+        self._waiting_bytes = 0
         self._arrival = asyncio.Event()
         self._deliver: Deliver | None = None
         self._closed: Closed | None = None
@@ -62,13 +64,18 @@ class Transport(ABC):
                 raise self._end
             self._arrival.clear()
             await self._arrival.wait()
-        return self._waiting.popleft()
+        return self._take_waiting()
+
+    def _take_waiting(self) -> bytes:
+        message = self._waiting.popleft()
+        self._waiting_bytes -= len(message)
+        return message
 
     def deliver_to(self, deliver: Deliver, closed: Closed) -> None:
         """From now on call ``deliver`` with each message (a view, valid during the call) and ``closed`` at the end."""
         self._deliver, self._closed = deliver, closed
         while self._waiting:
-            deliver(memoryview(self._waiting.popleft()))
+            deliver(memoryview(self._take_waiting()))
         if self._end:
             closed(self._end)
 
@@ -77,11 +84,12 @@ class Transport(ABC):
         """Pass a message on; raises :class:`TransportBroken` on a flood, and then the pipe must be cut."""
         if self._deliver:
             self._deliver(message)
-        elif len(self._waiting) < WAITING_MESSAGES:
-            self._waiting.append(bytes(message))
-            self._arrival.set()
-        else:
+            return
+        self._waiting_bytes += len(message)
+        if len(self._waiting) >= WAITING_MESSAGES or self._waiting_bytes > WAITING_BYTES:
             raise TransportBroken("The other side sends without being asked.")
+        self._waiting.append(bytes(message))
+        self._arrival.set()
 
     def _ended(self, error: TransportError) -> None:
         """The pipe is closed or broken; the first call counts."""
