@@ -169,9 +169,9 @@ def receive(code: str | None, folder: str, yes: bool, overwrite: Any, **options:
 
 
 def _prompt_for_code() -> str:
-    if sys.stdin.isatty():
+    if sys.stdin and sys.stdin.isatty():
         click.echo("Code: ", nl=False, err=True)
-    line = sys.stdin.readline().strip()
+    line = sys.stdin.readline().strip() if sys.stdin else ""  # a process may have none
     if not line:
         raise click.UsageError(
             "No code was given: neither as an argument, nor in NBFERRY_CODE, nor on stdin."
@@ -231,8 +231,13 @@ def _run(begin: Callable[[], Transfer], options: dict[str, Any]) -> None:
     try:
         code = _follow(begin, screen_for(as_json=options["as_json"], quiet=options["quiet"]))
     finally:
+        signal.signal(signal.SIGINT, _leave_at_once)  # who interrupts once more does not care for a farewell
         portal.stop()
     sys.exit(code)
+
+
+def _leave_at_once(*_: object) -> None:
+    os._exit(INTERRUPTED)
 
 
 def _follow(begin: Callable[[], Transfer], screen: Screen) -> int:

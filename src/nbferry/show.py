@@ -184,7 +184,7 @@ class Quiet(Screen):
 
     def ask(self, manifest: Manifest) -> bool | str:
         """See :class:`Screen`."""
-        if not sys.stdin.isatty():
+        if not (sys.stdin and sys.stdin.isatty()):
             return NOBODY
         for line in describe(manifest):
             self._errors.print(line)

@@ -27,8 +27,15 @@ def left_behind(nbferry: Commands) -> list[Path]:
     return list((nbferry.root / "b").rglob("*"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("who", ["sender", "receiver"])
+@pytest.mark.parametrize(
+    ("who", "number"),
+    [
+        ("sender", signal.SIGINT),
+        ("receiver", signal.SIGINT),
+        ("sender", signal.SIGHUP),
+        ("receiver", signal.SIGTERM),
+    ],
+)
 def test_a_side_that_is_interrupted(nbferry: Commands, who: str, number: signal.Signals) -> None:
     """Interrupted, a side ends with exit code 130; the other is told, ends with 3, and no part of a file stays."""
     sender, receiver = under_way(nbferry)
@@ -40,6 +47,16 @@ def test_a_side_that_is_interrupted(nbferry: Commands, who: str, number: signal.
     assert other.events()[-1]["message"] == "The other side cancelled the transfer: interrupted there."
     assert left_behind(nbferry) == []
     assert interrupted.errors == other.errors == []
+
+
+def test_interrupted_again_and_again(nbferry: Commands) -> None:
+    """Who presses Ctrl-C once more does not have to wait until an other side that hangs was told."""
+    sender, receiver = under_way(nbferry)
+    receiver.process.send_signal(signal.SIGSTOP)
+    while sender.process.poll() is None:
+        sender.interrupt()
+    assert sender.end() in (130, -signal.SIGINT)  # which shells call 130, too
+    assert sender.errors == []
 
 
 def test_a_sender_interrupted_before_anybody_came(nbferry: Commands) -> None:
@@ -78,7 +95,7 @@ def test_a_sender_that_is_killed(nbferry: Commands) -> None:
 
 def test_a_relay_that_comes_back(nbferry: Commands) -> None:
     """When the relay that carries the bytes is killed and started again, the transfer goes on by itself."""
-    nbferry.file("a/large", 1500 * MIB)
+    nbferry.file("a/large", 1000 * MIB)
     relay, url = nbferry.relay()
     port = url.rstrip("/").rpartition(":")[2]
     sender = nbferry("send", "large", "--json", "--relay", url, "--via", "relay", folder="a")

@@ -33,7 +33,7 @@ class Terminals:
             sys.executable,
             ["-m", "nbferry", *arguments],
             cwd=str(cwd),
-            env=environment(TERM="xterm-256color"),  # type: ignore[arg-type]  # a dict, as it wants
+            env=environment(TERM="xterm-256color"),
             dimensions=(24, 80),
             encoding="utf-8",
             timeout=PATIENCE,

@@ -18,6 +18,8 @@ def folder_of_all_kinds(nbferry: Commands) -> Path:
     nbferry.file("a/trips/\u0434\u0430\u043d\u043d\u044b\u0435 \u6570\u636e.bin", TABLE)
     nbferry.file("a/trips/run.sh", b"#!/bin/sh\n").chmod(0o755)
     (nbferry.root / "a/trips/nothing in it").mkdir()
+    for size in (1, MIB - 1, MIB, MIB + 1):
+        nbferry.file(f"a/trips/sizes/{size}", os.urandom(size))
     os.utime(nbferry.root / "a/trips/run.sh", ns=(10**18 + 1, 10**18 + 123_456_789))
     return nbferry.root / "a/trips"
 
@@ -92,6 +94,20 @@ def test_several_paths_at_once(nbferry: Commands) -> None:
     assert (receiver.end(), sender.end()) == (0, 0)
     assert (nbferry.root / "b/one.csv").read_bytes() == b"1"
     assert (nbferry.root / "b/two/2.csv").read_bytes() == b"2"
+
+
+def test_links(nbferry: Commands) -> None:
+    """Links in a folder are skipped, or with --follow-symlinks sent as what they point to."""
+    nbferry.file("elsewhere", b"1")
+    nbferry.file("a/folder/file", b"2")
+    (nbferry.root / "a/folder/link").symlink_to(nbferry.root / "elsewhere")
+    for number, (options, names) in enumerate([((), {"file"}), (("--follow-symlinks",), {"file", "link"})]):
+        sender = nbferry("send", "folder", "--json", *options, folder="a")
+        receiver = nbferry("receive", sender.code(), "--json", folder=f"b{number}")
+        assert (receiver.end(), sender.end()) == (0, 0)
+        received = nbferry.root / f"b{number}/folder"
+        assert {path.name for path in received.iterdir()} == names
+        assert not any(path.is_symlink() for path in received.iterdir())
 
 
 def test_an_empty_folder(nbferry: Commands) -> None:

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from running import Commands, read_event
+from running import COMMAND, Commands, read_event
 
 NOWHERE = "http://127.0.0.1:1/"
 
@@ -240,10 +240,17 @@ def test_doctor_finds_fault(nbferry: Commands, extension: str, says: str) -> Non
 def test_a_reader_that_leaves(nbferry: Commands) -> None:
     """When nobody reads its output any more, a sender ends quietly with exit code 1."""
     nbferry.file("a/x", b"x")
-    program = "import os, sys; sys.argv = ['nbferry', 'send', 'x', '--json']; os.close(0); r, w = os.pipe(); "
-    program += "os.dup2(w, 1); os.close(r); os.close(w); from nbferry.cli import main; main()"
-    command = nbferry(program=program, folder="a")
+    program = "import os; r, w = os.pipe(); os.dup2(w, 1); os.close(r); os.close(w); " + COMMAND
+    command = nbferry("send", "x", "--json", program=program, folder="a")
     assert command.failure() == (1, "")
+
+
+def test_no_stdin(nbferry: Commands) -> None:
+    """Where there is no stdin, there is no code either."""
+    program = "import os, sys; os.close(0); sys.stdin = None; " + COMMAND
+    code, text = nbferry("receive", program=program).failure()
+    assert code == 2
+    assert "No code was given" in text
 
 
 def test_a_terminal_that_knows_ascii_only(nbferry: Commands) -> None:

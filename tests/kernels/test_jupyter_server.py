@@ -6,6 +6,7 @@ import json
 import os
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 
 import pytest
 from tornado.httpclient import HTTPRequest
@@ -16,7 +17,7 @@ from cells import TOKEN, Server
 from running import MIB, PATIENCE, Commands
 
 
-def ask(server: Server, message: dict[str, object], **headers: str) -> dict[str, object]:
+def ask(server: Server, message: Mapping[str, object], **headers: str) -> dict[str, object]:
     """The relay's answer to a first message."""
 
     async def talk() -> dict[str, object]:

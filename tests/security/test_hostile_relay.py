@@ -278,10 +278,10 @@ def test_members_that_there_are_not(tmp_path: Path) -> None:
         await line.tell(77, "from nobody")
         for member in range(900):
             await line.say(type="joined", member=member)
-        for member in ("1", None, [1], 1.5):
-            await line.say(type="joined", member=member)
-            await line.say(**{"type": "message", "from": member, "body": "x"})
-            await line.say(**{"type": "message", "from": 1, "body": member})
+        for wrong in ("1", None, [1], 1.5):
+            await line.say(type="joined", member=wrong)
+            await line.say(**{"type": "message", "from": wrong, "body": "x"})
+            await line.say(**{"type": "message", "from": 1, "body": wrong})
         for member in (1, 2, 3):
             await line.tell(member, "nonsense")
         while True:

@@ -64,7 +64,8 @@ class Activity(ABC):
             self._conclude(Cancelled(self._cancelled or "The transfer was cancelled."))
         except* Exception as group:  # a fault of ours must end the transfer, not the engine
             log.exception("transfer %s failed unexpectedly", self.id)
-            self._conclude(NbferryError(f"Something unexpected went wrong ({_name_of(group)})."))
+            message = f"Something unexpected went wrong ({_name_of(group)})."
+            self._conclude(NbferryError(message, hint="Please report it."))
         else:
             self._finish(result)
         finally:
@@ -135,6 +136,14 @@ class Activity(ABC):
         self.pump()
         if not running and self._task and not self.result.done():
             self._task.cancel()
+
+    def leave(self) -> None:
+        """The process ends: cancel it, and tell the other side only if that can be done now."""
+        if not self.snapshot.state.final:
+            self.cancel("its process ended")
+        for machine in self.machines():
+            machine.part()
+        self.pump()
 
     # ---------------------------------------------------------------- what is shown
     @abstractmethod

@@ -93,8 +93,7 @@ class Engine:
     async def aclose(self) -> None:
         """Cancel what runs, tell the other sides, and stop."""
         for activity in self.activities.values():
-            if not activity.snapshot.state.final:
-                activity.cancel("its process ended")
+            activity.leave()
         if self._running:
             await asyncio.wait(self._running, timeout=3)
         if self._own_relay:

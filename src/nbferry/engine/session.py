@@ -87,9 +87,8 @@ class Session:
             self.machine.fail(error, self.now())
         except Exception as error:  # a fault of ours must end the transfer, on both sides, not the engine
             log.exception("a transfer failed unexpectedly")
-            self.machine.fail(
-                NbferryError(f"Something unexpected went wrong ({type(error).__name__})."), self.now()
-            )
+            message = f"Something unexpected went wrong ({type(error).__name__})."
+            self.machine.fail(NbferryError(message, hint="Please report it."), self.now())
         self.pump()
 
     # ---------------------------------------------------------------- inputs

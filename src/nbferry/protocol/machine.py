@@ -168,6 +168,10 @@ class Machine(ABC):
             Step.CANCEL, Cancelled(f"The transfer was cancelled{': ' + reason if reason else ''}."), now
         )
 
+    def part(self) -> None:
+        """Try no more to tell the other side how it ended: there is no connection, and no time to wait for one."""
+        self._parted = self._parted or not self.is_connected
+
     def fail(self, error: NbferryError, now: float) -> None:
         """End the transfer with an error; the other side is told which."""
         self._end(Step.EXPIRE if isinstance(error, Expired) else Step.FAIL, error, now)
