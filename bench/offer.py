@@ -23,7 +23,10 @@ ROUNDS = 5
 def main() -> None:
     """Measure, print, write."""
     with tempfile.TemporaryDirectory(prefix="nbferry-offer-") as name:
-        rows = [measure("1 TB, sparse", sparse(Path(name))), measure("100,000 files of 1 KiB", many(Path(name)))]
+        rows = [
+            measure("1 TB, sparse", sparse(Path(name))),
+            measure("100,000 files of 1 KiB", many(Path(name))),
+        ]
     for row in rows:
         print(json.dumps(row))
     RESULTS.mkdir(exist_ok=True)
@@ -63,7 +66,9 @@ def measure(name: str, folder: Path) -> dict[str, object]:
         offered.append(until_offered(code, folder.parent / f"{folder.name}-{number}"))
         sending.cancel()
     times = {"list": listed, "code": coded, "offer": offered}
-    return {"what": name} | {f"{key}_ms": round(statistics.median(value[1:]) * 1000, 1) for key, value in times.items()}
+    return {"what": name} | {
+        f"{key}_ms": round(statistics.median(value[1:]) * 1000, 1) for key, value in times.items()
+    }
 
 
 def until_offered(code: str, to: Path) -> float:

@@ -227,17 +227,12 @@ def _run(begin: Callable[[], Transfer], options: dict[str, Any]) -> None:
     from nbferry.show import screen_for  # noqa: PLC0415
 
     _log(verbose=options["verbose"])
-    _be_interrupted_by("SIGTERM", "SIGHUP")
+    _be_interrupted_by("SIGINT", "SIGTERM", "SIGHUP")
     try:
         code = _follow(begin, screen_for(as_json=options["as_json"], quiet=options["quiet"]))
     finally:
-        signal.signal(signal.SIGINT, _leave_at_once)  # who interrupts once more does not care for a farewell
         portal.stop()
     sys.exit(code)
-
-
-def _leave_at_once(*_: object) -> None:
-    os._exit(INTERRUPTED)
 
 
 def _follow(begin: Callable[[], Transfer], screen: Screen) -> int:
@@ -262,11 +257,25 @@ def _follow(begin: Callable[[], Transfer], screen: Screen) -> int:
 
 
 def _be_interrupted_by(*names: str) -> None:
-    """Let these signals do what Ctrl-C does, so that the other side is told and part data are removed."""
+    """Let these signals end the transfer, so that the other side is told and part data are removed.
+
+    The second one ends the process at once: who sends it does not care for a farewell.
+    """
+    heeded: list[int] = []
+
+    def leave_at_once(*_: object) -> None:
+        os._exit(INTERRUPTED)
+
+    def interrupt(*_: object) -> None:
+        for number in heeded:
+            signal.signal(number, leave_at_once)
+        raise KeyboardInterrupt
+
     for name in names:
         number = getattr(signal, name, None)  # Windows has no SIGHUP
         if number and signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants
-            signal.signal(number, signal.default_int_handler)
+            heeded.append(number)
+            signal.signal(number, interrupt)
 
 
 def _log(*, verbose: bool) -> None:

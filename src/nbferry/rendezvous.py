@@ -91,6 +91,7 @@ class Mailbox:
         answer = await _ask_at_once(transport, request, "created", within)
         name = answer.get("room")
         if not isinstance(name, str):
+            await transport.aclose()
             raise RemoteProtocolError("The relay named no room.")
         return cls(transport, name)
 

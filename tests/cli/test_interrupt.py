@@ -95,7 +95,7 @@ def test_a_sender_that_is_killed(nbferry: Commands) -> None:
 
 def test_a_relay_that_comes_back(nbferry: Commands) -> None:
     """When the relay that carries the bytes is killed and started again, the transfer goes on by itself."""
-    nbferry.file("a/large", 1000 * MIB)
+    nbferry.file("a/large", 700 * MIB)
     relay, url = nbferry.relay()
     port = url.rstrip("/").rpartition(":")[2]
     sender = nbferry("send", "large", "--json", "--relay", url, "--via", "relay", folder="a")

@@ -93,7 +93,9 @@ def entries(draw: st.DrawFn) -> Entry:
     """Any entry that a sender may offer."""
     folder = draw(st.booleans())
     size = 0 if folder else draw(st.integers(0, 1 << 53))
-    return Entry(draw(TEXT), size, draw(st.integers(1 - (1 << 63), (1 << 63) - 1)), draw(st.booleans()), folder)
+    return Entry(
+        draw(TEXT), size, draw(st.integers(1 - (1 << 63), (1 << 63) - 1)), draw(st.booleans()), folder
+    )
 
 
 @given(entries())

@@ -8,7 +8,6 @@ from random import Random
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from rig import TO_RECEIVER, TO_SENDER, Rig, bytes_of, read_job
 
 from nbferry.crypto.digest import chunk_digest
 from nbferry.limits import KiB, Limits
@@ -19,6 +18,7 @@ from nbferry.protocol.sender import ReadJob
 from nbferry.protocol.window import CHUNK_COST
 from nbferry.ranges import RangeSet
 from nbferry.status import State
+from rig import TO_RECEIVER, TO_SENDER, Rig, bytes_of, read_job
 
 CHUNK = 4 * KiB
 LIMITS = Limits(chunk_size=CHUNK, window=5 * CHUNK, read_ahead=16 * CHUNK, sync_bytes=3 * CHUNK)
@@ -47,7 +47,9 @@ class Transfer(RuleBasedStateMachine):
         manifest = Manifest.of(entries, CHUNK)
         files = {entry.path: data_of(entry.size) for entry in entries if not entry.folder}
         self.asks = have != "ask nobody"
-        self.rig = Rig(files, LIMITS, manifest=manifest, frame_size=frame_size, accept=None if self.asks else True)
+        self.rig = Rig(
+            files, LIMITS, manifest=manifest, frame_size=frame_size, accept=None if self.asks else True
+        )
         every = {"some": 2, "everything": 1}.get(have, manifest.chunk_count + 1)
         self.have = RangeSet.of(*range(every - 1, manifest.chunk_count, every))
         self.job: ReadJob | None = None
@@ -217,7 +219,7 @@ class Transfer(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_lost(self) -> None:
-        """What is verified stays so, but for a file whose digest was wrong; the sender believes no more than is true."""
+        """What is verified stays so, unless its file's digest was wrong; the sender believes no more than is true."""
         sender, receiver = self.rig.sender, self.rig.receiver
         doubted = RangeSet.union(self.rig.manifest.chunks_of(entry) for entry in self.lies)
         assert not self.verified - receiver.verified - doubted

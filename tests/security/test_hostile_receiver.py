@@ -122,7 +122,7 @@ def test_a_receiver_that_never_reads(tmp_path: Path) -> None:
     path = tmp_path / "x"
     with path.open("wb") as file:
         file.truncate(1024 * MiB)
-    limits = nbferry.Limits(dead_after=1.0, ping_interval=0.3)
+    limits = nbferry.Limits(dead_after=0.5, ping_interval=0.2)
     news: queue.SimpleQueue[Snapshot] = queue.SimpleQueue()
 
     def silent() -> Snapshot:

@@ -8,6 +8,7 @@ from nbferry.engine.slots import Lane, Slots
 
 
 async def enter(lane: Lane, most: int, inside: list[str], name: str, leave: asyncio.Event) -> None:
+    """Take a turn, and stay until told to leave."""
     async with lane.turn(most):
         inside.append(name)
         await leave.wait()

@@ -129,13 +129,18 @@ class Activity(ABC):
 
     def cancel(self, reason: str = "") -> None:
         """End it here and there, and clean up."""
+        again = self._cancelled is not None
         self._cancelled = f"The transfer was cancelled{': ' + reason if reason else ''}."
         running = [machine for machine in self.machines() if not machine.state.final]
         for machine in running:
             machine.cancel(reason, time.monotonic())
         self.pump()
-        if not running and self._task and not self.result.done():
+        if self._task and not again and not self.result.done() and not self._ends_with(running):
             self._task.cancel()
+
+    def _ends_with(self, running: list[Machine]) -> bool:
+        """Whether the end of these machines is the end of it all."""
+        return bool(running)
 
     def leave(self) -> None:
         """The process ends: cancel it, and tell the other side only if that can be done now."""

@@ -22,7 +22,7 @@ from nbferry.crypto.noise import Initiator, Responder
 from nbferry.engine.addresses import dialable, machine_id, urls_for
 from nbferry.engine.backoff import Backoff
 from nbferry.engine.link import Link
-from nbferry.errors import ConnectFailed, NbferryError, RemoteProtocolError, TransportClosed
+from nbferry.errors import ConnectFailed, NbferryError, RemoteProtocolError, TransportClosed, TransportError
 from nbferry.limits import Limits
 from nbferry.rendezvous import Mailbox, Message, open_channel
 from nbferry.transports import websocket
@@ -356,7 +356,8 @@ class Answerer(Connector):
                     case Message(member, body):
                         self._take_call(mailbox, member, body)
         except asyncio.CancelledError:
-            await mailbox.close_room("closed")
+            with contextlib.suppress(TransportError):  # it must not be taken for the end of this wait only
+                await mailbox.close_room("closed")
             raise
         finally:
             await mailbox.aclose()

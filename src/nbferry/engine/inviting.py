@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from nbferry.crypto.keys import SessionKeys
@@ -99,12 +100,17 @@ class Inviter:
                 paired=self._reception.paired,
             )
             await host.run()
-            await mailbox.close_room("used")
+            await self._close_room(mailbox, "used")
         except asyncio.CancelledError:
-            await mailbox.close_room(self.ending)
+            await self._close_room(mailbox, self.ending)
             raise
         finally:
             await mailbox.aclose()
+
+    async def _close_room(self, mailbox: Mailbox, reason: str) -> None:
+        """Tell the relay, if it is there: if not, that is no reason to come back with the same code."""
+        with suppress(TransportError):
+            await mailbox.close_room(reason)
 
     def _guessed(self, times: int) -> None:
         self._wrong = times

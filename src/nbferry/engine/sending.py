@@ -198,7 +198,7 @@ class Sending(Activity):
 
     async def _outcome(self) -> Result:
         """Of one receiver: how its session ended; of many: what was served in all, with what is under way now."""
-        only = self._services[0] if self._offering.receivers == 1 else None
+        only = self._only() if self._offering.receivers == 1 else None
         under_way = [only] if only else [service for service in self._services if service.sender.is_connected]
         for service in under_way:
             await service.session.final.wait()
@@ -215,6 +215,11 @@ class Sending(Activity):
             via=(done[-1].session.via or "") if done else "",
         )
 
+    def _only(self) -> _Service:
+        """Of one receiver's services, if the relay was lost while it came in and it had to come again, the one that counts."""
+        done = [service for service in self._services if service.sender.state is State.DONE]
+        return (done or self._services)[-1]
+
     def _paths(self) -> list[Path]:
         assert self._source is not None
         return [Path(entry.path) for entry in self._source.manifest.entries if not entry.folder]
@@ -230,6 +235,10 @@ class Sending(Activity):
             await self._threads.call(self._source.close)
 
     # ---------------------------------------------------------------- views
+    def _ends_with(self, running: list[Machine]) -> bool:
+        """See :meth:`Activity._ends_with`: with several receivers others may come."""
+        return bool(running) and self._offering.receivers == 1
+
     def machines(self) -> list[Machine]:
         """See :meth:`Activity.machines`."""
         return [service.sender for service in self._services]

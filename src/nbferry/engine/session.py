@@ -121,7 +121,8 @@ class Session:
     # ---------------------------------------------------------------- time
     def _set_timer(self) -> None:
         deadline = self.machine.next_deadline()
-        if deadline is None or self._ended.is_set():
+        closing = self._lost is not None and self._lost.done()  # whatever is due waits for the end of that
+        if deadline is None or closing or self._ended.is_set():
             self._cancel_timer()
             return
         loop = asyncio.get_running_loop()
@@ -160,6 +161,7 @@ class Session:
             except TransportError as error:
                 self.trouble = f"connection lost: {error.message} Waiting for the other side."
             finally:
+                self._lost = None
                 self.machine.disconnected()
                 self.pump()
 

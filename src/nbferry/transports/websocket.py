@@ -79,7 +79,8 @@ class WebSocketTransport(Transport):
         self._socket.disconnect()  # the socket is still there if it was the other side that closed
         try:
             async with asyncio.timeout(2):
-                await self._socket.wait_disconnected()
+                # picows raises here what broke the connection, a frame that is none, for instance: that is known
+                await asyncio.gather(self._socket.wait_disconnected(), return_exceptions=True)
         except TimeoutError:
             self._socket.disconnect(graceful=False)
 
@@ -241,7 +242,9 @@ class Listener:
         return [socket.getsockname()[:2] for socket in self._server.sockets]
 
     def _route(self, request: WSUpgradeRequest) -> WSListener | None:
-        if request.path.decode("ascii", "replace") != self._path or self._arrived.full():
+        if request.path.decode("ascii", "replace") != self._path:
+            return None
+        if self._arrived.full() or not self._server.is_serving():  # a socket may outlive its server
             return None
         transport = WebSocketTransport("direct", self._limits)
         return _Listener(transport, lambda: self._arrived.put_nowait(transport))
