@@ -107,7 +107,9 @@ class Desk:
 
     def inviter(self, relay: ByHand, seconds: float = 60) -> Inviter:
         """An inviter that reports here."""
-        reception = Reception(self._note(self.issued), self._note(self.guesses), self._note(self.troubles), _pair)
+        reception = Reception(
+            self._note(self.issued), self._note(self.guesses), self._note(self.troubles), _pair
+        )
         return Inviter(WORDS, relay, seconds, LIMITS, reception)
 
     def _note(self, where: list[Any]) -> Callable[[Any], None]:
@@ -196,7 +198,14 @@ def test_what_strangers_say_is_no_call(relay: ByHand) -> None:
         await hosting
         call = Signal(bytes(16), [], "machine").encode()
         other = SessionKeys(bytes(32))
-        bodies = ("", "hello", "zz", "00" * 60, KEYS.seal_signal("A", call).hex(), other.seal_signal("B", call).hex())
+        bodies = (
+            "",
+            "hello",
+            "zz",
+            "00" * 60,
+            KEYS.seal_signal("A", call).hex(),
+            other.seal_signal("B", call).hex(),
+        )
         await socket.say(type="joined", member=1)
         for body in (*bodies, KEYS.seal_signal("B", b"[]").hex()):
             await socket.say(type="message", **{"from": 1}, body=body)
@@ -325,6 +334,8 @@ async def guess(socket: Socket, words: tuple[str, ...]) -> None:
     await socket.say(type="message", **{"from": 1}, body=joiner.start().decode())
     reply = await socket.hear("message")
     await socket.end.send_bytes(
-        json.dumps({"type": "message", "from": 1, "body": joiner.confirm(reply["body"].encode()).decode()}).encode()
+        json.dumps(
+            {"type": "message", "from": 1, "body": joiner.confirm(reply["body"].encode()).decode()}
+        ).encode()
     )
     await asyncio.sleep(0)  # it has arrived

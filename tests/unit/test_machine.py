@@ -452,6 +452,22 @@ def test_lingering_ends() -> None:
     assert side.next_deadline() is None
 
 
+def test_parting_without_a_word() -> None:
+    """Whoever has no time to wait for a connection has finished without one; with one the other side is still told."""
+    side = greeted()
+    side.cancel("", 0)
+    side.part()
+    assert not side.finished
+    assert names(drain(side)) == ["cancel"]
+    side.disconnected()
+    assert not side.finished
+    side.part()
+    assert side.finished
+    side.connected(1)
+    side.part()
+    assert side.finished
+
+
 # ---------------------------------------------------------------- liveness
 def test_a_ping_is_answered() -> None:
     """A ping is answered at once, even before hello; a pong is just heard."""

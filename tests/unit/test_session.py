@@ -101,7 +101,9 @@ class Lines(Connector):
 class Driven:
     """A sender's session."""
 
-    def __init__(self, *lines: Line | NbferryError, worker: Callable[[], Awaitable[None]] | None = None) -> None:
+    def __init__(
+        self, *lines: Line | NbferryError, worker: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
         self.time = 0.0
         self.changes = 0
         self.sent: list[float] = []
@@ -306,7 +308,9 @@ def test_a_session_that_ends_before_it_began() -> None:
     run(scenario)
 
 
-@pytest.mark.parametrize(("error", "kind"), [(StorageError("Gone."), StorageError), (KeyError("x"), NbferryError)])
+@pytest.mark.parametrize(
+    ("error", "kind"), [(StorageError("Gone."), StorageError), (KeyError("x"), NbferryError)]
+)
 def test_a_worker_that_fails(error: Exception, kind: type[NbferryError]) -> None:
     """Whatever goes wrong in the storage's part fails the transfer and is told to the other side."""
 

@@ -216,7 +216,7 @@ class Sending(Activity):
         )
 
     def _only(self) -> _Service:
-        """Of one receiver's services, if the relay was lost while it came in and it had to come again, the one that counts."""
+        """The one service that counts: a receiver that lost the relay while it came in had to come in again."""
         done = [service for service in self._services if service.sender.state is State.DONE]
         return (done or self._services)[-1]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from nbferry.limits import Limits
 from nbferry.protocol.events import Publish, Store, Sync
 from nbferry.protocol.receiver import Receiver
 from nbferry.storage.base import Sink
+
+log = logging.getLogger("nbferry")
 
 
 class Storing:
@@ -101,6 +104,9 @@ class Storing:
         self._receiver.storage_ready()
 
     async def discard(self) -> None:
-        """Remove what is not published."""
+        """Remove what is not published; if that fails, the outcome stays what it is."""
         await self._threads.settle()
-        await self._threads.call(self._sink.discard)
+        try:
+            await self._threads.call(self._sink.discard)
+        except NbferryError as error:
+            log.warning("what had arrived could not be removed: %s", error.message)

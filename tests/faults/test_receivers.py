@@ -1,0 +1,153 @@
+"""Several receivers of one offer, and what the engine does when cleaning up goes wrong."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import nbferry
+from nbferry import errors
+from nbferry.engine import pairing, portal
+from nbferry.errors import StorageError, TransportBroken
+from nbferry.rendezvous import Mailbox
+from nbferry.status import State
+from nbferry.storage.sink import FolderSink
+from nbferry.transfer import Transfer
+
+PATIENCE = 60
+CHUNK = 64 << 10
+SMALL = nbferry.Limits(chunk_size=CHUNK, window=8 * CHUNK, read_ahead=8 * CHUNK, backoff_first=0.01)
+
+
+@pytest.fixture(autouse=True)
+def _loopback(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("NBFERRY_HOST", "127.0.0.1")
+    monkeypatch.delenv("NBFERRY_RELAY", raising=False)
+    yield
+    portal.stop()
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A file of twenty chunks."""
+    path = tmp_path / "x.bin"
+    path.write_bytes(os.urandom(20 * CHUNK))
+    return path
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Holds every write to the disk until it is set."""
+    opened = threading.Event()
+    store = FolderSink.store
+
+    def held(self, chunks):
+        assert opened.wait(PATIENCE)
+        return store(self, chunks)
+
+    monkeypatch.setattr(FolderSink, "store", held)
+    yield opened
+    opened.set()
+
+
+def until(transfer: Transfer, state: State) -> None:
+    """Wait until a transfer has been in a state."""
+    seen = threading.Event()
+    transfer.subscribe(lambda view: view.state is state and seen.set())
+    if transfer.snapshot.state is not state:
+        assert seen.wait(PATIENCE)
+
+
+def error_of(transfer: Transfer) -> type | None:
+    """How a transfer ended: the class of its error, or None."""
+    try:
+        transfer.wait(PATIENCE)
+    except errors.NbferryError as error:
+        return type(error)
+    return None
+
+
+def test_a_cancel_is_for_all_receivers(tmp_path, source, gate):
+    """Who cancels an offer to several ends it for those who receive and for those who would come later."""
+    sending = nbferry.send(source, to=3, limits=SMALL)
+    code = sending.code
+    receiving = nbferry.receive(code, to=tmp_path / "to", accept=True, limits=SMALL)
+    until(receiving, State.TRANSFERRING)
+    sending.cancel("enough")
+    sending.cancel("really")
+    gate.set()
+    assert error_of(sending) is errors.Cancelled
+    assert error_of(receiving) is errors.Cancelled
+    assert "enough" in receiving.snapshot.reason
+    late = nbferry.receive(code, to=tmp_path / "late", accept=True, limits=SMALL)
+    assert error_of(late) in (errors.CodeUsed, errors.CodeNotFound)
+
+
+def test_a_receiver_that_ends_early_is_not_counted(tmp_path, source):
+    """Of several receivers one that rejects or cancels leaves its place to another."""
+    sending = nbferry.send(source, to=2, limits=SMALL)
+    code = sending.code
+    rejecting = nbferry.receive(code, to=tmp_path / "no", accept=False, limits=SMALL)
+    assert error_of(rejecting) is errors.Rejected
+    until(sending, State.WAITING)
+    for name in ("first", "second"):
+        assert error_of(nbferry.receive(code, to=tmp_path / name, accept=True, limits=SMALL)) is None
+    assert error_of(sending) is None
+    assert sending.wait(PATIENCE).bytes == source.stat().st_size
+
+
+def test_what_is_under_way_outlives_the_offer(tmp_path, source, gate):
+    """An offer that expires lets nobody in any more, but whoever is being served is served."""
+    sending = nbferry.send(source, to=None, limits=SMALL, expires=2)
+    receiving = nbferry.receive(sending.code, to=tmp_path / "to", accept=True, limits=SMALL)
+    until(receiving, State.TRANSFERRING)
+    while error_of(nbferry.receive(sending.code, to=tmp_path / "late", accept=False)) is errors.Rejected:
+        continue
+    gate.set()
+    assert error_of(receiving) is None
+    assert error_of(sending) is None
+    assert (tmp_path / "to" / "x.bin").read_bytes() == source.read_bytes()
+
+
+def test_who_loses_the_relay_while_coming_in_comes_again(tmp_path, source, monkeypatch):
+    """If the relay is lost in the instant of pairing, the code still works, and the sender serves who came again."""
+    send, failed = Mailbox.send, []
+
+    async def send_but_once(self, body, *, to=0):
+        if to and '"confirm"' in body and not failed:
+            failed.append(body)
+            await self.aclose()
+            raise TransportBroken
+        await send(self, body, to=to)
+
+    monkeypatch.setattr(pairing.Mailbox, "send", send_but_once)
+    sending = nbferry.send(source, limits=SMALL)
+    impatient = nbferry.Limits(chunk_size=CHUNK, dead_after=0.5)
+    unlucky = nbferry.receive(sending.code, to=tmp_path / "to", accept=True, limits=impatient)
+    assert error_of(unlucky)
+    assert error_of(nbferry.receive(sending.code, to=tmp_path / "to", accept=True, limits=SMALL)) is None
+    assert failed
+    assert error_of(sending) is None
+
+
+def test_part_data_that_cannot_be_removed(tmp_path, source, gate, monkeypatch, caplog):
+    """If cleaning up fails it is logged, and the transfer has ended all the same, on both sides."""
+
+    def refuse(self):
+        raise StorageError("The disk is gone.")
+
+    sending = nbferry.send(source, limits=SMALL)
+    receiving = nbferry.receive(sending.code, to=tmp_path / "to", accept=True, limits=SMALL)
+    until(receiving, State.TRANSFERRING)
+    monkeypatch.setattr(FolderSink, "discard", refuse)
+    receiving.cancel()
+    gate.set()
+    assert error_of(receiving) is errors.Cancelled
+    assert error_of(sending) is errors.Cancelled
+    portal.stop()
+    assert "The disk is gone." in caplog.text
+    assert "never retrieved" not in caplog.text
