@@ -1,10 +1,11 @@
-"""Several receivers of one offer, and what the engine does when cleaning up goes wrong."""
+"""Several receivers of one offer; lines that damage what they carry; decisions and clean-ups that go wrong."""
 
 from __future__ import annotations
 
 import os
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from nbferry.rendezvous import Mailbox
 from nbferry.status import State
 from nbferry.storage.sink import FolderSink
 from nbferry.transfer import Transfer
+from nbferry.transports.websocket import WebSocketTransport
 
 PATIENCE = 60
 CHUNK = 64 << 10
@@ -151,3 +153,79 @@ def test_part_data_that_cannot_be_removed(tmp_path, source, gate, monkeypatch, c
     portal.stop()
     assert "The disk is gone." in caplog.text
     assert "never retrieved" not in caplog.text
+
+
+@pytest.mark.parametrize("via", ["direct", "relay"])
+@pytest.mark.parametrize("how", ["drop", "repeat", "damage", "cut"])
+def test_a_line_that_cannot_be_trusted(tmp_path, source, monkeypatch, via, how):
+    """A line that drops, repeats, damages or cuts messages costs a connection, and what arrives is right."""
+    arrived, faults = WebSocketTransport._message_arrived, []
+    counts: dict[int, int] = {}
+
+    def faulty(self, message):
+        if self._deliver is None or self.via != via or len(faults) >= 6:
+            arrived(self, message)
+            return
+        counts[id(self)] = counts.get(id(self), 0) + 1
+        if counts[id(self)] != 4 + len(faults):
+            arrived(self, message)
+            return
+        faults.append(how)
+        match how:
+            case "repeat":
+                copy = bytes(message)
+                arrived(self, memoryview(copy))
+                arrived(self, memoryview(copy))
+            case "damage":
+                wrong = bytearray(message)
+                wrong[len(wrong) // 2] ^= 1
+                arrived(self, memoryview(wrong))
+            case "cut":
+                arrived(self, message[:-1])
+
+    monkeypatch.setattr(WebSocketTransport, "_message_arrived", faulty)
+    limits = replace(SMALL, ping_interval=0.05)  # what is dropped is missed when something follows it
+    sending = nbferry.send(source, via=via, limits=limits)
+    receiving = nbferry.receive(sending.code, to=tmp_path / "to", accept=True, via=via, limits=limits)
+    assert error_of(receiving) is None
+    assert error_of(sending) is None
+    assert faults
+    assert (tmp_path / "to" / "x.bin").read_bytes() == source.read_bytes()
+
+
+def test_a_deciding_function_that_fails(tmp_path, source, caplog):
+    """A function that raises instead of deciding fails the transfer on both sides, and leaves nothing."""
+
+    def decide(offer):
+        raise KeyError("no such thing")
+
+    sending = nbferry.send(source)
+    receiving = nbferry.receive(sending.code, to=tmp_path / "to", accept=decide)
+    assert error_of(receiving) is errors.NbferryError
+    assert error_of(sending) is errors.NbferryError
+    assert "no such thing" in caplog.text
+    assert not (tmp_path / "to").exists()
+
+
+def test_a_disk_that_is_full_from_the_start(tmp_path, source, monkeypatch):
+    """A disk without room pauses an offer that was accepted; when there is room it begins by itself."""
+    full = threading.Event()
+    full.set()
+    prepare, missing = FolderSink.prepare, FolderSink.missing_space
+
+    def prepare_if_room(self):
+        if full.is_set():
+            raise errors.DiskFull(12_345)
+        prepare(self)
+
+    monkeypatch.setattr(FolderSink, "prepare", prepare_if_room)
+    monkeypatch.setattr(FolderSink, "missing_space", lambda self: full.is_set() or missing(self))
+    limits = nbferry.Limits(chunk_size=CHUNK, space_poll=0.01)
+    sending = nbferry.send(source, limits=limits)
+    receiving = nbferry.receive(sending.code, to=tmp_path / "to", accept=True, limits=limits)
+    for transfer in (sending, receiving):
+        until(transfer, State.PAUSED)
+        assert "12,345" in transfer.snapshot.reason
+    full.clear()
+    assert error_of(receiving) is None
+    assert error_of(sending) is None

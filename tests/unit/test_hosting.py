@@ -93,6 +93,7 @@ def relay() -> ByHand:
 
 
 def answerer_at(relay: ByHand) -> Answerer:
+    """A sender that may host its pair's room there."""
     return Answerer(Surroundings(relay, "relay", LIMITS, "127.0.0.1"), KEYS, seconds=60)
 
 

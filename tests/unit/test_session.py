@@ -8,8 +8,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from rig import SMALL, manifest_of
-from wire import control, hello
 
 from nbferry.engine.connect import Connector
 from nbferry.engine.link import Lease, Link
@@ -21,6 +19,8 @@ from nbferry.protocol.frames import Control, decode
 from nbferry.protocol.machine import LINGER
 from nbferry.protocol.sender import Sender
 from nbferry.status import State
+from rig import SMALL, manifest_of
+from wire import control, hello
 
 PATIENCE = 30
 LIMITS = Limits(chunk_size=SMALL.chunk_size, window=SMALL.window, backoff_first=0.001, backoff_most=0.001)
@@ -73,6 +73,7 @@ class Lines(Connector):
     def __init__(self, *lines: Line | NbferryError) -> None:
         self.coming: deque[Line | NbferryError] = deque(lines)
         self.more = asyncio.Event()
+        self.waiting = asyncio.Event()  # set when it is asked for more lines than there are
         self.called = asyncio.Event()
         self.asked = 0
         self.closed = False
@@ -81,6 +82,7 @@ class Lines(Connector):
         """The next line."""
         self.asked += 1
         while not self.coming:
+            self.waiting.set()
             self.more.clear()
             await self.more.wait()
         line = self.coming.popleft()
@@ -180,8 +182,8 @@ def test_failed_connections_are_tried_again() -> None:
     async def scenario() -> None:
         line = Line()
         driven = Driven(ConnectFailed("Nobody answers."), TransportBroken())
-        while driven.connector.asked < 3:
-            await asyncio.sleep(0)
+        await driven.connector.waiting.wait()
+        assert driven.connector.asked == 3
         assert driven.session.trouble == "cannot connect: The connection broke."
         driven.connector.coming.append(line)
         driven.connector.more.set()

@@ -96,9 +96,9 @@ A connection, in order
         either    cancel    {reason}     it is over; answered by bye
         either    error     {code, message}     it failed; answered by bye
 
-    Pauses belong to the connection: a side that still holds says so again after ``hello``. ``done``, ``cancel``,
-    ``error`` and a rejecting ``answer`` are repeated after the next ``hello`` if no ``bye`` came. A side that
-    receives nothing for 30 s gives the connection up.
+    Pauses belong to the connection: a side that still holds says so again after ``hello``. ``done`` (after its
+    ``answer``), ``cancel``, ``error`` and a rejecting ``answer`` are repeated after the next ``hello`` if no ``bye``
+    came. A side that receives nothing for 30 s gives the connection up.
 
 What a receiver does not trust
     Every count and size is checked against a limit before memory is used for it. A chunk that was not asked for,

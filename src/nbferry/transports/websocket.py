@@ -40,6 +40,8 @@ _OPTIONS: dict[str, Any] = {
     "enable_auto_ping": True,
     "auto_ping_idle_timeout": PING_IDLE,
     "auto_ping_reply_timeout": PING_REPLY,
+    # picows' other socket layer holds the GIL while it reads: the threads that hash and write lose a quarter by it
+    "use_aiofastnet": False,
 }
 
 
