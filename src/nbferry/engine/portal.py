@@ -10,8 +10,11 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from nbferry.transports.websocket import DIAL
+
 T = TypeVar("T")
 
+CLOSING_TURNS = 5  # of the loop: asyncio closes a socket a turn or two after its connection was aborted
 STOP_WITHIN = 5.0  # seconds at interpreter exit: the other side is told, part data are let go of
 
 
@@ -74,8 +77,11 @@ class Portal:
             await close()
         tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in tasks:
-            task.cancel()
+            if task.get_name() != DIAL:
+                task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for _ in range(CLOSING_TURNS):
+            await asyncio.sleep(0)
 
 
 _portal: Portal | None = None

@@ -19,6 +19,9 @@ from nbferry.storage.base import Sink
 log = logging.getLogger("nbferry")
 
 
+WRITERS = 2  # the first page of memory for a new file costs most: two processors get them twice as fast
+
+
 class Storing:
     """Stores for one session. What waits here is bounded by the receiver's window."""
 
@@ -51,7 +54,8 @@ class Storing:
     async def run(self, session: Session) -> None:
         """Do what was asked for, until cancelled; what cannot be stored fails the transfer."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._keep(session, self._store_next))
+            for _ in range(WRITERS):
+                tasks.create_task(self._keep(session, self._store_next))
             tasks.create_task(self._keep(session, self._finish_next))
 
     async def _keep(self, session: Session, step: Callable[[Session], object]) -> None:

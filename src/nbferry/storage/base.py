@@ -56,7 +56,8 @@ class Sink(ABC):
     def store(self, chunks: Sequence[ChunkData]) -> RangeSet:
         """Check each chunk against its digest and write those that are right; say which were.
 
-        May be called again with the same chunk after a reconnect; must be idempotent. Raises :class:`DiskFull`
+        May be called again with the same chunk after a reconnect; must be idempotent. May run in several threads at
+        once, with different chunks. Raises :class:`DiskFull`
         (what was written before stays written, and is written again later) or :class:`StorageError`.
         """
 

@@ -7,7 +7,9 @@ it goes to the socket without a copy; a received one is handed on as a view of t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import socket
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,6 +20,7 @@ from picows import (
     WSHandshakeError,
     WSListener,
     WSMsgType,
+    WSParsedURL,
     WSTransport,
     WSUpgradeRequest,
     ws_connect,
@@ -29,6 +32,7 @@ from nbferry.errors import ConnectFailed, NbferryError, TransportBroken, Transpo
 from nbferry.limits import MAX_MESSAGE, KiB, Limits, MiB
 from nbferry.transports.base import Fill, Transport, closed_here
 
+DIAL = "nbferry-dial"  # name of a task that must come to its end: cancelled, it would leave a socket open
 HEADROOM = 16  # picows wants 14 bytes for the header; 16 keep the message aligned
 OVERHEAD = 64 * KiB  # above MAX_MESSAGE, for the record's tag and a mailbox's envelope
 PING_IDLE, PING_REPLY = 20.0, 20.0  # seconds: proxies close what is silent for a minute
@@ -174,35 +178,74 @@ async def connect(url: str, *, via: str, limits: Limits, headers: dict[str, str]
     """Open a WebSocket to ``ws(s)://`` or ``http(s)://`` ``url``; raises :class:`ConnectFailed` saying why not."""
     if url.startswith("http"):
         url = "ws" + url.removeprefix("http")
-    transport = WebSocketTransport(via, limits)
-    opening = asyncio.ensure_future(
+    transport, dial = WebSocketTransport(via, limits), _Dial()
+    opening = asyncio.create_task(
         ws_connect(
             lambda: _Listener(transport),
             url,
             extra_headers=headers,
             proxy=_proxy_for(url) if via == "relay" else None,
             max_redirects=0,
+            socket_factory=dial.open,
             **(_TLS if url.startswith("wss:") else _PLAIN),
-        )
+        ),
+        name=DIAL,
     )
     try:
         async with asyncio.timeout(limits.connect_timeout):
-            await asyncio.shield(opening)  # picows would leave the socket of a cancelled handshake open
+            await asyncio.shield(opening)
     except asyncio.CancelledError:
-        opening.add_done_callback(_drop)
+        dial.give_up(opening)
         raise
     except WSHandshakeError as error:
         status = getattr(error.response, "status", None)
         answer = f" (HTTP {int(status)})" if status else ""
         raise ConnectFailed(f"The server at {_place(url)} is no nbferry relay{answer}.") from error
     except TimeoutError as error:
-        opening.add_done_callback(_drop)
+        dial.give_up(opening)
         raise ConnectFailed(f"Nothing answered at {_place(url)} in time.") from error
     except (OSError, PicowsError, ValueError) as error:
         raise ConnectFailed(f"{_place(url)} cannot be reached ({_why(error)}).") from error
     if not transport.is_open:  # picows says nothing of a server that hangs up before it has answered
         raise ConnectFailed(f"{_place(url)} hung up.")
     return transport
+
+
+class _Dial:
+    """The socket of a connection that is being opened: cancelled, picows would leave it open."""
+
+    def __init__(self) -> None:
+        self._socket: socket.socket | None = None
+
+    async def open(self, address: WSParsedURL) -> socket.socket:
+        """Connect to the first of a host's addresses that answers."""
+        loop = asyncio.get_running_loop()
+        failure = OSError(f"{address.host} has no address")
+        found = await loop.getaddrinfo(str(address.host), address.port, type=socket.SOCK_STREAM)
+        for family, kind, protocol, _, place in found:
+            dialled = socket.socket(family, kind, protocol)
+            dialled.setblocking(False)
+            try:
+                await loop.sock_connect(dialled, place)
+            except OSError as error:
+                dialled.close()
+                failure = error
+            except BaseException:
+                dialled.close()
+                raise
+            else:
+                self._socket = dialled
+                return dialled
+        raise failure
+
+    def give_up(self, opening: asyncio.Task[tuple[WSTransport, WSListener]]) -> None:
+        """End the connection: by hanging up once there is a socket, so that picows closes it."""
+        if self._socket is None:
+            opening.cancel()
+            return
+        opening.add_done_callback(_drop)
+        with contextlib.suppress(OSError):  # it is closed already
+            self._socket.shutdown(socket.SHUT_RDWR)
 
 
 def _drop(opening: asyncio.Future[tuple[WSTransport, WSListener]]) -> None:
