@@ -17,6 +17,7 @@ from nbferry.errors import NbferryError, Rejected
 from nbferry.manifest import Manifest
 from nbferry.names import display_name
 from nbferry.status import Result, Snapshot, State
+from nbferry.storage.base import Skipped
 from nbferry.transfer import SLICE, Transfer
 
 GUESSES = 3  # after so many wrong ones a code is burnt
@@ -43,7 +44,10 @@ class Screen:
         transfer.subscribe(news.put)
         transfer.when_done(lambda: news.put(None))
         if transfer.snapshot.role == "send":
-            self.code(transfer.code)
+            code = transfer.code
+            if transfer.skipped:
+                self.skipped(transfer.skipped)
+            self.code(code)
         while (view := _next(news)) is not None:
             self._show(view, transfer)
         try:
@@ -85,6 +89,9 @@ class Screen:
 
     def code(self, code: str) -> None:
         """The receiver needs this."""
+
+    def skipped(self, skipped: tuple[Skipped, ...]) -> None:
+        """This was found in the folders and is not sent."""
 
     def done(self, result: Result, view: Snapshot) -> None:
         """It went well."""
@@ -202,6 +209,12 @@ class Quiet(Screen):
     def guessed(self, view: Snapshot, reason: str) -> None:
         """See :class:`Screen`."""
         self._errors.print(f"Warning: {reason}")
+
+    def skipped(self, skipped: tuple[Skipped, ...]) -> None:
+        """See :class:`Screen`."""
+        first = skipped[0]
+        others = f" and {len(skipped) - 1:,} more" if len(skipped) > 1 else ""
+        self._errors.print(f"Not sent: {display_name(first.path)} ({first.why}){others}.")
 
     def error(self, error: NbferryError) -> None:
         """See :class:`Screen`."""

@@ -17,6 +17,7 @@ from nbferry.engine.sending import Sending
 from nbferry.errors import LocalProtocolError, TimedOut
 from nbferry.manifest import Manifest
 from nbferry.status import FileProgress, Result, Snapshot
+from nbferry.storage.base import Skipped
 
 SLICE = 0.2  # seconds: Ctrl-C is seen between two slices where a wait on a lock cannot be interrupted
 CODE_WITHIN = 30.0  # seconds that a relay may take to give a number
@@ -57,6 +58,11 @@ class Transfer:
     def files(self) -> tuple[FileProgress, ...]:
         """How each file stands at this instant; empty before an offer is known."""
         return self._portal.ask(self._activity.files)
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """On a sender: what was found in the folders and is not sent, links for instance, each with why."""
+        return self._activity.skipped if isinstance(self._activity, Sending) else ()
 
     @property
     def waits_for_decision(self) -> bool:

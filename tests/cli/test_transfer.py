@@ -249,3 +249,16 @@ def test_many_receivers(nbferry: Commands) -> None:
     receivers = [nbferry("receive", ticket, "--json", folder=name) for name in ("b", "c")]
     assert [command.end() for command in (*receivers, sender)] == [0, 0, 0]
     assert all((nbferry.root / name / "x").read_bytes() == TABLE for name in ("b", "c"))
+
+
+def test_what_is_left_out_is_said(nbferry: Commands) -> None:
+    """A link in a folder is not sent, and the sender says so, on stderr; the rest arrives."""
+    nbferry.file("a/folder/x", b"x")
+    (nbferry.root / "a/folder/link").symlink_to("x")
+    sender = nbferry("send", "folder", "-q", folder="a")
+    code = sender.line()
+    assert code is not None
+    receiver = nbferry("receive", code, "-q", folder="b")
+    assert (receiver.end(), sender.end()) == (0, 0)
+    assert sender.errors[0].startswith("Not sent: folder/link (")
+    assert [path.name for path in (nbferry.root / "b/folder").iterdir()] == ["x"]

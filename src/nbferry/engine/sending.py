@@ -26,7 +26,7 @@ from nbferry.protocol.events import Event
 from nbferry.protocol.machine import Machine
 from nbferry.protocol.sender import Sender
 from nbferry.status import FileProgress, Result, Snapshot, State
-from nbferry.storage.base import Source
+from nbferry.storage.base import Skipped, Source
 
 KEPT_FOR = 7 * 24 * 3600.0  # seconds that a pair's room may live: a receiver may come back after days
 
@@ -214,6 +214,11 @@ class Sending(Activity):
             digest=(done[-1].sender.digest or b"").hex() if done else "",
             via=(done[-1].session.via or "") if done else "",
         )
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """What was found in the folders and is not sent; known once there is a code."""
+        return self._source.skipped if self._source else ()
 
     def _only(self) -> _Service:
         """The one service that counts: a receiver that lost the relay while it came in had to come in again."""

@@ -5,16 +5,25 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from nbferry.manifest import Manifest
 from nbferry.protocol.frames import ChunkBatch, ChunkData
 from nbferry.ranges import RangeSet
 
 
+class Skipped(NamedTuple):
+    """Something in a folder that is not sent, and why."""
+
+    path: str
+    why: str
+
+
 class Source(ABC):
-    """Where the chunks of an offer are read from."""
+    """Where the chunks of an offer are read from; ``skipped`` lists what was left out."""
 
     manifest: Manifest
+    skipped: tuple[Skipped, ...] = ()
 
     @abstractmethod
     def read(self, chunks: RangeSet, batch: ChunkBatch) -> RangeSet:

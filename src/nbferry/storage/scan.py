@@ -7,22 +7,15 @@ import stat
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from nbferry.errors import StorageError
 from nbferry.manifest import MAX_SIZE, Entry
 from nbferry.names import MAX_DEPTH, check_paths, display_name, is_obeyed
+from nbferry.storage.base import Skipped
 from nbferry.storage.failures import translated
 
 _COPY = "Copy what comes out of it into a file, and send that."
 _WORD = (1 << 64) - 1  # Windows has inode numbers of 128 bits
-
-
-class Skipped(NamedTuple):
-    """Something in a folder that is not sent, and why."""
-
-    path: str
-    why: str
 
 
 class Scan:
