@@ -49,7 +49,7 @@ def exit_code(error: errors.NbferryError) -> int:
     return FAILED
 
 
-class Duration(click.ParamType):  # type: ignore[type-arg]
+class Duration(click.ParamType):  # type: ignore[type-arg]  # generic in the stubs of some versions of click only
     """Seconds, or a number with a unit: ``90``, ``45s``, ``10min``, ``1h``, ``2d``."""
 
     name = "duration"
@@ -63,7 +63,7 @@ class Duration(click.ParamType):  # type: ignore[type-arg]
         return seconds
 
 
-class RelayUrl(click.ParamType):  # type: ignore[type-arg]
+class RelayUrl(click.ParamType):  # type: ignore[type-arg]  # generic in the stubs of some versions of click only
     """The address of a relay, in its one way to be written."""
 
     name = "url"
@@ -121,7 +121,7 @@ def cli() -> None:
 @_common
 def send(paths: Sequence[str], code_length: int, expires: float, to: int, **options: Any) -> None:
     """Offer files and folders; prints the code that the receiver needs."""
-    from nbferry.api import send as start  # noqa: PLC0415
+    from nbferry.api import send as start  # noqa: PLC0415  # --help and --version stay quick
 
     def begin() -> Transfer:
         return start(
@@ -151,7 +151,7 @@ def send(paths: Sequence[str], code_length: int, expires: float, to: int, **opti
 @_common
 def receive(code: str | None, folder: str, yes: bool, overwrite: Any, **options: Any) -> None:
     """Take in what a CODE stands for. Without CODE, NBFERRY_CODE or a prompt gives it."""
-    from nbferry.api import receive as start  # noqa: PLC0415
+    from nbferry.api import receive as start  # noqa: PLC0415  # --help and --version stay quick
 
     given = code or os.environ.get("NBFERRY_CODE", "").strip() or _prompt_for_code()
 
@@ -193,10 +193,10 @@ def _prompt_for_code() -> str:
 @_verbose
 def relay(host: str, port: int, behind_proxy: bool, verbose: bool, **limits: Any) -> None:
     """Run a relay: others meet here, and sealed bytes go through where no direct path exists."""
-    import asyncio  # noqa: PLC0415
+    import asyncio  # noqa: PLC0415  # --help and --version stay quick
 
-    from nbferry.server.app import serve  # noqa: PLC0415
-    from nbferry.server.limits import RelayLimits  # noqa: PLC0415
+    from nbferry.server.app import serve  # noqa: PLC0415  # --help and --version stay quick
+    from nbferry.server.limits import RelayLimits  # noqa: PLC0415  # --help and --version stay quick
 
     _log(verbose=verbose)
     given = {name: value for name, value in limits.items() if value is not None}
@@ -212,7 +212,7 @@ def _say_where(relay: Any) -> None:
 @_relay_option("Relay to look at; else NBFERRY_RELAY.")
 def doctor(relay: str | None) -> None:
     """Look at what nbferry has to work with here."""
-    from nbferry.doctor import checks  # noqa: PLC0415
+    from nbferry.doctor import checks  # noqa: PLC0415  # --help and --version stay quick
 
     good = True
     for check in checks(relay or os.environ.get("NBFERRY_RELAY")):
@@ -223,8 +223,8 @@ def doctor(relay: str | None) -> None:
 
 # ------------------------------------------------------------------ one transfer
 def _run(begin: Callable[[], Transfer], options: dict[str, Any]) -> None:
-    from nbferry.engine import portal  # noqa: PLC0415
-    from nbferry.show import screen_for  # noqa: PLC0415
+    from nbferry.engine import portal  # noqa: PLC0415  # --help and --version stay quick
+    from nbferry.show import screen_for  # noqa: PLC0415  # --help and --version stay quick
 
     _log(verbose=options["verbose"])
     _be_interrupted_by("SIGINT", "SIGTERM", "SIGHUP")

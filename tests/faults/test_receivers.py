@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,35 +24,12 @@ CHUNK = 64 << 10
 SMALL = nbferry.Limits(chunk_size=CHUNK, window=8 * CHUNK, read_ahead=8 * CHUNK, backoff_first=0.01)
 
 
-@pytest.fixture(autouse=True)
-def _loopback(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("NBFERRY_HOST", "127.0.0.1")
-    monkeypatch.delenv("NBFERRY_RELAY", raising=False)
-    yield
-    portal.stop()
-
-
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     """A file of twenty chunks."""
     path = tmp_path / "x.bin"
     path.write_bytes(os.urandom(20 * CHUNK))
     return path
-
-
-@pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """Holds every write to the disk until it is set."""
-    opened = threading.Event()
-    store = FolderSink.store
-
-    def held(self, chunks):
-        assert opened.wait(PATIENCE)
-        return store(self, chunks)
-
-    monkeypatch.setattr(FolderSink, "store", held)
-    yield opened
-    opened.set()
 
 
 def until(transfer: Transfer, state: State) -> None:

@@ -29,14 +29,6 @@ CHUNK = 64 * KIB
 SMALL = nbferry.Limits(chunk_size=CHUNK, window=8 * CHUNK, read_ahead=8 * CHUNK, backoff_first=0.01)
 
 
-@pytest.fixture(autouse=True)
-def _loopback(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("NBFERRY_HOST", "127.0.0.1")
-    monkeypatch.delenv("NBFERRY_RELAY", raising=False)
-    yield
-    portal.stop()
-
-
 @pytest.fixture
 def relay() -> Iterator[RunningRelay]:
     """A relay in a thread of its own."""
@@ -104,21 +96,6 @@ def error_of(transfer: Transfer) -> type | None:
     except errors.NbferryError as error:
         return type(error)
     return None
-
-
-@pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """Holds every write to the disk until it is set."""
-    opened = threading.Event()
-    store = FolderSink.store
-
-    def held(self, chunks):
-        assert opened.wait(PATIENCE)
-        return store(self, chunks)
-
-    monkeypatch.setattr(FolderSink, "store", held)
-    yield opened
-    opened.set()
 
 
 # ------------------------------------------------------------------ what arrives

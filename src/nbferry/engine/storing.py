@@ -19,7 +19,9 @@ from nbferry.storage.base import Sink
 log = logging.getLogger("nbferry")
 
 
-WRITERS = 2  # the first page of memory for a new file costs most: two processors get them twice as fast
+WRITERS = (
+    2  # getting memory for a new file can cost more than filling it: one thread need not wait for the other
+)
 
 
 class Storing:
