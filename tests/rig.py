@@ -9,12 +9,13 @@ from nbferry.crypto.digest import chunk_digest, chunk_digest_of
 from nbferry.errors import DiskFull
 from nbferry.limits import Limits
 from nbferry.manifest import Entry, Manifest
-from nbferry.protocol.events import Event, Offered, Publish, Store, Sync
-from nbferry.protocol.frames import ChunkData, Control, decode
+from nbferry.protocol.events import Compare, Event, Offered, Publish, Store, Sync
+from nbferry.protocol.frames import ChunkData, Control, LeafRun, decode
 from nbferry.protocol.machine import Machine
 from nbferry.protocol.receiver import Receiver
 from nbferry.protocol.sender import ReadJob, Sender
 from nbferry.ranges import RangeSet
+from nbferry.status import State
 
 SMALL = Limits(chunk_size=4096, window=5 * 4096, read_ahead=16 * 4096)
 
@@ -51,12 +52,89 @@ def read_job(job: ReadJob, manifest: Manifest, files: dict[str, bytes]) -> tuple
     return RangeSet.of(*done), job.batch.digests
 
 
+class Disk:
+    """Where the receiver writes. ``journal`` has the chunks, with their digests, that a crash does not touch.
+
+    ``stored`` are the files as they are now, right or wrong; ``written`` what was stored since the process began.
+    """
+
+    def __init__(self, manifest: Manifest) -> None:
+        self.stored: dict[str, bytearray] = {}
+        self.damage: Counter[int] = Counter()  # chunks that arrive damaged, so many times
+        self.begin(manifest)
+
+    def begin(self, manifest: Manifest) -> None:
+        """Take in this offer; what lies under its names stays until something else is written there."""
+        self.manifest = manifest
+        self.journal: dict[int, bytes] = {}
+        self.written: dict[int, bytes] = {}
+        self.finished: bytes | None = None
+
+    @property
+    def have(self) -> RangeSet:
+        """What the journal vouches for."""
+        return RangeSet.of(*self.journal)
+
+    @property
+    def candidates(self) -> RangeSet:
+        """Chunks of files that are there, and that nobody vouches for."""
+        files = [index for index, entry in enumerate(self.manifest.entries) if entry.path in self.stored]
+        return RangeSet.union(map(self.manifest.chunks_of, files)) - self.have
+
+    def write(self, chunk: ChunkData) -> bool:
+        """Check a chunk and write it; whether it was right."""
+        data = bytes(chunk.data)
+        if self.damage[chunk.chunk]:
+            self.damage[chunk.chunk] -= 1
+            data = b"?" + data[1:]
+        if chunk_digest(data) != chunk.digest:
+            return False
+        self.put(chunk.chunk, data)
+        self.written[chunk.chunk] = chunk.digest
+        return True
+
+    def put(self, chunk: int, data: bytes) -> None:
+        """Have these bytes there, whatever they are."""
+        entry, offset, _ = self.manifest.place(chunk)
+        path, size = self.manifest.entries[entry].path, self.manifest.entries[entry].size
+        file = self.stored.setdefault(path, bytearray(size))
+        file.extend(bytes(max(0, size - len(file))))
+        del file[size:]
+        file[offset : offset + len(data)] = data
+
+    def reuse(self, chunk: int, digest: bytes) -> bool:
+        """Keep what is there of a chunk if it has this digest; whether it has."""
+        entry, offset, length = self.manifest.place(chunk)
+        data = bytes(self.stored[self.manifest.entries[entry].path][offset : offset + length])
+        if chunk_digest(data) != digest:
+            return False
+        self.put(chunk, data)
+        self.written[chunk] = digest
+        return True
+
+    def sync(self) -> None:
+        """Have the journal vouch for all that was written."""
+        self.journal |= self.written
+
+    def lose(self, chunks: RangeSet) -> None:
+        """These are gone: neither written nor vouched for."""
+        for chunk in chunks:
+            self.journal.pop(chunk, None)
+            self.written.pop(chunk, None)
+            self.put(chunk, bytes(self.manifest.place(chunk).length))
+
+    def crash(self) -> None:
+        """Only what the journal vouches for is known any more."""
+        self.written = dict(self.journal)
+
+
 class Rig:
     """Both machines, the files of one and the disk of the other.
 
     ``accept`` None leaves the decision to the test. A disk that is ``stalled`` does nothing; one that is ``full`` has
-    no room until ``make_room``. ``said`` counts the frames of each name; chunk frames count as ``chunks``. Control
-    frames of the names in ``withheld`` never arrive.
+    no room until ``make_room``. ``said`` counts the frames of each name; chunk frames count as ``chunks``, those with
+    digests of chunks as ``leaves``. Control frames of the names in ``withheld`` never arrive. ``again`` are the chunks
+    that were wanted although the journal had them.
     """
 
     def __init__(
@@ -70,24 +148,74 @@ class Rig:
         expires_at: float | None = None,
     ) -> None:
         self.files = files
+        self.limits = limits
         self.now = 0.0
         self.manifest = manifest or manifest_of(files, limits.chunk_size)
-        self.sender = Sender(self.manifest, limits, offer_id="offer", expires_at=expires_at)
-        self.sender.frame_size = frame_size
+        self.frame_size = frame_size
+        self.sender = self._new_sender(expires_at)
         self.receiver = Receiver(limits)
         self.accept = accept
         self.offered: Manifest | None = None
         self.published = False
         self.syncs = 0
-        self.stored: dict[str, bytearray] = {}
+        self.disk = Disk(self.manifest)
+        self.taken = False  # the offer was accepted, and need not be decided on again
+        self.again = RangeSet()
         self.stalled = self.full = False
-        self.damage: Counter[int] = Counter()  # chunks that arrive damaged, so many times
         self.said: Counter[str] = Counter()
         self.withheld: set[str] = set()
         self.peak = 0  # bytes that were outstanding at most
         self.lines: dict[str, deque[bytes]] = {TO_RECEIVER: deque(), TO_SENDER: deque()}
-        self._work: deque[Store | Sync | Publish] = deque()
+        self._work: deque[Store | Compare | Sync | Publish] = deque()
         self._waits_for_room = False
+
+    def _new_sender(self, expires_at: float | None = None) -> Sender:
+        sender = Sender(self.manifest, self.limits, expires_at=expires_at)
+        sender.frame_size = self.frame_size
+        return sender
+
+    @property
+    def stored(self) -> dict[str, bytearray]:
+        """The files on the receiver's disk."""
+        return self.disk.stored
+
+    @property
+    def damage(self) -> Counter[int]:
+        """Chunks that arrive damaged, so many times."""
+        return self.disk.damage
+
+    # ---------------------------------------------------------------- crashes
+    def crash_sender(self) -> None:
+        """The sender's process ends; another one offers the same list."""
+        if self.connected:
+            self.disconnect()
+        self.sender = self._new_sender()
+
+    def crash_receiver(self) -> None:
+        """The receiver's process ends; another one goes on with what the disk has."""
+        if self.connected:
+            self.disconnect()
+        self._work.clear()
+        self._waits_for_room = False
+        self.offered = None
+        self.disk.crash()
+        if self.published:
+            assert self.disk.finished is not None  # it was noted before it was published
+            self.receiver = Receiver.already_done(self.limits, self.disk.finished, self.now)
+        else:
+            self.receiver = Receiver(
+                self.limits, known=(self.manifest.id, self.manifest) if self.taken else None
+            )
+
+    def change_source(self, files: dict[str, bytes], manifest: Manifest) -> None:
+        """The files are other ones now, and are offered anew; what has arrived of the old ones is still there."""
+        before = self.manifest
+        self.files, self.manifest = files, manifest
+        self.crash_sender()
+        self.crash_receiver()
+        self.receiver = Receiver(self.limits, known=(before.id, before))
+        self.disk.begin(manifest)
+        self.taken = False
 
     # ---------------------------------------------------------------- the line
     @property
@@ -111,12 +239,22 @@ class Rig:
         """Put every frame that a machine has on its line."""
         count = 0
         while (frame := machine.next_frame(self.now)) is not None:
-            read = decode(memoryview(frame))
-            self.said[read.name if isinstance(read, Control) else "chunks"] += 1
-            if not (isinstance(read, Control) and read.name in self.withheld):
+            name = self._name_of(frame)
+            self.said[name] += 1
+            if name not in self.withheld:
                 self.lines[line].append(bytes(frame))
             count += 1
         return count
+
+    def _name_of(self, frame: bytes | memoryview) -> str:
+        match decode(memoryview(frame)):
+            case Control() as control:
+                wanted = control.fields["chunks"] if control.name == "want" else []
+                self.again |= RangeSet.union((start, stop) for start, stop in wanted) & self.disk.have
+                return control.name
+            case LeafRun():
+                return "leaves"
+        return "chunks"
 
     def deliver(self, line: str) -> bool:
         """Hand over the first frame of a line."""
@@ -148,12 +286,18 @@ class Rig:
         match event:
             case Offered(manifest):
                 self.offered = manifest
-                if self.accept is True:
-                    self.receiver.accept(self.now)
+                if self.accept is True or self.taken:
+                    self.take()
                 elif self.accept is False:
                     self.receiver.reject("no", self.now)
-            case Store() | Sync() | Publish():
+            case Store() | Compare() | Sync() | Publish():
                 self._work.append(event)
+
+    def take(self) -> None:
+        """Accept the offer, with what the disk has of it."""
+        self.taken = True
+        leaves = list(self.disk.journal.items())
+        self.receiver.accept(self.now, self.disk.have, leaves, self.disk.candidates)
 
     @property
     def can_work(self) -> bool:
@@ -167,13 +311,20 @@ class Rig:
         match self._work.popleft():
             case Store(chunks):
                 self._store(chunks)
+            case Compare(pairs):
+                self._compare(pairs)
+            case Publish() if self.receiver.state is not State.WRITING:
+                pass  # something was lost meanwhile
             case Sync() | Publish() if self.full:
                 self._waits_for_room = True
                 self.receiver.flush_failed(RangeSet(), DiskFull(1))
             case Sync():
                 self.syncs += 1
+                self.disk.sync()
                 self.receiver.synced(self.now)
             case Publish():
+                self.disk.sync()
+                self.disk.finished = self.receiver.digest
                 self.published = True
                 self.receiver.published(self.now)
         self.handle_events()
@@ -182,26 +333,29 @@ class Rig:
     def _store(self, chunks: Sequence[ChunkData]) -> None:
         """Do what a sink does, and tell the receiver."""
         tried = {chunk.chunk: chunk.digest for chunk in chunks}
+        if self._has_no_room(tried):
+            return
+        right = [chunk.chunk for chunk in chunks if self.disk.write(chunk)]
+        self.receiver.chunks_stored(tried, RangeSet.of(*right), self.now)
+
+    def _compare(self, pairs: Sequence[tuple[int, bytes]]) -> None:
+        if self._has_no_room(dict(pairs)):
+            return
+        right = [chunk for chunk, digest in pairs if self.disk.reuse(chunk, digest)]
+        self.receiver.compared(dict(pairs), RangeSet.of(*right), self.now)
+
+    def _has_no_room(self, tried: dict[int, bytes]) -> bool:
         if self.full:
             self._waits_for_room = True
             self.receiver.storage_full(tried, DiskFull(self.manifest.bytes_in(RangeSet.of(*tried))))
-            return
-        right = [chunk.chunk for chunk in chunks if self._write(chunk)]
-        self.receiver.chunks_stored(tried, RangeSet.of(*right), self.now)
+        return self.full
 
-    def _write(self, chunk: ChunkData) -> bool:
-        """Check a chunk and write it; whether it was right."""
-        data = bytes(chunk.data)
-        if self.damage[chunk.chunk]:
-            self.damage[chunk.chunk] -= 1
-            data = b"?" + data[1:]
-        if chunk_digest(data) != chunk.digest:
-            return False
-        entry, offset, _ = self.manifest.place(chunk.chunk)
-        path = self.manifest.entries[entry].path
-        file = self.stored.setdefault(path, bytearray(self.manifest.entries[entry].size))
-        file[offset : offset + len(data)] = data
-        return True
+    def lose(self, chunks: RangeSet) -> None:
+        """The disk finds that these are gone."""
+        lost = chunks & self.receiver.verified
+        self.disk.lose(lost)
+        self.receiver.lost(lost, self.now)
+        self.handle_events()
 
     def make_room(self) -> None:
         """The disk is not full any more."""

@@ -75,6 +75,12 @@ class Limits:
     space_poll: float = 5.0
     """Seconds between two looks at the free space while the disk is full."""
 
+    partials: float = 7 * 24 * 3600.0
+    """Seconds after which an unfinished transfer that nobody touched is removed."""
+
+    retries: int = 3
+    """Fruitless tries to connect after which a transfer shows itself as paused; it goes on trying."""
+
     def __post_init__(self) -> None:
         if not 4 * KiB <= self.chunk_size <= 64 * MiB:
             raise ValueError(f"chunk_size must be from 4 KiB to 64 MiB, not {self.chunk_size}")

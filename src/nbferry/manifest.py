@@ -11,13 +11,19 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import blake2b
 from itertools import accumulate
+from struct import Struct
 from typing import Any, NamedTuple
 
 from nbferry.errors import RemoteProtocolError
 from nbferry.ranges import RangeSet
 
 MAX_SIZE = 1 << 53  # the largest whole number that every JSON implementation keeps
+
+_HEAD = Struct("!QQ")  # chunk size, number of entries
+_ENTRY = Struct("!QQqB")  # bytes of the path, size, mtime, flags; the path follows
+_EXECUTABLE, _FOLDER = 1, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +49,12 @@ class Entry:
         if self.executable:
             wire["executable"] = True
         return wire
+
+    def packed(self) -> bytes:
+        """The entry as it enters a manifest's id."""
+        path = self.path.encode("utf-8", "surrogatepass")
+        flags = self.executable * _EXECUTABLE + self.folder * _FOLDER
+        return _ENTRY.pack(len(path), self.size, self.mtime_ns, flags) + path
 
     @classmethod
     def from_wire(cls, wire: Any) -> Entry:
@@ -78,6 +90,17 @@ class Manifest:
     chunk_size: int
 
     @cached_property
+    def id(self) -> str:
+        """What the list is recognised by: 32 hex digits of BLAKE2b over the chunk size and all of every entry.
+
+        The same list has the same id in every process; another list, or another size or time of a file in it, has
+        another.
+        """
+        packed = b"".join(entry.packed() for entry in self.entries)
+        head = _HEAD.pack(self.chunk_size, len(self.entries))
+        return blake2b(head + packed, digest_size=16, person=b"nbferry manifest").hexdigest()
+
+    @cached_property
     def _stops(self) -> list[int]:
         return list(accumulate(map(self._count, self.entries)))
 
@@ -99,6 +122,11 @@ class Manifest:
         """Number of files, folders not counted."""
         return sum(not entry.folder for entry in self.entries)
 
+    @cached_property
+    def files(self) -> RangeSet:
+        """The entries that are files."""
+        return RangeSet.of(*(index for index, entry in enumerate(self.entries) if not entry.folder))
+
     def chunks_of(self, entry: int) -> tuple[int, int]:
         """First chunk of an entry and the one after its last."""
         return (self._stops[entry - 1] if entry else 0), self._stops[entry]
@@ -108,6 +136,11 @@ class Manifest:
         if not 0 <= chunk < self.chunk_count:
             raise IndexError(chunk)
         return bisect_right(self._stops, chunk)
+
+    def entries_of(self, chunks: RangeSet) -> RangeSet:
+        """The entries that a set of chunks belongs to, and folders between them."""
+        entry_of = self.entry_of
+        return RangeSet.union((entry_of(start), entry_of(stop - 1) + 1) for start, stop in chunks.ranges)
 
     def place(self, chunk: int) -> Place:
         """Where a chunk lies; IndexError where there is none."""

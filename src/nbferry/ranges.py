@@ -5,17 +5,19 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from operator import itemgetter
+
+Ranges = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class RangeSet:
     """Sorted, disjoint, non-adjacent half-open ranges ``(start, stop)``."""
 
-    ranges: tuple[tuple[int, int], ...] = ()
+    ranges: Ranges = ()
 
     @classmethod
     def of(cls, *numbers: int) -> RangeSet:
@@ -52,28 +54,45 @@ class RangeSet:
         at = bisect_right(self.ranges, (number, float("inf"))) - 1
         return at >= 0 and number < self.ranges[at][1]
 
+    # A set may have as many ranges as a disk has holes, and is changed in one place at a time. So only the ranges
+    # near the other set are looked at; the others are copied as they are.
+    def _near(self, low: int, high: int) -> slice:
+        """Where the ranges are that have numbers from ``low`` up to, not including, ``high``."""
+        first = bisect_right(self.ranges, low, key=itemgetter(1))
+        return slice(first, bisect_left(self.ranges, high, key=itemgetter(0)))
+
+    @property
+    def _bounds(self) -> tuple[int, int]:
+        return self.ranges[0][0], self.ranges[-1][1]
+
     def __or__(self, other: RangeSet) -> RangeSet:
-        return RangeSet.union((*self.ranges, *other.ranges)) if other else self
+        few, many = sorted((self, other), key=lambda ranges: len(ranges.ranges))
+        if not few:
+            return many
+        low, high = few._bounds
+        near = many._near(low - 1, high + 1)  # those that only touch are joined, too
+        joined = RangeSet.union((*many.ranges[near], *few.ranges))
+        return RangeSet(many.ranges[: near.start] + joined.ranges + many.ranges[near.stop :])
 
     def __and__(self, other: RangeSet) -> RangeSet:
-        common = []
-        mine, theirs = iter(self.ranges), iter(other.ranges)
-        a, b = next(mine, None), next(theirs, None)
-        while a and b:
-            common.append((max(a[0], b[0]), min(a[1], b[1])))
-            if a[1] < b[1]:
-                a = next(mine, None)
-            else:
-                b = next(theirs, None)
-        return RangeSet(tuple(r for r in common if r[0] < r[1]))
+        if not self or not other:
+            return RangeSet()
+        (low, high), (first, last) = self._bounds, other._bounds
+        low, high = max(low, first), min(high, last)
+        if low >= high:
+            return RangeSet()
+        return RangeSet(_common(self.ranges[self._near(low, high)], other.ranges[other._near(low, high)]))
 
     def __sub__(self, other: RangeSet) -> RangeSet:
         if not self or not other:
             return self
-        low, high = self.ranges[0][0], self.ranges[-1][1]
-        edges = [(low, low), *other.ranges, (high, high)]
-        gaps = ((left[1], right[0]) for left, right in pairwise(edges))
-        return self & RangeSet(tuple(gap for gap in gaps if gap[0] < gap[1]))
+        near = self._near(*other._bounds)
+        touched = RangeSet(self.ranges[near])
+        if not touched:
+            return self
+        gaps = _gaps(other.ranges[other._near(*touched._bounds)], *touched._bounds)
+        kept = gaps if len(touched.ranges) == 1 else _common(touched.ranges, gaps)
+        return RangeSet(self.ranges[: near.start] + kept + self.ranges[near.stop :])
 
     def first(self, count: int) -> RangeSet:
         """The ``count`` smallest numbers."""
@@ -84,3 +103,26 @@ class RangeSet:
             taken.append((start, min(stop, start + count)))
             count -= stop - start
         return RangeSet(tuple(taken))
+
+
+def _gaps(ranges: Ranges, low: int, high: int) -> Ranges:
+    """What some ranges leave free from ``low`` up to, not including, ``high``."""
+    starts = [start for start, _ in ranges]
+    stops = [stop for _, stop in ranges]
+    return tuple(gap for gap in zip([low, *stops], [*starts, high], strict=True) if gap[0] < gap[1])
+
+
+def _common(mine: Ranges, theirs: Ranges) -> Ranges:
+    """The ranges that two sets have in common."""
+    common = []
+    left, right = iter(mine), iter(theirs)
+    a, b = next(left, None), next(right, None)
+    while a and b:
+        start, stop = max(a[0], b[0]), min(a[1], b[1])
+        if start < stop:
+            common.append((start, stop))
+        if a[1] < b[1]:
+            a = next(left, None)
+        else:
+            b = next(right, None)
+    return tuple(common)

@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 
 from nbferry.errors import RemoteProtocolError
 from nbferry.manifest import Entry
-from nbferry.protocol.frames import PIECE_HEADER, ChunkBatch, Control, Piece, decode, ranges_to_wire
+from nbferry.protocol.frames import (
+    PIECE_HEADER,
+    ChunkBatch,
+    Control,
+    LeafRun,
+    Piece,
+    decode,
+    encode_leaves,
+    ranges_to_wire,
+)
 from nbferry.ranges import RangeSet
 
 TEXT = st.text(st.characters(categories=None), max_size=20)  # lone surrogates, too
@@ -23,10 +32,10 @@ JSON = st.recursive(
 HEADER = PIECE_HEADER.size
 
 
-def read(frame: bytes | memoryview) -> Control | list[Piece]:
+def read(frame: bytes | memoryview) -> Control | LeafRun | list[Piece]:
     """Decode a frame to the end."""
     decoded = decode(memoryview(frame))
-    return decoded if isinstance(decoded, Control) else list(decoded)
+    return decoded if isinstance(decoded, Control | LeafRun) else list(decoded)
 
 
 @given(st.binary(max_size=300))
@@ -38,11 +47,13 @@ def test_any_bytes(frame: bytes) -> None:
         read(frame)
 
 
-@given(st.sampled_from([1, 2]), st.binary(max_size=300))
+@given(st.sampled_from([1, 2, 3]), st.binary(max_size=300))
 def test_any_bytes_of_a_known_type(kind: int, body: bytes) -> None:
-    """The pieces of a chunk frame lie in it one after the other; anything else is an error."""
+    """The pieces of a chunk frame lie in it one after the other, and so do digests; anything else is an error."""
     with suppress(RemoteProtocolError):
         frame = read(bytes([kind]) + body)
+        if isinstance(frame, LeafRun):
+            assert 8 + 32 * len(frame.chunks) == len(body)
         if isinstance(frame, list):
             assert sum(HEADER + len(piece.data) for piece in frame) == len(body)
 
@@ -86,6 +97,14 @@ def test_sets_of_chunks_travel(chunks: set[int]) -> None:
     frame = read(Control("want", {"chunks": ranges_to_wire(ranges)}).encode())
     assert isinstance(frame, Control)
     assert frame.ranges("chunks", stop=201) == ranges
+
+
+@given(st.integers(0, 2**64 - 100), st.lists(st.binary(min_size=32, max_size=32), min_size=1, max_size=20))
+def test_digests_of_chunks_travel(first: int, digests: list[bytes]) -> None:
+    """Digests of consecutive chunks are read back, each with its chunk."""
+    run = read(encode_leaves(first, b"".join(digests)))
+    assert isinstance(run, LeafRun)
+    assert list(run.pairs()) == list(enumerate(digests, first))
 
 
 @st.composite

@@ -23,13 +23,15 @@ from rig import TO_RECEIVER, TO_SENDER, Rig, bytes_of, read_job
 CHUNK = 4 * KiB
 LIMITS = Limits(chunk_size=CHUNK, window=5 * CHUNK, read_ahead=16 * CHUNK, sync_bytes=3 * CHUNK)
 SIZES = (None, 0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 7, 9 * CHUNK)  # None is a folder
+SELDOM = st.integers(0, 2)  # 0 is yes
 SIDES = st.sampled_from(["sender", "receiver"])
 
 
 @cache
-def data_of(size: int) -> bytes:
-    """Bytes that are the same in every run."""
-    return Random(size).randbytes(size)  # noqa: S311
+def data_of(size: int, version: int = 0) -> bytes:
+    """Bytes that are the same in every run; versions of a file differ in their second half."""
+    half = size // 2
+    return Random(size).randbytes(half) + Random(size + version).randbytes(size - half)  # noqa: S311
 
 
 class Transfer(RuleBasedStateMachine):
@@ -56,7 +58,10 @@ class Transfer(RuleBasedStateMachine):
         self.damaged: set[int] = set()
         self.lies: set[int] = set()  # files whose digest was forged
         self.cancelled = ""  # by whom
-        self.verified = RangeSet()
+        self.version = 0
+        self.durable = RangeSet()
+        self.lost = RangeSet()  # by the disk
+        self.unsaid = RangeSet()  # lost in a crash: the sender may not have heard of it
         if steps:
             self.rig.connect()
             self.go_on(steps)
@@ -99,7 +104,7 @@ class Transfer(RuleBasedStateMachine):
             self.rig.deliver(TO_SENDER)
 
     @precondition(lambda self: self.job is None)
-    @rule(steps=st.integers(1, 4))
+    @rule(steps=st.sampled_from([1, 2, 3, 4, 10, 30]))
     def go_on(self, steps: int) -> None:
         """For a while everything goes as it should."""
         for _ in range(steps):
@@ -161,6 +166,52 @@ class Transfer(RuleBasedStateMachine):
             self.damaged.add(chunk)
             self.rig.damage[chunk] = LIMITS.chunk_attempts - 1
 
+    @precondition(lambda self: self.rig.receiver.verified - self.lost and not self.rig.receiver.state.final)
+    @rule(chunk=st.integers(0, 20))
+    def lose(self, chunk: int) -> None:
+        """The disk loses a chunk that was stored, or durable, once each."""
+        stored = list(self.rig.receiver.verified - self.lost)
+        lost = RangeSet.of(stored[chunk % len(stored)])
+        self.lost |= lost
+        self.durable -= lost
+        self.rig.lose(lost)
+
+    # ---------------------------------------------------------------- crashes
+    @precondition(lambda self: self.rig.published or not self.rig.receiver.state.final)
+    @rule(damaged=st.sets(st.integers(0, 20)), really=SELDOM)
+    def crash_the_receiver(self, damaged: set[int], really: int) -> None:
+        """Now and then the receiver's process ends, and another goes on; some that nobody vouches for is damaged."""
+        if really:
+            return
+        self.unsaid |= RangeSet.of(*self.rig.disk.written) - self.rig.disk.have
+        self.rig.crash_receiver()
+        if not self.rig.published:
+            for chunk in self.rig.disk.candidates & RangeSet.of(*damaged):
+                self.rig.disk.put(chunk, b"!" * self.rig.manifest.place(chunk).length)
+
+    @precondition(lambda self: not self.rig.sender.state.final)
+    @rule(really=SELDOM)
+    def crash_the_sender(self, really: int) -> None:
+        """Now and then the sender's process ends, and another one offers the same."""
+        if not really:
+            self.job = None
+            self.rig.crash_sender()
+
+    @precondition(lambda self: not self.rig.sender.state.final and not self.rig.receiver.state.final)
+    @rule(entry=st.integers(0, 4), size=st.sampled_from(SIZES[1:]), really=SELDOM)
+    def change_the_source(self, entry: int, size: int, really: int) -> None:
+        """Now and then a file changes, so the transfer is begun anew; what has arrived of the old one may be used."""
+        if really:
+            return
+        self.version += 1
+        entries, files = list(self.rig.manifest.entries), dict(self.rig.files)
+        if entry < len(entries) and not entries[entry].folder:
+            entries[entry] = Entry(str(entry), size, self.version)
+            files[str(entry)] = data_of(size, self.version)
+        self.job = None
+        self.durable = self.lost = self.unsaid = RangeSet()
+        self.rig.change_source(files, Manifest.of(entries, CHUNK))
+
     # ---------------------------------------------------------------- people and time
     @precondition(lambda self: self.asks and self.rig.offered)
     @rule()
@@ -168,13 +219,12 @@ class Transfer(RuleBasedStateMachine):
         """The person decides, and has some chunks already."""
         self.asks = False
         rig = self.rig
-        data = {n: bytes_of(n, rig.manifest, rig.files) for n in self.have}
-        for chunk in self.have:
-            entry, offset, length = rig.manifest.place(chunk)
-            path, size = rig.manifest.entries[entry].path, rig.manifest.entries[entry].size
-            rig.stored.setdefault(path, bytearray(size))[offset : offset + length] = data[chunk]
-        digests = {n: chunk_digest(data[n]) for n in self.have}
-        rig.receiver.accept(rig.now, self.have, digests)
+        for chunk in self.have & RangeSet.span(0, rig.manifest.chunk_count):
+            data = bytes_of(chunk, rig.manifest, rig.files)
+            rig.disk.put(chunk, data)
+            rig.disk.journal[chunk] = rig.disk.written[chunk] = chunk_digest(data)
+        rig.accept = True
+        rig.take()
         rig.handle_events()
 
     @rule(side=SIDES)
@@ -219,14 +269,27 @@ class Transfer(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_lost(self) -> None:
-        """What is verified stays so, unless its file's digest was wrong; the sender believes no more than is true."""
-        sender, receiver = self.rig.sender, self.rig.receiver
-        doubted = RangeSet.union(self.rig.manifest.chunks_of(entry) for entry in self.lies)
-        assert not self.verified - receiver.verified - doubted
-        self.verified = receiver.verified
-        assert not receiver.durable - receiver.verified
-        assert not sender.verified - receiver.verified - doubted
-        assert not sender.durable - receiver.durable - doubted
+        """Nobody believes more than is true; what is durable stays so, unless the disk or a forged digest took it."""
+        sender, receiver, disk = self.rig.sender, self.rig.receiver, self.rig.disk
+        written = RangeSet.of(*disk.written)
+        assert not receiver.verified - written
+        assert not receiver.durable - disk.have
+        assert not sender.verified - written - self.lost - self.unsaid
+        assert not sender.durable - disk.have - self.lost
+        if receiver.manifest and receiver.state is not State.OFFERED:
+            assert not self.durable - receiver.durable - self.doubted or receiver.state is State.DONE
+            self.durable = receiver.durable
+
+    @property
+    def doubted(self) -> RangeSet:
+        """The chunks of files whose digest was forged."""
+        files = [entry for entry in self.lies if entry < len(self.rig.manifest.entries)]
+        return RangeSet.union(map(self.rig.manifest.chunks_of, files))
+
+    @invariant()
+    def what_is_durable_is_not_wanted_again(self) -> None:
+        """Nothing that the journal vouches for is asked for, unless a forged digest cast doubt on it."""
+        assert not self.rig.again - self.doubted
 
     @invariant()
     def memory_is_bounded(self) -> None:
@@ -275,5 +338,5 @@ class Transfer(RuleBasedStateMachine):
 
 TestTransfer = Transfer.TestCase
 TestTransfer.settings = settings(
-    max_examples=400, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=700, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

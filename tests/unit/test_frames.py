@@ -9,14 +9,20 @@ import pytest
 from nbferry.errors import LocalProtocolError, RemoteProtocolError
 from nbferry.limits import MAX_MESSAGE, KiB
 from nbferry.protocol.frames import (
+    LEAVES_HEADER,
     MAX_CONTROL,
+    MAX_LEAVES,
     MAX_RANGES,
     PIECE_HEADER,
+    RANGES_PER_FRAME,
     ChunkBatch,
     Control,
+    LeafRun,
     Piece,
     decode,
+    encode_leaves,
     ranges_to_wire,
+    split,
 )
 from nbferry.ranges import RangeSet
 from wire import chunk_frame, piece, raw
@@ -28,7 +34,7 @@ DIGEST = bytes(range(32))
 def pieces_of(frame: memoryview | bytes) -> list[Piece]:
     """The pieces of a chunk frame."""
     read = decode(memoryview(frame))
-    assert not isinstance(read, Control)
+    assert not isinstance(read, Control | LeafRun)
     return list(read)
 
 
@@ -51,7 +57,7 @@ def test_a_control_frame_of_ours_that_is_too_large() -> None:
     [
         b"",
         b"\x00",
-        b"\x03{}",
+        b"\x04{}",
         b"\x01",
         b"\x01{",
         b"\x01\xff",
@@ -141,6 +147,49 @@ def test_ranges_on_the_wire() -> None:
     assert control(a=ranges_to_wire(chunks)).ranges("a", stop=6) == chunks
 
 
+def test_large_sets_are_split() -> None:
+    """Sets of very many ranges are cut into parts that fit into a frame together, and add up."""
+    scattered = RangeSet(tuple((n, n + 1) for n in range(2**38, 2**38 + 5 * RANGES_PER_FRAME, 2)))
+    parts = list(split(scattered, RangeSet.of(1), scattered, scattered))
+    assert [len(part[0].ranges) for part in parts] == [
+        RANGES_PER_FRAME,
+        RANGES_PER_FRAME,
+        RANGES_PER_FRAME // 2,
+    ]
+    assert [part[1] for part in parts] == [RangeSet.of(1), RangeSet(), RangeSet()]
+    assert RangeSet.union(pair for part in parts for pair in part[2].ranges) == scattered
+    fields = {str(n): ranges_to_wire(ranges) for n, ranges in enumerate(parts[0][1:])}
+    assert len(Control("want", fields).encode()) <= MAX_CONTROL
+
+
+def test_small_sets_are_one_part() -> None:
+    """Sets of few ranges are one part, and so is nothing at all."""
+    assert list(split(RangeSet.of(1), RangeSet())) == [(RangeSet.of(1), RangeSet())]
+    assert list(split(RangeSet(), RangeSet())) == [(RangeSet(), RangeSet())]
+
+
+# ---------------------------------------------------------------- digests of chunks
+def test_digests_travel() -> None:
+    """A run of digests comes out as it went in, and lies in the frame."""
+    digests = bytes(range(32)) + bytes(32)
+    frame = memoryview(encode_leaves(2**40, digests))
+    run = decode(frame)
+    assert isinstance(run, LeafRun)
+    assert run.chunks == RangeSet.span(2**40, 2**40 + 2)
+    assert list(run.pairs()) == [(2**40, DIGEST), (2**40 + 1, bytes(32))]
+    assert run.digests.obj is frame.obj
+    assert bytes(frame[:9]) == b"\x03" + (2**40).to_bytes(8)
+
+
+@pytest.mark.parametrize("length", [0, 5, 8, 8 + 31, 8 + 33, 8 + 32 * (MAX_LEAVES + 1)])
+def test_digests_of_a_wrong_length(length: int) -> None:
+    """No digest, too many, or a part of one are the other side's mistake."""
+    assert LEAVES_HEADER.size == 9
+    with pytest.raises(RemoteProtocolError):
+        decode(memoryview(b"\x03" + bytes(length)))
+    assert isinstance(decode(memoryview(encode_leaves(0, bytes(32 * MAX_LEAVES)))), LeafRun)
+
+
 # ---------------------------------------------------------------- chunk frames
 def test_pieces_are_views_of_the_frame() -> None:
     """The pieces of a chunk frame lie in it, one after the other; an empty one is a piece, too."""
@@ -162,7 +211,7 @@ def test_a_chunk_frame_that_is_cut_short(cut: int) -> None:
     """A header or a piece that goes beyond the frame is the other side's mistake; what comes before is given."""
     whole = piece(1, b"whole")
     pieces = decode(chunk_frame(whole, piece(2, b"half!")[:cut]))
-    assert not isinstance(pieces, Control)
+    assert not isinstance(pieces, Control | LeafRun)
     assert next(pieces).chunk == 1
     with pytest.raises(RemoteProtocolError):
         next(pieces)

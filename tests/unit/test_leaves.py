@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from nbferry.crypto.digest import chunk_digest, content_digest, file_digest
+from nbferry.errors import LocalProtocolError
 from nbferry.manifest import Entry, Manifest
 from nbferry.protocol.leaves import Leaves
 from nbferry.ranges import RangeSet
@@ -44,3 +47,21 @@ def test_what_is_forgotten_has_to_come_again() -> None:
     leaves.update({0: DIGESTS[1], 1: DIGESTS[0]})
     assert not leaves.missing(1)
     assert leaves.file(1) != before
+
+
+def test_many_at_once() -> None:
+    """Digests of consecutive chunks are learnt by runs, in any order, and given back by runs."""
+    leaves = Leaves(MANIFEST)
+    leaves.load(1, DIGESTS[1] + DIGESTS[2])
+    assert leaves.known == RangeSet.of(1, 2)
+    leaves.load_runs([(3, DIGESTS[3]), (0, DIGESTS[0])])
+    leaves.load_runs([])
+    assert leaves.run(0, 4) == b"".join(DIGESTS[n] for n in range(4))
+    assert leaves.files() == [None, leaves.file(1), leaves.file(2)]
+
+
+@pytest.mark.parametrize(("first", "size"), [(4, 32), (3, 64), (-1, 32), (0, 31), (0, 33)])
+def test_digests_that_belong_to_no_chunk(first: int, size: int) -> None:
+    """Digests of chunks that there are not, or parts of one, are our own mistake."""
+    with pytest.raises(LocalProtocolError):
+        Leaves(MANIFEST).load(first, bytes(size))

@@ -19,7 +19,7 @@ from nbferry.errors import (
 )
 from nbferry.limits import Limits
 from nbferry.protocol.events import Changed
-from nbferry.protocol.frames import Control, Piece
+from nbferry.protocol.frames import Control, LeafRun, Piece, encode_leaves
 from nbferry.protocol.machine import LINGER, Machine
 from nbferry.protocol.states import Step
 from nbferry.status import State
@@ -46,6 +46,9 @@ class Side(Machine):
 
     def _receive_pieces(self, pieces: Iterator[Piece], now: float) -> None:
         self.seen += [f"piece {piece.chunk}" for piece in pieces]
+
+    def _receive_leaves(self, run: LeafRun, now: float) -> None:
+        self.seen += [f"leaf {chunk}" for chunk in run.chunks]
 
     def _do_what_is_due(self, now: float) -> None:
         self.seen.append(f"due at {now}")
@@ -121,7 +124,14 @@ def test_a_greeting_that_does_not_fit(greeting: memoryview) -> None:
 
 
 @pytest.mark.parametrize(
-    "frame", [control("offer"), control("new"), chunk_frame(), chunk_frame(piece(1, b""))]
+    "frame",
+    [
+        control("offer"),
+        control("new"),
+        chunk_frame(),
+        chunk_frame(piece(1, b"")),
+        memoryview(encode_leaves(0, bytes(32))),
+    ],
 )
 def test_greeting_comes_first(frame: memoryview) -> None:
     """Anything of the transfer before hello is an error, on every connection anew."""
@@ -139,7 +149,8 @@ def test_pieces_and_frames_reach_their_side() -> None:
     side = greeted()
     side.receive(control("want"), 0)
     side.receive(chunk_frame(piece(5, b"x")), 0)
-    assert side.seen == ["greeting", "want", "piece 5"]
+    side.receive(memoryview(encode_leaves(7, bytes(64))), 0)
+    assert side.seen == ["greeting", "want", "piece 5", "leaf 7", "leaf 8"]
 
 
 @pytest.mark.parametrize("frame", [b"", b"\x07", b"\x01{", b"\x02short"])
@@ -450,6 +461,19 @@ def test_lingering_ends() -> None:
     side.deadline_passed(5 + LINGER)
     assert side.finished
     assert side.next_deadline() is None
+    assert not side.understood
+
+
+def test_who_has_understood() -> None:
+    """The other side knows how it ended when it has said bye, or has ended it itself."""
+    side = greeted()
+    side.cancel("", 0)
+    assert not side.understood
+    side.receive(control("bye"), 0)
+    assert side.understood
+    side = greeted()
+    side.receive(control("cancel"), 0)
+    assert side.understood
 
 
 def test_parting_without_a_word() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import Any
 
 import pytest
@@ -126,3 +127,58 @@ def test_top_names() -> None:
     assert FILES.top_names == ("top", "last")
     many = Manifest.of([Entry(f"{n}/x") for n in range(20)], CHUNK)
     assert many.top_names == tuple("0123456789")
+
+
+# ---------------------------------------------------------------- the id
+ENTRY = Entry("a", 5, 7)
+
+
+def test_the_id_is_the_lists() -> None:
+    """The same list has the same id, wherever it was made; it is what the specification says."""
+    first, second = Manifest.of([ENTRY], CHUNK), Manifest.of([Entry("a", 5, 7)], CHUNK)
+    assert first.id == second.id
+    numbers = ((CHUNK, 8), (1, 8), (1, 8), (5, 8), (7, 8), (0, 1))
+    packed = b"".join(number.to_bytes(size) for number, size in numbers) + b"a"
+    assert first.id == blake2b(packed, digest_size=16, person=b"nbferry manifest").hexdigest()
+    assert len(Manifest.of([], CHUNK).id) == 32
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [],
+        [Entry("b", 5, 7)],
+        [Entry("a", 6, 7)],
+        [Entry("a", 5, 8)],
+        [Entry("a", 5, -7)],
+        [Entry("a", 5, 7, executable=True)],
+        [Entry("a", 0, 7, folder=True)],
+        [ENTRY, ENTRY],
+        [Entry("\udcff", 5, 7)],
+    ],
+    ids=ascii,
+)
+def test_another_list_has_another_id(entries: list[Entry]) -> None:
+    """Whatever is different in a list, its order too, makes another id."""
+    assert Manifest.of(entries, CHUNK).id != Manifest.of([ENTRY], CHUNK).id
+    assert Manifest.of([ENTRY], 2 * CHUNK).id != Manifest.of([ENTRY], CHUNK).id
+    pair = [Entry("a"), Entry("b")]
+    assert Manifest.of(pair, CHUNK).id != Manifest.of(pair[::-1], CHUNK).id
+
+
+def test_lists_that_read_alike_have_different_ids() -> None:
+    """Where a path ends and the next entry begins is part of the id."""
+    inner = Entry("b", 1, 2)
+    swallowed = Entry((ENTRY.path.encode() + inner.packed()).decode("utf-8", "surrogatepass"), 5, 7)
+    assert Manifest.of([swallowed], CHUNK).id != Manifest.of([ENTRY, inner], CHUNK).id
+
+
+def test_files_and_entries_of_chunks() -> None:
+    """Folders are no files; the entries of some chunks are those that they belong to."""
+    manifest = Manifest.of(
+        [Entry("d", folder=True), Entry("d/a", 2 * CHUNK), Entry("d/b"), Entry("e")], CHUNK
+    )
+    assert manifest.files == RangeSet.span(1, 4)
+    assert manifest.entries_of(RangeSet.of(1, 3)) == RangeSet.of(1, 3)
+    assert manifest.entries_of(RangeSet.span(0, 3)) == RangeSet.span(1, 3)
+    assert manifest.entries_of(RangeSet()) == RangeSet()

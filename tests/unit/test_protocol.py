@@ -15,7 +15,7 @@ from nbferry.protocol.machine import LINGER
 from nbferry.protocol.window import CHUNK_COST
 from nbferry.ranges import RangeSet
 from nbferry.status import State
-from rig import SMALL, TO_RECEIVER, TO_SENDER, Rig, bytes_of
+from rig import SMALL, TO_RECEIVER, TO_SENDER, Rig, bytes_of, manifest_of
 
 CHUNK = SMALL.chunk_size
 DATA = Random(1).randbytes  # noqa: S311  # the same in every run
@@ -142,16 +142,19 @@ def test_progress_is_reported() -> None:
 
 
 # ---------------------------------------------------------------- what is there already
+def vouched_for(rig: Rig, chunks: RangeSet) -> None:
+    """Have a journal vouch for some chunks, which are there."""
+    for chunk in chunks:
+        data = bytes_of(chunk, rig.manifest, FILES)
+        rig.disk.put(chunk, data)
+        rig.disk.journal[chunk] = rig.disk.written[chunk] = chunk_digest(data)
+
+
 def test_the_sender_only_hashes_what_is_there() -> None:
     """A receiver that has everything gets no chunk; the sender reads its files for their digests."""
-    rig = Rig(FILES, accept=None)
+    rig = Rig(FILES)
+    vouched_for(rig, RangeSet.span(0, rig.manifest.chunk_count))
     rig.connect()
-    rig.run()
-    chunks = RangeSet.span(0, rig.manifest.chunk_count)
-    digests = {n: chunk_digest(bytes_of(n, rig.manifest, FILES)) for n in chunks}
-    rig.stored = {path: bytearray(data) for path, data in FILES.items()}
-    rig.receiver.accept(rig.now, chunks, digests)
-    rig.handle_events()
     rig.run()
     assert arrived(rig)
     assert rig.said["chunks"] == 0
@@ -159,17 +162,166 @@ def test_the_sender_only_hashes_what_is_there() -> None:
 
 def test_the_receiver_has_some_of_it() -> None:
     """Of what a receiver has already nothing is sent again."""
-    rig = Rig(FILES, accept=None)
+    rig = Rig(FILES)
+    vouched_for(rig, RangeSet.of(*range(0, rig.manifest.chunk_count, 2)))
     rig.connect()
-    rig.run()
-    have = RangeSet.of(*range(0, rig.manifest.chunk_count, 2))
-    digests = {n: chunk_digest(bytes_of(n, rig.manifest, FILES)) for n in have}
-    rig.stored = {path: bytearray(data) for path, data in FILES.items()}
-    rig.receiver.accept(rig.now, have, digests)
-    rig.handle_events()
     rig.run()
     assert arrived(rig)
     assert rig.said["chunks"] > 0
+    assert not rig.again
+
+
+def older_copy(rig: Rig, changed: dict[int, bytes]) -> None:
+    """Have an older copy of all files at the receiver, in which some chunks are others."""
+    for chunk in range(rig.manifest.chunk_count):
+        rig.disk.put(chunk, changed.get(chunk, bytes_of(chunk, rig.manifest, rig.files)))
+
+
+def test_an_older_copy_is_used() -> None:
+    """Of a copy in which two chunks are others only these two travel."""
+    rig = Rig(FILES)
+    older_copy(rig, {2: bytes(CHUNK), 6: b"x" * CHUNK})
+    rig.connect()
+    rig.run()
+    assert arrived(rig)
+    everything = RangeSet.span(0, rig.manifest.chunk_count)
+    assert rig.receiver.reused == everything - RangeSet.of(2, 6)
+    assert rig.said["chunks"] == 1
+
+
+def test_the_sender_shows_that_it_only_hashes() -> None:
+    """While nothing but digests is to be found out the sender shows it."""
+    rig = Rig(FILES)
+    older_copy(rig, {})
+    rig.connect()
+    until(rig, lambda: rig.sender.hashing)
+    assert rig.sender.state is State.TRANSFERRING
+    rig.run()
+    assert arrived(rig)
+    assert not rig.sender.hashing
+
+
+def test_wanting_and_comparing_go_on_side_by_side() -> None:
+    """What is not here is wanted while what may be right is compared."""
+    rig = Rig(FILES)
+    rig.disk.put(0, bytes_of(0, rig.manifest, FILES))
+    rig.connect()
+    until(rig, lambda: rig.said["want"])
+    assert rig.receiver.outstanding > 0
+    assert rig.receiver.candidates == RangeSet.span(0, 8)
+    rig.run()
+    assert arrived(rig)
+
+
+@pytest.mark.parametrize("lost", range(1, 30, 2))
+def test_a_connection_that_is_lost_while_it_compares(lost: int) -> None:
+    """Wherever the connection breaks, what is here is compared all the same."""
+    rig = Rig(FILES)
+    older_copy(rig, {2: bytes(CHUNK)})
+    rig.connect()
+    for _ in range(lost):
+        rig.step()
+    rig.disconnect()
+    rig.connect()
+    rig.run()
+    assert arrived(rig)
+    assert rig.receiver.reused == RangeSet.span(0, rig.manifest.chunk_count) - RangeSet.of(2)
+
+
+# ---------------------------------------------------------------- processes that end
+def test_a_sender_that_is_started_anew() -> None:
+    """A sender of another process offers the same, is not asked for the list, and sends only what is missing."""
+    rig = started()
+    before = rig.receiver.verified
+    rig.crash_sender()
+    rig.said.clear()
+    rig.connect()
+    rig.run()
+    assert arrived(rig)
+    assert before
+    assert rig.said["list"] == 0
+    assert not rig.sender.error
+
+
+def test_a_receiver_that_is_started_anew() -> None:
+    """A receiver of another process goes on with what was durable, without the list; the rest it compares."""
+    rig = started()
+    rig.receiver.deadline_passed(rig.now + SMALL.sync_interval)
+    rig.handle_events()
+    until(rig, lambda: rig.receiver.durable)
+    until(rig, lambda: rig.receiver.verified - rig.receiver.durable)
+    durable = rig.receiver.durable
+    rig.crash_receiver()
+    rig.said.clear()
+    rig.connect()
+    rig.run()
+    assert arrived(rig)
+    assert rig.said["list"] == 0
+    assert not rig.again
+    assert not rig.receiver.reused & durable
+
+
+def test_a_crash_between_writing_and_syncing() -> None:
+    """What a crash left unvouched and damaged is found out, and comes again."""
+    rig = started()
+    written = RangeSet.of(*rig.disk.written) - rig.disk.have
+    rig.crash_receiver()
+    for chunk in written:
+        rig.disk.put(chunk, bytes(rig.manifest.place(chunk).length))
+    rig.connect()
+    rig.run()
+    assert arrived(rig)
+    assert not rig.receiver.reused & written
+
+
+@pytest.mark.parametrize("bye", [False, True])
+def test_a_receiver_that_is_started_anew_when_it_is_done(bye: bool) -> None:
+    """Who had published everything says so again; a sender that has not heard it is done then."""
+    rig = Rig(FILES)
+    rig.connect()
+    until(rig, lambda: rig.sender.state.final if bye else rig.published)
+    rig.crash_receiver()
+    assert rig.receiver.state is State.DONE
+    rig.said.clear()
+    rig.connect()
+    rig.run()
+    assert arrived(rig)
+    assert rig.said["chunks"] == rig.said["want"] == 0
+
+
+def test_both_are_started_anew() -> None:
+    """Two new processes go on where two others were."""
+    rig = started()
+    rig.crash_sender()
+    rig.crash_receiver()
+    rig.connect()
+    rig.run()
+    assert arrived(rig)
+
+
+def test_files_that_are_others_now() -> None:
+    """When a file has changed the offer is another; what of the old one is right need not travel."""
+    rig = Rig(FILES)
+    rig.connect()
+    until(rig, lambda: len(rig.receiver.verified) > 8)
+    files = FILES | {"a": FILES["a"][: 4 * CHUNK] + DATA(3 * CHUNK)}
+    rig.change_source(files, manifest_of(files))
+    rig.said.clear()
+    rig.connect()
+    rig.run()
+    assert arrived(rig)
+    assert rig.said["list"] == 1
+    assert not RangeSet.span(0, 4) - rig.receiver.reused
+
+
+def test_what_the_disk_loses_comes_again() -> None:
+    """Chunks that are found damaged just before they are published are sent again; then it is published."""
+    rig = at("writing")
+    rig.lose(RangeSet.of(1, 9))
+    assert rig.receiver.state is State.TRANSFERRING
+    rig.stalled = False
+    rig.run()
+    assert arrived(rig)
 
 
 # ---------------------------------------------------------------- what goes wrong

@@ -71,3 +71,21 @@ def test_the_first_few() -> None:
     assert SOME.first(2).ranges == ((0, 2),)
     assert SOME.first(0) == RangeSet()
     assert SOME.first(1000) == SOME
+
+
+def test_holes_far_away_are_left_alone() -> None:
+    """In a set of very many ranges, a change in one place touches the ranges there, and no other."""
+    holes = RangeSet(tuple((n, n + 1) for n in range(0, 2_000, 2)))
+    filled = holes | RangeSet.span(1001, 1004)
+    assert filled.ranges == (*holes.ranges[:500], (1000, 1005), *holes.ranges[503:])
+    assert filled - RangeSet.span(1001, 1004) == holes - RangeSet.of(1002)
+    assert holes & RangeSet.span(999, 1003) == RangeSet.of(1000, 1002)
+    assert (holes - RangeSet.of(1001)).ranges == holes.ranges
+    assert (RangeSet.span(0, 2_000) - holes).ranges == tuple((n, n + 1) for n in range(1, 2_000, 2))
+
+
+def test_sets_that_only_touch() -> None:
+    """A range that begins where another ends joins it, on either side."""
+    assert (RangeSet.span(3, 5) | SOME).ranges == ((0, 6), (10, 20))
+    assert (SOME | RangeSet.span(20, 21)).ranges == ((0, 3), (5, 6), (10, 21))
+    assert (SOME | RangeSet.span(30, 31)).ranges == (*SOME.ranges, (30, 31))

@@ -7,12 +7,21 @@ from typing import Any
 import pytest
 
 from nbferry.crypto.digest import chunk_digest
-from nbferry.errors import DigestMismatch, DiskFull, RemoteProtocolError, UnsafePath
+from nbferry.errors import (
+    DigestMismatch,
+    DiskFull,
+    RemoteProtocolError,
+    SourceChanged,
+    StorageError,
+    UnsafePath,
+)
 from nbferry.limits import GiB, Limits
 from nbferry.manifest import Entry, Manifest
-from nbferry.protocol.events import Offered, Publish, Store, Sync
-from nbferry.protocol.frames import ChunkData, Control
+from nbferry.protocol.candidates import AT_ONCE, COMPARE_CHUNKS, MAX_ASKED
+from nbferry.protocol.events import Compare, Offered, Publish, Store, Sync
+from nbferry.protocol.frames import RANGES_PER_FRAME, ChunkData, Control, encode_leaves
 from nbferry.protocol.leaves import Leaves
+from nbferry.protocol.machine import LINGER
 from nbferry.protocol.receiver import FILE_ATTEMPTS, Receiver
 from nbferry.protocol.sender import ENTRIES_PER_FRAME
 from nbferry.ranges import RangeSet
@@ -24,7 +33,6 @@ CHUNK = SMALL.chunk_size
 FILES = {"a": b"A" * CHUNK + b"a" * CHUNK, "b": b"b" * 100, "c": b""}  # chunks 0 and 1, 2, 3
 MANIFEST = manifest_of(FILES)
 EVERYTHING = RangeSet.span(0, 4)
-OFFER = {"id": "x", "entries": 3, "files": 3, "bytes": MANIFEST.total_bytes, "chunk_size": CHUNK}
 
 
 class Peer:
@@ -52,7 +60,7 @@ class Peer:
     def offer(self, now: float = 0.0, **changes: Any) -> list[Control]:
         """Make the offer, perhaps a changed one; what is said to that."""
         manifest = self.manifest
-        fields = {"id": "x", "entries": len(manifest.entries), "files": manifest.file_count}
+        fields = {"id": manifest.id, "entries": len(manifest.entries), "files": manifest.file_count}
         fields |= {"bytes": manifest.total_bytes, "chunk_size": manifest.chunk_size}
         self.say(control("offer", **fields | changes), now)
         return self.heard(now)
@@ -85,6 +93,16 @@ class Peer:
         """Send the right digests of files."""
         self.say(control("digests", digests=[[entry, self.digest_of(entry)] for entry in entries]))
 
+    def tell(self, first: int, stop: int | None = None) -> None:
+        """Send the digests of some chunks."""
+        digests = self.leaves().run(first, stop or first + 1)
+        self.say(memoryview(encode_leaves(first, digests)))
+
+    def to_compare(self) -> list[int]:
+        """The chunks that have come to be compared since somebody looked."""
+        events = self.receiver.events()
+        return [chunk for event in events if isinstance(event, Compare) for chunk, _ in event.pairs]
+
     def leaves(self) -> Leaves:
         """The digests of all chunks."""
         leaves = Leaves(self.manifest)
@@ -95,6 +113,11 @@ class Peer:
             }
         )
         return leaves
+
+    def runs(self, *chunks: int) -> list[tuple[int, bytes]]:
+        """The digests of some chunks as a journal has them."""
+        leaves = self.leaves()
+        return [(chunk, leaves.run(chunk, chunk + 1)) for chunk in chunks]
 
     def digest_of(self, entry: int) -> str:
         """The right digest of a file."""
@@ -292,6 +315,296 @@ def test_unknown_frames_are_ignored() -> None:
     assert peer.receiver.error is None
 
 
+def test_a_list_that_is_another_one() -> None:
+    """A list that has not the id of the offer is refused: another list must not pass for the one that is known."""
+    peer = Peer()
+    peer.connect()
+    peer.offer(id="0" * 32)
+    peer.list()
+    assert fails(peer)
+    assert peer.receiver.manifest is None
+
+
+# ---------------------------------------------------------------- an offer from an earlier run
+def resumed(have: tuple[int, ...] = (), candidates: RangeSet | None = None) -> Peer:
+    """A receiver that knows the offer from an earlier run, and has accepted it with what it has."""
+    peer = Peer(known=(MANIFEST.id, MANIFEST))
+    peer.connect()
+    assert peer.offer() == []
+    peer.receiver.accept(0.0, RangeSet.of(*have), peer.runs(*have), candidates or RangeSet())
+    return peer
+
+
+def test_a_known_offer_is_not_listed() -> None:
+    """The offer of an earlier run is there at once; whoever drives decides about it as about any."""
+    peer = Peer(known=(MANIFEST.id, MANIFEST))
+    peer.connect()
+    assert peer.offer() == []
+    assert Offered(MANIFEST) in peer.receiver.events()
+    assert peer.receiver.state is State.OFFERED
+    peer.receiver.accept(0.0)
+    assert names(peer.heard()) == ["answer", "want"]
+
+
+def test_another_offer_than_the_known_one() -> None:
+    """An offer that is not the one of the earlier run is listed like any other."""
+    other = manifest_of({"x": b"x"})
+    peer = Peer(known=(other.id, other))
+    peer.connect()
+    assert names(peer.offer()) == ["list"]
+    peer.list()
+    assert peer.receiver.manifest == MANIFEST
+
+
+@pytest.mark.parametrize("changes", [{"entries": 2}, {"bytes": 5}, {"chunk_size": 2 * CHUNK}], ids=str)
+def test_a_known_offer_with_other_numbers(changes: dict[str, int]) -> None:
+    """An offer of a known id whose numbers are not those of the list is refused."""
+    peer = Peer(known=(MANIFEST.id, MANIFEST))
+    peer.connect()
+    peer.offer(**changes)
+    assert peer.events(Offered) == 0
+    assert isinstance(peer.receiver.error, RemoteProtocolError)
+
+
+def test_going_on_after_a_restart() -> None:
+    """What the journal vouches for is reported, in place of what the sender knows, and never wanted."""
+    peer = resumed(have=(0, 2))
+    frames = peer.heard()
+    assert the(frames, "want")["chunks"] == [[1, 2], [3, 4]]
+    peer.receiver.deadline_passed(0.0)
+    report = the(peer.heard(), "progress")
+    assert report == {
+        "verified": [[0, 1], [2, 3]],
+        "durable": [[0, 1], [2, 3]],
+        "state": "transferring",
+        "all": True,
+    }
+
+
+def test_nothing_is_synced_that_is_durable() -> None:
+    """What was there from the start needs no flush."""
+    limits = Limits(chunk_size=CHUNK, window=5 * CHUNK, read_ahead=5 * CHUNK, sync_bytes=1)
+    peer = offered(limits=limits)
+    peer.receiver.accept(0.0, RangeSet.of(0, 1), peer.runs(0, 1))
+    peer.receiver.deadline_passed(100.0)
+    assert peer.events(Sync) == 0
+
+
+def test_having_without_knowing_the_digest() -> None:
+    """A chunk whose digest the journal does not have counts as one that may be right."""
+    peer = offered()
+    peer.receiver.accept(0.0, RangeSet.of(0, 1), peer.runs(0))
+    assert peer.receiver.verified == RangeSet.of(0)
+    assert peer.receiver.candidates == RangeSet.of(1)
+
+
+def test_a_digest_without_the_chunk() -> None:
+    """A digest in the journal of a chunk that is not there counts for nothing."""
+    peer = offered()
+    peer.receiver.accept(0.0, RangeSet.of(0), peer.runs(0, 1))
+    assert the(peer.heard(), "want")["chunks"] == [[1, 4]]
+    assert peer.receiver.verified == RangeSet.of(0)
+    peer.digests(0)
+    assert peer.receiver.error is None
+
+
+def test_half_a_million_digests() -> None:
+    """A journal of half a tebibyte is taken in by runs; what it has is one range, and never looked at one by one."""
+    manifest = Manifest.of([Entry("big", 1 << 40)], 1 << 20)
+    half = 1 << 19
+    peer = Peer(manifest, Limits(), known=(manifest.id, manifest))
+    peer.connect()
+    peer.offer()
+    runs = [(first, bytes(32) * 8192) for first in range(0, half, 8192)]
+    peer.receiver.accept(0.0, RangeSet.span(0, half), runs)
+    assert peer.receiver.verified.ranges == ((0, half),)
+    assert the(peer.heard(), "want")["chunks"][0][0] == half
+
+
+def test_a_journal_full_of_holes() -> None:
+    """Reports and wants of very many ranges go in several frames, which add up; the last has the state."""
+    count = 4 * RANGES_PER_FRAME + 10
+    manifest = Manifest.of([Entry(f"{n:06}") for n in range(count)], CHUNK)
+    peer = Peer(manifest, Limits(), known=(manifest.id, manifest))
+    peer.connect()
+    peer.offer()
+    have = RangeSet.of(*range(0, count, 2))
+    peer.receiver.accept(0.0, have, [(chunk, bytes(32)) for chunk in have])
+    peer.receiver.deadline_passed(0.0)
+    frames = peer.heard()
+    wants = [frame.fields for frame in frames if frame.name == "want"]
+    reports = [frame.fields for frame in frames if frame.name == "progress"]
+    assert [len(want["chunks"]) for want in wants] == [RANGES_PER_FRAME, RANGES_PER_FRAME, 5]
+    assert [len(report["durable"]) for report in reports] == [RANGES_PER_FRAME, RANGES_PER_FRAME, 5]
+    assert [report["all"] for report in reports] == [True, False, False]
+    assert [report.get("state") for report in reports] == [None, None, "transferring"]
+    assert [pair for report in reports for pair in report["verified"]] == [[n, n + 1] for n in have]
+
+
+# ---------------------------------------------------------------- what is here already
+def test_candidates_are_asked_about() -> None:
+    """Of what may be right the digests are asked for, beside the chunks that are not here at all."""
+    peer = resumed(candidates=RangeSet.of(0, 1))
+    assert the(peer.heard(), "want") == {"chunks": [[2, 4]], "digests": [[1, 3]], "leaves": [[0, 2]]}
+    assert peer.receiver.candidates == RangeSet.of(0, 1)
+    assert peer.to_compare() == []
+
+
+def test_what_is_right_is_kept() -> None:
+    """A candidate that has the sender's digest is stored, as good as one that arrived; the others are wanted."""
+    peer = resumed(candidates=RangeSet.of(0, 1, 2))
+    peer.heard()
+    peer.tell(0, 3)
+    assert peer.to_compare() == [0, 1, 2]
+    peer.receiver.compared([0, 1, 2], RangeSet.of(0, 2), 1.0)
+    assert peer.receiver.verified == peer.receiver.reused == RangeSet.of(0, 2)
+    assert peer.receiver.durable == RangeSet()
+    assert not peer.receiver.candidates
+    assert the(peer.heard(), "want") == {"chunks": [[1, 2]], "digests": [[0, 1]], "leaves": []}
+    peer.receiver.deadline_passed(1.0 + SMALL.sync_interval)
+    assert peer.events(Sync) == 1
+    peer.receiver.synced(4.0)
+    assert peer.receiver.durable == RangeSet.of(0, 2)
+
+
+def test_everything_is_here_already() -> None:
+    """If all candidates are right no byte travels; files are compared as ever, and it is published."""
+    peer = resumed(candidates=EVERYTHING)
+    assert the(peer.heard(), "want") == {"chunks": [], "digests": [], "leaves": [[0, 4]]}
+    peer.tell(0, 4)
+    peer.to_compare()
+    peer.receiver.compared(range(4), EVERYTHING, 0.0)
+    assert the(peer.heard(), "want") == {"chunks": [], "digests": [[0, 3]], "leaves": []}
+    peer.digests(0, 1, 2)
+    assert peer.receiver.state is State.WRITING
+    assert peer.receiver.file_digests() == [peer.leaves().file(n) for n in range(3)]
+
+
+def test_digests_in_any_order() -> None:
+    """The sender tells digests as it knows them; each is compared when it is here."""
+    peer = resumed(candidates=EVERYTHING)
+    peer.tell(3)
+    peer.tell(1, 3)
+    assert peer.to_compare() == [3, 1, 2]
+    peer.receiver.compared([3], RangeSet.of(3), 0.0)
+    assert peer.receiver.state is State.TRANSFERRING
+    peer.tell(0)
+    assert peer.to_compare() == [0]
+
+
+@pytest.mark.parametrize("first", [1, 3, 2**64 - 1])
+def test_digests_of_chunks_that_nobody_asked_for(first: int) -> None:
+    """Digests of chunks that are not candidates, or were told already, end the transfer."""
+    peer = resumed(candidates=RangeSet.of(1, 2))
+    peer.tell(1)
+    peer.say(memoryview(encode_leaves(first, bytes(32))))
+    assert fails(peer)
+
+
+def test_digests_of_chunks_before_the_answer() -> None:
+    """Nothing has been asked for before the offer is accepted; after the end nothing matters."""
+    peer = offered()
+    peer.tell(0)
+    assert fails(peer)
+    error = peer.receiver.error
+    peer.tell(0)
+    assert peer.receiver.error is error
+
+
+def big_copy() -> Peer:
+    """A receiver that has an older copy of a file of very many chunks."""
+    manifest = manifest_of({"a": bytes(3 * MAX_ASKED * CHUNK)})
+    peer = Peer(manifest, known=(manifest.id, manifest))
+    peer.connect()
+    peer.offer()
+    peer.receiver.accept(0.0, candidates=RangeSet.span(0, manifest.chunk_count))
+    return peer
+
+
+def told(peer: Peer, first: int, stop: int) -> None:
+    """Tell digests of some chunks."""
+    peer.say(memoryview(encode_leaves(first, bytes(32) * (stop - first))))
+
+
+def test_questions_are_bounded() -> None:
+    """So many digests are asked for, and more when half of them are told and compared."""
+    peer = big_copy()
+    assert the(peer.heard(), "want")["leaves"] == [[0, MAX_ASKED]]
+    told(peer, 0, MAX_ASKED)
+    assert peer.heard() == []
+    compared = 0
+    while compared < MAX_ASKED // 2:
+        chunks = peer.to_compare()
+        assert 0 < len(chunks) <= AT_ONCE * COMPARE_CHUNKS
+        compared += len(chunks)
+        peer.receiver.compared(chunks, RangeSet.of(*chunks), 0.0)
+    (start, stop) = the(peer.heard(), "want")["leaves"][0]
+    assert start == MAX_ASKED
+    assert MAX_ASKED // 2 <= stop - start <= MAX_ASKED
+
+
+def test_a_paused_receiver_asks_and_compares_nothing() -> None:
+    """Whoever pauses asks for no digests and starts no comparison; what was under way counts."""
+    peer = resumed(candidates=RangeSet.of(0, 1))
+    peer.receiver.pause()
+    peer.heard()
+    peer.tell(0, 2)
+    assert peer.to_compare() == []
+    peer.receiver.resume()
+    assert peer.to_compare() == [0, 1]
+    peer.receiver.pause()
+    peer.receiver.compared([0, 1], RangeSet.of(0), 0.0)
+    assert peer.receiver.verified == RangeSet.of(0)
+    assert names(peer.heard()) == ["resume", "pause"]
+
+
+def test_questions_of_a_lost_connection() -> None:
+    """What was asked and not answered is asked again; what was answered is compared without a connection."""
+    peer = resumed(candidates=EVERYTHING)
+    peer.tell(0, 2)
+    peer.receiver.disconnected()
+    assert peer.to_compare() == [0, 1]
+    peer.receiver.compared([0, 1], RangeSet.of(1), 0.0)
+    peer.connect()
+    frames = peer.offer()
+    assert the(frames, "want") == {"chunks": [[0, 1]], "digests": [[0, 1]], "leaves": [[2, 4]]}
+    assert the(frames, "progress")["verified"] == [[1, 2]]
+
+
+def test_a_disk_without_room_for_what_is_right() -> None:
+    """What could not be copied into place is compared again when there is room."""
+    peer = resumed(candidates=RangeSet.of(0, 1))
+    peer.tell(0, 2)
+    assert peer.to_compare() == [0, 1]
+    peer.receiver.storage_full([0, 1], DiskFull(5))
+    assert peer.receiver.candidates == RangeSet.of(0, 1)
+    assert peer.to_compare() == []
+    peer.receiver.storage_ready()
+    assert peer.to_compare() == [0, 1]
+
+
+def test_comparisons_that_end_after_the_end() -> None:
+    """What was compared when it is over is not needed any more."""
+    peer = resumed(candidates=RangeSet.of(0))
+    peer.tell(0)
+    peer.receiver.cancel("", 0.0)
+    peer.receiver.compared([0], RangeSet.of(0), 0.0)
+    assert peer.receiver.reused == peer.receiver.verified == RangeSet()
+
+
+def test_what_was_reused_is_verified_with_its_file() -> None:
+    """A file of reused chunks whose digest is another one comes from the sender as a whole."""
+    peer = resumed(candidates=RangeSet.of(0, 1))
+    peer.tell(0, 2)
+    peer.receiver.compared([0, 1], RangeSet.of(0, 1), 0.0)
+    peer.store(peer.send(2, 3))
+    peer.heard()
+    peer.say(control("digests", digests=[[1, peer.digest_of(1)], [2, peer.digest_of(2)]]))
+    peer.say(control("digests", digests=[[0, "00" * 32]]))
+    assert peer.receiver.reused == RangeSet()
+    assert the(peer.heard(), "want")["chunks"] == [[0, 2]]
+
+
 # ---------------------------------------------------------------- the answer
 def test_accepting() -> None:
     """Whoever accepts says so and wants what the window holds, with the digests of the files that this completes."""
@@ -299,7 +612,7 @@ def test_accepting() -> None:
     frames = peer.heard()
     assert names(frames) == ["answer", "want"]
     assert the(frames, "answer") == {"accept": True}
-    assert the(frames, "want") == {"chunks": [[0, 4]], "digests": [[0, 3]]}
+    assert the(frames, "want") == {"chunks": [[0, 4]], "digests": [[0, 3]], "leaves": []}
     assert peer.receiver.outstanding > 0
 
 
@@ -311,7 +624,10 @@ def test_digests_are_asked_for_with_the_last_chunk() -> None:
     while len(wants) < 2:
         peer.store(peer.send(*range(*wants[-1]["chunks"][0])))
         wants += [frame.fields for frame in peer.heard() if frame.name == "want"]
-    assert wants == [{"chunks": [[0, 4]], "digests": []}, {"chunks": [[4, 10]], "digests": [[0, 3]]}]
+    assert wants == [
+        {"chunks": [[0, 4]], "digests": [], "leaves": []},
+        {"chunks": [[4, 10]], "digests": [[0, 3]], "leaves": []},
+    ]
 
 
 def test_rejecting() -> None:
@@ -370,23 +686,19 @@ def test_nothing_is_wanted_before_the_answer() -> None:
 def test_having_some_already() -> None:
     """Who has chunks already, with their digests, wants only the others."""
     peer = offered()
-    known = peer.leaves()
-    digests = {n: bytes(known._digests[n * 32 : n * 32 + 32]) for n in (0, 2)}
-    peer.receiver.accept(0.0, RangeSet.of(0, 2), digests)
+    peer.receiver.accept(0.0, RangeSet.of(0, 2), peer.runs(0, 2))
     frames = peer.heard()
-    assert the(frames, "want") == {"chunks": [[1, 2], [3, 4]], "digests": [[0, 1], [2, 3]]}
+    assert the(frames, "want") == {"chunks": [[1, 2], [3, 4]], "digests": [[0, 1], [2, 3]], "leaves": []}
     assert peer.receiver.durable == peer.receiver.verified == RangeSet.of(0, 2)
 
 
 def test_having_everything_already() -> None:
     """Who has every chunk wants digests only, and publishes when they fit."""
     peer = offered()
-    known = peer.leaves()
-    digests = {n: bytes(known._digests[n * 32 : n * 32 + 32]) for n in range(4)}
-    peer.receiver.accept(0.0, EVERYTHING, digests)
+    peer.receiver.accept(0.0, EVERYTHING, [(0, peer.leaves().run(0, 4))])
     frames = peer.heard()
     assert names(frames) == ["answer", "progress", "want"]
-    assert the(frames, "want") == {"chunks": [], "digests": [[0, 3]]}
+    assert the(frames, "want") == {"chunks": [], "digests": [[0, 3]], "leaves": []}
     assert peer.receiver.state is State.VERIFYING
     peer.receiver.events()
     peer.digests(0, 1, 2)
@@ -535,7 +847,7 @@ def test_a_damaged_chunk_is_wanted_again() -> None:
     peer = accepted()
     peer.heard()
     peer.store(peer.send(0, 1, 2, 3), right=RangeSet.of(0, 2, 3))
-    assert the(peer.heard(), "want") == {"chunks": [[1, 2]], "digests": []}
+    assert the(peer.heard(), "want") == {"chunks": [[1, 2]], "digests": [], "leaves": []}
     assert peer.receiver.verified == RangeSet.of(0, 2, 3)
 
 
@@ -558,7 +870,7 @@ def test_what_is_stored_when_the_link_is_lost() -> None:
     frames = peer.offer()
     assert names(frames) == ["answer", "progress", "want"]
     assert the(frames, "progress")["verified"] == [[0, 1], [2, 3]]
-    assert the(frames, "want") == {"chunks": [[1, 2], [3, 4]], "digests": [[0, 1], [2, 3]]}
+    assert the(frames, "want") == {"chunks": [[1, 2], [3, 4]], "digests": [[0, 1], [2, 3]], "leaves": []}
 
 
 def test_storage_that_answers_after_the_end() -> None:
@@ -612,7 +924,7 @@ def test_a_full_disk() -> None:
     assert peer.heard() == []
     peer.receiver.storage_ready()
     frames = peer.heard()
-    assert the(frames, "want") == {"chunks": [[0, 2]], "digests": []}
+    assert the(frames, "want") == {"chunks": [[0, 2]], "digests": [], "leaves": []}
     assert "resume" in names(frames)
 
 
@@ -637,7 +949,7 @@ def test_a_flush_that_does_not_fit() -> None:
     assert peer.receiver.paused
     assert names(peer.heard()) == ["pause"]
     peer.receiver.storage_ready()
-    assert the(peer.heard(), "want") == {"chunks": [[1, 2], [3, 4]], "digests": []}
+    assert the(peer.heard(), "want") == {"chunks": [[1, 2], [3, 4]], "digests": [], "leaves": []}
     peer.receiver.events()
     peer.store(peer.send(1, 3))
     assert peer.receiver.state is State.WRITING
@@ -683,6 +995,96 @@ def test_room_when_nothing_was_full() -> None:
     peer.heard()
     peer.receiver.storage_ready()
     assert peer.heard() == []
+
+
+# ---------------------------------------------------------------- what the storage loses
+@pytest.mark.parametrize("digests", [False, True], ids=["verifying", "writing"])
+def test_what_is_lost_is_wanted_again(digests: bool) -> None:
+    """Chunks that the storage finds damaged are wanted again; the sender hears that it knew too much."""
+    peer = stored(digests=digests)
+    peer.receiver.synced(1.0)
+    peer.receiver.events()
+    peer.receiver.lost(RangeSet.of(1, 3), 2.0)
+    assert peer.receiver.state is State.TRANSFERRING
+    assert peer.receiver.verified == RangeSet.of(0, 2)
+    assert the(peer.heard(), "want")["chunks"] == [[1, 2], [3, 4]]
+    assert not peer.receiver.paused
+    peer.receiver.deadline_passed(2.0 + SMALL.report_interval)
+    report = the(peer.heard(), "progress")
+    assert (report["verified"], report["state"], report["all"]) == ([[0, 1], [2, 3]], "transferring", True)
+    peer.store(peer.send(1, 3))
+    assert peer.receiver.state is (State.WRITING if digests else State.VERIFYING)
+    assert peer.events(Publish) == digests
+
+
+def test_what_is_lost_is_not_durable() -> None:
+    """A durable chunk that is lost is durable no more, and the rest of its file has to be compared anew."""
+    peer = resumed(have=(0, 1, 2))
+    peer.heard()
+    peer.receiver.lost(RangeSet.of(1), 0.0)
+    assert peer.receiver.durable == peer.receiver.verified == RangeSet.of(0, 2)
+    peer.store(peer.send(1, 3))
+    assert peer.receiver.state is State.VERIFYING
+
+
+def test_a_flush_that_lost_something() -> None:
+    """A flush that failed counts for nothing: what it did not lose is synced by the next."""
+    limits = Limits(chunk_size=CHUNK, window=5 * CHUNK, read_ahead=5 * CHUNK, sync_bytes=1)
+    peer = accepted(limits=limits)
+    peer.store(peer.send(0, 1))
+    assert peer.events(Sync) == 1
+    peer.receiver.lost(RangeSet.of(1), 1.0)
+    assert peer.receiver.durable == RangeSet()
+    assert peer.events(Sync) == 1
+    peer.receiver.synced(2.0)
+    assert peer.receiver.durable == RangeSet.of(0)
+
+
+def test_what_was_reused_may_be_lost() -> None:
+    """A reused chunk that is lost comes from the sender."""
+    peer = resumed(candidates=RangeSet.of(0, 1))
+    peer.tell(0, 2)
+    peer.receiver.compared([0, 1], RangeSet.of(0, 1), 0.0)
+    peer.heard()
+    peer.receiver.lost(RangeSet.of(0), 0.0)
+    assert peer.receiver.reused == RangeSet.of(1)
+    assert the(peer.heard(), "want")["chunks"] == [[0, 1]]
+
+
+def test_a_disk_that_loses_again_and_again() -> None:
+    """A chunk that does not last however often it is written ends the transfer."""
+    peer = stored()
+    for _ in range(SMALL.chunk_attempts):
+        assert peer.receiver.error is None
+        peer.receiver.lost(RangeSet.of(2), 0.0)
+        if peer.receiver.error is None:
+            peer.store(peer.send(2))
+    assert fails(peer, StorageError)
+
+
+def test_losing_what_was_not_there() -> None:
+    """To lose what is not stored, or nothing, or before and after it all, changes nothing."""
+    peer = offered()
+    peer.receiver.lost(RangeSet.of(0), 0.0)
+    peer.receiver.accept(0.0)
+    chunks = peer.send(0)
+    peer.heard()
+    peer.receiver.lost(RangeSet.span(0, 100), 0.0)
+    peer.receiver.lost(RangeSet(), 0.0)
+    assert peer.heard() == []
+    peer.store(chunks)
+    assert peer.receiver.verified == RangeSet.of(0)
+    peer.receiver.cancel("", 0.0)
+    peer.receiver.lost(RangeSet.of(0), 0.0)
+    assert peer.receiver.verified == RangeSet.of(0)
+
+
+def test_publishing_that_is_not_asked_for_any_more() -> None:
+    """What was lost while it waited to be published is not done, whatever the storage says."""
+    peer = stored(digests=True)
+    peer.receiver.lost(RangeSet.of(0), 0.0)
+    peer.receiver.published(1.0)
+    assert peer.receiver.state is State.TRANSFERRING
 
 
 # ---------------------------------------------------------------- files
@@ -762,7 +1164,7 @@ def test_a_file_that_does_not_fit_is_wanted_again() -> None:
     peer.say(wrong)
     assert peer.receiver.state is State.TRANSFERRING
     assert peer.receiver.verified == RangeSet.of(2, 3)
-    assert the(peer.heard(), "want") == {"chunks": [[0, 2]], "digests": [[0, 1]]}
+    assert the(peer.heard(), "want") == {"chunks": [[0, 2]], "digests": [[0, 1]], "leaves": []}
     peer.store(peer.send(0, 1))
     assert peer.receiver.state is State.VERIFYING
     peer.heard()
@@ -803,7 +1205,7 @@ def test_digests_are_asked_for_again_on_a_new_connection() -> None:
     peer.connect()
     frames = peer.offer()
     assert names(frames) == ["answer", "progress", "want"]
-    assert the(frames, "want") == {"chunks": [], "digests": [[0, 3]]}
+    assert the(frames, "want") == {"chunks": [], "digests": [[0, 3]], "leaves": []}
 
 
 def test_the_last_chunk_is_stored_while_there_is_no_connection() -> None:
@@ -814,7 +1216,7 @@ def test_the_last_chunk_is_stored_while_there_is_no_connection() -> None:
     peer.store(chunks)
     assert peer.receiver.state is State.VERIFYING
     peer.connect()
-    assert the(peer.offer(), "want") == {"chunks": [], "digests": [[0, 3]]}
+    assert the(peer.offer(), "want") == {"chunks": [], "digests": [[0, 3]], "leaves": []}
     peer.digests(0, 1, 2)
     assert peer.receiver.state is State.WRITING
 
@@ -858,6 +1260,42 @@ def test_published_while_there_is_no_connection() -> None:
     peer.receiver.disconnected()
     peer.receiver.published(5.0)
     assert names(peer.connect(6.0)) == ["hello", "answer", "done"]
+
+
+# ---------------------------------------------------------------- done in an earlier run
+def test_already_done() -> None:
+    """Who was done in an earlier run says so, and nothing else, until it hears bye."""
+    digest = Peer().leaves().content()
+    peer = Peer()
+    peer.receiver = Receiver.already_done(SMALL, digest, 100.0, agent="us")
+    assert peer.receiver.state is State.DONE
+    assert not peer.receiver.finished
+    assert names(peer.connect(101.0)) == ["hello", "answer", "done"]
+    assert peer.offer() == []
+    assert peer.receiver.digest == digest
+    assert peer.receiver.verified == peer.receiver.durable == RangeSet()
+    peer.receiver.accept(101.0)
+    peer.say(control("bye"))
+    assert peer.receiver.finished
+
+
+def test_already_done_and_nobody_asks() -> None:
+    """Who was done in an earlier run does not wait for the sender for longer than any that has ended."""
+    receiver = Receiver.already_done(SMALL, bytes(32), 100.0)
+    assert receiver.next_deadline() == 100.0 + LINGER
+    receiver.deadline_passed(100.0 + LINGER - 1)
+    assert not receiver.finished
+    receiver.deadline_passed(100.0 + LINGER)
+    assert receiver.finished
+
+
+def test_the_source_changed() -> None:
+    """When the sender's files changed the receiver says that what is there is kept."""
+    peer = accepted()
+    peer.say(control("error", code="source-changed", message="a changed while it was being sent."))
+    assert isinstance(peer.receiver.error, SourceChanged)
+    assert peer.receiver.error.message == "The other side failed: a changed while it was being sent."
+    assert "kept" in peer.receiver.error.hint
 
 
 # ---------------------------------------------------------------- reports and time

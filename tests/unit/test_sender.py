@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 
 from nbferry.crypto.digest import chunk_digest, file_digest
-from nbferry.errors import DigestMismatch, Expired, Rejected, RemoteProtocolError, StorageError
+from nbferry.errors import DigestMismatch, Expired, Rejected, RemoteProtocolError, SourceChanged, StorageError
 from nbferry.limits import MAX_MESSAGE, KiB, Limits, MiB
 from nbferry.manifest import Entry, Manifest
+from nbferry.protocol.candidates import MAX_ASKED
+from nbferry.protocol.debts import DIGESTS_PER_FRAME, HASH_BYTES, HASH_CHUNKS
 from nbferry.protocol.events import Changed
-from nbferry.protocol.frames import MAX_CONTROL, MAX_RANGES, Control
-from nbferry.protocol.sender import DIGESTS_PER_FRAME, ENTRIES_PER_FRAME, MAX_WANTS, ReadJob, Sender
+from nbferry.protocol.frames import MAX_CONTROL, MAX_RANGES, Control, LeafRun, decode, encode_leaves
+from nbferry.protocol.sender import ENTRIES_PER_FRAME, MAX_WANTS, ReadJob, Sender
 from nbferry.ranges import RangeSet
 from nbferry.status import State
 from rig import SMALL, manifest_of, read_job
@@ -26,7 +28,7 @@ EVERYTHING = [[0, 5]]
 def sender_of(files: dict[str, bytes] | None = None, limits: Limits = SMALL, **options: Any) -> Sender:
     """A sender without a connection."""
     manifest = manifest_of(FILES if files is None else files, limits.chunk_size)
-    return Sender(manifest, limits, offer_id="offer", **options)
+    return Sender(manifest, limits, **options)
 
 
 def connect(sender: Sender, now: float = 0.0) -> list[Control]:
@@ -73,7 +75,7 @@ def test_the_offer_follows_the_greeting() -> None:
     assert the(frames, "hello")["role"] == "sender"
     total = sum(map(len, FILES.values()))
     assert the(frames, "offer") == {
-        "id": "offer",
+        "id": sender.manifest.id,
         "entries": 3,
         "files": 3,
         "bytes": total,
@@ -86,7 +88,7 @@ def test_the_offer_follows_the_greeting() -> None:
 def test_the_list_is_sent_when_it_is_asked_for() -> None:
     """The entries come in their order, page after page."""
     manifest = Manifest.of([Entry(f"{n:04}") for n in range(ENTRIES_PER_FRAME + 1)], CHUNK)
-    sender = Sender(manifest, SMALL, offer_id="offer")
+    sender = Sender(manifest, SMALL)
     connect(sender)
     sender.receive(control("list"), 0)
     first, second = drain(sender)
@@ -100,7 +102,7 @@ def test_the_list_is_sent_when_it_is_asked_for() -> None:
 def test_long_names_make_short_pages() -> None:
     """However long names are and however they are escaped, a page fits into a control frame."""
     manifest = Manifest.of([Entry("\x01" * 4000 + f"{n:04}") for n in range(100)], CHUNK)
-    sender = Sender(manifest, SMALL, offer_id="offer")
+    sender = Sender(manifest, SMALL)
     connect(sender)
     sender.receive(control("list"), 0)
     sizes = []
@@ -258,7 +260,7 @@ def test_many_digests_go_in_several_frames() -> None:
 def test_folders_have_no_digest() -> None:
     """A range of entries may cover folders; nothing is owed for them."""
     manifest = Manifest.of([Entry("d", folder=True), Entry("d/x"), Entry("e", folder=True)], CHUNK)
-    sender = Sender(manifest, SMALL, offer_id="offer")
+    sender = Sender(manifest, SMALL)
     connect(sender)
     sender.receive(control("answer", accept=True), 0)
     want(sender, [[0, 1]], [[0, 3]])
@@ -277,6 +279,8 @@ def test_folders_have_no_digest() -> None:
         {"chunks": "all"},
         {"digests": [[0, 4]]},
         {"digests": [[-1, 2]]},
+        {"leaves": [[0, 6]]},
+        {"leaves": 1},
     ],
 )
 def test_impossible_wants(fields: dict[str, Any]) -> None:
@@ -296,19 +300,18 @@ def test_too_many_wants() -> None:
     assert isinstance(sender.error, RemoteProtocolError)
 
 
-def test_too_many_digests() -> None:
-    """A receiver that scatters what it asks for is cut off before memory is."""
+def test_very_many_digests() -> None:
+    """Every file's digest may be owed at once, however scattered: that is bounded by the list."""
     count = 2 * MAX_RANGES + 4
     manifest = Manifest.of([Entry(str(n)) for n in range(count)], CHUNK)
-    sender = Sender(manifest, SMALL, offer_id="offer")
+    sender = Sender(manifest, SMALL)
     connect(sender)
     sender.receive(control("answer", accept=True), 0)
     scattered = [[n, n + 1] for n in range(0, count, 2)]
-    for part in (scattered[:40_000], scattered[40_000:]):
+    for part in (scattered[:40_000], scattered[40_000:], [[0, count]]):
         sender.receive(control("want", digests=part), 0)
-        assert sender.error is None
-    sender.receive(control("want", digests=[[0, 1]]), 0)
-    assert isinstance(sender.error, RemoteProtocolError)
+    assert sender.error is None
+    assert drain(sender) == []
 
 
 def test_an_empty_want_asks_for_nothing() -> None:
@@ -443,33 +446,182 @@ def test_a_job_that_ends_after_the_transfer() -> None:
 def test_files_are_hashed_that_need_not_travel() -> None:
     """Digests of files whose chunks nobody wants are found by reading them, one job at a time."""
     sender = accepted()
-    want(sender, [], [[0, 2]])
     assert not sender.hashing
+    want(sender, [], [[0, 2]])
+    assert sender.hashing
     job = sender.next_read()
     assert job is not None
-    assert (job.chunks, job.batch) == (RangeSet.span(0, 3), None)
-    assert sender.hashing
+    assert (job.chunks, job.batch) == (RangeSet.span(0, 4), None)
     assert sender.next_read() is None
     sender.chunks_read(job, *read_job(job, sender.manifest, FILES))
+    digests = [[0, digest_of(FILES["a"])], [1, digest_of(FILES["b"])]]
+    assert the(drain(sender), "digests") == {"digests": digests}
     assert not sender.hashing
-    assert the(drain(sender), "digests") == {"digests": [[0, digest_of(FILES["a"])]]}
-    assert read(sender)
-    assert the(drain(sender), "digests") == {"digests": [[1, digest_of(FILES["b"])]]}
     assert read(sender) is None
 
 
 def test_a_large_file_is_hashed_in_parts() -> None:
-    """A file that is larger than a batch takes several jobs; its digest comes with the last."""
-    limits = Limits(chunk_size=MiB)
-    files = {"big": bytes(6 * MiB)}
-    sender = accepted(files, limits)
+    """A file that is larger than a job takes several; its digest comes with the last."""
+    files = {"big": bytes((HASH_CHUNKS + 1) * CHUNK)}
+    sender = accepted(files)
     want(sender, [], [[0, 1]])
-    job = read(sender, files)
-    assert job is not None
-    assert len(job.chunks) == 4
+    jobs = [read(sender, files)]
     assert drain(sender) == []
-    assert read(sender, files)
+    jobs += [read(sender, files)]
+    assert [len(job.chunks) for job in jobs if job] == [HASH_CHUNKS, 1]
     assert names(drain(sender)) == ["digests"]
+
+
+def test_a_job_of_large_chunks_has_few() -> None:
+    """What is only hashed does not keep wanted bytes waiting for long."""
+    limits = Limits(chunk_size=32 * MiB, window=32 * MiB, read_ahead=32 * MiB)
+    sender = Sender(Manifest.of([Entry("big", 320 * MiB)], 32 * MiB), limits)
+    connect(sender)
+    sender.receive(control("answer", accept=True), 0)
+    want(sender, [], [[0, 1]])
+    job = sender.next_read()
+    assert job is not None
+    assert len(job.chunks) * 32 * MiB == HASH_BYTES
+
+
+def test_scattered_files_share_a_job() -> None:
+    """Small files that lie apart are hashed together, as many as a job holds."""
+    files = {f"{n:03}": b"x" for n in range(4 * HASH_CHUNKS)}
+    sender = accepted(files)
+    want(sender, [], [[n, n + 1] for n in range(0, len(files), 2)])
+    sizes = []
+    while job := read(sender, files):
+        sizes.append(len(job.chunks))
+    assert sizes == [HASH_CHUNKS, HASH_CHUNKS]
+
+
+def leaves_of(sender: Sender) -> list[LeafRun]:
+    """All the digests of chunks that it has to send; it sends nothing else."""
+    runs = []
+    while (frame := sender.next_frame(0)) is not None:
+        run = decode(memoryview(bytes(frame)))
+        assert isinstance(run, LeafRun)
+        runs.append(run)
+    return runs
+
+
+def ask(sender: Sender, *leaves: list[int]) -> None:
+    """Ask for the digests of chunks."""
+    sender.receive(control("want", leaves=list(leaves)), 0)
+
+
+def test_digests_of_chunks() -> None:
+    """The digests of chunks are told without the chunks, in runs, when they have been read."""
+    sender = accepted()
+    ask(sender, [0, 2], [3, 5])
+    assert leaves_of(sender) == []
+    assert sender.hashing
+    job = read(sender)
+    assert job is not None
+    assert (job.chunks, job.batch) == (RangeSet.of(0, 1, 3, 4), None)
+    first, second = leaves_of(sender)
+    data = [FILES["a"][:CHUNK], FILES["a"][CHUNK : 2 * CHUNK], FILES["b"], FILES["c"]]
+    assert list(first.pairs()) == [(0, chunk_digest(data[0])), (1, chunk_digest(data[1]))]
+    assert list(second.pairs()) == [(3, chunk_digest(data[2])), (4, chunk_digest(data[3]))]
+    assert not sender.hashing
+    assert sender.next_read() is None
+
+
+def test_digests_of_chunks_that_are_known() -> None:
+    """What was read before is told at once, in a paused transfer, too."""
+    sender = accepted()
+    want(sender, EVERYTHING)
+    read(sender)
+    drain(sender)
+    sender.receive(control("pause"), 0)
+    ask(sender, [1, 3])
+    (run,) = leaves_of(sender)
+    assert run.chunks == RangeSet.span(1, 3)
+    assert sender.next_read() is None
+
+
+def test_chunks_that_are_asked_for_twice() -> None:
+    """Digests that were asked for twice before they were told are told once."""
+    sender = accepted()
+    ask(sender, [0, 2])
+    ask(sender, [1, 3])
+    read(sender)
+    (run,) = leaves_of(sender)
+    assert run.chunks == RangeSet.span(0, 3)
+
+
+def test_digests_of_chunks_go_before_those_of_files() -> None:
+    """Who asks for chunks' digests waits for them to compare, so these are read first; wanted bytes before all."""
+    sender = accepted()
+    want(sender, [], [[0, 1]])
+    ask(sender, [4, 5])
+    want(sender, [[3, 4]])
+    jobs = [read(sender), read(sender), read(sender)]
+    assert [job.chunks for job in jobs if job] == [RangeSet.of(3), RangeSet.of(4), RangeSet.span(0, 3)]
+
+
+def test_too_many_digests_of_chunks() -> None:
+    """No more may be owed than a receiver ever asks for; what was told is not owed."""
+    files = {"a": bytes(2 * MAX_ASKED * CHUNK)}
+    sender = accepted(files)
+    ask(sender, [0, MAX_ASKED])
+    ask(sender, [0, 1])
+    assert sender.error is None
+    while read(sender, files):
+        continue
+    assert sum(len(run.chunks) for run in leaves_of(sender)) == MAX_ASKED
+    ask(sender, [MAX_ASKED, 2 * MAX_ASKED])
+    assert sender.error is None
+    ask(sender, [0, 1])
+    assert isinstance(sender.error, RemoteProtocolError)
+
+
+def test_who_asks_without_listening_costs_nothing() -> None:
+    """Digests become frames only when they are taken: a question asked a thousand times costs as much as once."""
+    sender = accepted()
+    want(sender, EVERYTHING)
+    read(sender)
+    for _ in range(1000):
+        sender.receive(control("want", digests=[[0, 3]], leaves=EVERYTHING), 0)
+    frames = []
+    while (frame := sender.next_frame(0)) is not None:
+        frames.append(bytes(frame)[0])
+    assert frames == [3, 1, 2]
+
+
+def test_digests_of_a_lost_connection() -> None:
+    """What was asked for on a lost connection is not told on the next; what was read for it is known."""
+    sender = accepted()
+    ask(sender, [0, 2])
+    job = sender.next_read()
+    assert job is not None
+    sender.disconnected()
+    assert not sender.hashing
+    assert names(connect(sender)) == ["hello", "offer"]
+    ask(sender, [0, 1])
+    sender.chunks_read(job, *read_job(job, sender.manifest, FILES))
+    (run,) = leaves_of(sender)
+    assert run.chunks == RangeSet.of(0)
+    assert sender.next_read() is None
+
+
+def test_a_receiver_that_tells_digests() -> None:
+    """To tell digests of chunks is the sender's part."""
+    sender = accepted()
+    sender.receive(memoryview(encode_leaves(0, bytes(32))), 0)
+    assert isinstance(sender.error, RemoteProtocolError)
+
+
+def test_it_is_not_hashing_while_bytes_are_to_be_sent() -> None:
+    """As long as bytes are read or wait for the line it is transferring, whatever is owed besides."""
+    sender = accepted()
+    ask(sender, [4, 5])
+    want(sender, [[0, 1]])
+    assert not sender.hashing
+    read(sender)
+    assert not sender.hashing
+    drain(sender)
+    assert sender.hashing
 
 
 def test_wanted_chunks_go_first() -> None:
@@ -482,6 +634,16 @@ def test_wanted_chunks_go_first() -> None:
 
 
 # ---------------------------------------------------------------- reports and the end
+def test_progress_in_several_frames() -> None:
+    """Several reports add up; the first says that earlier ones are void, the last the state."""
+    sender = accepted()
+    sender.receive(control("progress", verified=[[4, 5]], durable=[], all=False, state="transferring"), 0)
+    sender.receive(control("progress", verified=[[0, 1]], durable=[[0, 1]], all=True), 0)
+    sender.receive(control("progress", verified=[[2, 3]], durable=[], all=False, state="verifying"), 0)
+    assert (sender.verified, sender.durable) == (RangeSet.of(0, 2), RangeSet.of(0))
+    assert sender.state is State.VERIFYING
+
+
 def test_progress_is_what_the_receiver_says() -> None:
     """Reports add to what is verified and durable there; with ``all`` earlier ones are forgotten."""
     sender = accepted()
@@ -531,6 +693,16 @@ def test_done() -> None:
     assert sender.finished
 
 
+def test_done_is_known_before_bye_goes_out() -> None:
+    """The driver can write down that it is done, for state and event are there, before the receiver can hear bye."""
+    sender = accepted()
+    sender.events()
+    sender.receive(control("done", digest="ab" * 32), 0)
+    assert sender.state is State.DONE
+    assert Changed() in sender.events()
+    assert names(drain(sender)) == ["bye"]
+
+
 @pytest.mark.parametrize("digest", ["xyz", 5, None])
 def test_done_without_a_digest(digest: Any) -> None:
     """A digest that cannot be read is an error."""
@@ -572,6 +744,22 @@ def test_a_file_that_cannot_be_read() -> None:
     sender.fail(StorageError("Reading failed."), 0)
     assert the(drain(sender), "error") == {"code": "storage", "message": "Reading failed."}
     assert sender.next_read() is None
+
+
+def test_a_source_that_changed() -> None:
+    """A file that is no longer what was offered ends it, and the receiver hears what it is about."""
+    sender = accepted()
+    want(sender, EVERYTHING)
+    sender.fail(SourceChanged("a changed."), 0)
+    assert the(drain(sender), "error") == {"code": "source-changed", "message": "a changed."}
+
+
+def test_the_same_list_is_the_same_offer() -> None:
+    """A sender of another process offers the same list under the same id; another time of a file makes another."""
+    first, second = sender_of(), sender_of()
+    assert first.offer_id == second.offer_id == first.manifest.id
+    entries = [Entry(e.path, e.size, 1) for e in first.manifest.entries]
+    assert Sender(Manifest.of(entries, CHUNK), SMALL).offer_id != first.offer_id
 
 
 def test_changes_are_events() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nbferry.errors import DigestMismatch, RemoteProtocolError
+from nbferry.errors import DigestMismatch, RemoteProtocolError, StorageError
 from nbferry.limits import KiB, Limits
 from nbferry.manifest import Entry, Manifest
 from nbferry.protocol.window import CHUNK_COST, Window
@@ -150,3 +150,40 @@ def test_a_file_that_is_forgotten() -> None:
     window.forget(RangeSet.of(1))
     assert window.have == RangeSet.of(0)
     assert window.next_want() == RangeSet.of(1)
+
+
+def test_candidates_are_not_needed_yet() -> None:
+    """A chunk that may be here is neither wanted nor stored until it is compared; then it is one of both."""
+    manifest = Manifest.of([Entry("a", 4 * CHUNK)], CHUNK)
+    window = Window(manifest, LIMITS, RangeSet.of(0), candidates=RangeSet.of(0, 1, 2))
+    assert window.candidates == RangeSet.of(1, 2)
+    assert window.next_want() == RangeSet.of(3)
+    window.arrived(RangeSet.of(3))
+    window.stored(RangeSet.of(3), RangeSet.of(3))
+    assert not window.complete
+    window.compared(RangeSet.of(1), RangeSet.of(1))
+    window.compared(RangeSet.of(2), RangeSet())
+    assert window.have == RangeSet.of(0, 1, 3)
+    assert window.next_want() == RangeSet.of(2)
+
+
+def test_only_the_lowest_are_wanted() -> None:
+    """What does not fit is not stepped over, so that all that is still needed lies behind what was wanted."""
+    window = window_of(
+        [3 * CHUNK, 100], limits=Limits(chunk_size=CHUNK, window=2 * COST + 200, read_ahead=CHUNK)
+    )
+    window.needed = RangeSet.of(0, 1, 2, 3)
+    assert window.next_want() == RangeSet.of(0, 1)
+    window = window_of([CHUNK, 100, CHUNK, 100], have=RangeSet.of(1), limits=LIMITS)
+    assert window.next_want() == RangeSet.of(0, 2, 3)
+
+
+def test_losses_are_counted_for_each_chunk() -> None:
+    """The storage may lose as many chunks as it likes, but none as often as a chunk may arrive damaged."""
+    window = window_of([9 * CHUNK], have=RangeSet.span(0, 9))
+    for chunk in range(9):
+        window.count_loss(RangeSet.of(chunk))
+    window.count_loss(RangeSet.of(4))
+    assert LIMITS.chunk_attempts == 3
+    with pytest.raises(StorageError):
+        window.count_loss(RangeSet.span(3, 6))

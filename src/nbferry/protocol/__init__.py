@@ -8,7 +8,8 @@ Participants
 
 Goals
     An offer of any size goes out at once, without reading a file. Every byte is verified before it is written.
-    A lost connection costs what was under way on it, never what is stored. A slow disk slows the sender
+    A lost connection costs what was under way on it, never what is stored; a process that ends, on either side, costs
+    what was not yet durable. What the receiver has of an older copy does not travel. A slow disk slows the sender
     with no message for it. Many small files cost no more round trips than one large one.
 
 Non-goals
@@ -17,8 +18,8 @@ Non-goals
 
 One idea
     The receiver asks for chunks, by number; the sender answers with exactly those. Answers are idempotent.
-    So starting is wanting everything, resuming is wanting what is not stored, a damaged chunk is
-    wanted again, pausing is not wanting, and a full disk wants nothing.
+    So starting is wanting everything, resuming is wanting what is not stored, using what is there is asking for
+    digests instead of bytes, a damaged chunk is wanted again, pausing is not wanting, and a full disk wants nothing.
 
 Below the frames
     1.  *Pairing*, once: a code or ticket becomes a root secret (:mod:`nbferry.crypto.pake`) by messages
@@ -59,11 +60,26 @@ Frames
     A chunk travels whole, several to a frame if they are small, or cut into pieces, in order and one chunk
     after the other, where a message of the path cannot hold it or would occupy the line for too long.
 
+    ``0x03`` *leaves*: digests of chunks without the chunks, at least one and at most 8,192
+
+    ======  =====  ==================================================================
+    offset  bytes
+    ======  =====  ==================================================================
+    1       8      number of the first chunk
+    9       32     its BLAKE3
+    41      32     BLAKE3 of the next chunk, and so on to the end of the frame
+    ======  =====  ==================================================================
+
 Numbers
     Chunks are numbered from 0 through the whole manifest, in the order of its entries. A file of ``size`` bytes
     has ``max(1, ceil(size / chunk_size))`` of them, the last as short as it must be; a folder has none.
     Entries are numbered from 0. A file's digest is :func:`nbferry.crypto.digest.file_digest` of its size, the
     chunk size and its chunks' digests; the digest of a transfer is :func:`~nbferry.crypto.digest.content_digest`.
+
+    The id of an offer is 32 hex digits of BLAKE2b with 16 bytes of output and the personalisation ``nbferry manifest``
+    over: u64 chunk size, u64 number of entries, and for each entry u64 length of its path in bytes, u64 size, i64
+    mtime, u8 flags (1 executable, 2 folder), the path. Paths are UTF-8, lone surrogates encoded like any character.
+    So the same list has the same id, also when the sender was started anew.
 
 A connection, in order
     ::
@@ -73,9 +89,10 @@ A connection, in order
         receiver  list      {}                               if it does not have this offer's entries
         sender    entries   {first, entries: [{path, size, mtime, executable?, folder?}]}   as often as needed
         receiver  answer    {accept: true} | {accept: false, reason}
-        receiver  want      {chunks, digests}                again and again, as its window has room
-        sender    (chunks)                                   exactly those, in the order of the wants
+        receiver  want      {chunks, digests, leaves}        again and again, as its window has room
+        sender    (chunks)                                   exactly "chunks", in the order of the wants
         sender    digests   {digests: [[entry, hex]]}        of those files, when all their chunks are read
+        sender    (leaves)                                   exactly "leaves", in any order and any runs
         receiver  progress  {verified, durable, state, all}  what is new, a few times a second
         receiver  done      {digest}                         everything is at its place and durable
         sender    bye       {}
@@ -83,9 +100,18 @@ A connection, in order
     ``hello`` names the versions a side speaks; without a common one the connection ends with an error.
     ``features`` names what it can do beyond this text; a side uses only what both named. ``path`` is relative,
     its parts joined by "/"; the receiver judges it (:mod:`nbferry.names`). ``mtime`` is in nanoseconds since
-    1970. ``size`` is left out for folders. ``id`` names the offer: on a later connection the same offer is not
-    listed again, the receiver answers at once, reports all that it has (``all`` true: forget earlier reports),
-    and wants what is missing. ``state`` is the receiver's "transferring", "verifying" or "writing".
+    1970. ``size`` is left out for folders. ``id`` names the offer; the receiver checks that the list has this id.
+    On a later connection, or in a later run, the same offer is not listed again, the receiver answers at once, reports
+    all that it has (``all`` true: forget earlier reports), and wants what is missing. Another ``id`` on a later
+    connection is an error. ``state`` is the receiver's "transferring", "verifying" or "writing"; absent, it is as it
+    was. What a receiver has lost it reports by a progress that is ``all`` again.
+
+    ``chunks`` and ``leaves`` of a want are chunk numbers, ``digests`` entry numbers (folders among them count as not
+    asked for). Absent means none. A receiver asks for ``leaves`` of chunks for which it has bytes that nobody vouches
+    for: an older copy, or what a crash left. What has that digest it keeps, the rest it wants like any other chunk. At
+    most 4,096 leaves may be asked for and unanswered. The sender reads wanted chunks first; what it knows it answers
+    at once. What does not fit into one want or progress is said in several: of these only the first progress is
+    ``all``, and the last has the ``state``.
 
     At any time::
 
@@ -98,13 +124,23 @@ A connection, in order
 
     Pauses belong to the connection: a side that still holds says so again after ``hello``. ``done`` (after its
     ``answer``), ``cancel``, ``error`` and a rejecting ``answer`` are repeated after the next ``hello`` if no ``bye``
-    came. A side that receives nothing for 30 s gives the connection up.
+    came, also by a later run of a receiver that was done. Whoever is told how it ended writes that down before it says
+    ``bye``. A sender whose file is no longer what it offered ends with the error
+    ``source-changed``. A side that receives nothing for 30 s gives the connection up.
 
 What a receiver does not trust
     Every count and size is checked against a limit before memory is used for it. A chunk that was not asked for,
-    or comes twice, or has a wrong length ends the transfer. A chunk that fails its digest is wanted again, at most
+    or comes twice, or has a wrong length ends the transfer; so does a digest that was not asked for, and a list that
+    has not the id of its offer. A chunk that fails its digest is wanted again, at most
     three times. Memory is bounded by the window: what was asked for and is not yet stored.
 
+What a sender does not trust
+    Wants and digests that are owed are bounded; a digest is made into a frame when the line takes it, so a receiver
+    that asks and does not listen costs nothing. A sender that has read everything compares the
+    receiver's digest of the whole with its own.
+
 Reading order: :mod:`~nbferry.protocol.frames`, :mod:`~nbferry.protocol.states`,
-:mod:`~nbferry.protocol.machine`, :mod:`~nbferry.protocol.sender`, :mod:`~nbferry.protocol.receiver`.
+:mod:`~nbferry.protocol.machine`, :mod:`~nbferry.protocol.sender` with :mod:`~nbferry.protocol.debts`,
+:mod:`~nbferry.protocol.receiver` with :mod:`~nbferry.protocol.window`, :mod:`~nbferry.protocol.candidates` and
+:mod:`~nbferry.protocol.progress`.
 """

@@ -15,7 +15,7 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """The whole list is here: decide, then call ``accept`` or ``reject``."""
+    """The whole list is here, or known from an earlier run: decide, then call ``accept`` or ``reject``."""
 
     manifest: Manifest
 
@@ -33,13 +33,26 @@ class Store:
 
 
 @dataclass(frozen=True, slots=True)
+class Compare:
+    """Hash what is here of these chunks and keep what has the digest beside it, then call ``compared``.
+
+    ``storage_full`` if there is no room for what was right: they come again.
+    """
+
+    pairs: tuple[tuple[int, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Sync:
-    """Make durable what is stored, then call ``synced``."""
+    """Make durable what is stored, then call ``synced``; ``flush_failed`` or ``lost`` if that does not work."""
 
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """Everything is verified: put it in its place, then call ``published``."""
+    """Everything is verified: put it in its place, then call ``published``.
+
+    Nothing is to be done if the state is not ``writing`` when its turn comes: a flush before it lost something.
+    """
 
 
-Event = Changed | Offered | Store | Sync | Publish
+Event = Changed | Offered | Store | Compare | Sync | Publish

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from struct import Struct
 from typing import Any, NamedTuple
 
@@ -12,12 +13,17 @@ from nbferry.errors import LocalProtocolError, RemoteProtocolError
 from nbferry.limits import MAX_MESSAGE, MiB
 from nbferry.ranges import RangeSet
 
-CHUNK_TYPE = 0x02
-CONTROL_TYPE = 0x01
+CONTROL_TYPE, CHUNK_TYPE, LEAVES_TYPE = 0x01, 0x02, 0x03
 MAX_CONTROL = 1 * MiB  # a control frame is parsed as a whole, so it is bounded before it is parsed
 MAX_RANGES = 65_536  # in one field of one frame
+RANGES_PER_FRAME = (
+    10_000  # that we send in one field: three of them stay below MAX_CONTROL, however large the numbers
+)
+MAX_LEAVES = 8_192  # in one frame
 
 PIECE_HEADER = Struct("!QII32s")  # chunk, offset in it, length, digest of the whole chunk
+LEAVES_HEADER = Struct("!BQ")  # type, first chunk
+LEAF = 32  # bytes of a chunk's digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +94,48 @@ class ChunkData(NamedTuple):
     data: memoryview
 
 
+class LeafRun(NamedTuple):
+    """The digests of consecutive chunks as they travel, one after the other; ``digests`` is a view of the frame."""
+
+    first: int
+    digests: memoryview
+
+    @property
+    def chunks(self) -> RangeSet:
+        """The chunks whose digests these are."""
+        return RangeSet.span(self.first, self.first + len(self.digests) // LEAF)
+
+    def pairs(self) -> Iterator[tuple[int, bytes]]:
+        """Each chunk and its digest."""
+        for chunk in self.chunks:
+            at = (chunk - self.first) * LEAF
+            yield chunk, bytes(self.digests[at : at + LEAF])
+
+
+def encode_leaves(first: int, digests: bytes) -> bytes:
+    """The frame of the digests of at most ``MAX_LEAVES`` consecutive chunks."""
+    return LEAVES_HEADER.pack(LEAVES_TYPE, first) + digests
+
+
+def split(*sets: RangeSet) -> Iterator[tuple[RangeSet, ...]]:
+    """Sets of any number of ranges in parts that one frame can hold each, at least one."""
+    cuts = [
+        [
+            RangeSet(ranges.ranges[at : at + RANGES_PER_FRAME])
+            for at in range(0, len(ranges.ranges), RANGES_PER_FRAME)
+        ]
+        for ranges in sets
+    ]
+    yield from zip_longest(*cuts, fillvalue=RangeSet()) if any(cuts) else [tuple(sets)]
+
+
 def ranges_to_wire(chunks: RangeSet) -> list[list[int]]:
     """A range set as JSON: ``[start, stop]`` pairs."""
     return [list(pair) for pair in chunks.ranges]
 
 
-def decode(frame: memoryview) -> Control | Iterator[Piece]:
-    """Read a frame: a control frame at once, the pieces of a chunk frame one by one.
+def decode(frame: memoryview) -> Control | LeafRun | Iterator[Piece]:
+    """Read a frame: a control frame and digests at once, the pieces of a chunk frame one by one.
 
     Raises :class:`RemoteProtocolError`, at once or from the iterator, on anything that is not a frame.
     """
@@ -105,6 +146,8 @@ def decode(frame: memoryview) -> Control | Iterator[Piece]:
             return _decode_control(frame)
         case 0x02:
             return _decode_pieces(frame)
+        case 0x03:
+            return _decode_leaves(frame)
     raise RemoteProtocolError("A frame of an unknown type arrived.")
 
 
@@ -132,6 +175,14 @@ def _decode_pieces(frame: memoryview) -> Iterator[Piece]:
         if at > len(frame):
             raise RemoteProtocolError("A chunk frame is cut short.")
         yield Piece(chunk, offset, digest, frame[start:at])
+
+
+def _decode_leaves(frame: memoryview) -> LeafRun:
+    count, rest = divmod(len(frame) - LEAVES_HEADER.size, LEAF)
+    if rest or not 1 <= count <= MAX_LEAVES:
+        raise RemoteProtocolError("A frame of digests has a wrong length.")
+    _, first = LEAVES_HEADER.unpack_from(frame)
+    return LeafRun(first, frame[LEAVES_HEADER.size :])
 
 
 class ChunkBatch:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from nbferry.crypto.digest import content_digest, file_digest
+from nbferry.errors import LocalProtocolError
 from nbferry.manifest import Manifest
 from nbferry.ranges import RangeSet
 
@@ -25,6 +26,28 @@ class Leaves:
             self._digests[chunk * SIZE : (chunk + 1) * SIZE] = digest
         self.known |= RangeSet.of(*digests)
 
+    def load(self, first: int, digests: bytes) -> None:
+        """Learn the digests of consecutive chunks, concatenated; see :meth:`load_runs`."""
+        self.load_runs([(first, digests)])
+
+    def load_runs(self, runs: Iterable[tuple[int, bytes]]) -> None:
+        """Learn very many digests at once: runs of a first chunk and concatenated digests.
+
+        Raises :class:`LocalProtocolError` on digests of chunks that there are not.
+        """
+        learnt = []
+        for first, digests in runs:
+            at = first * SIZE
+            if at < 0 or len(digests) % SIZE or at + len(digests) > len(self._digests):
+                raise LocalProtocolError("There are digests of chunks that the offer does not have.")
+            self._digests[at : at + len(digests)] = digests
+            learnt.append((first, first + len(digests) // SIZE))
+        self.known |= RangeSet.union(learnt)
+
+    def run(self, start: int, stop: int) -> bytes:
+        """The concatenated digests of chunks that are known, from ``start`` up to, not including, ``stop``."""
+        return bytes(self._digests[start * SIZE : stop * SIZE])
+
     def forget(self, chunks: RangeSet) -> None:
         """These chunks have to come again."""
         self.known -= chunks
@@ -39,9 +62,12 @@ class Leaves:
         leaves = memoryview(self._digests)[start * SIZE : stop * SIZE]
         return file_digest(self._manifest.entries[entry].size, self._manifest.chunk_size, leaves)
 
+    def files(self) -> list[bytes | None]:
+        """The digest of each entry, None for folders; all chunks are known."""
+        entries = enumerate(self._manifest.entries)
+        return [None if entry.folder else self.file(index) for index, entry in entries]
+
     def content(self) -> bytes:
         """The digest of the whole transfer; all chunks are known."""
-        return content_digest(
-            (entry.path, None if entry.folder else self.file(index))
-            for index, entry in enumerate(self._manifest.entries)
-        )
+        paths = (entry.path for entry in self._manifest.entries)
+        return content_digest(zip(paths, self.files(), strict=True))

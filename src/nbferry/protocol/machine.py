@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from nbferry.errors import Cancelled, Expired, NbferryError, Rejected, RemoteProtocolError, from_code
 from nbferry.limits import Limits
 from nbferry.protocol.events import Changed, Event
-from nbferry.protocol.frames import Control, Piece, decode
+from nbferry.protocol.frames import Control, LeafRun, Piece, decode
 from nbferry.protocol.states import Step, after
 from nbferry.status import State
 
@@ -36,7 +36,8 @@ class Machine(ABC):
         self.peer_agent = ""
         self._agent = agent
         self._greeted = False
-        self._parted = False  # the other side knows that it is over
+        self._parted = False  # there is nothing more to say
+        self.understood = False  # the other side knows how it ended
         self._met = False
         self._ended_at: float | None = None
         self._end_reason = ""
@@ -101,6 +102,9 @@ class Machine(ABC):
             match decode(frame):
                 case Control() as control:
                     self._receive_control(control, now)
+                case LeafRun() as run:
+                    self._expect_greeting()
+                    self._receive_leaves(run, now)
                 case pieces:
                     self._expect_greeting()
                     self._receive_pieces(pieces, now)
@@ -116,7 +120,7 @@ class Machine(ABC):
             case "pong":
                 pass
             case "bye":
-                self._parted = True
+                self._parted = self.understood = True
             case "cancel":
                 self._peer_ended(Step.CANCEL, Cancelled(self._said_why("cancelled", frame)), now)
             case "error":
@@ -215,6 +219,10 @@ class Machine(ABC):
     def _receive_pieces(self, pieces: Iterator[Piece], now: float) -> None:
         """A chunk frame."""
 
+    @abstractmethod
+    def _receive_leaves(self, run: LeafRun, now: float) -> None:
+        """A frame of chunks' digests."""
+
     def _next_data_frame(self) -> memoryview | None:
         return None
 
@@ -287,13 +295,15 @@ class Machine(ABC):
         """Say that everything went well, if that is this side's to say."""
 
     def _peer_ended(self, step: Step, error: NbferryError | None, now: float) -> None:
+        # The state changes, and the event is there, before BYE can be taken: a driver that writes down how it ended
+        # when it handles the events has done so before the other side stops asking.
         if not self.state.final:
             self.error = error
             self._step(step)
             self._ended_at = now
         self._outbox.clear()
         self._say("bye")
-        self._parted = True
+        self._parted = self.understood = True
 
     def _said_why(self, verb: str, frame: Control) -> str:
         reason = frame.text("reason")

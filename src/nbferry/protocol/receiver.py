@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from nbferry.errors import DigestMismatch, DiskFull, Rejected, RemoteProtocolError
+from nbferry.errors import DigestMismatch, DiskFull, Rejected, RemoteProtocolError, StorageError
 from nbferry.limits import Limits
 from nbferry.manifest import Entry, Manifest
 from nbferry.names import check_paths
-from nbferry.protocol.events import Offered, Publish, Store, Sync
-from nbferry.protocol.frames import ChunkData, Control, Piece, ranges_to_wire
+from nbferry.protocol.candidates import Candidates
+from nbferry.protocol.events import Compare, Offered, Publish, Store, Sync
+from nbferry.protocol.frames import ChunkData, Control, LeafRun, Piece, ranges_to_wire, split
 from nbferry.protocol.leaves import SIZE, Leaves
 from nbferry.protocol.machine import Machine
+from nbferry.protocol.progress import Progress
 from nbferry.protocol.sender import ENTRIES_PER_FRAME
 from nbferry.protocol.states import Step
 from nbferry.protocol.window import Window
@@ -19,6 +21,7 @@ from nbferry.ranges import RangeSet
 from nbferry.status import State
 
 MIN_CHUNK, MAX_CHUNK = 4 * 1024, 64 * 1024 * 1024
+NOTHING = RangeSet()
 FILE_ATTEMPTS = 2  # times that a whole file may fail its digest although each of its chunks passed
 
 
@@ -27,55 +30,105 @@ class Receiver(Machine):
 
     role = "receiver"
 
-    def __init__(self, limits: Limits, *, agent: str = "", allow_hidden: bool = False) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        agent: str = "",
+        allow_hidden: bool = False,
+        known: tuple[str, Manifest] | None = None,
+    ) -> None:
+        """``known`` are the id and the manifest of an offer from an earlier run: it need not be listed again."""
         super().__init__(limits, agent=agent)
         self._allow_hidden = allow_hidden
+        self._known = known
         self.offer_id: str | None = None
         self.manifest: Manifest | None = None
-        self.durable = RangeSet()
+        self.reused = RangeSet()
         self.digest: bytes | None = None
         self._entries: list[Entry] = []
         self._offer: tuple[int, int, int] = (0, 0, 0)  # entries, bytes, chunk size
         self._assembly: tuple[int, bytearray, int] | None = None  # chunk, its bytes, how many are there
-        self._window: Window | None = None
+        self._window: Window | None = None  # with the three after it, once the offer is accepted
+        self._progress = Progress(NOTHING)
         self._promised: dict[int, bytes] = {}  # file digests by entry, as the sender said
         self._checked = RangeSet()  # files whose digest fits
         self._damaged_files: dict[int, int] = {}
         self._answered = False  # on this connection
         self._asked = RangeSet()  # files whose digest was asked for on this connection
-        self._syncing: RangeSet | None = None
         self._unsynced_since: float | None = None
-        self._reported = (RangeSet(), RangeSet(), State.CONNECTING)
+        self._reported = State.CONNECTING
         self._report_at: float | None = None
+
+    @classmethod
+    def already_done(cls, limits: Limits, digest: bytes, now: float, *, agent: str = "") -> Receiver:
+        """A receiver whose files an earlier run has published: it only says so, for some seconds or until bye."""
+        receiver = cls(limits, agent=agent)
+        receiver._be_done(digest, now)
+        return receiver
+
+    def _be_done(self, digest: bytes, now: float) -> None:
+        self.state, self.digest = State.DONE, digest
+        self._met, self._ended_at = True, now  # the earlier run has met the sender
 
     # ---------------------------------------------------------------- what a driver reads
     @property
     def verified(self) -> RangeSet:
         """The chunks that are checked and stored."""
-        return self._window.have if self._window else RangeSet()
+        return self._window.have if self._window else NOTHING
+
+    @property
+    def durable(self) -> RangeSet:
+        """The chunks that survive a crash."""
+        return self._progress.durable
+
+    @property
+    def candidates(self) -> RangeSet:
+        """The chunks for which bytes are here that are not compared yet."""
+        return self._window.candidates if self._window else NOTHING
 
     @property
     def outstanding(self) -> int:
         """Bytes that were asked for and are not yet stored."""
         return self._window.outstanding if self._window else 0
 
+    def file_digests(self) -> list[bytes | None]:
+        """The digest of each entry, None for folders; everything is stored."""
+        return self._leaves.files()
+
     # ---------------------------------------------------------------- decisions
     def accept(
-        self, now: float, have: RangeSet | None = None, digests: dict[int, bytes] | None = None
+        self,
+        now: float,
+        have: RangeSet = NOTHING,
+        leaves: Iterable[tuple[int, bytes]] = (),
+        candidates: RangeSet = NOTHING,
     ) -> None:
-        """Take the offer. ``have`` are chunks that are stored already, with their digests."""
+        """Take the offer.
+
+        ``have`` are chunks that are stored and durable, ``leaves`` their digests: runs of a first chunk and
+        concatenated digests. ``candidates`` are chunks for which bytes are here that may be right; what is in ``have``
+        without a digest becomes one of them.
+        """
         if self.state.final:
             return
         manifest = self._known_manifest()
-        self._window = Window(manifest, self.limits, have or RangeSet())
         self._leaves = Leaves(manifest)
-        self._leaves.update(digests or {})
-        self.durable = self._window.have
+        self._leaves.load_runs(leaves)
+        if self._leaves.known != have:
+            self._leaves.forget(self._leaves.known - have)
+            candidates |= have - self._leaves.known
+        self._begin(manifest, self._leaves.known, candidates)
         self._step(Step.ACCEPT)
         self._answer()
         self._report_at = now
         self._want()
         self._go_on_if_complete(now)
+
+    def _begin(self, manifest: Manifest, have: RangeSet, candidates: RangeSet) -> None:
+        self._window = Window(manifest, self.limits, have, candidates)
+        self._candidates = Candidates(manifest, self._window.candidates)
+        self._progress = Progress(have)
 
     def reject(self, reason: str, now: float) -> None:
         """Decline the offer; the sender is told why."""
@@ -87,23 +140,40 @@ class Receiver(Machine):
         """Of the chunks of a :class:`Store` (number: digest), these were right and are written."""
         if self._window is None or self.state.final:
             return
-        self._leaves.update({chunk: tried[chunk] for chunk in right})
         try:
             self._window.stored(RangeSet.of(*tried), right)
         except DigestMismatch as error:
             self.fail(error, now)
             return
+        self._learn({chunk: tried[chunk] for chunk in right}, now)
+
+    def compared(self, tried: Iterable[int], right: RangeSet, now: float) -> None:
+        """Of the chunks of a :class:`Compare`, what was here of these was right and is stored now."""
+        if self._window is None or self.state.final:
+            return
+        digests = self._candidates.compared(tried)
+        self._window.compared(RangeSet.of(*digests), right)
+        self.reused |= right
+        self._learn({chunk: digests[chunk] for chunk in right}, now)
+
+    def _learn(self, digests: dict[int, bytes], now: float) -> None:
+        """Chunks with these digests are stored now."""
+        right = RangeSet.of(*digests)
+        self._leaves.update(digests)
+        self._progress.stored(right)
         if self._unsynced_since is None:
             self._unsynced_since = now
-        self._check_files(self._entries_of(right), now)
+        self._check_files(self._known_manifest().entries_of(right), now)
         self._after_progress(now)
 
-    def storage_full(self, tried: dict[int, bytes], error: DiskFull) -> None:
-        """The chunks of a :class:`Store` did not fit: pause until ``storage_ready``."""
+    def storage_full(self, tried: Iterable[int], error: DiskFull) -> None:
+        """The chunks of a :class:`Store` or :class:`Compare` did not fit: pause until ``storage_ready``."""
         if self.state.final:
             return
         if self._window:
-            self._window.unstored(RangeSet.of(*tried))
+            chunks = RangeSet.of(*tried)
+            self._candidates.put_back(chunks)
+            self._window.unstored(chunks & self._window.storing)
         self._pause("disk", error.message)
         self._say(
             "pause", reason=f"The receiver's disk is full: {error.needed:,} more bytes are needed there."
@@ -119,25 +189,37 @@ class Receiver(Machine):
         """A :class:`Sync` or :class:`Publish` did not fit and lost these chunks: pause until ``storage_ready``."""
         if self.state.final:
             return
-        self._syncing = None
-        if lost:
-            self._lose(lost)
-            self._checked -= self._entries_of(lost)
-        self.storage_full({}, error)
+        self._progress.flush_failed()
+        self._lose(lost)
+        self.storage_full((), error)
+
+    def lost(self, chunks: RangeSet, now: float) -> None:
+        """The storage found these damaged, or cannot make them durable: they are needed again.
+
+        A :class:`Sync` or :class:`Publish` that is under way counts as failed.
+        """
+        if self._window is None or self.state.final:
+            return
+        self._progress.flush_failed()
+        try:
+            self._window.count_loss(chunks & self._window.have)
+        except StorageError as error:
+            self.fail(error, now)
+            return
+        self._lose(chunks)
+        self._after_progress(now)
 
     def synced(self, now: float) -> None:
         """The last :class:`Sync` is done."""
-        if self._syncing is not None:
-            self.durable |= self._syncing & self.verified
-            self._syncing = None
-        self._unsynced_since = now if self.verified - self.durable else None
+        self._progress.synced()
+        self._unsynced_since = now if self._progress.unsynced else None
         self._report_soon(now)
 
     def published(self, now: float) -> None:
         """The :class:`Publish` is done: everything is at its place and durable."""
-        if self.state.final:
+        if self.state is not State.WRITING:
             return
-        self.durable = self.verified
+        self._progress.published()
         self._ended_at = now
         self._step(Step.PUBLISHED)
         self._say_done()
@@ -156,6 +238,7 @@ class Receiver(Machine):
             self._entries.clear()
         if self._window:
             self._window.link_lost()
+            self._candidates.link_lost()
 
     def _receive_frame(self, frame: Control, now: float) -> None:
         match frame.name:
@@ -174,7 +257,9 @@ class Receiver(Machine):
         if self.offer_id not in (None, offer_id):
             raise RemoteProtocolError("The other side now offers something else.")
         self.offer_id, self._offer = offer_id, (count, size, chunk_size)
-        if self.manifest is None:
+        if self.manifest is None and self._known and self._known[0] == offer_id:
+            self._take(self._known[1])
+        elif self.manifest is None:
             self._entries.clear()
             self._say("list")
         elif self._window:
@@ -182,7 +267,7 @@ class Receiver(Machine):
 
     def _receive_entries(self, frame: Control) -> None:
         entries = frame.items("entries", most=ENTRIES_PER_FRAME)
-        count, total, chunk_size = self._offer
+        count, _, chunk_size = self._offer
         if self.offer_id is None:
             raise RemoteProtocolError("The other side lists what it did not offer.")
         if self.manifest is not None or frame.fields.get("first") != len(self._entries):
@@ -192,15 +277,22 @@ class Receiver(Machine):
         self._entries += map(Entry.from_wire, entries)
         if len(self._entries) == count:
             manifest = Manifest.of(self._entries, chunk_size)
-            if manifest.total_bytes != total:
-                raise frame.wrong("entries")
             folders = {entry.path for entry in self._entries if entry.folder}
             check_paths(
                 (entry.path for entry in self._entries), folders=folders, allow_hidden=self._allow_hidden
             )
-            self.manifest = manifest
-            self._step(Step.OFFER)
-            self._events.append(Offered(manifest))
+            # The id stands for the list in later runs, so nobody may pass one list off as another.
+            if manifest.id != self.offer_id:
+                raise RemoteProtocolError("The list is not the one that was offered.")
+            self._take(manifest)
+
+    def _take(self, manifest: Manifest) -> None:
+        """This is what is offered."""
+        if (len(manifest.entries), manifest.total_bytes, manifest.chunk_size) != self._offer:
+            raise RemoteProtocolError("The list is not the one that was offered.")
+        self.manifest = manifest
+        self._step(Step.OFFER)
+        self._events.append(Offered(manifest))
 
     def _receive_digests(self, frame: Control, now: float) -> None:
         pairs = frame.items("digests", most=100_000)
@@ -246,6 +338,14 @@ class Receiver(Machine):
             self._events.append(Store(tuple(whole), assembled))
             self._want()
 
+    def _receive_leaves(self, run: LeafRun, now: float) -> None:
+        if self.state.final:
+            return
+        if self._window is None:
+            raise RemoteProtocolError("A digest arrived that was not asked for.")
+        self._candidates.told(run)
+        self._want()
+
     def _is_whole(self, piece: Piece) -> bool:
         length = self._known_manifest().place(piece.chunk).length
         return self._assembly is None and piece.offset == 0 and len(piece.data) == length
@@ -273,31 +373,41 @@ class Receiver(Machine):
         return was_paused
 
     def _want(self) -> None:
-        """Ask for what the window has room for, and for the digests of the files that it completes."""
-        if self._window is None or not self._answered or self.paused or self.state is not State.TRANSFERRING:
+        """Compare what can be compared, and ask for what there is room for."""
+        if self._window is None or self.paused or self.state is not State.TRANSFERRING:
             return
-        chunks = self._window.next_want()
-        if chunks:
-            whole = self._entries_of(chunks) - self._entries_of(self._window.needed)
-            self._say_want(chunks, whole - self._checked - self._asked)
+        while pairs := self._candidates.next_compare():
+            self._events.append(Compare(pairs))
+        if self._answered:
+            chunks = self._window.next_want()
+            self._say_want(chunks, self._completed_by(chunks), self._candidates.next_ask())
 
-    def _say_want(self, chunks: RangeSet, digests: RangeSet) -> None:
+    def _completed_by(self, chunks: RangeSet) -> RangeSet:
+        """The files whose digests to ask for together with these chunks: nothing more is needed of them."""
+        assert self._window is not None  # it wants something
+        manifest = self._known_manifest()
+        files = manifest.entries_of(chunks)
+        if needed := self._window.needed.first(1):  # all of which lie behind what is wanted
+            files -= manifest.entries_of(needed)
+        return files - self._checked - self._asked
+
+    def _say_want(self, chunks: RangeSet, digests: RangeSet, leaves: RangeSet = NOTHING) -> None:
+        if not (chunks or digests or leaves):
+            return
         self._asked |= digests
-        self._say("want", chunks=ranges_to_wire(chunks), digests=ranges_to_wire(digests))
+        for part in split(chunks, digests, leaves):
+            fields = map(ranges_to_wire, part)
+            self._say("want", **dict(zip(("chunks", "digests", "leaves"), fields, strict=True)))
 
     def _go_on(self, now: float) -> None:
         """A new connection after the answer: answer again, report everything, want what is outstanding."""
         self._answer()
-        self._reported = (RangeSet(), RangeSet(), State.CONNECTING)
-        self._report(now, everything=True)
+        self._progress.report_afresh()
+        self._report(now)
         self._want()
         self._go_on_if_complete(now)
 
     # ---------------------------------------------------------------- files
-    def _entries_of(self, chunks: RangeSet) -> RangeSet:
-        entry_of = self._known_manifest().entry_of
-        return RangeSet.union((entry_of(start), entry_of(stop - 1) + 1) for start, stop in chunks.ranges)
-
     def _check_files(self, entries: RangeSet, now: float) -> None:
         """Compare the digests of those files that are complete and promised."""
         manifest = self._known_manifest()
@@ -324,13 +434,14 @@ class Receiver(Machine):
         self._lose(chunks)
 
     def _lose(self, chunks: RangeSet) -> None:
-        """These were stored and are needed again."""
-        assert self._window is not None  # they were stored
+        """What of these was stored is needed again."""
+        if self._window is None or not (chunks := chunks & self._window.have):
+            return
         self._leaves.forget(chunks)
         self._window.forget(chunks)
-        self.durable -= chunks
-        if self._syncing is not None:
-            self._syncing -= chunks
+        self._progress.lost(chunks)
+        self.reused -= chunks
+        self._checked -= self._known_manifest().entries_of(chunks)
         if self.state in (State.VERIFYING, State.WRITING):
             self._step(Step.DAMAGED)
 
@@ -348,12 +459,9 @@ class Receiver(Machine):
         if self.state is State.TRANSFERRING:
             self._step(Step.RECEIVED)
             self._report(now)
-        files = RangeSet.of(
-            *(i for i, entry in enumerate(self._known_manifest().entries) if not entry.folder)
-        )
-        if unchecked := files - self._checked:
-            if self._answered and (ask := unchecked - self._asked):
-                self._say_want(RangeSet(), ask)
+        if unchecked := self._known_manifest().files - self._checked:
+            if self._answered:
+                self._say_want(NOTHING, unchecked - self._asked)
         elif self.state is State.VERIFYING:
             self.digest = self._leaves.content()
             self._step(Step.VERIFIED)
@@ -375,29 +483,32 @@ class Receiver(Machine):
         if self._report_at is None:
             self._report_at = now + self.limits.report_interval
 
-    def _report(self, now: float, *, everything: bool = False) -> None:
-        verified, durable, state = self._reported
-        news = (self.verified - verified, self.durable - durable)
+    def _report(self, now: float) -> None:
+        verified, durable, everything = self._progress.news(self.verified)
         self._report_at = None
-        if any(news) or state is not self.state or everything:
-            self._reported = (self.verified, self.durable, self.state)
-            self._say(
-                "progress",
-                verified=ranges_to_wire(news[0]),
-                durable=ranges_to_wire(news[1]),
-                state=str(self.state),
-                all=everything,
-            )
+        if not (verified or durable or everything or self._reported is not self.state):
+            return
+        self._reported = self.state
+        *parts, last = split(verified, durable)
+        for part in parts:
+            self._say_progress(part, all=everything)
+            everything = False  # the next ones add to it
+        self._say_progress(last, state=str(self.state), all=everything)
+
+    def _say_progress(self, part: tuple[RangeSet, ...], **fields: object) -> None:
+        verified, durable = map(ranges_to_wire, part)
+        self._say("progress", verified=verified, durable=durable, **fields)
 
     def _sync_if_due(self, now: float) -> None:
-        if self._syncing is None and (at := self._sync_deadline()) is not None and now >= at:
-            self._syncing = self.verified
+        if (at := self._sync_deadline()) is not None and now >= at:
+            self._progress.begin_sync()
             self._events.append(Sync())
 
     def _sync_deadline(self) -> float | None:
-        if self._unsynced_since is None or self._syncing is not None or self.state is not State.TRANSFERRING:
+        idle = self._progress.syncing is None and self.state is State.TRANSFERRING
+        if self._unsynced_since is None or not idle:
             return None
-        unsynced = self._known_manifest().bytes_in(self.verified - self.durable)
+        unsynced = self._known_manifest().bytes_in(self._progress.unsynced)
         return self._unsynced_since + (0 if unsynced >= self.limits.sync_bytes else self.limits.sync_interval)
 
     def _deadlines(self) -> list[float]:

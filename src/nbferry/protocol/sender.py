@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from nbferry.errors import DigestMismatch, Expired, Rejected, RemoteProtocolError
 from nbferry.limits import MAX_MESSAGE, Limits, MiB
 from nbferry.manifest import Manifest
-from nbferry.protocol.frames import MAX_RANGES, ChunkBatch, Control, Piece
+from nbferry.protocol.debts import Debts
+from nbferry.protocol.frames import ChunkBatch, Control, LeafRun, Piece
 from nbferry.protocol.leaves import Leaves
 from nbferry.protocol.machine import Machine
 from nbferry.protocol.states import Step
@@ -20,7 +21,6 @@ ENTRIES_PER_FRAME = 1_000
 ENTRIES_BYTES = 512 * 1024  # of paths in one frame: JSON may escape each byte to more
 MAX_WANTS = 1_024  # unanswered WANT frames: a receiver keeps a few
 BATCH = 4 * MiB  # read in one go: enough to make the hop to a worker thread cheap
-DIGESTS_PER_FRAME = 4_096
 
 
 @dataclass(eq=False, slots=True)
@@ -42,13 +42,11 @@ class Sender(Machine):
         manifest: Manifest,
         limits: Limits,
         *,
-        offer_id: str,
         agent: str = "",
         expires_at: float | None = None,
     ) -> None:
         super().__init__(limits, agent=agent)
         self.manifest = manifest
-        self.offer_id = offer_id
         self.sent = RangeSet()
         self.verified = RangeSet()
         self.durable = RangeSet()
@@ -59,8 +57,8 @@ class Sender(Machine):
         self._leaves = Leaves(manifest)
         self._generation = 0
         self._wanted: deque[RangeSet] = deque()
-        self._owed = RangeSet()  # files whose digest was asked for
-        self._hashing = RangeSet()  # chunks that are read only for their digest
+        self._debts = Debts(manifest, self._leaves)
+        self._hashing: ReadJob | None = None
         self._listing: Iterator[Control] | None = None
         size = max(BATCH, ChunkBatch.room_for(limits.chunk_size, 64 * 1024))
         self._batch_size = size
@@ -69,34 +67,42 @@ class Sender(Machine):
         self._ready: deque[tuple[ChunkBatch, deque[memoryview]]] = deque()
 
     @property
+    def offer_id(self) -> str:
+        """What the offer is recognised by, also when this process is another one."""
+        return self.manifest.id
+
+    @property
     def hashing(self) -> bool:
-        """Whether files are read only for their digests, because their bytes need not travel."""
-        return bool(self._hashing)
+        """Whether all that is left to do here is to read for digests, because the bytes need not travel."""
+        return bool(self._debts) and not self._wanted and not self._ready
 
     # ---------------------------------------------------------------- reading ahead
     def next_read(self) -> ReadJob | None:
         """What to read next, if there is room for it."""
         if self.state.final or not self.is_connected or self.held:
             return None
-        while self._wanted and not self._wanted[0]:
-            self._wanted.popleft()
         if self._wanted:
             batch = self._take_batch()
             return ReadJob(self._wanted[0], batch, self._generation) if batch else None
         return self._next_hash()
 
     def chunks_read(self, job: ReadJob, done: RangeSet, digests: dict[int, bytes]) -> None:
-        """A job is done: these chunks of it are in the batch, or hashed."""
+        """A job is done: these chunks of it are in the batch, or hashed. What it taught counts on any connection."""
         self._leaves.update(digests)
-        self._hashing -= done
-        if job.generation != self._generation or self.state.final:
-            if job.batch:
-                self._give_back(job.batch)
-            return
-        if job.batch:
-            self._wanted[0] -= done
-            self._ready.append((job.batch, deque(job.batch.frames())))
-        self._pay_digests(self._entries_of(done))
+        self._debts.learnt(done)
+        if job is self._hashing:
+            self._hashing = None
+            self._changed()
+        if job.batch and job.generation == self._generation and not self.state.final:
+            self._send(job.batch, done)
+        elif job.batch:
+            self._give_back(job.batch)
+
+    def _send(self, batch: ChunkBatch, done: RangeSet) -> None:
+        self._ready.append((batch, deque(batch.frames())))
+        self._wanted[0] -= done
+        if not self._wanted[0]:
+            self._wanted.popleft()
 
     def _take_batch(self) -> ChunkBatch | None:
         if self._free:
@@ -113,21 +119,24 @@ class Sender(Machine):
         self._free.append(batch)
 
     def _next_hash(self) -> ReadJob | None:
-        if self._hashing:
+        chunks = self._debts.next_job() if self._debts and not self._hashing else None
+        if not chunks:
             return None
-        for entry in self._owed:
-            if missing := self._leaves.missing(entry):
-                self._hashing = missing.first(max(1, BATCH // self.manifest.chunk_size))
-                self._changed()
-                return ReadJob(self._hashing, None, self._generation)
-        return None
+        self._hashing = ReadJob(chunks, None, self._generation)
+        self._changed()
+        return self._hashing
 
     def _next_data_frame(self) -> memoryview | None:
         if self._listing is not None:
             if entries := next(self._listing, None):
                 return memoryview(entries.encode())
             self._listing = None
-        if self.paused or not self._ready:
+        if digests := self._debts.next_frame():
+            return memoryview(digests)
+        return None if self.paused else self._next_chunk_frame()
+
+    def _next_chunk_frame(self) -> memoryview | None:
+        if not self._ready:
             return None
         batch, frames = self._ready[0]
         if frames:
@@ -136,7 +145,7 @@ class Sender(Machine):
         self.sent |= RangeSet.of(*batch.digests)
         self._ready.popleft()
         self._give_back(batch)
-        return self._next_data_frame()
+        return self._next_chunk_frame()
 
     # ---------------------------------------------------------------- the receiver's frames
     def connected(self, now: float) -> None:
@@ -149,7 +158,8 @@ class Sender(Machine):
         super().disconnected()
         self._generation += 1
         self._wanted.clear()
-        self._owed = self._hashing = RangeSet()
+        self._debts.forget()
+        self._hashing = None
         self._listing = None
         while self._ready:
             self._give_back(self._ready.popleft()[0])
@@ -206,13 +216,13 @@ class Sender(Machine):
         if self.state is State.OFFERED:
             raise RemoteProtocolError("The other side wants data without having accepted.")
         chunks = frame.ranges("chunks", stop=self.manifest.chunk_count)
-        entries = frame.ranges("digests", stop=len(self.manifest.entries))
-        if len(self._wanted) >= MAX_WANTS or len(self._owed.ranges) > MAX_RANGES:
+        files = frame.ranges("digests", stop=len(self.manifest.entries))
+        leaves = frame.ranges("leaves", stop=self.manifest.chunk_count)
+        if len(self._wanted) >= MAX_WANTS:
             raise RemoteProtocolError("The other side wants too much at once.")
         if chunks:
             self._wanted.append(chunks)
-        self._owed |= entries
-        self._pay_digests(entries)
+        self._debts.ask(files, leaves)
 
     def _receive_progress(self, frame: Control) -> None:
         stop = self.manifest.chunk_count
@@ -244,25 +254,11 @@ class Sender(Machine):
         self.sent = self.verified = self.durable = everything
         self._peer_ended(Step.PUBLISHED, None, now)
 
-    # ---------------------------------------------------------------- digests of files
-    def _entries_of(self, chunks: RangeSet) -> RangeSet:
-        entry_of = self.manifest.entry_of
-        return RangeSet.union((entry_of(start), entry_of(stop - 1) + 1) for start, stop in chunks.ranges)
-
-    def _pay_digests(self, entries: RangeSet) -> None:
-        """Send the digests that are owed for these entries, as far as they are known."""
-        payable = [
-            entry
-            for entry in entries & self._owed
-            if not self.manifest.entries[entry].folder and not self._leaves.missing(entry)
-        ]
-        for at in range(0, len(payable), DIGESTS_PER_FRAME):
-            part = payable[at : at + DIGESTS_PER_FRAME]
-            self._say("digests", digests=[[entry, self._leaves.file(entry).hex()] for entry in part])
-        self._owed -= RangeSet.of(*payable)
-
     def _receive_pieces(self, pieces: Iterator[Piece], now: float) -> None:
         raise RemoteProtocolError("The receiver sent a chunk.")
+
+    def _receive_leaves(self, run: LeafRun, now: float) -> None:
+        raise RemoteProtocolError("The receiver sent digests of chunks.")
 
     def _say_done(self) -> None:
         """The receiver says it."""

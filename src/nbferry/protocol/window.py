@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from nbferry.errors import DigestMismatch, RemoteProtocolError
+from nbferry.errors import DigestMismatch, RemoteProtocolError, StorageError
 from nbferry.limits import Limits
 from nbferry.manifest import Manifest
 from nbferry.ranges import RangeSet
@@ -13,21 +13,28 @@ CHUNK_COST = 64  # bytes that a chunk costs beside its data, so that a million e
 
 
 class Window:
-    """Every chunk is in exactly one of four sets: ``needed``, ``awaited`` (from the peer), ``storing``, ``have``."""
+    """Every chunk is in exactly one of five sets.
 
-    def __init__(self, manifest: Manifest, limits: Limits, have: RangeSet) -> None:
+    ``candidates`` (bytes are here that may be right), ``needed``, ``awaited`` (from the peer), ``storing``, ``have``.
+    """
+
+    def __init__(
+        self, manifest: Manifest, limits: Limits, have: RangeSet, candidates: RangeSet | None = None
+    ) -> None:
         self._manifest = manifest
         self._limits = limits
         self._damaged: Counter[int] = Counter()
+        self._lost = [RangeSet()] * (limits.chunk_attempts - 1)  # once, twice ...
         self.have = have
-        self.needed = RangeSet.span(0, manifest.chunk_count) - have
+        self.candidates = (candidates or RangeSet()) - have
+        self.needed = RangeSet.span(0, manifest.chunk_count) - (have | self.candidates)
         self.awaited = RangeSet()
         self.storing = RangeSet()
 
     @property
     def complete(self) -> bool:
         """Whether every chunk is stored."""
-        return not (self.needed or self.awaited or self.storing)
+        return not (self.candidates or self.needed or self.awaited or self.storing)
 
     @property
     def outstanding(self) -> int:
@@ -35,7 +42,7 @@ class Window:
         return self._cost(self.awaited) + self._cost(self.storing)
 
     def next_want(self) -> RangeSet:
-        """What to ask for now: as much as the window has room for, once a quarter of it is free."""
+        """What to ask for now: as many of the lowest as the window has room for, once a quarter of it is free."""
         room = self._limits.window - self.outstanding
         if not self.needed or (room < self._limits.window // 4 and (self.awaited or self.storing)):
             return RangeSet()
@@ -49,9 +56,10 @@ class Window:
         taken: list[tuple[int, int]] = []
         for start, stop in self.needed.ranges:
             last = self._affordable(start, stop, room)
-            if last == start:
+            if last > start:
+                taken.append((start, last))
+            if last < stop:
                 break
-            taken.append((start, last))
             room -= self._cost(RangeSet.span(start, last))
         return RangeSet(tuple(taken)) or (RangeSet() if self.outstanding else self.needed.first(1))
 
@@ -90,8 +98,24 @@ class Window:
         self.storing -= tried
         self.needed |= tried
 
+    def compared(self, tried: RangeSet, right: RangeSet) -> None:
+        """Of these candidates some are right and stored; the others are needed."""
+        self.candidates -= tried
+        self.have |= right
+        self.needed |= tried - right
+
+    def count_loss(self, chunks: RangeSet) -> None:
+        """The storage lost these; raises :class:`StorageError` when it does so again and again to one of them."""
+        again = chunks
+        for times, before in enumerate(self._lost):
+            self._lost[times], again = before | again, before & again
+        if again:
+            raise StorageError(
+                "What is written here does not last.", hint="Check the disk, then start again."
+            )
+
     def forget(self, chunks: RangeSet) -> None:
-        """These are stored, but belong to a file whose digest does not fit."""
+        """These are stored, and are needed again."""
         self.have -= chunks
         self.needed |= chunks
 

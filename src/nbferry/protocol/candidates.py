@@ -1,0 +1,78 @@
+"""The chunks for which bytes are here that nobody vouches for: whose digests to ask for, and which to compare."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+
+from nbferry.errors import RemoteProtocolError
+from nbferry.limits import MiB
+from nbferry.manifest import Manifest
+from nbferry.protocol.frames import LeafRun
+from nbferry.ranges import RangeSet
+
+MAX_ASKED = (
+    4_096  # digests of chunks that are asked for, or here and not yet compared: 128 KiB on either side
+)
+COMPARE_CHUNKS = 64  # in one go, so that the hop to a worker thread is cheap
+COMPARE_BYTES = 8 * MiB  # in one go, so that what is to be stored does not wait for long
+AT_ONCE = 2  # goes: one thread need not wait for the next
+
+
+class Candidates:
+    """Every chunk of these is in exactly one of four: to ask for, asked for, told by the sender, being compared."""
+
+    def __init__(self, manifest: Manifest, chunks: RangeSet) -> None:
+        self._manifest = manifest
+        self._unasked = chunks
+        self._asked = RangeSet()
+        self._told: dict[int, bytes] = {}
+        self._comparing: dict[int, bytes] = {}
+
+    def next_ask(self) -> RangeSet:
+        """Whose digests to ask for now: as many as may be under way, once half of them are answered and compared."""
+        room = MAX_ASKED - len(self._asked) - len(self._told)
+        if not self._unasked or room < MAX_ASKED // 2:
+            return RangeSet()
+        chunks = self._unasked.first(room)
+        self._unasked -= chunks
+        self._asked |= chunks
+        return chunks
+
+    def told(self, run: LeafRun) -> None:
+        """The sender said these digests; each must have been asked for, once."""
+        if run.chunks - self._asked:
+            raise RemoteProtocolError("A digest arrived that was not asked for.")
+        self._asked -= run.chunks
+        self._told.update(run.pairs())
+
+    def next_compare(self) -> tuple[tuple[int, bytes], ...]:
+        """What to compare now; nothing while enough is being compared."""
+        pairs = tuple(islice(self._told.items(), self._room()))
+        for chunk, digest in pairs:
+            self._comparing[chunk] = digest
+            del self._told[chunk]
+        return pairs
+
+    def _room(self) -> int:
+        """Chunks that may be compared in one more go; at least one if nothing is being compared."""
+        room = AT_ONCE * COMPARE_BYTES - self._manifest.bytes_in(RangeSet.of(*self._comparing))
+        if self._comparing and (
+            room < COMPARE_BYTES or len(self._comparing) > (AT_ONCE - 1) * COMPARE_CHUNKS
+        ):
+            return 0
+        return max(1, min(COMPARE_CHUNKS, COMPARE_BYTES // self._manifest.chunk_size))
+
+    def compared(self, tried: Iterable[int]) -> dict[int, bytes]:
+        """These are decided; their digests."""
+        return {chunk: self._comparing.pop(chunk) for chunk in tried}
+
+    def put_back(self, tried: Iterable[int]) -> None:
+        """Those of these that were being compared could not be: they are compared again, and first."""
+        back = {chunk: self._comparing.pop(chunk) for chunk in tried if chunk in self._comparing}
+        self._told = back | self._told
+
+    def link_lost(self) -> None:
+        """What was asked for and not answered is to be asked for again."""
+        self._unasked |= self._asked
+        self._asked = RangeSet()
