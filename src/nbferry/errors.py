@@ -4,8 +4,8 @@
       LocalProtocolError   RemoteProtocolError
       RendezvousError      CodeInvalid CodeNotFound CodeUsed CodeExpired WrongCode CodeBurnt RelayRefused
       TransportError       ConnectFailed TransportClosed TransportBroken
-      StorageError         UnsafePath DiskFull SourceChanged DigestMismatch DestinationExists
-      TransferError        Rejected Cancelled TimedOut Expired
+      StorageError         UnsafePath DiskFull SourceChanged DigestMismatch DestinationExists NoReceipt
+      TransferError        Rejected Cancelled TimedOut Expired Interrupted TransferUnknown TransferBusy
 
 The first line of a class's docstring is what the user reads when nothing more exact is known. Only the
 engine retries, and only on ``retryable``.
@@ -173,7 +173,7 @@ class SourceChanged(StorageError):
     """A file changed while it was being sent."""
 
     code = "source-changed"
-    default_hint = "Send it again when it is complete."
+    default_hint = "What has arrived is kept; when it is sent again, only what changed has to travel."
 
 
 class DigestMismatch(StorageError):
@@ -188,6 +188,13 @@ class DestinationExists(StorageError):
 
     code = "destination-exists"
     default_hint = 'Choose another folder, or overwrite="rename" or "replace".'
+
+
+class NoReceipt(StorageError):
+    """No receipt of a finished transfer covers this."""
+
+    code = "no-receipt"
+    default_hint = "A receipt lies in .nbferry/receipts in the folder that was received into."
 
 
 # ------------------------------------------------------------------ transfers
@@ -223,6 +230,28 @@ class Expired(TransferError):
 
     code = "expired"
     default_hint = "Send again, or choose a longer expires=."
+
+
+class Interrupted(TransferError):
+    """This process leaves before the transfer is over; what is there is kept."""
+
+    code = "interrupted"
+    retryable = True
+    default_hint = "Call nbferry.resume() to go on with it."
+
+
+class TransferUnknown(TransferError):
+    """There is no unfinished transfer of this name here."""
+
+    code = "transfer-unknown"
+    default_hint = "The command `nbferry list` shows those that there are."
+
+
+class TransferBusy(TransferError):
+    """Another process runs this transfer."""
+
+    code = "transfer-busy"
+    default_hint = "Stop it there, or wait a minute if that process was killed."
 
 
 def _tree(kind: type[NbferryError]) -> dict[str, type[NbferryError]]:

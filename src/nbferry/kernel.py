@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -23,16 +25,54 @@ def server_relay(environ: Mapping[str, str] = os.environ) -> RelayAddress | None
     The server is found by the process id that a kernel is given of its parent, in the file that each server leaves in
     the runtime folder. Its token opens rooms and goes to no other address; on a hub the server's own token does.
     """
-    server = _server_of(environ.get("JPY_PARENT_PID", ""), environ)
+    server = own_server(environ)
     if server is None:
         return None
+    relay = RelayAddress(server.url, _public_url(environ) or server.shared_url, server.headers)
+    return relay if has_relay(relay.url) else None
+
+
+def relay_again(url: str, public_url: str, environ: Mapping[str, str] = os.environ) -> RelayAddress:
+    """A relay that was used before; if it is that of a Jupyter server of ours, with what lets us in there."""
+    for server in filter(None, map(_admitted, _servers(environ), repeat(environ))):
+        if server.url == url:
+            return RelayAddress(url, public_url, server.headers)
+    return RelayAddress(url, public_url)
+
+
+def _servers(environ: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """What each Jupyter server of this user left in the runtime folder."""
+    pids = (path.stem.removeprefix("jpserver-") for path in _runtime_dir(environ).glob("jpserver-*.json"))
+    return filter(None, map(_server_of, pids, repeat(environ)))
+
+
+@dataclass(frozen=True)
+class Server:
+    """A Jupyter server: where we reach it, where others may ("" if that is no other), and what lets us in.
+
+    ``root`` is the folder that it shows, "" if it does not say.
+    """
+
+    url: str
+    shared_url: str
+    headers: dict[str, str] = field(repr=False)
+    root: str
+
+
+def own_server(environ: Mapping[str, str] = os.environ) -> Server | None:
+    """The Jupyter server that started this kernel; None if there is none, or only a browser can log in there."""
+    server = _server_of(environ.get("JPY_PARENT_PID", ""), environ)
+    return _admitted(server, environ) if server else None
+
+
+def _admitted(server: Mapping[str, Any], environ: Mapping[str, str]) -> Server | None:
+    """A server with what lets us in; None if only a browser can log in there."""
     token = server.get("token") or environ.get("JUPYTERHUB_API_TOKEN", "")
     if server.get("password") and not token:
-        return None  # only a browser can log in there
-    url, shared = _addresses(server)
+        return None
+    root = server.get("root_dir")
     headers = {"Authorization": f"token {token}"} if token else {}
-    relay = RelayAddress(url, _public_url(environ) or shared, headers)
-    return relay if has_relay(relay.url) else None
+    return Server(*_addresses(server), headers, root if isinstance(root, str) else "")
 
 
 def _server_of(pid: str, environ: Mapping[str, str]) -> dict[str, Any] | None:
@@ -79,14 +119,26 @@ def _with_slash(url: str) -> str:
 
 def has_relay(url: str) -> bool:
     """Whether an nbferry relay answers there."""
+    fields = ask(url + "nbferry/version", within=PROBE_SECONDS, most=MAX_ANSWER)
+    return isinstance(fields, dict) and type(fields.get("relay")) is int
+
+
+def ask(url: str, *, within: float, most: int, headers: Mapping[str, str] | None = None) -> Any:
+    """Ask a server for JSON of at most ``most`` bytes; None if it gives no answer, or another one.
+
+    ``within`` seconds must pass between two parts of the answer at most. ``headers`` go to no other address,
+    whatever the server says.
+    """
     from http.client import HTTPException  # noqa: PLC0415  # these two cost 30 ms
-    from urllib.request import ProxyHandler, build_opener  # noqa: PLC0415
+    from urllib.request import ProxyHandler, Request, build_opener  # noqa: PLC0415
 
     here = urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")  # no proxy leads to our own machine
     opener = build_opener(ProxyHandler({})) if here else build_opener()
     try:
-        with opener.open(url + "nbferry/version", timeout=PROBE_SECONDS) as answer:
-            fields = json.loads(answer.read(MAX_ANSWER))
+        request = Request(url)  # noqa: S310  # the address that the server itself wrote down
+        for name, value in (headers or {}).items():
+            request.add_unredirected_header(name, value)
+        with opener.open(request, timeout=within) as answer:
+            return json.loads(answer.read(most))
     except (OSError, ValueError, HTTPException, RecursionError):
-        return False
-    return isinstance(fields, dict) and type(fields.get("relay")) is int
+        return None

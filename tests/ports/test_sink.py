@@ -47,6 +47,7 @@ def chunks(files: Mapping[str, bytes], manifest: Manifest) -> list[ChunkData]:
 
 
 ALL = chunks(FILES, MANIFEST)
+DIGEST = bytes(range(32))  # what a sink does not compute, it does not judge
 EVERY = RangeSet.span(0, MANIFEST.chunk_count)
 
 
@@ -80,13 +81,13 @@ class SinkConformance:
         """Everything stored is there after publish, byte for byte."""
         assert sink.store(ALL) == EVERY
         sink.sync()
-        assert len(sink.publish()) == len(FILES)
+        assert len(sink.publish(DIGEST)) == len(FILES)
         assert content(sink) == FILES
 
     def test_publish_without_sync(self, sink: Sink, content: Content) -> None:
         """publish() makes durable by itself what is not yet."""
         sink.store(ALL)
-        sink.publish()
+        sink.publish(DIGEST)
         assert content(sink) == FILES
 
     @pytest.mark.parametrize("seed", range(5))
@@ -99,7 +100,7 @@ class SinkConformance:
             some = [twice.pop() for _ in range(min(len(twice), random.randrange(1, 4)))]
             assert sink.store(some) == RangeSet.of(*(chunk.chunk for chunk in some))
             sink.sync()
-        sink.publish()
+        sink.publish(DIGEST)
         assert content(sink) == FILES
 
     def test_a_damaged_chunk_is_not_stored(self, sink: Sink, content: Content) -> None:
@@ -107,14 +108,14 @@ class SinkConformance:
         assert sink.store([ALL[0], damaged(ALL[1]), ALL[2]]) == RangeSet.of(0, 2)
         assert sink.store(ALL[1:2]) == RangeSet.of(1)
         sink.store(ALL)
-        sink.publish()
+        sink.publish(DIGEST)
         assert content(sink) == FILES
 
     def test_a_damaged_chunk_does_not_undo_a_good_one(self, sink: Sink, content: Content) -> None:
         """What is stored stays, whatever comes for the same place later."""
         sink.store(ALL)
         assert sink.store([damaged(ALL[1])]) == RangeSet()
-        sink.publish()
+        sink.publish(DIGEST)
         assert content(sink) == FILES
 
     @pytest.mark.parametrize("length", [0, 5, CHUNK - 1, CHUNK + 1, 3 * CHUNK])
@@ -137,13 +138,35 @@ class SinkConformance:
         """Nothing is published while a chunk is missing: that is our own mistake."""
         sink.store(ALL[1:])
         with pytest.raises(LocalProtocolError):
-            sink.publish()
+            sink.publish(DIGEST)
+
+    def test_publishing_twice(self, sink: Sink, content: Content) -> None:
+        """What is published is published once, and where it is can be asked again."""
+        sink.store(ALL)
+        paths = sink.publish(DIGEST)
+        assert sink.finished == DIGEST
+        assert sink.publish(DIGEST) == paths
+        assert content(sink) == FILES
+
+    def test_a_new_sink(self, sink: Sink) -> None:
+        """Nothing is there when a transfer begins, and nothing is in doubt."""
+        assert not sink.have
+        assert list(sink.leaves()) == []
+        assert sink.candidates == RangeSet()
+        assert sink.finished is None
+        sink.store(ALL)
+        assert sink.check() == RangeSet()
+
+    def test_what_is_no_candidate_is_not_reused(self, sink: Sink) -> None:
+        """Only candidates are taken from what is here."""
+        assert sink.reuse([(chunk.chunk, chunk.digest) for chunk in ALL]) == RangeSet()
+        assert not sink.have
 
     def test_an_offer_without_files(self, make: Make, content: Content) -> None:
         """Folders alone can be published."""
         sink = make(Manifest.of([Entry("only", folder=True)], CHUNK))
         sink.prepare()
-        assert sink.publish() == ()
+        assert sink.publish(DIGEST) == ()
         assert content(sink) == {}
 
     @pytest.mark.parametrize(
@@ -168,7 +191,7 @@ class SinkConformance:
             syncs = [pool.submit(sink.sync) for _ in range(10)]
             assert sum(len(store.result()) for store in stores) == 3 * len(ALL)
             assert [sync.result() for sync in syncs] == [None] * 10
-        sink.publish()
+        sink.publish(DIGEST)
         assert content(sink) == FILES
 
     def test_discarding(self, make: Make, content: Content) -> None:
@@ -184,7 +207,7 @@ class SinkConformance:
     def test_discarding_after_publishing(self, sink: Sink, content: Content) -> None:
         """What is published is not discarded."""
         sink.store(ALL)
-        sink.publish()
+        sink.publish(DIGEST)
         sink.discard()
         assert content(sink) == FILES
 
@@ -221,8 +244,10 @@ class TestFolderSink(SinkConformance):
 
     @pytest.fixture
     def content(self, tmp_path: Path) -> Content:
-        """Look into the folder, with whatever is hidden in it."""
+        """Look into the folder, but not into our own state."""
         to = tmp_path / "to"
         return lambda _: {
-            file.relative_to(to).as_posix(): file.read_bytes() for file in to.rglob("*") if file.is_file()
+            file.relative_to(to).as_posix(): file.read_bytes()
+            for file in to.rglob("*")
+            if file.is_file() and ".nbferry" not in file.relative_to(to).parts
         }

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
+from time import time_ns
 
 import pytest
 
@@ -14,6 +15,7 @@ from nbferry.limits import KiB
 from nbferry.protocol.frames import ChunkBatch, Piece, decode
 from nbferry.ranges import RangeSet
 from nbferry.storage.base import Source
+from nbferry.storage.digests import SETTLED, DigestCache
 from nbferry.storage.memory import MemorySource
 from nbferry.storage.source import offer_of
 
@@ -160,6 +162,7 @@ class TestMemorySource(SourceConformance):
 
 def write(root: Path, files: Mapping[str, bytes], folders: Sequence[str] = ()) -> list[Path]:
     """Create files and folders; the top-level ones."""
+    root.mkdir(exist_ok=True)
     for folder in folders:
         (root / folder).mkdir(parents=True, exist_ok=True)
     for path, data in files.items():
@@ -173,3 +176,24 @@ class TestFileSource(SourceConformance):
     def make(self, tmp_path: Path) -> Make:
         """Make one on a real disk."""
         return lambda files, folders: offer_of(write(tmp_path, files, folders), chunk_size=CHUNK)
+
+
+class TestCachedFileSource(SourceConformance):
+    @pytest.fixture
+    def make(self, tmp_path: Path) -> Make:
+        """Make one on a real disk, of files that some process has hashed before."""
+
+        def make(files: Mapping[str, bytes], folders: Sequence[str]) -> Source:
+            paths = write(tmp_path / "files", files, folders)
+            later = time_ns() + 2 * SETTLED
+            for _ in range(2):
+                cache = DigestCache(tmp_path / ".nbferry", clock=lambda: later)
+                source = offer_of(paths, chunk_size=CHUNK, cache=cache)
+                known = source.digests(RangeSet.span(0, source.manifest.chunk_count))
+                source.close()
+                assert len(known) == source.manifest.chunk_count
+            return offer_of(
+                paths, chunk_size=CHUNK, cache=DigestCache(tmp_path / ".nbferry", clock=lambda: later)
+            )
+
+        return make

@@ -20,7 +20,6 @@ from nbferry.engine.sending import Offering
 from nbferry.errors import CodeInvalid, StorageError
 from nbferry.limits import KiB, Limits, MiB
 from nbferry.manifest import Entry, Manifest
-from nbferry.storage.sink import FolderSink
 from nbferry.ticket import Code, Ticket, parse
 
 CODE = "482913-amber-canyon-tulip@http://127.0.0.1:8888/"
@@ -40,11 +39,11 @@ class Started:
 class Engine:
     """Takes note of what it is given."""
 
-    def send(self, offering: Offering, wishes: Wishes, limits: Limits) -> tuple[Any, Wishes, Limits]:
+    def sending(self, offering: Offering, wishes: Wishes, limits: Limits) -> tuple[Any, Wishes, Limits]:
         """Take note of what is to be sent."""
         return offering, wishes, limits
 
-    def receive(self, intake: Intake, wishes: Wishes, limits: Limits) -> tuple[Any, Wishes, Limits]:
+    def receiving(self, intake: Intake, wishes: Wishes, limits: Limits) -> tuple[Any, Wishes, Limits]:
         """Take note of what is to be received."""
         return intake, wishes, limits
 
@@ -98,10 +97,11 @@ def test_what_is_sent_by_default(started: list[Started]) -> None:
     """One receiver gets a code of three words, for as long as the limits say, over any path."""
     send("x")
     (one,) = started
-    assert isinstance(one.what.invitation, tuple)
-    assert len(one.what.invitation) == 3
-    assert one.what.receivers == 1
-    assert one.what.expires == Limits().expires
+    memo = one.what.keeper.memo
+    assert isinstance(one.what.invitation.secret, tuple)
+    assert len(one.what.invitation.secret) == 3
+    assert memo.receivers == 1
+    assert memo.expires_at - memo.created == pytest.approx(Limits().expires, abs=1)
     assert one.what.agent == f"nbferry/{nbferry.__version__}"
     assert (one.wishes.via, one.wishes.host, one.wishes.relay()) == ("auto", None, None)
     assert one.limits == Limits()
@@ -111,8 +111,8 @@ def test_what_is_sent_by_default(started: list[Started]) -> None:
 def test_tickets(started: list[Started], code: Any, to: int | None) -> None:
     """A ticket is given to whoever asks for one, and whenever there may be several receivers."""
     send("x", code=code, to=to)
-    assert isinstance(started[0].what.invitation, Ticket)
-    assert started[0].what.receivers == to
+    assert isinstance(started[0].what.invitation.secret, Ticket)
+    assert started[0].what.keeper.memo.receivers == to
 
 
 @pytest.mark.parametrize("words", [3, 5, 8])
@@ -121,7 +121,7 @@ def test_longer_codes(started: list[Started], words: int) -> None:
     send("x", code=words)
     send("x", code=words)
     first, second = started
-    assert len(first.what.invitation) == words
+    assert len(first.what.invitation.secret) == words
     assert first.what.invitation != second.what.invitation
 
 
@@ -189,9 +189,9 @@ def test_what_is_received_by_default(started: list[Started], tmp_path: Path) -> 
     assert isinstance(one.what.ticket, Code)
     assert one.what.decide is None
     assert one.ask is api.ask_in_words
-    sink = one.what.open_sink(MANIFEST)
-    assert isinstance(sink, FolderSink)
-    assert sink.path == tmp_path
+    assert one.what.destination.to == tmp_path
+    memo = one.what.keeper.memo
+    assert (memo.code, memo.to, memo.relay.url) == (CODE, str(tmp_path), "http://127.0.0.1:8888/")
 
 
 @pytest.mark.parametrize("accept", [True, False])

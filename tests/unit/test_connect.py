@@ -45,7 +45,7 @@ async def sides(
     try:
         yield answerer, caller, relay
     finally:
-        await answerer.aclose()
+        await answerer.aclose(over=True)
         await running.aclose()
 
 
@@ -119,7 +119,7 @@ def test_no_common_path_is_an_error_that_says_what_was_tried(monkeypatch):
         ends = await asyncio.gather(answerer.connect(), caller.connect(), return_exceptions=True)
         assert [type(end) for end in ends] == [ConnectFailed, ConnectFailed]
         assert "no answer in time" in str(ends[1])
-        await answerer.aclose()
+        await answerer.aclose(over=True)
         await running.aclose()
 
     run(scenario)
@@ -198,7 +198,7 @@ def test_the_sender_hosts_again_when_the_relay_is_back():
                 await asyncio.sleep(0)
         for end in (link, await answering):
             await end.aclose()
-        await answerer.aclose()
+        await answerer.aclose(over=True)
         await second.aclose()
 
     run(scenario)

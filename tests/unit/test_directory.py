@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -127,3 +128,33 @@ def test_junctions(tmp_path: Path) -> None:
 
     assert _is_junction(Tagged())  # type: ignore[arg-type]
     assert not _is_junction(tmp_path.stat())
+
+
+def test_removing_anything(folder: Directory) -> None:
+    """A folder goes with all that is in it, a file and a link by themselves."""
+    for name in ("link", "inner", "file", "nowhere"):
+        folder.remove(name)
+    assert folder.names() == []
+    with pytest.raises(FileNotFoundError):
+        folder.remove("missing")
+
+
+def test_lost_and_opened_again(tmp_path: Path) -> None:
+    """A folder that a network drive has lost is opened again by its path, if it is still the same one."""
+    (tmp_path / "mine").mkdir()
+    with Directory.open(tmp_path / "mine") as folder:
+        with pytest.raises(OSError, match=os.strerror(errno.ESTALE)):
+            folder.renew()
+        folder.note_identity()
+        number = folder.fd
+        folder.renew()
+        assert folder.fd == number
+        folder.make("new")
+        (tmp_path / "mine").rename(tmp_path / "moved")
+        (tmp_path / "mine").mkdir()
+        with pytest.raises(OSError, match=os.strerror(errno.ESTALE)):
+            folder.renew()
+    bare = Directory(tmp_path, None)
+    bare.note_identity()
+    bare.renew()
+    assert bare.identity is None

@@ -11,6 +11,7 @@ from nbferry.errors import (
     BY_CODE,
     ConnectFailed,
     DiskFull,
+    Interrupted,
     NbferryError,
     StorageError,
     TransportError,
@@ -56,10 +57,11 @@ def test_the_tree_is_as_documented(kind: type[NbferryError]) -> None:
 
 
 def test_what_is_retried() -> None:
-    """Only connections and a full disk are tried again."""
+    """Only connections and a full disk are tried again, and what was interrupted can be gone on with."""
     assert {kind for kind in ALL if kind.retryable} == {
         *(kind for kind in ALL if issubclass(kind, TransportError)),
         DiskFull,
+        Interrupted,
     }
 
 

@@ -13,9 +13,10 @@ import pytest
 from nbferry.crypto.keys import SessionKeys
 from nbferry.crypto.pake import Joiner
 from nbferry.engine.connect import Answerer, RelayAddress, Signal, Surroundings
-from nbferry.engine.inviting import Inviter, Reception
+from nbferry.engine.inviting import Invitation, Inviter, Reception
 from nbferry.errors import CodeBurnt, ConnectFailed, RelayRefused, TransportClosed
 from nbferry.limits import Limits
+from nbferry.ticket import Code, Ticket
 from nbferry.transports.base import Transport
 from nbferry.transports.memory import memory_pair
 
@@ -108,17 +109,21 @@ class Desk:
 
     def inviter(self, relay: ByHand, seconds: float = 60) -> Inviter:
         """An inviter that reports here."""
-        reception = Reception(
-            self._note(self.issued), self._note(self.guesses), self._note(self.troubles), _pair
-        )
-        return Inviter(WORDS, relay, seconds, LIMITS, reception)
+        reception = Reception(self._issue, self._guess, self._trouble, _pair)
+        return Inviter(Invitation(WORDS), relay, seconds, LIMITS, reception)
 
-    def _note(self, where: list[Any]) -> Callable[[Any], None]:
-        def note(what: Any) -> None:
-            where.append(what)
-            self.news.set()
+    async def _issue(self, code: Code | Ticket) -> None:
+        self._note(self.issued, str(code))
 
-        return note
+    async def _guess(self, times: int) -> None:
+        self._note(self.guesses, times)
+
+    def _trouble(self, why: str) -> None:
+        self._note(self.troubles, why)
+
+    def _note(self, where: list[Any], what: Any) -> None:
+        where.append(what)
+        self.news.set()
 
     async def until(self, happened: Callable[[], object]) -> None:
         """Wait for a report."""
@@ -142,7 +147,7 @@ def test_the_pairs_room_is_hosted(relay: ByHand) -> None:
         asked = await socket.open_room()
         assert asked["room"] == KEYS.room
         await hosting
-        await answerer.aclose()
+        await answerer.aclose(over=True)
         assert (await socket.hear("close"))["reason"] == "closed"
 
     run(scenario)
@@ -163,7 +168,7 @@ def test_a_room_is_taken_up_again(relay: ByHand) -> None:
         await refusing.say(type="error", code="room-taken", message="no")
         second = await (await relay.socket()).open_room()
         assert second == first
-        await answerer.aclose()
+        await answerer.aclose(over=True)
 
     run(scenario)
 
@@ -177,7 +182,7 @@ def test_letting_go_while_the_relay_is_lost(relay: ByHand) -> None:
         await (await relay.socket()).open_room()
         await hosting
         relay.break_now()
-        await answerer.aclose()
+        await answerer.aclose(over=True)
         assert relay.sockets.empty()
 
     run(scenario)
@@ -185,7 +190,7 @@ def test_letting_go_while_the_relay_is_lost(relay: ByHand) -> None:
 
 def test_a_host_that_was_never_asked_to() -> None:
     """Whoever never hosted has nothing to let go of."""
-    run(lambda: answerer_at(ByHand("http://relay.example/")).aclose())
+    run(lambda: answerer_at(ByHand("http://relay.example/")).aclose(over=True))
 
 
 def test_what_strangers_say_is_no_call(relay: ByHand) -> None:
@@ -217,7 +222,7 @@ def test_what_strangers_say_is_no_call(relay: ByHand) -> None:
         assert not called.done()
         await socket.say(type="message", **{"from": 2}, body=KEYS.seal_signal("B", call).hex())
         await called
-        await answerer.aclose()
+        await answerer.aclose(over=True)
 
     run(scenario)
 

@@ -136,7 +136,8 @@ def test_ways_are_tried_in_turn(folders: tuple[Directory, Directory]) -> None:
     """What cannot be done in one way is done in the next; without any there is an error."""
     tried = []
 
-    def unable(*_: object) -> bool:
+    def unable(source: Directory, name: str, to: Directory, new: str, *, again: bool = False) -> bool:
+        del source, name, to, new, again
         tried.append("unable")
         return False
 
@@ -147,3 +148,101 @@ def test_ways_are_tried_in_turn(folders: tuple[Directory, Directory]) -> None:
     with pytest.raises(OSError, match=r"not supported|supported"):
         move_new(source, "folder", to, "elsewhere", ways=[unable])
     assert moving.WAYS is WAYS
+
+
+# ------------------------------------------------------------------ going on after a crash
+def test_stopped_between_linking_and_unlinking(folders: tuple[Directory, Directory]) -> None:
+    """A file that has both names already loses the old one; nothing is overwritten or doubled."""
+    source, to = folders
+    (to.path / "there").hardlink_to(source.path / "file")
+    move_new(source, "file", to, "there", again=True)
+    assert source.names() == ["folder"]
+    assert (to.path / "there").read_bytes() == b"new"
+    assert (to.path / "there").stat().st_nlink == 1
+
+
+@pytest.mark.parametrize("name", ["file", "folder"])
+def test_stopped_after_taking_the_place(folders: tuple[Directory, Directory], name: str) -> None:
+    """What an earlier run put into the place, empty, is ours again; without that knowledge it is not."""
+    source, to = folders
+    (to.path / "there").touch() if name == "file" else (to.path / "there").mkdir()
+    with pytest.raises(FileExistsError):
+        move_new(source, name, to, "there", ways=[by_taking_its_place])
+    move_new(source, name, to, "there", again=True, ways=[by_taking_its_place])
+    assert name not in source.names()
+    assert (to.path / "there").is_dir() == (name == "folder")
+
+
+@pytest.mark.parametrize("taken", ["file", "folder", "link", "dangling link", "fifo", "linked file"])
+@pytest.mark.parametrize("name", ["file", "folder"])
+@pytest.mark.parametrize("way", [by_rename, by_taking_its_place])
+def test_going_on_overwrites_nothing(
+    folders: tuple[Directory, Directory], name: str, taken: str, way: Way
+) -> None:
+    """T07: whatever is not as empty as what we put there is somebody's, even when going on."""
+    source, to = folders
+    there = to.path / "there"
+    match taken:
+        case "file":
+            there.write_bytes(b"old")
+        case "folder":
+            (there / "old").mkdir(parents=True)
+        case "link":
+            there.symlink_to(source.path)
+        case "dangling link":
+            there.symlink_to("nowhere")
+        case "fifo":
+            os.mkfifo(there)
+        case "linked file":
+            there.touch()
+            (to.path / "second name").hardlink_to(there)
+    before = there.lstat()
+    with pytest.raises(FileExistsError):
+        move_new(source, name, to, "there", again=True, ways=[way])
+    assert there.lstat() == before
+    assert sorted(source.names()) == ["file", "folder"]
+
+
+@pytest.mark.parametrize("name", ["file", "folder"])
+def test_another_process_moves_the_same(folders: tuple[Directory, Directory], name: str) -> None:
+    """What another process has moved onto the place that we took is not removed, though ours is gone."""
+
+    class Overtaken(Directory):
+        def replace(self, name: str, to: Directory, new: str) -> None:
+            super().replace(name, to, new)
+            super().replace(name, to, new)
+
+    source, to = folders
+    with Overtaken.open(source.path) as overtaken, pytest.raises(FileNotFoundError):
+        by_taking_its_place(overtaken, name, to, "there")
+    assert (to.path / "there" / "a" if name == "folder" else to.path / "there").read_bytes() == b"new"
+
+
+def test_what_is_gone_takes_no_place(folders: tuple[Directory, Directory]) -> None:
+    """Nothing is put at the destination for what is no longer staged."""
+    with pytest.raises(FileNotFoundError):
+        by_taking_its_place(folders[0], "missing", folders[1], "there")
+    assert folders[1].names() == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_something_empty_of_somebody_else(folders: tuple[Directory, Directory]) -> None:
+    """An empty file that belongs to somebody else is not what we put there."""
+    source, to = folders
+    (to.path / "there").touch()
+    os.chown(to.path / "there", 12345, 12345)
+    with pytest.raises(FileExistsError):
+        move_new(source, "file", to, "there", again=True, ways=[by_taking_its_place])
+
+
+def test_a_file_system_without_links(folders: tuple[Directory, Directory]) -> None:
+    """Where there are no hard links that way is not taken, and nothing is done."""
+    source, to = folders
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "link", refuse)
+        assert not by_link(source, "file", to, "there")
+    assert to.names() == []

@@ -10,7 +10,7 @@ import pytest
 
 from nbferry.crypto.keys import SessionKeys
 from nbferry.engine.connect import RelayAddress
-from nbferry.engine.inviting import Inviter, Reception
+from nbferry.engine.inviting import Invitation, Inviter, Reception
 from nbferry.engine.pairing import MAX_GUESSES, join
 from nbferry.errors import CodeBurnt, CodeUsed, ConnectFailed, NbferryError, WrongCode
 from nbferry.limits import Limits
@@ -34,11 +34,14 @@ class Desk:
 
     def reception(self) -> Reception:
         """What the inviter is given."""
-        return Reception(self._issued, self.guesses.append, self.troubles.append, self._pair)
+        return Reception(self._issued, self._guessed, self.troubles.append, self._pair)
 
-    def _issued(self, code: str) -> None:
+    async def _issued(self, code: Code | Ticket) -> None:
         if not self.code.done():
-            self.code.set_result(code)
+            self.code.set_result(str(code))
+
+    async def _guessed(self, times: int) -> None:
+        self.guesses.append(times)
 
     async def _pair(self, keys: SessionKeys) -> None:
         self.paired.append(keys)
@@ -51,12 +54,17 @@ class Stage:
         self.relay = relay
         self.desk = desk
         self.inviting = inviting
+        self.kept: list[SessionKeys] = []
+
+    async def keep(self, keys: SessionKeys) -> None:
+        """Write down the keys of a joiner."""
+        self.kept.append(keys)
 
     async def enter(self, ticket: Code | Ticket) -> SessionKeys:
         """Join with a code."""
         mailbox = await Mailbox.join(await self.relay.dial(LIMITS), ticket.room)
         try:
-            return await join(mailbox, ticket)
+            return await join(mailbox, ticket, self.keep)
         finally:
             await mailbox.aclose()
 
@@ -70,7 +78,7 @@ async def inviting(invitation: Ticket | tuple[str, ...] = WORDS) -> AsyncIterato
     """Somebody invites."""
     running = await start_relay("127.0.0.1", 0)
     relay, desk = RelayAddress(running.url), Desk()
-    task = asyncio.create_task(Inviter(invitation, relay, 60, LIMITS, desk.reception()).run())
+    task = asyncio.create_task(Inviter(Invitation(invitation), relay, 60, LIMITS, desk.reception()).run())
     try:
         yield Stage(relay, desk, task)
     finally:
@@ -194,7 +202,7 @@ def test_no_relay_at_all_is_an_error_at_once():
         await running.aclose()
         desk = Desk()
         with pytest.raises(ConnectFailed):
-            await Inviter(WORDS, RelayAddress(running.url), 60, LIMITS, desk.reception()).run()
+            await Inviter(Invitation(WORDS), RelayAddress(running.url), 60, LIMITS, desk.reception()).run()
 
     run(scenario)
 
@@ -205,7 +213,7 @@ def test_the_number_outlives_the_relay():
     async def scenario() -> None:
         first = await start_relay("127.0.0.1", 0)
         relay, desk = RelayAddress(first.url), Desk()
-        task = asyncio.create_task(Inviter(WORDS, relay, 60, LIMITS, desk.reception()).run())
+        task = asyncio.create_task(Inviter(Invitation(WORDS), relay, 60, LIMITS, desk.reception()).run())
         code = parse(await desk.code)
         await first.aclose()
         second = await start_relay("127.0.0.1", int(first.url.rpartition(":")[2].strip("/")))

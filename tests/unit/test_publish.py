@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from nbferry.errors import DestinationExists
 from nbferry.storage.directory import Directory
-from nbferry.storage.publish import Overwrite, numbered, publish
+from nbferry.storage.journal import Intent
+from nbferry.storage.publish import Overwrite, begun, numbered, publish, where_placed
 
 
 @pytest.fixture
@@ -27,13 +28,33 @@ def folders(tmp_path: Path) -> Iterator[tuple[Directory, Directory]]:
 NAMES = ["file.csv", "tree"]
 
 
+class Record:
+    """Intents, without a disk; ``others`` are what another process has recorded."""
+
+    def __init__(self) -> None:
+        self.intents: dict[str, list[Intent]] = {}
+        self.others: dict[str, list[Intent]] = {}
+        self.calls = 0
+
+    def place(self, intents: Mapping[str, Intent]) -> None:
+        """Record."""
+        self.calls += 1
+        for name, intent in intents.items():
+            self.intents.setdefault(name, []).append(intent)
+
+    def refresh_intents(self) -> None:
+        """See what others have recorded."""
+        self.intents = {
+            name: self.intents.get(name, []) + self.others.get(name, [])
+            for name in {**self.intents, **self.others}
+        }
+
+
 def move(
-    folders: tuple[Directory, Directory], overwrite: Overwrite, placed: dict[str, str] | None = None
+    folders: tuple[Directory, Directory], overwrite: Overwrite, record: Record | None = None
 ) -> dict[str, str]:
     """Publish the tree and the file; where they went."""
-    placed = {} if placed is None else placed
-    publish(*folders, NAMES, overwrite=overwrite, placed=placed, sync=os.fsync)
-    return placed
+    return publish(*folders, NAMES, overwrite=overwrite, journal=record or Record(), sync=os.fsync)
 
 
 def files(to: Directory) -> dict[str, bytes]:
@@ -95,13 +116,12 @@ def test_something_appears_at_the_last_moment(
 ) -> None:
     """What appears between the look and the move is not overwritten; what was moved before is complete."""
     staged, to = folders
-    placed: dict[str, str] = {}
+    record = Record()
     with Blind.open(to.path) as blind, pytest.raises(DestinationExists, match="tree"):
-        move((staged, blind), overwrite, placed)
-    assert placed == {"file.csv": "file.csv"}
+        move((staged, blind), overwrite, record)
     assert files(to) == {"file.csv": b"new"}
     (to.path / "tree").rmdir()
-    assert move(folders, overwrite, placed) == {"file.csv": "file.csv", "tree": "tree"}
+    assert move(folders, overwrite, record) == {"file.csv": "file.csv", "tree": "tree"}
     assert files(to) == FRESH
 
 
@@ -183,3 +203,158 @@ def test_numbers(name: str, number: int, new: str) -> None:
 def test_numbers_of_folders() -> None:
     """A folder has no suffix."""
     assert numbered("store.zarr", 1, folder=True) == "store.zarr (1)"
+
+
+# ------------------------------------------------------------------ going on
+def inode(folder: Directory, name: str) -> int:
+    """By what something is known."""
+    return (folder.path / name).lstat().st_ino
+
+
+def test_all_is_recorded_before_anything_moves(folders: tuple[Directory, Directory]) -> None:
+    """Intents are recorded in one go, with the inodes of what is to be moved, while all is still staged."""
+    staged, to = folders
+    (to.path / "file.csv").write_bytes(b"old")
+    seen: list[tuple[list[str], dict[str, Intent]]] = []
+
+    class Watched(Record):
+        def place(self, intents: Mapping[str, Intent]) -> None:
+            super().place(intents)
+            seen.append((sorted(staged.names()), dict(intents)))
+
+    expected = {
+        "file.csv": Intent("file (1).csv", inode(staged, "file.csv")),
+        "tree": Intent("tree", inode(staged, "tree")),
+    }
+    move(folders, "rename", Watched())
+    assert seen == [(NAMES, expected)]
+
+
+@pytest.mark.parametrize("overwrite", ["rename", "replace", "refuse"])
+@pytest.mark.parametrize("moved", [[], ["file.csv"], ["tree"], NAMES])
+def test_going_on(folders: tuple[Directory, Directory], overwrite: Overwrite, moved: list[str]) -> None:
+    """What an earlier run has moved is found where it said; the rest follows, and the names are the same."""
+    staged, to = folders
+    record = Record()
+    record.place({name: Intent(name, inode(staged, name)) for name in NAMES})
+    for name in moved:
+        staged.replace(name, to, name)
+    assert begun(staged, to, record.intents) == set(NAMES)
+    assert move(folders, overwrite, record) == {"file.csv": "file.csv", "tree": "tree"}
+    assert move(folders, overwrite, record) == {"file.csv": "file.csv", "tree": "tree"}
+    assert files(to) == FRESH
+    assert record.calls == 1
+
+
+def test_a_name_that_was_taken_meanwhile(folders: tuple[Directory, Directory]) -> None:
+    """If somebody took the name that an earlier run was about to use, another is found and recorded."""
+    staged, to = folders
+    record = Record()
+    record.place({name: Intent(name, inode(staged, name)) for name in NAMES})
+    (to.path / "file.csv").write_bytes(b"theirs")
+    assert move(folders, "rename", record) == {"file.csv": "file (1).csv", "tree": "tree"}
+    assert record.intents["file.csv"][-1].new == "file (1).csv"
+    assert files(to) == {**FRESH, "file.csv": b"theirs", "file (1).csv": b"new"}
+
+
+def test_in_the_middle_of_a_merge(folders: tuple[Directory, Directory]) -> None:
+    """A folder of which a part has been merged already is merged to its end."""
+    staged, to = folders
+    (to.path / "tree").mkdir()
+    record = Record()
+    record.place({name: Intent(name, inode(staged, name)) for name in NAMES})
+    (staged.path / "tree/a").rename(to.path / "tree/a")
+    assert move(folders, "replace", record) == {"file.csv": "file.csv", "tree": "tree"}
+    assert files(to) == FRESH
+
+
+def test_another_process_is_quicker(folders: tuple[Directory, Directory]) -> None:
+    """What another process has moved meanwhile is found by what that recorded, under the name that that chose."""
+    staged, to = folders
+    (to.path / "file.csv").write_bytes(b"old")
+    record = Record()
+    record.others = {"file.csv": [Intent("file (7).csv", inode(staged, "file.csv"))]}
+
+    class Slow(Directory):
+        def look(self, name: str) -> os.stat_result | None:
+            if name == "file (1).csv" and (staged.path / "file.csv").exists():
+                (staged.path / "file.csv").rename(to.path / "file (7).csv")
+            return super().look(name)
+
+    with Slow.open(to.path) as slow:
+        assert move((staged, slow), "rename", record) == {"file.csv": "file (7).csv", "tree": "tree"}
+    assert files(to) == {**FRESH, "file.csv": b"old", "file (7).csv": b"new"}
+
+
+def test_another_process_merges_the_same(folders: tuple[Directory, Directory]) -> None:
+    """A file that another process has merged meanwhile is where it belongs."""
+    staged, to = folders
+    (to.path / "tree").mkdir()
+    (to.path / "file.csv").touch()
+
+    class Quick(Directory):
+        def child(self, name: str) -> Directory:
+            found = super().child(name)
+            if name == "tree" and (staged.path / "tree/a").exists() and (to.path / "file.csv").stat().st_size:
+                names = found.names()
+                found.names = lambda: names  # type: ignore[method-assign]
+                (staged.path / "tree/a").rename(to.path / "tree/a")
+            return found
+
+    with Quick.open(staged.path) as quick:
+        assert move((quick, to), "replace") == {"file.csv": "file.csv", "tree": "tree"}
+    assert files(to) == FRESH
+
+
+@pytest.mark.parametrize("overwrite", ["rename", "replace", "refuse"])
+def test_what_is_nowhere(folders: tuple[Directory, Directory], overwrite: Overwrite) -> None:
+    """What is neither staged nor at its place is an error, not something published."""
+    staged, to = folders
+    record = Record()
+    record.place({"file.csv": Intent("file.csv", inode(staged, "file.csv"))})
+    (staged.path / "file.csv").unlink()
+    assert begun(staged, to, record.intents) == frozenset()
+    with pytest.raises(FileNotFoundError):
+        move(folders, overwrite, record)
+
+
+def test_a_name_alone_proves_nothing(folders: tuple[Directory, Directory]) -> None:
+    """Something else under the name that was meant is not what we placed."""
+    staged, to = folders
+    (to.path / "file.csv").write_bytes(b"theirs")
+    assert where_placed(to, [Intent("file.csv", inode(staged, "file.csv"))]) is None
+    assert where_placed(to, [Intent("file.csv", inode(to, "file.csv"))]) == "file.csv"
+
+
+def test_two_names_that_would_meet(tmp_path: Path) -> None:
+    """A name that gets a number does not take that of another top-level name of the offer."""
+    for folder in ("staged", "to"):
+        (tmp_path / folder).mkdir()
+    for name in ("a.txt", "a (1).txt"):
+        (tmp_path / "staged" / name).write_bytes(name.encode())
+    (tmp_path / "to/a.txt").write_bytes(b"old")
+    with Directory.open(tmp_path / "staged") as staged, Directory.open(tmp_path / "to") as to:
+        placed = publish(
+            staged, to, ["a.txt", "a (1).txt"], overwrite="rename", journal=Record(), sync=os.fsync
+        )
+        assert placed == {"a.txt": "a (1).txt", "a (1).txt": "a (1) (1).txt"}
+        assert files(to) == {"a.txt": b"old", "a (1).txt": b"a.txt", "a (1) (1).txt": b"a (1).txt"}
+
+
+def test_a_file_vanishes_while_it_is_merged(folders: tuple[Directory, Directory]) -> None:
+    """A staged file that is gone, and is not at its place either, is an error."""
+    staged, to = folders
+    (to.path / "tree").mkdir()
+    (to.path / "file.csv").touch()
+
+    class Losing(Directory):
+        def child(self, name: str) -> Directory:
+            found = super().child(name)
+            if name == "tree" and (to.path / "file.csv").stat().st_size:
+                names = found.names()
+                found.names = lambda: names  # type: ignore[method-assign]
+                (staged.path / "tree/a").unlink()
+            return found
+
+    with Losing.open(staged.path) as losing, pytest.raises(FileNotFoundError):
+        move((losing, to), "replace")

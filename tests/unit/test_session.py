@@ -95,7 +95,7 @@ class Lines(Connector):
         await self.called.wait()
         self.called.clear()
 
-    async def aclose(self) -> None:
+    async def aclose(self, *, over: bool) -> None:
         """Be closed."""
         self.closed = True
 
@@ -109,7 +109,7 @@ class Driven:
         self.time = 0.0
         self.changes = 0
         self.sent: list[float] = []
-        self.machine = Sender(manifest_of({"a": b"a"}), LIMITS, offer_id="x")
+        self.machine = Sender(manifest_of({"a": b"a"}), LIMITS)
         self.connector = Lines(*lines)
         self.session = Session(
             self.machine,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from time import time_ns
 
 import pytest
 
@@ -15,8 +17,10 @@ from nbferry.limits import GiB, KiB, MiB
 from nbferry.manifest import MAX_SIZE
 from nbferry.protocol.frames import ChunkBatch
 from nbferry.ranges import RangeSet
+from nbferry.storage.digests import SETTLED, DigestCache
 from nbferry.storage.scan import Scan
 from nbferry.storage.source import FileSource, offer_of
+from nbferry.storage.system import read_into
 
 CHUNK = 4 * KiB
 
@@ -379,3 +383,199 @@ def test_few_files_stay_open(tmp_path: Path) -> None:
     source.close()
     with pytest.raises(LocalProtocolError):
         read(source, 0)
+
+
+# ------------------------------------------------------------------ drives that fail for a moment
+class Reader:
+    """Reads from a disk that fails as it is told, and counts."""
+
+    def __init__(self, *errors: int) -> None:
+        self.errors = list(errors)
+        self.calls = 0
+
+    def __call__(self, fd: int, views: Sequence[memoryview], offset: int) -> int:
+        """Fail, or read; 0 in the list of errors is a read that works."""
+        self.calls += 1
+        if self.errors and (error := self.errors.pop(0)):
+            raise OSError(error, os.strerror(error))
+        return read_into(fd, views, offset)
+
+
+def failing(path: Path, *errors: int, cache: DigestCache | None = None) -> tuple[FileSource, Reader]:
+    """Offer a file on a disk that fails."""
+    scan = Scan(follow_symlinks=False, max_entries=1000)
+    scan.add(path)
+    reader = Reader(*errors)
+    return FileSource(scan, CHUNK, follow_symlinks=False, cache=cache, reader=reader), reader
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Make a file of three chunks that differ."""
+    path = tmp_path / "data"
+    path.write_bytes(b"a" * CHUNK + b"b" * CHUNK + b"c")
+    return path
+
+
+WHOLE = RangeSet.span(0, 3)
+DIGESTS = {0: chunk_digest(b"a" * CHUNK), 1: chunk_digest(b"b" * CHUNK), 2: chunk_digest(b"c")}
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.ESTALE], ids=["EIO", "ESTALE"])
+@pytest.mark.parametrize("good", range(3))
+def test_a_second_chance(data: Path, error: int, good: int) -> None:
+    """What fails once is read once more, from where it failed; what was read before is not read again."""
+    source, reader = failing(data, *[0] * good, error)
+    batch = ChunkBatch(bytearray(MiB), MiB)
+    assert source.read(WHOLE, batch) == WHOLE
+    assert batch.digests == DIGESTS
+    assert bytes(batch.frames()[0]).count(b"a" * CHUNK) == 1
+    assert reader.calls == 4
+    source, reader = failing(data, *[0] * good, error)
+    assert source.digests(WHOLE) == DIGESTS
+    assert reader.calls == 4
+    source.close()
+
+
+@pytest.mark.parametrize(
+    ("errors", "kind"),
+    [
+        ([errno.EIO, errno.EIO], StorageError),
+        ([errno.ESTALE, errno.EIO], StorageError),
+        ([errno.ESTALE, errno.ESTALE], SourceChanged),
+        ([errno.EIO, errno.ESTALE], SourceChanged),
+        ([errno.ENOMEM], StorageError),
+    ],
+    ids=str,
+)
+def test_no_third_chance(data: Path, errors: list[int], kind: type[StorageError]) -> None:
+    """What fails again fails for good: a disk with its reason, a file that a network drive lost as changed."""
+    source, reader = failing(data, *errors)
+    with pytest.raises(StorageError) as caught:
+        read(source, 0)
+    assert type(caught.value) is kind
+    assert reader.calls == len(errors)
+    source.close()
+
+
+def test_lost_and_replaced(data: Path) -> None:
+    """A file that is opened again must be the one that was offered."""
+    source, reader = failing(data)
+
+    def lose(*_: object) -> int:
+        replace_by_twin(data)
+        reader.errors = []
+        source._reader = reader
+        raise OSError(errno.ESTALE, "stale")
+
+    source._reader = lose
+    with pytest.raises(SourceChanged):
+        read(source, 0)
+    assert reader.calls == 0
+    source.close()
+
+
+# ------------------------------------------------------------------ what was hashed before
+def cached(tmp_path: Path) -> DigestCache:
+    """Open the cache as another process does, some seconds after the last change."""
+    later = time_ns() + 2 * SETTLED
+    return DigestCache(tmp_path / ".nbferry", clock=lambda: later)
+
+
+def let_the_clock_tick(path: Path) -> None:
+    """Touch a file until the file system's clock has another time for that."""
+    before = path.stat().st_ctime_ns
+    while path.stat().st_ctime_ns == before:
+        path.chmod(0o640)
+
+
+def test_hashed_once(data: Path, tmp_path: Path) -> None:
+    """What one process hashed another does not read again, and does not even open."""
+    source, reader = failing(data, cache=cached(tmp_path))
+    assert source.digests(RangeSet.of(0, 2)) == {0: DIGESTS[0], 2: DIGESTS[2]}
+    source.close()
+    source, reader = failing(data, cache=cached(tmp_path))
+    assert source.digests(RangeSet.of(0, 2)) == {0: DIGESTS[0], 2: DIGESTS[2]}
+    assert reader.calls == len(source._files) == 0
+    assert source.digests(WHOLE) == DIGESTS
+    assert reader.calls == 1
+    assert source.digests(WHOLE) == DIGESTS
+    assert reader.calls == 1
+    source.close()
+
+
+def test_what_travels_is_hashed(data: Path, tmp_path: Path) -> None:
+    """What is read is hashed whatever the cache knows, and the cache learns from it."""
+    source, reader = failing(data, cache=cached(tmp_path))
+    for _ in range(2):
+        assert read(source, 0, 1) == RangeSet.of(0, 1)
+    assert reader.calls == 4
+    source.close()
+    source, reader = failing(data, cache=cached(tmp_path))
+    assert source.digests(WHOLE) == DIGESTS
+    assert reader.calls == 1
+    source.close()
+
+
+def test_a_full_batch_is_learnt_from(data: Path, tmp_path: Path) -> None:
+    """Of a file that did not fit into a batch the part is known that did."""
+    source, _ = failing(data, cache=cached(tmp_path))
+    assert source.read(WHOLE, ChunkBatch(bytearray(ChunkBatch.room_for(CHUNK, MiB)), MiB)) == RangeSet.of(0)
+    source.close()
+    source, reader = failing(data, cache=cached(tmp_path))
+    assert source.digests(WHOLE) == DIGESTS
+    assert reader.calls == 2
+    source.close()
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_source_that_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
+    """A file that is no longer the one that was offered is an error, though all its digests are known."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    path = folder / "data"
+    path.write_bytes(b"x" * 9 * KiB)
+    source = offer_of([folder], chunk_size=CHUNK, cache=cached(tmp_path))
+    assert len(source.digests(WHOLE)) == 3
+    CHANGES[change](path)
+    with pytest.raises(SourceChanged, match='"folder/data"'):
+        source.digests(WHOLE)
+    source.close()
+
+
+def test_changed_behind_our_back(data: Path, tmp_path: Path) -> None:
+    """Other bytes under the same size and time, which no manifest shows, are not taken for those that are known."""
+    source, _ = failing(data, cache=cached(tmp_path))
+    assert source.digests(WHOLE) == DIGESTS
+    let_the_clock_tick(data)
+    keep_times(data, lambda path: path.write_bytes(b"z" * (2 * CHUNK + 1)))
+    assert source.digests(RangeSet.of(2)) == {2: chunk_digest(b"z")}
+    source.close()
+
+
+def test_touched_while_it_is_read(data: Path, tmp_path: Path) -> None:
+    """What was hashed of a file while something happened to it is not remembered."""
+    source, reader = failing(data, cache=cached(tmp_path))
+
+    def touch(fd: int, views: Sequence[memoryview], offset: int) -> int:
+        let_the_clock_tick(data)
+        return reader(fd, views, offset)
+
+    source._reader = touch
+    assert source.digests(RangeSet.of(0)) == {0: DIGESTS[0]}
+    source._reader = reader
+    assert source.digests(RangeSet.of(0)) == {0: DIGESTS[0]}
+    assert reader.calls == 2
+    source.close()
+
+
+def test_links_that_are_followed(tree: Path, tmp_path: Path) -> None:
+    """With follow_symlinks it is the file behind a link that is known."""
+    (tree / "link").symlink_to("a.csv")
+    for _ in range(2):
+        source = offer_of([tree], chunk_size=CHUNK, follow_symlinks=True, cache=cached(tmp_path))
+        chunks = RangeSet.span(0, source.manifest.chunk_count)
+        assert chunk_digest(b"a.csv") in source.digests(chunks).values()
+        assert len(set(source.digests(chunks).values())) == len(chunks) - 1
+        source.close()

@@ -190,3 +190,36 @@ def test_transfers_that_begin_and_end_together(to: Directory) -> None:
         thread.join()
     assert failures == []
     assert to.names() in ([], [".nbferry"])
+
+
+def test_only_what_was_staged(to: Directory) -> None:
+    """Beginning afresh, and undoing that, takes the data, the manifest and the journal; the rest is others'."""
+    ours = ["data", f"have.{'0' * 16}.log", "manifest.json", f"manifest.json.{'0' * 16}.tmp"]
+    theirs = ["claim", "have.log", "manifest.json.bak", "memo.json"]
+    root = to.path / ".nbferry/t1"
+    for undo in (False, True):
+        (root / "data/sub").mkdir(parents=True)
+        for name in (*ours[1:], *theirs):
+            (root / name).touch()
+        if undo:
+            remove_staging(to, "t1", everything=False)
+            assert sorted(path.name for path in root.iterdir()) == theirs
+        else:
+            with Staging.open(to, "t1", resume=False) as opened:
+                assert sorted(opened.root.names()) == sorted([*theirs, "data"])
+            (root / "data").rmdir()
+    for name in theirs:
+        (root / name).unlink()
+    remove_staging(to, "t1", everything=False)
+    assert to.names() == []
+    remove_staging(to, "t1", everything=False)
+
+
+def test_undoing_what_is_not_ours(to: Directory) -> None:
+    """T04: a link in the place of the staging folder is left when it is undone."""
+    before = victim(to)
+    (to.path / ".nbferry").mkdir()
+    (to.path / ".nbferry/t1").symlink_to("../../victim/t1")
+    remove_staging(to, "t1", everything=False)
+    assert victim(to) == before
+    assert (to.path / ".nbferry/t1").is_symlink()

@@ -12,7 +12,16 @@ import pytest
 from nbferry.limits import MiB
 from nbferry.storage import system
 from nbferry.storage.directory import Directory
-from nbferry.storage.system import Disk, read_into, sync_whole, write_all
+from nbferry.storage.system import (
+    REAL_DISK,
+    Disk,
+    boot_id,
+    extents,
+    forget_cached,
+    read_into,
+    sync_whole,
+    write_all,
+)
 
 
 @pytest.fixture
@@ -112,3 +121,53 @@ def test_the_real_disk(tmp_path: Path) -> None:
     os.close(fd)
     assert (tmp_path / "file").read_bytes() == b"abc"
     assert disk.free(str(tmp_path)) > MiB
+
+
+def test_extents(tmp_path: Path) -> None:
+    """A file is data and holes; an empty one, and what is beyond its end, is neither."""
+    with (tmp_path / "file").open("wb") as file:
+        file.truncate(4 * MiB)
+        file.seek(MiB)
+        file.write(b"x" * MiB)
+    fd = os.open(tmp_path / "file", system.READ)
+    assert list(extents(fd, 4 * MiB)) == [(MiB, 2 * MiB)]
+    assert list(extents(fd, 0)) == []
+    os.ftruncate(wr := os.open(tmp_path / "file", os.O_RDWR), 0)
+    assert list(extents(fd, 4 * MiB)) == []
+    os.close(fd)
+    os.close(wr)
+
+
+def test_extents_where_they_cannot_be_asked(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system or the file system cannot tell, all of a file is data."""
+    fd = os.open(file, system.READ)
+    monkeypatch.setattr(system, "SEEK_DATA", 99)
+    monkeypatch.setattr(system, "SEEK_HOLE", 99)
+    assert list(extents(fd, 100)) == [(0, 100)]
+    monkeypatch.setattr(system, "SEEK_DATA", None)
+    monkeypatch.setattr(system, "SEEK_HOLE", None)
+    assert list(extents(fd, 100)) == [(0, 100)]
+    os.close(fd)
+    monkeypatch.setattr(system, "SEEK_DATA", os.SEEK_DATA)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        list(extents(fd, 100))
+
+
+def test_forgetting_what_is_cached(file: Path) -> None:
+    """A file reads the same, from the disk."""
+    fd = os.open(file, system.READ)
+    forget_cached(fd)
+    assert read_into(fd, views(100), 0) == 100
+    os.close(fd)
+
+
+def test_boot_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same for as long as the computer runs; nothing where the system does not tell."""
+    assert boot_id() == boot_id() == REAL_DISK.boot()
+    assert len(boot_id()) == 36
+
+    def missing(*_: object) -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Path, "read_text", missing)
+    assert boot_id() == ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,21 +44,37 @@ class Source(ABC):
 
 
 class Sink(ABC):
-    """Where the chunks of an offer are written to. Nothing is visible at the destination before ``publish``."""
+    """Where the chunks of an offer are written to. Nothing is visible at the destination before ``publish``.
+
+    After ``prepare``: ``candidates`` are chunks, none of them in ``have``, for which bytes are here that nobody
+    vouches for. ``finished`` is the content digest if an earlier run had verified everything and had begun to publish.
+    """
 
     manifest: Manifest
+    candidates: RangeSet = RangeSet()
+    finished: bytes | None = None
 
     @property
     @abstractmethod
     def have(self) -> RangeSet:
-        """Chunks that count as stored: what ``store`` returned, without what a failed flush lost."""
+        """Chunks that count as stored: what an earlier run made durable, and what ``store`` and ``reuse`` returned.
+
+        Without what a failed flush lost or ``check`` found damaged.
+        """
+
+    def leaves(self) -> Iterable[tuple[int, bytes]]:
+        """First chunk and joined 32-byte digests of the runs that make up ``have`` as it was after ``prepare``.
+
+        To be asked for before the first ``sync``.
+        """
+        return ()
 
     @abstractmethod
     def prepare(self) -> None:
-        """Create what is needed before the first byte.
+        """Create what is needed before the first byte, and find what an earlier run left.
 
         Raises :class:`UnsafePath`, :class:`DestinationExists`, :class:`DiskFull` or :class:`StorageError`;
-        then nothing was written.
+        then nothing was written, and what an earlier run left is still there.
         """
 
     @abstractmethod
@@ -70,6 +86,14 @@ class Sink(ABC):
         (what was written before stays written, and is written again later) or :class:`StorageError`.
         """
 
+    def reuse(self, chunks: Sequence[tuple[int, bytes]]) -> RangeSet:
+        """Find which of these candidates have this digest here; they are now stored. Raises like :meth:`store`.
+
+        A chunk may be given again; what is no candidate is not stored.
+        """
+        del chunks
+        return RangeSet()
+
     @abstractmethod
     def sync(self) -> None:
         """Make durable what ``store`` returned before this call. May run beside ``store`` in another thread.
@@ -77,10 +101,20 @@ class Sink(ABC):
         Raises :class:`DiskFull` or :class:`StorageError`; then ``have`` says what is left.
         """
 
+    def check(self) -> RangeSet:
+        """Read and hash again what must be doubted, after a power failure or an error of the disk.
+
+        To be called before ``publish``, while nothing is stored. Returns the damaged chunks; they are no longer in
+        ``have``. Empty, and quick, when nothing is in doubt. Raises :class:`StorageError`.
+        """
+        return RangeSet()
+
     @abstractmethod
-    def publish(self) -> tuple[Path, ...]:
+    def publish(self, digest: bytes) -> tuple[Path, ...]:
         """All chunks are stored: set times and modes, make all durable, move it to its place; say where it is.
 
+        ``digest`` is the content digest, or ``finished`` to go on with what an earlier run began; may be called
+        again, and then returns the same. The staging folder stays, until :meth:`discard`.
         Raises :class:`DestinationExists` under ``overwrite="refuse"``, and like :meth:`sync`. An existing
         file is never touched but by a rename under ``overwrite="replace"``.
         """

@@ -25,6 +25,7 @@ class Directory:
     def __init__(self, path: Path, fd: int | None) -> None:
         self.path = path
         self.fd = fd
+        self.identity: tuple[int, int] | None = None
 
     @classmethod
     def open(cls, path: Path) -> Directory:
@@ -60,7 +61,7 @@ class Directory:
 
     def descend(self, path: str) -> Directory:
         """Open a folder below, by its parts joined by ``/``, following no link; "" is this one again."""
-        here = Directory(self.path, None if self.fd is None else os.dup(self.fd))
+        here = Directory(self.path, None if self.fd is None else os.open(".", FOLDER, dir_fd=self.fd))
         for name in filter(None, path.split("/")):
             with here:
                 here = here.child(name)
@@ -100,6 +101,13 @@ class Directory:
         if self.is_folder(name):
             shutil.rmtree(self.at(name), dir_fd=self.fd)
 
+    def remove(self, name: str) -> None:
+        """Remove whatever has this name: a folder with all that is in it, a file, or a link but not its target."""
+        if self.is_folder(name):
+            self.remove_tree(name)
+        else:
+            self.unlink(name)
+
     def replace(self, name: str, to: Directory, new: str) -> None:
         """Rename to ``new`` in another folder, in place of a file, a link or an empty folder that is there."""
         os.replace(self.at(name), to.at(new), src_dir_fd=self.fd, dst_dir_fd=to.fd)
@@ -108,6 +116,26 @@ class Directory:
     def rmdir(self, name: str) -> None:
         """Remove an empty folder."""
         os.rmdir(self.at(name), dir_fd=self.fd)
+
+    def renew(self) -> None:
+        """Open this folder again by its path, after a network drive has lost it; raises OSError.
+
+        Whatever has the path now must be the same folder: ``ESTALE`` if it is not, or if none was noted.
+        """
+        if self.fd is None:
+            return
+        fd = os.open(self.path, FOLDER | NOFOLLOW)
+        try:
+            if self.identity != identity_of(os.fstat(fd)):
+                raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(self.path))
+            os.dup2(fd, self.fd, inheritable=False)  # under the number that others may be using right now
+        finally:
+            os.close(fd)
+
+    def note_identity(self) -> None:
+        """Remember which folder this is, for :meth:`renew`."""
+        if self.fd is not None:
+            self.identity = identity_of(os.fstat(self.fd))
 
     def set_mtime(self, mtime_ns: int) -> None:
         """Say when this folder was modified."""
@@ -126,6 +154,11 @@ class Directory:
     def free(self, free: Callable[[int | str], int]) -> int:
         """Bytes that are left on this folder's file system."""
         return free(str(self.path) if self.fd is None else self.fd)
+
+
+def identity_of(info: os.stat_result) -> tuple[int, int]:
+    """Device and inode: which file or folder this is, whatever its name."""
+    return info.st_dev, info.st_ino
 
 
 def _is_junction(info: os.stat_result) -> bool:

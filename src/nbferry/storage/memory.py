@@ -95,12 +95,13 @@ class MemorySink(Sink):
         """See :meth:`Sink.sync`."""
         self.durable = self.have
 
-    def publish(self) -> tuple[Path, ...]:
+    def publish(self, digest: bytes) -> tuple[Path, ...]:
         """See :meth:`Sink.publish`."""
         if len(self.have) < self.manifest.chunk_count:
             raise LocalProtocolError("A transfer was published before all of it was stored.")
         entries = self.manifest.entries
         self.files = {entries[index].path: bytes(part) for index, part in self._parts.items()}
+        self.finished = digest
         return tuple(map(Path, self.files))
 
     def missing_space(self) -> int:

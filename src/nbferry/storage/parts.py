@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import threading
-from collections.abc import Iterable
+from array import array
+from collections.abc import Callable, Container, Iterable
+from typing import TypeVar
 
 from nbferry.errors import StorageError, UnsafePath
 from nbferry.manifest import Entry, Manifest
@@ -14,21 +17,39 @@ from nbferry.protocol.frames import ChunkData
 from nbferry.ranges import RangeSet
 from nbferry.storage.directory import Directory
 from nbferry.storage.handles import Handles
-from nbferry.storage.system import CREATE, WRITE, Disk, write_all
+from nbferry.storage.system import CREATE, WRITE, Disk, forget_cached, read_into, write_all
 
 MANY = 16  # files from which one flush of the whole file system is quicker: 0.35 ms against 2.5 ms on ext4
 
+T = TypeVar("T")
+
+_INODE = (1 << 64) - 1  # Windows has inode numbers of 128 bits
 _BY_DESCRIPTOR = os.utime in os.supports_fd
 
 
 class Parts:
     """Written at their final offsets, in any order, as often as need be.
 
-    With ``have``, an earlier run left files here: those that ``have`` touches must still be there.
+    With ``have``, an earlier run left files here: those that ``have`` touches must still be there. Top-level names
+    in ``placed`` are no longer here, or about to go: nothing of them is touched.
+
+    A write that fails with EIO is tried once more. A file that a network drive has lost (ESTALE) is opened once more
+    by its path, if it is still the same. ``doubted`` tells whether that was ever needed.
     """
 
-    def __init__(self, manifest: Manifest, data: Directory, disk: Disk, have: RangeSet | None) -> None:
-        self._manifest, self._data, self._disk = manifest, data, disk
+    def __init__(
+        self,
+        manifest: Manifest,
+        data: Directory,
+        disk: Disk,
+        have: RangeSet | None,
+        placed: Container[str] = (),
+    ) -> None:
+        self._manifest, self._data, self._disk, self._placed = manifest, data, disk, placed
+        self.doubted = False
+        data.note_identity()
+        self._inodes = array("Q", bytes(8 * len(manifest.entries)))  # of the files that were open once
+        self._stale: set[int] = set()
         self._resumed = have is not None
         self._made = bytearray(len(manifest.entries))
         self._finished = bytearray(len(manifest.entries))
@@ -51,6 +72,8 @@ class Parts:
     def make_folders(self) -> None:
         """Create every folder of the offer, listed or implied."""
         for path in sorted(folders_of(self._manifest.entries)):
+            if self._is_placed(path):
+                continue
             above, _, name = path.rpartition("/")
             with self._folders.use(above) as folder:
                 try:
@@ -59,6 +82,9 @@ class Parts:
                     if not self._resumed:
                         raise _taken(path) from error
             self._note_folder(above)
+
+    def _is_placed(self, path: str) -> bool:
+        return path.partition("/")[0] in self._placed
 
     def _open(self, index: int) -> int:
         """Open a file, created at its first use."""
@@ -71,7 +97,7 @@ class Parts:
             except FileExistsError as error:
                 raise _taken(entry.path) from error
         try:
-            self._check(fd, entry)
+            self._check(fd, index)
         except BaseException:
             os.close(fd)
             raise
@@ -80,14 +106,17 @@ class Parts:
             self._note_folder(above)
         return fd
 
-    def _check(self, fd: int, entry: Entry) -> None:
+    def _check(self, fd: int, index: int) -> None:
         """See that this is our file, under no other name, and give it its size, without blocks."""
-        info = os.fstat(fd)
+        entry, info = self._manifest.entries[index], os.fstat(fd)
+        if index in self._stale and self._inodes[index] != info.st_ino & _INODE:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), entry.path)
         if not stat.S_ISREG(info.st_mode) or info.st_nlink != 1 or info.st_size > entry.size:
             name = display_name(entry.path)
             raise StorageError(f'Somebody changed the unfinished "{name}".', hint="Cancel, and start again.")
         if entry.size > self._manifest.chunk_size and info.st_size != entry.size:
             os.ftruncate(fd, entry.size)
+        self._inodes[index] = info.st_ino & _INODE
 
     def _close(self, fd: int) -> None:
         try:
@@ -102,18 +131,66 @@ class Parts:
     # -------------------------------------------------------------- writing
     def write(self, chunk: ChunkData) -> None:
         """Put a verified chunk in its place."""
-        index, offset, length = self._manifest.place(chunk.chunk)
-        entry = self._manifest.entries[index]
-        with self._files.use(index) as fd:
-            self._finished[index] = False
-            try:
-                write_all(self._disk.write, fd, chunk.data, offset)
-                if length == entry.size:
-                    self._finish(fd, index)
-            finally:  # noted after writing: a sync that runs meanwhile takes the note but not the bytes
-                with self._lock:
-                    self._dirty.add(index)
+        index = self._manifest.place(chunk.chunk).entry
+        self._with_file(index, lambda fd: self._write(fd, index, chunk))
 
+    def _write(self, fd: int, index: int, chunk: ChunkData) -> None:
+        _, offset, length = self._manifest.place(chunk.chunk)
+        self._finished[index] = False
+        try:
+            self._write_twice(fd, chunk.data, offset)
+            if length == self._manifest.entries[index].size:
+                self._finish(fd, index)
+        finally:  # noted after writing: a sync that runs meanwhile takes the note but not the bytes
+            self.note(index)
+
+    def _write_twice(self, fd: int, data: memoryview, offset: int) -> None:
+        try:
+            write_all(self._disk.write, fd, data, offset)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            self.doubted = True
+            write_all(self._disk.write, fd, data, offset)
+
+    def _with_file(self, index: int, act: Callable[[int], T]) -> T:
+        """Do something with an open file; once more, through a new descriptor, if a network drive has lost it."""
+        try:
+            with self._files.use(index) as fd:
+                return act(fd)
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+        self._reopen(index)
+        with self._files.use(index) as fd:
+            return act(fd)
+
+    def _reopen(self, index: int) -> None:
+        self.doubted = True
+        self._data.renew()
+        self._stale.add(index)
+        self._files.drop(index)
+        above = self._manifest.entries[index].path.rpartition("/")[0]
+        self._folders.drop(above)
+
+    def note(self, index: int) -> None:
+        """Remember that a file has bytes that are not durable."""
+        with self._lock:
+            self._dirty.add(index)
+
+    # -------------------------------------------------------------- reading back
+    def read(self, chunk: int) -> memoryview:
+        """Read what lies where a chunk belongs; fewer bytes if the file is shorter."""
+        index, offset, length = self._manifest.place(chunk)
+        buffer = memoryview(bytearray(length))
+        count = self._with_file(index, lambda fd: read_into(fd, [buffer], offset))
+        return buffer[:count]
+
+    def forget_cached(self, index: int) -> None:
+        """Let what is read from a file next come from the disk."""
+        self._with_file(index, forget_cached)
+
+    # -------------------------------------------------------------- completing
     def _finish(self, fd: int, index: int) -> None:
         """Set the time and the mode of a file that is complete; it may be executed by all who may read it."""
         entry = self._manifest.entries[index]
@@ -130,6 +207,8 @@ class Parts:
     def finish(self) -> None:
         """Set times and modes, see that every file has its size, and make all durable."""
         for index, entry in enumerate(self._manifest.entries):
+            if self._is_placed(entry.path):
+                continue
             if entry.folder:
                 with self._folders.use(entry.path) as folder:
                     folder.set_mtime(entry.mtime_ns)
@@ -143,8 +222,7 @@ class Parts:
             if os.fstat(fd).st_size != entry.size:
                 raise StorageError(f'"{display_name(entry.path)}" has lost data.', hint="Start again.")
             self._finish(fd, index)
-        with self._lock:
-            self._dirty.add(index)
+        self.note(index)
 
     # -------------------------------------------------------------- durability
     def sync(self) -> None:
@@ -165,6 +243,8 @@ class Parts:
                 self._dirty_folders |= folders
             for index in files:  # a descriptor that has reported a lost write reports success next time
                 self._files.drop(index)
+            for path in folders:
+                self._folders.drop(path)
             raise
 
     def _flush(self, files: set[int], folders: set[str]) -> None:
@@ -193,6 +273,15 @@ def folders_of(entries: Iterable[Entry]) -> set[str]:
         while path and path not in found:
             found.add(path)
             path = path.rpartition("/")[0]
+    return found
+
+
+def files_by_folder(manifest: Manifest) -> dict[str, list[int]]:
+    """Group the indexes of all files by the path of the folder that each is in."""
+    found: dict[str, list[int]] = {}
+    for index, entry in enumerate(manifest.entries):
+        if not entry.folder:
+            found.setdefault(entry.path.rpartition("/")[0], []).append(index)
     return found
 
 

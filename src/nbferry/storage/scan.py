@@ -37,6 +37,10 @@ class Scan:
         top, slash, rest = self.entries[index].path.partition("/")
         return f"{self._roots[top]}{os.sep if slash else ''}{rest}"
 
+    def look(self, index: int) -> os.stat_result:
+        """Find out what is now where an entry was found. Raises OSError."""
+        return os.stat(self.where(index), follow_symlinks=self._follow)  # noqa: PTH116  # a hundred thousand paths
+
     def is_same(self, index: int, info: os.stat_result) -> bool:
         """Whether this is the file that was found, not changed since."""
         entry = self.entries[index]
@@ -44,6 +48,11 @@ class Scan:
             info.st_dev & _WORD,
             info.st_ino & _WORD,
         ) == (self._devices[index], self._inodes[index])
+
+    @property
+    def inodes(self) -> Sequence[int]:
+        """The inode of each entry, its low 64 bits."""
+        return self._inodes
 
     # -------------------------------------------------------------- what was named
     def add(self, named: Path) -> None:

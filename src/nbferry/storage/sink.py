@@ -1,9 +1,12 @@
 """A destination folder: chunks become files in a staging folder, renames move these to their place.
 
-    prepare    judge the names; see that there is room; make .nbferry/<transfer>/data and its folders
+    prepare    judge the names; see that there is room; make .nbferry/<transfer>/data and its folders, or open them
+               again and see what is there
     store      verify -> write at the final offset
-    sync       flush what was written
-    publish    times, modes -> flush -> rename into place -> flush the folders -> remove the staging folder
+    reuse      read what is here already -> verify -> write it, unless it lies in its place
+    sync       flush what was written -> record it in the journal -> flush that
+    check      if anything is in doubt: read everything again
+    publish    times, modes -> flush -> record that -> rename into place -> flush the folders
 
 A crash leaves nothing or complete files at the destination, and the staging folder to go on with.
 """
@@ -13,11 +16,9 @@ from __future__ import annotations
 import errno
 import os
 import re
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
 
 from nbferry.crypto.digest import chunk_digest
 from nbferry.errors import DiskFull, LocalProtocolError, StorageError
@@ -26,18 +27,20 @@ from nbferry.manifest import Manifest
 from nbferry.names import check_paths, display_name
 from nbferry.protocol.frames import ChunkData
 from nbferry.ranges import RangeSet
+from nbferry.storage.arrival import Arrival
 from nbferry.storage.base import Sink
 from nbferry.storage.directory import Directory
 from nbferry.storage.failures import translated
-from nbferry.storage.parts import Parts
-from nbferry.storage.publish import Overwrite, check_free, publish
-from nbferry.storage.staging import Staging, remove_staging
+from nbferry.storage.publish import Overwrite
+from nbferry.storage.staging import remove_staging
+from nbferry.storage.stored import Stored
 from nbferry.storage.system import REAL_DISK, Disk
+from nbferry.storage.unfinished import progress_of, read_manifest
+
+__all__ = ["BLOCK", "RESERVE", "FolderSink", "progress_of", "read_manifest"]
 
 BLOCK = 4 * KiB  # what the smallest file takes on most file systems
-RESERVE = 16 * MiB  # left to others on a disk that we fill: folders, a journal, a notebook that is saved
-
-P = TypeVar("P")
+RESERVE = 16 * MiB  # left to others on a disk that we fill: folders, the journal, a notebook that is saved
 
 _TRANSFER = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -47,9 +50,10 @@ class FolderSink(Sink):
 
     ``transfer_id`` names the staging folder: letters, digits, "-" and "_". ``overwrite`` says what happens
     to names that are taken: "rename" gives ours a number, "replace" puts files over files, "refuse" ends it.
-    ``have`` goes on with what an earlier run stored, by its journal; None starts afresh.
+    ``resume`` goes on with what an earlier run left, by its journal; without it that is removed.
 
-    If ``sync`` or ``publish`` fails to flush, only what was durable before counts as stored; see ``have``.
+    If ``sync`` or ``publish`` fails to flush, only what was durable before counts as stored; see ``have``. A
+    :class:`StorageError` that stems from an error of the system has that OSError as its ``__cause__``.
     """
 
     def __init__(
@@ -60,29 +64,22 @@ class FolderSink(Sink):
         transfer_id: str,
         overwrite: Overwrite = "rename",
         allow_hidden: bool = False,
-        have: RangeSet | None = None,
+        resume: bool = False,
         disk: Disk = REAL_DISK,
     ) -> None:
         if not _TRANSFER.fullmatch(transfer_id):
             raise LocalProtocolError(f'"{display_name(transfer_id)}" cannot name a staging folder.')
         self.manifest, self.path = manifest, Path(to).absolute()
         self._transfer_id, self._overwrite, self._disk = transfer_id, overwrite, disk
-        self._allow_hidden = allow_hidden
-        self._resumed = have
-        self._have = self._durable = have or RangeSet()
-        self._lock = threading.Lock()  # for those two
-        self._to: Directory | None = None
-        self._staging: Staging | None = None
-        self._parts: Parts | None = None
-        self._tops = list(dict.fromkeys(entry.path.partition("/")[0] for entry in manifest.entries))
-        self._finished = False
-        self._placed: dict[str, str] = {}  # top-level name in the offer -> at the destination
+        self._allow_hidden, self._resume = allow_hidden, resume
+        self._stored = Stored()
+        self._unsure = RangeSet()  # what lies in the staging data already, though nobody vouches for it
+        self._arrival: Arrival | None = None  # between prepare and close
 
     @property
     def have(self) -> RangeSet:
-        """Chunks that count as stored: what ``store`` returned, without what a failed flush lost."""
-        with self._lock:
-            return self._have
+        """See :meth:`Sink.have`."""
+        return self._stored.have
 
     # -------------------------------------------------------------- before
     def prepare(self) -> None:
@@ -91,10 +88,14 @@ class FolderSink(Sink):
         folders = {entry.path for entry in entries if entry.folder}
         check_paths((entry.path for entry in entries), folders=folders, allow_hidden=self._allow_hidden)
         with self._translated("Preparing"):
-            if missing := self.missing_space():
-                raise DiskFull(missing)
+            if not self._resume:
+                self._check_room()
             with self._undone_on_failure():
                 self._open()
+
+    def _check_room(self) -> None:
+        if missing := self.missing_space():
+            raise DiskFull(missing)
 
     @contextmanager
     def _undone_on_failure(self) -> Iterator[None]:
@@ -106,7 +107,7 @@ class FolderSink(Sink):
             yield
         except BaseException:
             self.close()
-            if self._resumed is None:
+            if not self._resume:
                 self._undo(made)
             raise
 
@@ -117,20 +118,34 @@ class FolderSink(Sink):
 
     def _undo(self, made: list[Path]) -> None:
         with suppress(StorageError):
-            self.discard()
+            self._remove(everything=False)
         for folder in made:
             with suppress(OSError):
                 folder.rmdir()
 
     def _open(self) -> None:
-        self._to = Directory.open(self.path)
-        self._check_lengths(self._to)
-        if self._overwrite == "refuse":
-            check_free(self._to, self._tops)
-        resume = self._resumed is not None
-        self._staging = Staging.open(self._to, self._transfer_id, resume=resume, sync=self._disk.sync)
-        self._parts = Parts(self.manifest, self._staging.data, self._disk, self._resumed)
-        self._parts.make_folders()
+        to = Directory.open(self.path)
+        try:
+            self._check_lengths(to)
+            arrival = self._arrival = Arrival(
+                self.manifest,
+                to,
+                self._transfer_id,
+                overwrite=self._overwrite,
+                resume=self._resume,
+                disk=self._disk,
+                stored=self._stored,
+            )
+        except BaseException:
+            to.close()
+            raise
+        self.finished, self.candidates, self._unsure = arrival.finished, arrival.candidates, arrival.unsure
+        self._check_room()
+        arrival.make_folders()
+
+    def leaves(self) -> Iterable[tuple[int, bytes]]:
+        """See :meth:`Sink.leaves`."""
+        return self._prepared().leaves()
 
     def _check_lengths(self, to: Directory) -> None:
         """See now, not in the middle, that this file system and this folder can hold names this long."""
@@ -143,31 +158,30 @@ class FolderSink(Sink):
                 raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
 
     def missing_space(self) -> int:
-        """See :meth:`Sink.missing_space`."""
-        have = self.have
-        left = self.manifest.total_bytes - self.manifest.bytes_in(have)
+        """See :meth:`Sink.missing_space`. Staging data that nobody vouches for has its room already."""
+        there = self.have | self._unsure
+        left = self.manifest.total_bytes - self.manifest.bytes_in(there)
         if not left:
             return 0
-        files = min(self.manifest.file_count, self.manifest.chunk_count - len(have))
+        files = min(self.manifest.file_count, self.manifest.chunk_count - len(there))
         return max(0, left + files * BLOCK + RESERVE - self._free())
 
     def _free(self) -> int:
-        if self._to is not None:
-            return self._to.free(self._disk.free)
+        if self._arrival is not None:
+            return self._arrival.to.free(self._disk.free)
         there = next(folder for folder in (self.path, *self.path.parents) if folder.exists())
         return self._disk.free(str(there))
 
     # -------------------------------------------------------------- meanwhile
     def store(self, chunks: Sequence[ChunkData]) -> RangeSet:
         """See :meth:`Sink.store`."""
-        right = [chunk for chunk in chunks if self._is_right(chunk)]
         with self._translated("Writing"):
-            for chunk in right:
-                self._prepared(self._parts).write(chunk)
-        stored = RangeSet.of(*(chunk.chunk for chunk in right))
-        with self._lock:
-            self._have |= stored
-        return stored
+            return self._prepared().store([chunk for chunk in chunks if self._is_right(chunk)])
+
+    def reuse(self, chunks: Sequence[tuple[int, bytes]]) -> RangeSet:
+        """See :meth:`Sink.reuse`."""
+        with self._translated("Writing"):
+            return self._prepared().reuse(chunks)
 
     def _is_right(self, chunk: ChunkData) -> bool:
         """Whether a chunk is one of the offer, as long as it says there, and not damaged."""
@@ -180,59 +194,39 @@ class FolderSink(Sink):
 
     def sync(self) -> None:
         """See :meth:`Sink.sync`."""
-        stored = self.have
-        with self._flushing():
-            self._prepared(self._parts).sync()
-        with self._lock:
-            self._durable |= stored
-
-    @contextmanager
-    def _flushing(self) -> Iterator[None]:
-        """Count only what is durable if the system reports that writes were lost."""
-        try:
-            with self._translated("Writing"):
-                yield
-        except StorageError:
-            with self._lock:
-                self._have = self._durable
-            raise
+        with self._translated("Writing"):
+            self._prepared().sync()
 
     # -------------------------------------------------------------- after
-    def publish(self) -> tuple[Path, ...]:
-        """See :meth:`Sink.publish`. After it failed it may be called again, when nothing is lost."""
-        parts, staging, to = (
-            self._prepared(self._parts),
-            self._prepared(self._staging),
-            self._prepared(self._to),
-        )
-        if len(self.have) < self.manifest.chunk_count:
-            raise LocalProtocolError("A transfer was published before all of it was stored.")
-        if not self._finished:
-            with self._flushing():
-                parts.finish()
-            parts.close()
-            self._finished = True
-        with self._translated("Publishing"):
-            publish(
-                staging.data,
-                to,
-                self._tops,
-                overwrite=self._overwrite,
-                placed=self._placed,
-                sync=self._disk.sync,
-            )
-        with suppress(StorageError):  # all is published: an empty folder that stays is no failure
-            self.discard()
-        return tuple(self._published())
+    def check(self) -> RangeSet:
+        """See :meth:`Sink.check`. What publishing has begun with is no longer looked at."""
+        with self._translated("Reading again"), self._finished_noted() as arrival:
+            return arrival.check()
 
-    def _published(self) -> Iterator[Path]:
+    def publish(self, digest: bytes) -> tuple[Path, ...]:
+        """See :meth:`Sink.publish`. After it failed it may be called again, when nothing is lost."""
+        with self._translated("Publishing"), self._finished_noted() as arrival:
+            return tuple(self._published(arrival.publish(digest)))
+
+    def _published(self, placed: Mapping[str, str]) -> Iterator[Path]:
         for entry in self.manifest.entries:
             if not entry.folder:
                 top, _, rest = entry.path.partition("/")
-                yield self.path.joinpath(self._placed[top], rest)
+                yield self.path.joinpath(placed[top], rest)
+
+    @contextmanager
+    def _finished_noted(self) -> Iterator[Arrival]:
+        arrival = self._prepared()
+        try:
+            yield arrival
+        finally:
+            self.finished = arrival.finished
 
     def discard(self) -> None:
         """See :meth:`Sink.discard`."""
+        self._remove(everything=True)
+
+    def _remove(self, *, everything: bool) -> None:
         self.close()
         with self._translated("Cleaning up"):
             try:
@@ -240,20 +234,18 @@ class FolderSink(Sink):
             except (FileNotFoundError, NotADirectoryError):
                 return
             with to:
-                remove_staging(to, self._transfer_id)
+                remove_staging(to, self._transfer_id, everything=everything)
 
     def close(self) -> None:
         """See :meth:`Sink.close`."""
-        parts, staging, to = self._parts, self._staging, self._to
-        self._parts = self._staging = self._to = None
-        for each in (parts, staging, to):
-            if each is not None:
-                each.close()
+        arrival, self._arrival = self._arrival, None
+        if arrival is not None:
+            arrival.close()
 
-    def _prepared(self, part: P | None) -> P:
-        if part is None:
+    def _prepared(self) -> Arrival:
+        if self._arrival is None:
             raise LocalProtocolError("A sink was used before it was prepared or after it was closed.")
-        return part
+        return self._arrival
 
     def _translated(self, doing: str) -> AbstractContextManager[None]:
         return translated(f'{doing} in "{display_name(str(self.path))}"', self._lacking)

@@ -16,8 +16,13 @@ from typing import Self
 from nbferry.errors import UnsafePath
 from nbferry.names import STATE_FOLDER
 from nbferry.storage.directory import Directory
+from nbferry.storage.journal import PREFIX
+from nbferry.storage.runlog import log_names
 from nbferry.storage.system import CREATE
+from nbferry.storage.whole import belongs_to
 
+DATA = "data"
+MANIFEST = "manifest.json"
 IGNORE = ".gitignore"  # keeps unfinished transfers out of a repository around the destination
 ATTEMPTS = 10  # to find the state folder, which the end of another transfer may remove at the same moment
 NOT_A_FOLDER = frozenset({errno.ENOTDIR, errno.ELOOP})  # a link: Linux says the first, macOS the second
@@ -25,7 +30,10 @@ NOT_A_FOLDER = frozenset({errno.ENOTDIR, errno.ELOOP})  # a link: Linux says the
 
 @dataclass(frozen=True, slots=True)
 class Staging:
-    """An open staging folder: ``data`` holds the tree of the offer, ``root`` has room for a journal."""
+    """An open staging folder: ``data`` holds the tree of the offer, ``root`` its manifest and the journal.
+
+    What else lies in ``root`` is not ours: where the destination is the folder of the notebook, the memo does.
+    """
 
     root: Directory
     data: Directory
@@ -34,7 +42,7 @@ class Staging:
     def open(
         cls, to: Directory, transfer: str, *, resume: bool, sync: Callable[[int], None] = os.fsync
     ) -> Staging:
-        """Open the staging folder of a transfer, made if need be; unless ``resume``, what was in it goes.
+        """Open the staging folder of a transfer, made if need be; unless ``resume``, what was staged in it goes.
 
         ``sync`` makes the way to it durable, so that what is stored there is found again after a power loss.
         Raises :class:`UnsafePath` if anything on the way is a link, no folder, or somebody else's.
@@ -48,11 +56,11 @@ class Staging:
     def _open(cls, to: Directory, transfer: str, resume: bool, sync: Callable[[int], None]) -> Staging:
         with _private(to, STATE_FOLDER) as state:
             _write_ignore(state)
-            if not resume:
-                state.remove_tree(transfer)
             root = _private(state, transfer)
             try:
-                opened = cls(root, _private(root, "data"))
+                if not resume:
+                    _clear(root)
+                opened = cls(root, _private(root, DATA))
                 for folder in (root, state, to):
                     folder.sync(sync)
             except BaseException:
@@ -72,8 +80,11 @@ class Staging:
         self.close()
 
 
-def remove_staging(to: Directory, transfer: str) -> None:
-    """Remove what is left of a transfer, and the state folder if it held nothing else."""
+def remove_staging(to: Directory, transfer: str, *, everything: bool = True) -> None:
+    """Remove what is left of a transfer, and the state folder if it held nothing else.
+
+    Not ``everything``: what was staged alone, and the folders only if they held nothing else.
+    """
     try:
         state = to.child(STATE_FOLDER)
     except OSError as error:
@@ -81,9 +92,33 @@ def remove_staging(to: Directory, transfer: str) -> None:
             return  # whatever that is, it is not ours
         raise
     with state:
-        state.remove_tree(transfer)
+        if everything:
+            state.remove_tree(transfer)
+        else:
+            _remove_staged(state, transfer)
         if set(state.names()) <= {IGNORE}:
             _remove_state(to, state)
+
+
+def _remove_staged(state: Directory, transfer: str) -> None:
+    try:
+        root = state.child(transfer)
+    except OSError as error:
+        if error.errno in NOT_A_FOLDER | {errno.ENOENT}:
+            return
+        raise
+    with root:
+        _clear(root)
+    with suppress(OSError):  # there is something else in it
+        state.rmdir(transfer)
+
+
+def _clear(root: Directory) -> None:
+    """Remove the data, the manifest and the journal of an earlier run."""
+    logs = log_names(root, PREFIX)
+    for name in root.names():
+        if name == DATA or name in logs or belongs_to(name, MANIFEST):
+            root.remove(name)
 
 
 def _remove_state(to: Directory, state: Directory) -> None:

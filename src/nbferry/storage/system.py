@@ -8,8 +8,9 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 try:
     from fcntl import F_FULLFSYNC, fcntl  # type: ignore[attr-defined,unused-ignore]  # macOS alone
@@ -27,6 +28,9 @@ FOLDER = os.O_RDONLY | _flag("O_DIRECTORY")
 READ = os.O_RDONLY | _flag("O_NONBLOCK") | _flag("O_NOCTTY") | _flag("O_BINARY")
 WRITE = os.O_RDWR | _flag("O_NONBLOCK") | _flag("O_NOCTTY") | _flag("O_BINARY") | NOFOLLOW
 CREATE = WRITE | os.O_CREAT | os.O_EXCL
+
+SEEK_DATA: int | None = getattr(os, "SEEK_DATA", None)
+SEEK_HOLE: int | None = getattr(os, "SEEK_HOLE", None)
 
 MOST_VIEWS = 1024  # IOV_MAX of Linux and macOS
 
@@ -81,6 +85,49 @@ def write_all(write: Callable[[int, memoryview, int], int], fd: int, data: memor
             raise OSError(errno.EIO, "nothing was written")
         offset += count
         data = data[count:]
+
+
+def extents(fd: int, size: int) -> Iterator[tuple[int, int]]:
+    """Find where a file has data: ``(start, stop)`` in bytes; the rest are holes, which read as zeros.
+
+    All of it, where the file system cannot tell.
+    """
+    at = 0
+    while at < size:
+        start = _seek(fd, at, SEEK_DATA, at)
+        if start is None:
+            return
+        stop = _seek(fd, start, SEEK_HOLE, size) or size
+        yield start, stop
+        at = stop
+
+
+def _seek(fd: int, at: int, whence: int | None, unable: int) -> int | None:
+    """Find the next data or hole; None if none follows, ``unable`` where that cannot be asked."""
+    if whence is None:
+        return unable
+    try:
+        return os.lseek(fd, at, whence)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            return None
+        if error.errno in CANNOT:
+            return unable
+        raise
+
+
+def forget_cached(fd: int) -> None:
+    """Let what is read from a file next come from the disk, where the system can be asked for that."""
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def boot_id() -> str:
+    """Say which start of this computer's kernel this is, in ASCII; empty where the system does not tell."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except (OSError, ValueError):
+        return ""
 
 
 def _sync_file(fd: int) -> None:
@@ -162,13 +209,15 @@ class Disk:
     """The calls that a full or a dying disk fails; a test hands in others.
 
     ``write(fd, data, offset)`` answers how many bytes it wrote, ``sync(fd)`` makes one file or folder
-    durable, ``sync_whole(fd)`` is the function above, ``free(folder)`` answers the bytes that are left.
+    durable, ``sync_whole(fd)`` is the function above, ``free(folder)`` answers the bytes that are left;
+    ``boot()`` is the boot id, from which a power failure is known.
     """
 
     write: Callable[[int, memoryview, int], int] = _pwrite
     sync: Callable[[int], None] = _sync_file
     sync_whole: Callable[[int], bool] = sync_whole
     free: Callable[[int | str], int] = _free
+    boot: Callable[[], str] = boot_id
 
 
 REAL_DISK = Disk()
