@@ -89,6 +89,12 @@ class Kernel:
         assert self.manager
         self.manager.interrupt_kernel()
 
+    def kill_and_restart(self) -> None:
+        """End it as ``kill -9`` does, and start it again in the same folder, as the button with the arrow does."""
+        assert self.manager
+        self.manager.restart_kernel(now=True)
+        self._client.wait_for_ready(timeout=PATIENCE)
+
     def ask_to_exit(self) -> int:
         """Have the kernel exit by itself; its exit code."""
         assert self.manager

@@ -9,15 +9,15 @@ from typing import Self
 
 from nbferry.crypto.keys import SessionKeys
 from nbferry.engine.connect import Answerer, Caller, RelayAddress, Surroundings
-from nbferry.engine.inviting import Inviter, Reception
+from nbferry.engine.inviting import Invitation, Inviter, Reception
 from nbferry.engine.link import Lease, Link
 from nbferry.engine.pairing import join
 from nbferry.errors import TransportError
 from nbferry.limits import Limits
-from nbferry.protocol.frames import Control, decode
+from nbferry.protocol.frames import LEAF, Control, LeafRun, decode
 from nbferry.rendezvous import Mailbox
 from nbferry.server.app import start_relay
-from nbferry.ticket import new_code_words, parse
+from nbferry.ticket import Code, Ticket, new_code_words, parse
 from wire import hello
 
 LIMITS = Limits()
@@ -33,7 +33,13 @@ class Peer:
 
     def _received(self, frame: memoryview, lease: Lease | None) -> None:
         read = decode(frame)
-        self._heard.put_nowait(read if isinstance(read, Control) else Control("chunks", {}))
+        match read:
+            case Control():
+                self._heard.put_nowait(read)
+            case LeafRun(first, digests):
+                self._heard.put_nowait(Control("leaves", {"first": first, "count": len(digests) // LEAF}))
+            case _:
+                self._heard.put_nowait(Control("chunks", {}))
         if lease:
             lease.release()
 
@@ -92,14 +98,21 @@ class EvilSender:
     async def __aenter__(self) -> Self:
         relay = await self._stack.enter_async_context(relay_of_ours())
         self._around = Surroundings(relay, "relay", LIMITS)
-        reception = Reception(self.code.set_result, lambda _: None, lambda _: None, self._paired)
-        self._inviting = asyncio.create_task(Inviter(new_code_words(), relay, 60, LIMITS, reception).run())
+        reception = Reception(self._issued, self._guessed, lambda _: None, self._paired)
+        invitation = Invitation(new_code_words())
+        self._inviting = asyncio.create_task(Inviter(invitation, relay, 60, LIMITS, reception).run())
         await self.code
         return self
 
+    async def _issued(self, ticket: Code | Ticket) -> None:
+        self.code.set_result(str(ticket))
+
+    async def _guessed(self, times: int) -> None:
+        """A victim that guesses wrong is none."""
+
     async def _paired(self, keys: SessionKeys) -> None:
         self._answerer = Answerer(self._around, keys, seconds=60)
-        self._stack.push_async_callback(self._answerer.aclose)
+        self._stack.push_async_callback(self._answerer.aclose, over=True)
         await self._answerer.host()
         self._keys.set_result(keys)
 
@@ -133,9 +146,12 @@ class EvilReceiver:
     async def __aenter__(self) -> Self:
         transport = await self._around.relay.dial(LIMITS)
         mailbox = await Mailbox.join(transport, self._ticket.room)
-        self._caller = Caller(self._around, await join(mailbox, self._ticket))
+        self._caller = Caller(self._around, await join(mailbox, self._ticket, self._keep))
         await mailbox.aclose()
         return self
+
+    async def _keep(self, keys: SessionKeys) -> None:
+        """Nothing is written down."""
 
     async def connect(self) -> Peer:
         """A new connection to the victim."""

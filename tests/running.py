@@ -23,7 +23,7 @@ EVENTS = {
     "offer": {"files", "bytes"},
     "state": {"state", "reason"},
     "progress": {"sent", "verified", "durable", "total", "rate", "eta", "via"},
-    "done": {"files", "bytes", "seconds", "digest", "via"},
+    "done": {"files", "bytes", "seconds", "digest", "via", "reused"},
     "error": {"code", "message", "hint", "retryable"},
 }
 """The events of ``--json`` and their fields."""

@@ -2,6 +2,7 @@
 
 transfer = nbferry.send("trips.parquet")       # transfer.code is what the other side needs
 await nbferry.receive("482913-amber-canyon-tulip@https://…")
+nbferry.resume()                               # after a crash, on either side: goes on, without a new code
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from nbferry.api import receive, send, transfers
+    from nbferry.api import discard, receive, resume, send, transfers, verify
     from nbferry.errors import NbferryError
     from nbferry.limits import Limits
     from nbferry.status import FileProgress, Result, Snapshot, State
@@ -26,9 +27,12 @@ _HOMES = {
     "Snapshot": "status",
     "State": "status",
     "Transfer": "transfer",
+    "discard": "api",
     "receive": "api",
+    "resume": "api",
     "send": "api",
     "transfers": "api",
+    "verify": "api",
 }
 
 __all__ = [
@@ -40,9 +44,12 @@ __all__ = [
     "State",
     "Transfer",
     "__version__",
+    "discard",
     "receive",
+    "resume",
     "send",
     "transfers",
+    "verify",
 ]
 
 

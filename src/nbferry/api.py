@@ -1,7 +1,8 @@
-"""``send``, ``receive`` and ``transfers``: arguments over environment over defaults, then on to the engine.
+"""What a notebook calls: arguments over environment over defaults, then on to the engine.
 
-The environment is read here and in the command line, nowhere else: ``NBFERRY_RELAY`` (address of a relay),
-``NBFERRY_HOST`` (the only address to listen on).
+The environment is read here, in :mod:`nbferry.notebook`, :mod:`nbferry.kernel` and in the command line, nowhere
+else: ``NBFERRY_RELAY`` (address of a relay), ``NBFERRY_HOST`` (the only address to listen on), ``NBFERRY_STATE`` (the
+folder in which ``.nbferry`` keeps what is needed to go on with a transfer; else beside the notebook).
 """
 
 from __future__ import annotations
@@ -9,33 +10,40 @@ from __future__ import annotations
 import ipaddress
 import math
 import os
-import secrets
+import time
 from collections.abc import Callable, Sequence
-from functools import partial
+from contextlib import suppress
 from pathlib import Path
-from typing import Literal, TypeVar
+from secrets import token_hex
+from typing import Any, Literal, TypeVar, overload
 
 import nbferry
-from nbferry import kernel, render
+from nbferry import kernel, render, unfinished
 from nbferry.engine.activity import Activity
 from nbferry.engine.connect import RelayAddress, Via
 from nbferry.engine.engine import Engine, Wishes
+from nbferry.engine.keeping import Keeper
 from nbferry.engine.portal import Portal, portal
-from nbferry.engine.receiving import Intake
-from nbferry.engine.sending import Offering
-from nbferry.errors import CodeInvalid
+from nbferry.errors import CodeInvalid, TransferBusy
 from nbferry.limits import Limits
 from nbferry.manifest import Manifest
 from nbferry.names import display_name
-from nbferry.storage.sink import FolderSink
-from nbferry.storage.source import offer_of
+from nbferry.notebook import own_state_folder, state_folder
+from nbferry.status import State
+from nbferry.storage import receipts
+from nbferry.storage.ledger import Ledger
+from nbferry.storage.memos import ReceiveMemo, RelayNote, SendMemo
+from nbferry.storage.receipts import Verification
+from nbferry.storage.seal import user_key
 from nbferry.ticket import Code, Ticket, canonical_url, new_code_words, new_ticket, parse
 from nbferry.transfer import Transfer
+from nbferry.unfinished import How
 
 PathLike = str | os.PathLike[str]
 Overwrite = Literal["rename", "replace", "refuse"]
 Accept = bool | Callable[[Manifest], "bool | str"] | None
-A = TypeVar("A", bound=Activity)
+
+F = TypeVar("F", bound=unfinished.AnyMemo | None)
 
 _engines: dict[Portal, Engine] = {}
 
@@ -68,21 +76,27 @@ def send(
         raise ValueError("there is nothing to send")
     if to is not None and to < 1:
         raise ValueError(f"to must be at least 1, or None, not {to}")
-    offering = Offering(
-        open_source=partial(
-            offer_of,
-            [Path(path).expanduser() for path in named],
-            chunk_size=limits.chunk_size,
-            follow_symlinks=follow_symlinks,
-            max_entries=limits.max_entries,
-        ),
-        invitation=_invitation(code, many=to != 1),
+    secret = _invitation(code, many=to != 1)
+    wanted = SendMemo(
+        id=token_hex(6),
+        created=time.time(),
+        kept_for=limits.partials,
+        via=via,
+        paths=tuple(str(Path(path).expanduser().absolute()) for path in named),
+        follow_symlinks=follow_symlinks,
+        chunk_size=limits.chunk_size,
         receivers=to,
-        expires=_positive("expires", limits.expires if expires is None else expires),
-        agent=_agent(),
+        invitation=str(secret) if isinstance(secret, Ticket) else "-".join(secret),
+        key=token_hex(16),
+        expires_at=time.time() + _positive("expires", limits.expires if expires is None else expires),
     )
     wishes = _wishes(relay, via, [])
-    return _start(lambda engine: engine.send(offering, wishes, limits))
+    ledger = _ledger()
+    address = canonical_url(relay) if relay else None
+    if memo := _settled(lambda: unfinished.same_send(ledger, wanted, address)):
+        with suppress(TransferBusy):  # it runs: then this is another one
+            return _go_on(memo, ledger, limits)
+    return _start(unfinished.sending(Keeper(wanted, ledger), ledger, How(wishes, limits, _agent())))
 
 
 def receive(
@@ -111,30 +125,168 @@ def receive(
     if overwrite not in ("rename", "replace", "refuse"):
         raise ValueError(f'overwrite must be "rename", "replace" or "refuse", not {overwrite!r}')
     ticket = parse(code)
-    folder = Path(to).expanduser()
-
-    def open_sink(manifest: Manifest) -> FolderSink:
-        return FolderSink(
-            manifest,
-            folder,
-            transfer_id=secrets.token_hex(8),
-            overwrite=overwrite,
-            allow_hidden=allow_hidden,
-        )
-
-    decide = (lambda _: accept) if isinstance(accept, bool) else accept
-    intake = Intake(ticket, open_sink, decide, _agent(), allow_hidden)
     wishes = _wishes(relay or ticket.url, via, [ticket])
-    return _start(
-        lambda engine: engine.receive(intake, wishes, limits), ask_in_words if accept is None else None
+    folder = Path(to).expanduser().absolute()
+    decide = (lambda _: accept) if isinstance(accept, bool) else accept
+    ask = ask_in_words if accept is None else None
+    url = relay or ticket.url or _relay_of_environment() or ""
+    new = ReceiveMemo(
+        id=token_hex(6),
+        created=time.time(),
+        kept_for=limits.partials,
+        via=via,
+        code=str(ticket),
+        relay=RelayNote(url=canonical_url(url)),
+        to=str(folder),
+        overwrite=overwrite,
+        allow_hidden=allow_hidden,
     )
+    ledger = _ledger()
+    memo = _settled(lambda: unfinished.same_receive(ledger, ticket, folder))
+    if memo and (running := _running(memo.id)):
+        return running
+    keeper = Keeper(memo or new, ledger)
+    if memo:
+        keeper.take()
+    return _start(unfinished.receiving(keeper, How(wishes, limits, _agent()), decide), ask)
+
+
+@overload
+def resume(id: None = None, *, take_over: bool = False, limits: Limits | None = None) -> list[Transfer]: ...
+@overload
+def resume(id: str, *, take_over: bool = False, limits: Limits | None = None) -> Transfer: ...
+def resume(
+    id: str | None = None,  # noqa: A002  # what it is
+    *,
+    take_over: bool = False,
+    limits: Limits | None = None,
+) -> list[Transfer] | Transfer:
+    """Go on with what an earlier process of this notebook left unfinished; no new code is needed.
+
+    Without ``id`` all that no other process runs; with an id, or its beginning, that one. ``take_over`` takes it
+    from another process, which then stops. Raises :class:`TransferUnknown` if there is none of that id, saying how it
+    ended if that is known, and :class:`TransferBusy` if another process runs it.
+    """
+    limits = limits or Limits()
+    ledger = _ledger()
+    if id is not None:
+        memo = _settled(lambda: ledger.find(id))
+        return _running(memo.id) or _go_on(memo, ledger, limits, take_over=take_over)
+    resumed = []
+    for memo in ledger.memos():
+        with suppress(TransferBusy):
+            resumed.append(_running(memo.id) or _go_on(memo, ledger, limits, take_over=take_over))
+    return resumed
 
 
 def transfers() -> list[Transfer]:
-    """The transfers of this kernel, the oldest first; of ended ones the last hundred."""
+    """The unfinished transfers of this notebook and those of this kernel, the oldest first; of ended ones the last 100.
+
+    Those that an earlier process left are paused; ``transfer.resume()`` goes on with them.
+    """
+    limits = Limits()
+    ledger = _ledger()
     used = portal()
-    engine = _engines.get(used)
-    return [Transfer(activity, used) for activity in engine.activities.values()] if engine else []
+    resting = {
+        memo.id: memo for memo in ledger.memos() if not (isinstance(memo, ReceiveMemo) and memo.digest)
+    }
+
+    def look() -> list[Activity]:
+        engine = _engine(used)
+        for activity in list(engine.activities.values()):
+            if activity.resting and activity.id not in resting:
+                del engine.activities[activity.id]  # another process has ended it
+        return [_resting(memo, ledger, limits, engine) for memo in resting.values()] + [
+            activity for activity in engine.activities.values() if activity.id not in resting
+        ]
+
+    return [Transfer(activity, used) for activity in used.ask(look)]
+
+
+def discard(id: str) -> None:  # noqa: A002  # what it is
+    """End an unfinished transfer here: its part data, secrets and memo are removed; what has arrived stays.
+
+    ``id`` may be the beginning of one. Raises like :func:`resume`.
+    """
+    ledger = _ledger()
+    memo = ledger.find(id)
+    if running := _running(memo.id):
+        running.cancel()
+        return
+    keeper: Keeper[Any] = Keeper(memo, ledger)
+    keeper.take()
+    unfinished.end(ledger, memo, State.CANCELLED, "discarded")
+
+
+def verify(path: PathLike) -> Verification:
+    """Read a received file or folder again and compare it with the receipt that its transfer left.
+
+    Raises :class:`NoReceipt` if there is none, and :class:`StorageError` if something cannot be read.
+    """
+    return receipts.verify(Path(path).expanduser())
+
+
+def _go_on(memo: unfinished.AnyMemo, ledger: Ledger, limits: Limits, *, take_over: bool = False) -> Transfer:
+    keeper: Keeper[Any] = Keeper(memo, ledger)
+    keeper.take(take_over=take_over)
+    return _start(_again(keeper, ledger, limits), ask_in_words)
+
+
+def _again(keeper: Keeper[Any], ledger: Ledger, limits: Limits) -> unfinished.Begin:
+    how = How(unfinished.wishes_of(keeper.memo, _host()), limits, _agent())
+    if isinstance(keeper.memo, SendMemo):
+        return unfinished.sending(keeper, ledger, how)
+    return unfinished.receiving(keeper, how)
+
+
+def _resting(memo: unfinished.AnyMemo, ledger: Ledger, limits: Limits, engine: Engine) -> Activity:
+    """The activity of a memo: the one that runs here, or one that waits to be resumed."""
+    there = engine.activities.get(memo.id)
+    if there and (there.resting or not there.result.done()):
+        return there
+    keeper: Keeper[Any] = Keeper(memo, ledger)
+    activity = _again(keeper, ledger, limits)(engine)
+
+    def start() -> None:
+        keeper.take()
+        engine.start(activity)
+
+    def give_up() -> None:
+        keeper.take()
+        unfinished.end(ledger, memo, State.CANCELLED, "discarded")
+
+    activity.rest(unfinished.snapshot_of(ledger, memo), start=start, discard=give_up)
+    engine.activities[memo.id] = activity
+    return activity
+
+
+def _activity(transfer: str) -> Activity | None:
+    used = portal()
+    return used.ask(lambda: _engine(used).activities.get(transfer))
+
+
+def _settled(find: Callable[[], F]) -> F:
+    """Find a memo; if its transfer is just ending in this process, look again when it has ended."""
+    memo = find()
+    activity = _activity(memo.id) if memo is not None else None
+    if activity is None or not activity.result.done():
+        return memo
+    activity.settled.wait()
+    return find()
+
+
+def _running(transfer: str) -> Transfer | None:
+    """The transfer of this id, if it runs in this process."""
+    activity = _activity(transfer)
+    if activity is None or activity.resting or activity.result.done():
+        return None
+    return Transfer(activity, portal())
+
+
+def _ledger() -> Ledger:
+    ledger = Ledger(state_folder(), key=user_key(own_state_folder()))
+    unfinished.sweep(ledger)
+    return ledger
 
 
 def ask_in_words(manifest: Manifest) -> bool | str:
@@ -155,16 +307,18 @@ def describe(manifest: Manifest, most: int = 20) -> list[str]:
     return lines + ([f"  … and {len(files) - most:,} more"] if len(files) > most else [])
 
 
-def _start(begin: Callable[[Engine], A], ask: Callable[[Manifest], bool | str] | None = None) -> Transfer:
+def _start(begin: unfinished.Begin, ask: Callable[[Manifest], bool | str] | None = None) -> Transfer:
     used = portal()
+    activity = used.ask(lambda: _engine(used).start(begin(_engine(used))))
+    return Transfer(activity, used, ask)
 
-    def begin_on_loop() -> A:
-        if used not in _engines:
-            engine = _engines[used] = Engine()
-            used.at_stop(engine.aclose)
-        return begin(_engines[used])
 
-    return Transfer(used.ask(begin_on_loop), used, ask)
+def _engine(used: Portal) -> Engine:
+    """The engine of a portal; on its own thread."""
+    if used not in _engines:
+        engine = _engines[used] = Engine()
+        used.at_stop(engine.aclose)
+    return _engines[used]
 
 
 def _invitation(code: int | str | None, *, many: bool) -> Ticket | tuple[str, ...]:

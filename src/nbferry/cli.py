@@ -20,6 +20,7 @@ import click
 
 import nbferry
 from nbferry import errors
+from nbferry.limits import Limits
 
 if TYPE_CHECKING:
     from nbferry.show import Screen
@@ -85,11 +86,28 @@ def _relay_option(text: str) -> Callable[..., Any]:
 _verbose = click.option("-v", "--verbose", is_flag=True, help="Log to stderr what happens.")
 
 
+_keep = click.option(
+    "--keep",
+    type=Duration(),
+    default="7d",
+    show_default=True,
+    help="How long an unfinished transfer can be resumed.",
+)
+
+
+def _quiet_or_json(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("-q", "--quiet", is_flag=True, help="Print the code and errors only."),
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line, nothing else."),
+    ):
+        command = option(command)
+    return command
+
+
 def _common(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         _verbose,
-        click.option("-q", "--quiet", is_flag=True, help="Print the code and errors only."),
-        click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line, nothing else."),
+        _quiet_or_json,
         click.option(
             "--via",
             type=click.Choice(["auto", "direct", "relay"]),
@@ -115,6 +133,7 @@ def cli() -> None:
 )
 @click.option("--expires", type=Duration(), default="1h", show_default=True, help="How long the code works.")
 @click.option("--to", type=click.IntRange(1), default=1, help="Receivers; more than one get a long ticket.")
+@_keep
 @click.option(
     "--follow-symlinks", is_flag=True, help="Send what symbolic links point to; they are skipped otherwise."
 )
@@ -131,6 +150,7 @@ def send(paths: Sequence[str], code_length: int, expires: float, to: int, **opti
             via=options["via"],
             code=code_length if to == 1 else None,
             expires=expires,
+            limits=Limits(partials=options["keep"]),
             follow_symlinks=options["follow_symlinks"],
         )
 
@@ -148,6 +168,7 @@ def send(paths: Sequence[str], code_length: int, expires: float, to: int, **opti
     show_default=True,
     help="What to do about names that exist.",
 )
+@_keep
 @_common
 def receive(code: str | None, folder: str, yes: bool, overwrite: Any, **options: Any) -> None:
     """Take in what a CODE stands for. Without CODE, NBFERRY_CODE or a prompt gives it."""
@@ -161,6 +182,7 @@ def receive(code: str | None, folder: str, yes: bool, overwrite: Any, **options:
             to=folder,
             accept=True if yes else None,
             overwrite=overwrite,
+            limits=Limits(partials=options["keep"]),
             relay=options["relay"],
             via=options["via"],
         )
@@ -177,6 +199,57 @@ def _prompt_for_code() -> str:
             "No code was given: neither as an argument, nor in NBFERRY_CODE, nor on stdin."
         )
     return line
+
+
+@cli.command()
+@click.argument("transfers", nargs=-1, metavar="[ID]…")
+@click.option("--take-over", is_flag=True, help="Also from another process, which then stops.")
+@_quiet_or_json
+@_verbose
+def resume(transfers: Sequence[str], take_over: bool, **options: Any) -> None:
+    """Go on with unfinished transfers of this folder: with all, or those named by the beginning of their ID."""
+    from nbferry import api  # noqa: PLC0415  # --help and --version stay quick
+
+    def begin() -> list[Transfer]:
+        if transfers:
+            return [api.resume(name, take_over=take_over) for name in dict.fromkeys(transfers)]
+        return api.resume(take_over=take_over)
+
+    _run_all(begin, options)
+
+
+@cli.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+def list_(as_json: bool) -> None:
+    """List the unfinished transfers of this folder, with how much is there."""
+    from nbferry.api import transfers  # noqa: PLC0415  # --help and --version stay quick
+    from nbferry.show import unfinished  # noqa: PLC0415
+
+    for line in unfinished([transfer.snapshot for transfer in transfers()], as_json=as_json):
+        click.echo(line)
+
+
+@cli.command()
+@click.argument("transfer", metavar="ID")
+def discard(transfer: str) -> None:
+    """Give up an unfinished transfer: remove its part data and secrets."""
+    from nbferry.api import discard as end  # noqa: PLC0415  # --help and --version stay quick
+
+    end(transfer)
+
+
+@cli.command()
+@click.argument("path", type=click.Path())
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+def verify(path: str, as_json: bool) -> None:
+    """Compare what was received at PATH with the receipt that its transfer left."""
+    from nbferry.api import verify as check  # noqa: PLC0415  # --help and --version stay quick
+    from nbferry.show import verified  # noqa: PLC0415
+
+    outcome = check(path)
+    for line in verified(outcome, as_json=as_json):
+        click.echo(line)
+    sys.exit(DONE if outcome.right else FAILED)
 
 
 @cli.command()
@@ -221,34 +294,43 @@ def doctor(relay: str | None) -> None:
     sys.exit(DONE if good else FAILED)
 
 
-# ------------------------------------------------------------------ one transfer
+# ------------------------------------------------------------------ transfers, shown to their end
 def _run(begin: Callable[[], Transfer], options: dict[str, Any]) -> None:
+    _run_all(lambda: [begin()], options)
+
+
+def _run_all(begin: Callable[[], list[Transfer]], options: dict[str, Any]) -> None:
+    """Follow one transfer after the other; they all run meanwhile. The first that fails gives the exit code."""
     from nbferry.engine import portal  # noqa: PLC0415  # --help and --version stay quick
     from nbferry.show import screen_for  # noqa: PLC0415  # --help and --version stay quick
 
     _log(verbose=options["verbose"])
     _be_interrupted_by("SIGINT", "SIGTERM", "SIGHUP")
+    codes = []
     try:
-        code = _follow(begin, screen_for(as_json=options["as_json"], quiet=options["quiet"]))
+        for transfer in begin():
+            codes.append(_follow(transfer, screen_for(as_json=options["as_json"], quiet=options["quiet"])))
+            if codes[-1] == INTERRUPTED:
+                break
+    except ValueError as error:  # arguments, or the environment, make no sense
+        raise click.UsageError(str(error)) from error
     finally:
         portal.stop()
-    sys.exit(code)
+    sys.exit(next(filter(None, codes), DONE))
 
 
-def _follow(begin: Callable[[], Transfer], screen: Screen) -> int:
+def _follow(transfer: Transfer, screen: Screen) -> int:
     """Show a transfer to its end; the exit code."""
-    transfer = None
     try:
-        transfer = begin()
         screen.follow(transfer)
     except errors.NbferryError as error:
         screen.close()
         screen.error(error)
         return exit_code(error)
-    except ValueError as error:  # arguments, or the environment, make no sense
-        raise click.UsageError(str(error)) from error
     except KeyboardInterrupt:
-        if transfer:
+        if transfer.met:
+            screen.left(transfer.id)
+        else:
             transfer.cancel("interrupted there")
         return INTERRUPTED
     finally:
@@ -257,9 +339,9 @@ def _follow(begin: Callable[[], Transfer], screen: Screen) -> int:
 
 
 def _be_interrupted_by(*names: str) -> None:
-    """Let these signals end the transfer, so that the other side is told and part data are removed.
+    """Let these signals end the process in good order, so that what is there is kept and can be gone on with.
 
-    The second one ends the process at once: who sends it does not care for a farewell.
+    The second one ends it at once.
     """
     heeded: list[int] = []
 

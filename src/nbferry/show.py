@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import queue
 import sys
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
@@ -18,6 +19,7 @@ from nbferry.manifest import Manifest
 from nbferry.names import display_name
 from nbferry.status import Result, Snapshot, State
 from nbferry.storage.base import Skipped
+from nbferry.storage.receipts import Verification
 from nbferry.transfer import SLICE, Transfer
 
 GUESSES = 3  # after so many wrong ones a code is burnt
@@ -47,7 +49,10 @@ class Screen:
             code = transfer.code
             if transfer.skipped:
                 self.skipped(transfer.skipped)
-            self.code(code)
+            if transfer.code_works:
+                self.code(code)
+            else:
+                self.goes_on(transfer.id)
         while (view := _next(news)) is not None:
             self._show(view, transfer)
         try:
@@ -90,8 +95,14 @@ class Screen:
     def code(self, code: str) -> None:
         """The receiver needs this."""
 
+    def goes_on(self, transfer: str) -> None:
+        """The receiver came to an earlier process: no code is needed."""
+
     def skipped(self, skipped: tuple[Skipped, ...]) -> None:
         """This was found in the folders and is not sent."""
+
+    def left(self, transfer: str) -> None:
+        """It was interrupted, and can be gone on with."""
 
     def done(self, result: Result, view: Snapshot) -> None:
         """It went well."""
@@ -173,6 +184,7 @@ class Json(Screen):
             seconds=result.seconds,
             digest=result.digest,
             via=result.via,
+            reused=result.reused,
         )
 
     def error(self, error: NbferryError) -> None:
@@ -245,6 +257,17 @@ class Terminal(Quiet):
         if render.here_only(code):
             self._console.print("(It works on this machine only; --relay or NBFERRY_HOST change that.)")
 
+    def goes_on(self, transfer: str) -> None:
+        """See :class:`Screen`."""
+        self._console.print(f"Transfer {transfer} goes on; no new code is needed.")
+        self._console.print(f"(To give it up:  nbferry discard {transfer})")
+
+    def left(self, transfer: str) -> None:
+        """See :class:`Screen`."""
+        self.close()
+        self._errors.print(f"Interrupted; what is there is kept. To go on:  nbferry resume {transfer}")
+        self._errors.print(f"To give it up:  nbferry discard {transfer}")
+
     def state(self, view: Snapshot, reason: str) -> None:
         """See :class:`Screen`."""
         if reason and not view.state.final:
@@ -270,6 +293,8 @@ class Terminal(Quiet):
         what = "Received" if view.role == "receive" else "Sent"
         took = f"{render.size(result.bytes)} in {render.duration(result.seconds)} ({rate}/s, {result.via})"
         self._console.print(f"{what} {render.title(view)}: {took}, every byte verified.")
+        if result.reused:
+            self._console.print(f"{render.size(result.reused)} of it were here already and did not travel.")
         shown = result.files[:10] if view.role == "receive" else ()
         for path in shown:
             self._console.print(f"  {display_name(str(path), 400)}")
@@ -286,3 +311,35 @@ class Terminal(Quiet):
 def screen_for(*, as_json: bool, quiet: bool) -> Screen:
     """The screen that was asked for."""
     return Json() if as_json else Quiet() if quiet else Terminal()
+
+
+# ------------------------------------------------------------------ lists
+def unfinished(views: Sequence[Snapshot], *, as_json: bool) -> list[str]:
+    """One line for each unfinished transfer."""
+    if as_json:
+        names = ("id", "role", "state", "reason", "files", "total", "durable")
+        return [
+            json.dumps({**{name: getattr(view, name) for name in names}, "names": view.names})
+            for view in views
+        ]
+    return [_line(view) for view in views] or ["There are no unfinished transfers here."]
+
+
+def _line(view: Snapshot) -> str:
+    there = f"{view.durable * 100 // view.total} % of " if view.total else ""
+    why = f"  ({display_name(view.reason, 200)})" if view.reason else ""
+    return f"{view.id}  {view.role:7}  {render.title(view)}  {there}{render.size(view.total)}{why}"
+
+
+def verified(outcome: Verification, *, as_json: bool) -> list[str]:
+    """What came of comparing files with a receipt: one line for each that is not right, then one in all."""
+    if as_json:
+        files = [{"path": str(file.path), "verdict": file.verdict} for file in outcome.files]
+        return [json.dumps({"right": outcome.right, "files": files})]
+    wrong = [file for file in outcome.files if file.verdict != "right"]
+    lines = [f"{file.verdict}: {display_name(str(file.path), 400)}" for file in wrong]
+    count = f"{len(outcome.files):,} file{'s' * (len(outcome.files) != 1)}"
+    return [
+        *lines,
+        f"{len(wrong):,} of {count} differ." if wrong else f"{count} as received: every byte is right.",
+    ]

@@ -39,7 +39,8 @@ class Snapshot:
 
     ``total``, ``sent``, ``verified`` and ``durable`` are bytes: on the wire towards the receiver, checked against
     their digest there, and on its disk. ``rate`` is bytes per second, ``eta`` seconds or None while unknown, ``via``
-    the path ("direct", "relay") or None. ``reason`` says in words why it waits, stalls or failed.
+    the path ("direct", "relay") or None. ``reused`` are bytes of an older copy at the destination, which did not
+    travel. ``reason`` says in words why it waits, stalls or failed.
     """
 
     id: str
@@ -51,6 +52,7 @@ class Snapshot:
     sent: int = 0
     verified: int = 0
     durable: int = 0
+    reused: int = 0
     rate: float = 0.0
     eta: float | None = None
     via: str | None = None
@@ -77,8 +79,9 @@ class Result:
     """What a finished transfer amounts to.
 
     ``files`` are the paths that now exist on a receiver, the paths sent on a sender; ``bytes`` the size of all
-    files; ``seconds`` from acceptance to the end; ``digest`` names the whole content (hex), the same on both
-    sides; ``via`` the path that was used last.
+    files; ``seconds`` from acceptance to the end, in this process; ``digest`` names the whole content (hex), the
+    same on both sides; ``via`` the path that was used last; ``reused`` the bytes of an older copy at the
+    destination that did not have to travel (0 on a sender).
     """
 
     files: tuple[Path, ...]
@@ -86,3 +89,4 @@ class Result:
     seconds: float
     digest: str
     via: str
+    reused: int = 0

@@ -36,7 +36,7 @@ class Transfer:
     # ---------------------------------------------------------------- views
     @property
     def id(self) -> str:
-        """Short name of this transfer in this process."""
+        """The name of this transfer, 12 hex digits; also what ``nbferry.resume`` takes, here or later."""
         return self._activity.id
 
     @property
@@ -48,6 +48,16 @@ class Transfer:
             return self._activity.code.result(CODE_WITHIN)
         except concurrent.futures.TimeoutError:
             raise TimedOut(f"There is no code after {CODE_WITHIN:.0f} seconds.") from None
+
+    @property
+    def code_works(self) -> bool:
+        """On a sender: whether somebody can still come with the code. One that goes on needs none."""
+        return isinstance(self._activity, Sending) and self._activity.invites
+
+    @property
+    def met(self) -> bool:
+        """Whether both sides know each other: if this process ends, ``nbferry.resume`` goes on without a new code."""
+        return self._activity.met
 
     @property
     def snapshot(self) -> Snapshot:
@@ -99,11 +109,11 @@ class Transfer:
         self._portal.call(self._activity.pause)
 
     def resume(self) -> None:
-        """Go on after ``pause``."""
+        """Go on after ``pause``, or with what an earlier process left."""
         self._portal.call(self._activity.resume)
 
     def cancel(self, reason: str = "") -> None:
-        """End the transfer on both sides; part data are removed."""
+        """End the transfer on both sides; part data are removed, and it cannot be resumed."""
         self._portal.call(lambda: self._activity.cancel(reason))
 
     def accept(self) -> None:
@@ -191,6 +201,7 @@ class Transfer:
             isinstance(self._activity, Sending)
             and self._activity.code.done()
             and not self._activity.code.exception()
+            and self.code_works
         ):
             code = self._activity.code.result()
         shown = None if self.snapshot.state.final else code

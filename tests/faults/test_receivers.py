@@ -15,6 +15,7 @@ from nbferry.engine import pairing, portal
 from nbferry.errors import StorageError, TransportBroken
 from nbferry.rendezvous import Mailbox
 from nbferry.status import State
+from nbferry.storage.destination import Destination
 from nbferry.storage.sink import FolderSink
 from nbferry.transfer import Transfer
 from nbferry.transports.websocket import WebSocketTransport
@@ -121,7 +122,7 @@ def test_part_data_that_cannot_be_removed(tmp_path, source, gate, monkeypatch, c
     sending = nbferry.send(source, limits=SMALL)
     receiving = nbferry.receive(sending.code, to=tmp_path / "to", accept=True, limits=SMALL)
     until(receiving, State.TRANSFERRING)
-    monkeypatch.setattr(FolderSink, "discard", refuse)
+    monkeypatch.setattr(Destination, "discard", refuse)
     receiving.cancel()
     gate.set()
     assert error_of(receiving) is errors.Cancelled

@@ -15,6 +15,7 @@ import nbferry
 from faults.proxy import CuttingProxy
 from nbferry import errors
 from nbferry.engine import portal
+from nbferry.names import STATE_FOLDER
 from nbferry.server.app import RunningRelay, start_relay
 from nbferry.status import Snapshot, State
 from nbferry.storage.sink import FolderSink
@@ -51,10 +52,11 @@ def make(path: Path, size: int) -> Path:
 
 
 def tree(folder: Path) -> dict[str, bytes | None]:
-    """Everything below a folder: contents of files, None for folders."""
+    """Everything that was received into a folder: contents of files, None for folders."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None
         for path in folder.rglob("*")
+        if STATE_FOLDER not in path.parts
     }
 
 
@@ -339,16 +341,18 @@ def test_a_full_disk_pauses_until_there_is_room(tmp_path, monkeypatch):
     """Both sides say how many bytes are needed; when there is room the transfer goes on by itself."""
     full = threading.Event()
     full.set()
-    store, missing = FolderSink.store, FolderSink.missing_space
+    store = FolderSink.store
+    prepared = threading.Event()
 
     def store_if_room(self, chunks):
+        prepared.set()
         if full.is_set():
             raise errors.DiskFull(12_345)
         return store(self, chunks)
 
     monkeypatch.setattr(FolderSink, "store", store_if_room)
     monkeypatch.setattr(
-        FolderSink, "missing_space", lambda self: 12_345 if full.is_set() and self._to else missing(self)
+        FolderSink, "missing_space", lambda _: 12_345 if full.is_set() and prepared.is_set() else 0
     )
     limits = nbferry.Limits(chunk_size=CHUNK, space_poll=0.01)
     sending = nbferry.send(make(tmp_path / "x.bin", 4 * CHUNK), limits=limits)
@@ -364,12 +368,12 @@ def test_a_failed_flush_costs_only_what_it_lost(tmp_path, monkeypatch):
     """Chunks that a full disk lost at the end are fetched again, and the file is whole."""
     publish, sync, calls = FolderSink.publish, FolderSink.sync, []
 
-    def publish_second_time(self):
+    def publish_second_time(self, digest):
         calls.append("publish")
         if len(calls) == 1:
-            self._have = self._durable
+            self._stored.lose()
             raise errors.DiskFull(1)
-        return publish(self)
+        return publish(self, digest)
 
     monkeypatch.setattr(FolderSink, "publish", publish_second_time)
     monkeypatch.setattr(FolderSink, "sync", sync)

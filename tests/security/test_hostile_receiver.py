@@ -15,6 +15,7 @@ import nbferry
 from evil import EvilReceiver, Peer
 from nbferry.errors import NbferryError
 from nbferry.limits import MiB
+from nbferry.protocol.frames import encode_leaves
 from nbferry.status import Snapshot
 from wire import chunk_frame, control, hello, piece
 
@@ -63,6 +64,10 @@ ABSURD = {
     "no ranges": [ACCEPT, control("want", chunks="all")],
     "too many ranges": [ACCEPT, control("want", chunks=[[0, 1]] * 65_537)],
     "the digest of a file that there is not": [ACCEPT, control("want", digests=[[0, 2]])],
+    "the digest of a chunk that there is not": [ACCEPT, control("want", leaves=[[0, 4]])],
+    "digests of chunks before an answer": [control("want", leaves=[[0, 1]])],
+    "digests of chunks that are none": [ACCEPT, control("want", leaves={"0": 3})],
+    "to tell digests": [ACCEPT, encode_leaves(0, bytes(32))],
     "too many wants": [ACCEPT, *[control("want", chunks=[[0, 3]])] * 3000],
     "a want before an answer": [control("want", chunks=[[0, 1]])],
     "a no after a yes": [ACCEPT, control("answer", accept=False, reason="")],
@@ -115,6 +120,33 @@ def test_reasons_are_shown_safely(offered: Path) -> None:
     shown = nbferry.transfers()[-1]._repr_mimebundle_()
     assert "\x1b" not in repr(nbferry.transfers()[-1]) + shown["text/plain"] + shown["text/html"]
     assert "<b>" not in shown["text/html"]
+
+
+def test_digests_of_chunks_on_request(offered: Path) -> None:
+    """Who asks for digests of chunks gets them without the chunks, however often, and cannot get others."""
+
+    async def script(peer: Peer) -> None:
+        await peer.say(ACCEPT)
+        for _ in range(3):
+            await peer.say(control("want", leaves=[[0, 3]]))
+            assert (await peer.hear("leaves", "chunks", "error")).fields == {"first": 0, "count": 3}
+        await peer.say(control("cancel"))
+
+    assert ending(offered, script).code == "cancelled"
+
+
+def test_more_digests_of_chunks_than_anybody_asks_for(tmp_path: Path) -> None:
+    """Who asks for more digests at once than may be owed is cut off before anything is read."""
+    path = tmp_path / "x"
+    with path.open("wb") as file:
+        file.truncate(5000 * MiB)
+
+    async def script(peer: Peer) -> None:
+        await peer.say(ACCEPT, control("want", leaves=[[0, 5000]]))
+        assert (await peer.hear("leaves", "error")).fields["code"] == "remote-protocol"
+        await peer.say(control("bye"))
+
+    assert ending(path, script).code == "remote-protocol"
 
 
 def test_a_receiver_that_never_reads(tmp_path: Path) -> None:

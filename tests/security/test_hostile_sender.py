@@ -1,4 +1,4 @@
-"""A sender that knows the code and lies: the receiver ends with an error of ours, says so, and keeps nothing of it."""
+"""A sender that knows the code and lies: the receiver ends with an error of ours, says so, and publishes nothing."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from nbferry.crypto.digest import chunk_digest
 from nbferry.engine import portal
 from nbferry.errors import BY_CODE, NbferryError
 from nbferry.limits import MiB
+from nbferry.manifest import Entry, Manifest
+from nbferry.protocol.frames import encode_leaves
 from nbferry.transfer import Transfer
 from wire import chunk_frame, control, piece, raw
 
@@ -25,7 +27,7 @@ Script = Callable[[Peer], Awaitable[None]]
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: None) -> Iterator[Path]:
-    """Where the victim receives; nothing beside it may change, and nothing may be left in it."""
+    """Where the victim receives; nothing beside it may change, and nothing may appear in it but what is unfinished."""
     outside = tmp_path / "outside.txt"
     outside.write_text("untouched")
     inside = tmp_path / "here/in"
@@ -33,7 +35,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: None) -> Ite
     monkeypatch.chdir(inside)
     yield inside
     portal.stop()  # which waits until all is cleaned up
-    assert sorted(tmp_path.rglob("*")) == sorted([inside, inside.parent, outside])
+    unfinished = inside / ".nbferry"
+    found = {path for path in tmp_path.rglob("*") if path != unfinished and unfinished not in path.parents}
+    assert found == {inside, inside.parent, outside}
+    assert not any(path.is_symlink() for path in unfinished.rglob("*"))
     assert outside.read_text() == "untouched"
 
 
@@ -73,7 +78,7 @@ async def offer(peer: Peer, *entries: Any, **changes: Any) -> None:
     """Offer these entries as they are, with numbers that fit if they can."""
     sizes = [entry["size"] for entry in entries if isinstance(entry, dict) and type(entry.get("size")) is int]
     fields = {
-        "id": "evil",
+        "id": id_of(*entries),
         "entries": len(entries),
         "files": len(entries),
         "bytes": max(0, sum(sizes)),
@@ -84,6 +89,14 @@ async def offer(peer: Peer, *entries: Any, **changes: Any) -> None:
         await peer.say(control("entries", first=0, entries=list(entries)))
     else:
         await peer.say(control("ping"))  # so that the complaint, which was heard, is answered in some way
+
+
+def id_of(*entries: Any) -> str:
+    """The id of a list, if it is one that has an id."""
+    try:
+        return Manifest.of(map(Entry.from_wire, entries), CHUNK).id
+    except NbferryError:
+        return "evil"
 
 
 async def complaint(peer: Peer) -> None:
@@ -161,6 +174,7 @@ def test_entries(folder: Path, entry: Any) -> None:
         {"chunk_size": 1 << 40},
         {"chunk_size": True},
         {"id": ["x"]},
+        {"id": "0" * 32},
         {"entries": 0},
     ],
     ids=str,
@@ -201,6 +215,9 @@ GARBAGE = {
     "entries unasked": control("entries", first=0, entries=[file("x")]),
     "digests unasked": control("digests", digests=[[0, "00" * 32]]),
     "a chunk unasked": chunk_frame(piece(0, b"x")),
+    "digests of chunks unasked": encode_leaves(0, bytes(32)),
+    "digests of chunks cut short": b"\x03" + bytes(20),
+    "very many digests of chunks": encode_leaves(0, bytes(32 * 8193)),
     "another role": control("hello", protocol=[1], role="receiver"),
     "another version": control("hello", protocol=[99], role="sender"),
     "no versions": control("hello", protocol="1", role="sender"),
@@ -262,11 +279,13 @@ async def wanted(peer: Peer, size: int) -> None:
         control("digests", digests="x"),
         control("offer", id="another", entries=1, files=1, bytes=1, chunk_size=CHUNK),
         control("offer", id="evil", entries=1, files=1, bytes=-1, chunk_size=CHUNK),
+        encode_leaves(0, bytes(32)),
+        encode_leaves(2**64 - 1, bytes(64)),
         control("entries", first=1, entries=[file("y")]),
     ],
-    ids=lambda frame: bytes(frame[:24]).hex() if frame[0] == 2 else ascii(bytes(frame[:50])),
+    ids=lambda frame: bytes(frame[:24]).hex() if frame[0] > 1 else ascii(bytes(frame[:50])),
 )
-def test_chunks_that_do_not_fit(folder: Path, frame: memoryview) -> None:
+def test_chunks_that_do_not_fit(folder: Path, frame: bytes | memoryview) -> None:
     """A chunk that was not asked for, comes twice, or has a wrong length ends the transfer; so does a second offer."""
 
     async def script(peer: Peer) -> None:

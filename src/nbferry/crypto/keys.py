@@ -77,6 +77,11 @@ class SessionKeys:
         """The room of the relay where the two sides find each other again, 32 hexadecimal digits."""
         return expand(self.root, b"nbferry/v1/room", 16).hex()
 
+    @property
+    def host_key(self) -> str:
+        """What the sender shows the relay to host that room, again after its restart, 32 hexadecimal digits."""
+        return expand(self.root, b"nbferry/v1/host", 16).hex()
+
     def channel(self, nonce_a: bytes, nonce_b: bytes) -> str:
         """Name the pipe of one attempt to connect, 32 hexadecimal digits; each side drew one nonce for it."""
         info = b"nbferry/v1/channel"

@@ -136,7 +136,10 @@ class _Side:
         shown = _hex(_decode(message), "confirm", _CONFIRM)
         if not hmac.compare_digest(shown, self._proof("A" if self._role == "B" else "B")):
             raise WrongCode
-        self._root = expand(self._prk, b"root" + self._transcript)
+        self._root = self._agreed_root()
+
+    def _agreed_root(self) -> bytes:
+        return expand(self._prk, b"root" + self._transcript)
 
 
 class Joiner(_Side):
@@ -167,6 +170,16 @@ class Joiner(_Side):
         self._agree(_hex(fields, "share", _SHARE), self._m1, m2)
         self._next = "finish"
         return self._show_proof()
+
+    @property
+    def unproved_root(self) -> bytes:
+        """The secret after ``confirm``, to be written down before m3 goes out and the code is used up.
+
+        Whoever goes on with it learns from the first Noise handshake whether the sharer has it too.
+        """
+        if self._next != "finish":
+            raise LocalProtocolError("There is no secret yet, or the run is over.")
+        return self._agreed_root()
 
     def finish(self, m4: bytes) -> None:
         """Take m4; then ``root`` is there.

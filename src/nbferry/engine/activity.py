@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import logging
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from secrets import token_hex
 from typing import ClassVar, Protocol
 
 from nbferry.engine.rate import Rate, eta
-from nbferry.errors import Cancelled, CodeExpired, Expired, NbferryError, Rejected
+from nbferry.errors import Cancelled, CodeExpired, Expired, Interrupted, NbferryError, Rejected
 from nbferry.limits import Limits
 from nbferry.manifest import Manifest
 from nbferry.protocol.machine import Machine
@@ -20,6 +20,7 @@ from nbferry.ranges import RangeSet
 from nbferry.status import FileProgress, Result, Snapshot, State
 
 Callback = Callable[[Snapshot], None]
+
 log = logging.getLogger("nbferry")
 
 
@@ -28,18 +29,22 @@ class Activity(ABC):
 
     role: ClassVar[str]
 
-    def __init__(self, limits: Limits) -> None:
-        self.id = token_hex(4)
+    def __init__(self, name: str, limits: Limits) -> None:
+        self.id = name
         self.limits = limits
         self.snapshot = Snapshot(id=self.id, role=self.role)
         self.result: concurrent.futures.Future[Result] = concurrent.futures.Future()
+        self.settled = threading.Event()  # after the result: nothing of it is in use any more
         self.error: NbferryError | None = None
         self._subscribers: list[Callback] = []
         self._rate = Rate()
         self._publish_at: asyncio.TimerHandle | None = None
         self._started: float | None = None
         self._cancelled: str | None = None
+        self._left = False
         self._task: asyncio.Task[None] | None = None
+        self._start: Callable[[], None] | None = None  # while it rests
+        self._discard: Callable[[], None] | None = None
 
     # ---------------------------------------------------------------- any thread
     def subscribe(self, callback: Callback) -> Callable[[], None]:
@@ -53,15 +58,33 @@ class Activity(ABC):
         return unsubscribe
 
     # ---------------------------------------------------------------- running
+    def rest(self, view: Snapshot, start: Callable[[], None], discard: Callable[[], None]) -> None:
+        """Show what an earlier process left, until ``resume`` starts it or ``cancel`` removes it."""
+        self.snapshot, self._start, self._discard = view, start, discard
+
+    @property
+    @abstractmethod
+    def met(self) -> bool:
+        """Whether both sides know each other, and the transfer is not over: it can go on without a new code."""
+
+    @property
+    def resting(self) -> bool:
+        """Whether an earlier process left it, and nobody has gone on with it here."""
+        return self._start is not None
+
     async def run(self) -> None:
         """From the start to the end; the outcome is in ``result``, never raised."""
         self._task = asyncio.current_task()
+        self._start = self._discard = None
         try:
             result = await self._run()
         except* NbferryError as group:
             self._conclude(_first_error(group))
         except* asyncio.CancelledError:
-            self._conclude(Cancelled(self._cancelled or "The transfer was cancelled."))
+            ended = (
+                Interrupted() if self._left else Cancelled(self._cancelled or "The transfer was cancelled.")
+            )
+            self._conclude(ended)
         except* Exception as group:  # a fault of ours must end the transfer, not the engine
             log.exception("transfer %s failed unexpectedly", self.id)
             message = f"Something unexpected went wrong ({_name_of(group)})."
@@ -69,7 +92,10 @@ class Activity(ABC):
         else:
             self._finish(result)
         finally:
-            await self._settle()
+            try:
+                await self._settle()
+            finally:
+                self.settled.set()
 
     @abstractmethod
     async def _run(self) -> Result:
@@ -90,6 +116,8 @@ class Activity(ABC):
         match error:
             case Cancelled():
                 state = State.CANCELLED
+            case Interrupted():
+                state = State.PAUSED
             case Rejected():
                 state = State.REJECTED
             case Expired() | CodeExpired():
@@ -123,12 +151,17 @@ class Activity(ABC):
 
     def resume(self) -> None:
         """Go on."""
+        if self._start:
+            self._wake(self._start)
         for machine in self.machines():
             machine.resume()
         self.pump()
 
     def cancel(self, reason: str = "") -> None:
         """End it here and there, and clean up."""
+        if self._discard:
+            self._wake(self._discard)
+            self._conclude(Cancelled())
         again = self._cancelled is not None
         self._cancelled = f"The transfer was cancelled{': ' + reason if reason else ''}."
         running = [machine for machine in self.machines() if not machine.state.final]
@@ -143,12 +176,20 @@ class Activity(ABC):
         return bool(running)
 
     def leave(self) -> None:
-        """The process ends: cancel it, and tell the other side only if that can be done now."""
-        if not self.snapshot.state.final:
-            self.cancel("its process ended")
+        """The process ends: let go of everything at once, so that another process can go on."""
         for machine in self.machines():
             machine.part()
         self.pump()
+        if self._task and not self.result.done():
+            self._left = True
+            self._task.cancel()
+
+    def _wake(self, do: Callable[[], None]) -> None:
+        """Start what rests, or end it; that another process is at it shows as the reason why not."""
+        try:
+            do()
+        except NbferryError as error:
+            self._show(self.snapshot.evolve(reason=error.message))
 
     # ---------------------------------------------------------------- what is shown
     @abstractmethod
@@ -200,13 +241,13 @@ class Activity(ABC):
             log.exception("a subscriber of transfer %s failed", self.id)
 
 
-def state_of(machine: Machine, *, hashing: bool = False) -> State:
+def state_of(machine: Machine, *, away: bool, hashing: bool = False) -> State:
     """What a face calls the state of a machine: being unconnected or paused shows before its phase."""
     moving = (State.OFFERED, State.TRANSFERRING)
     if machine.state in moving and machine.paused:
         return State.PAUSED
     if not machine.state.final and not machine.is_connected:
-        return State.CONNECTING
+        return State.PAUSED if away else State.CONNECTING
     if machine.state is State.TRANSFERRING and hashing:
         return State.HASHING
     return machine.state

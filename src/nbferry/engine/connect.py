@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
 from nbferry.crypto.keys import SessionKeys
 from nbferry.crypto.noise import Initiator, Responder
@@ -28,6 +28,8 @@ from nbferry.rendezvous import Mailbox, Message, open_channel
 from nbferry.transports import websocket
 from nbferry.transports.base import Transport
 
+T = TypeVar("T")
+
 Via = Literal["auto", "direct", "relay"]
 NONCE_BYTES = 16
 
@@ -39,6 +41,7 @@ class RelayAddress:
     url: str  # http(s)://host:port/base/
     public_url: str = ""
     headers: dict[str, str] = field(default_factory=dict, repr=False)
+    own_port: int = 0  # where it listens, if it runs in this process
 
     @property
     def share_url(self) -> str:
@@ -106,8 +109,8 @@ class Connector(ABC):
         """Return when the other side has given up the current connection and calls anew."""
 
     @abstractmethod
-    async def aclose(self) -> None:
-        """Let go of everything but connections that were handed out."""
+    async def aclose(self, *, over: bool) -> None:
+        """Let go of everything but connections that were handed out; ``over``: for this pairing, not only here."""
 
     @asynccontextmanager
     async def _listening(self) -> AsyncIterator[tuple[websocket.Listener | None, Signal]]:
@@ -122,6 +125,14 @@ class Connector(ABC):
         finally:
             if listener:
                 await listener.aclose()
+
+    async def _in_time(self, coming: Awaitable[T], otherwise: str) -> T:
+        """Wait as long as a silent link would be waited for."""
+        try:
+            async with asyncio.timeout(self._limits.dead_after):
+                return await coming
+        except TimeoutError:
+            raise ConnectFailed(otherwise, hint="It goes on by itself when the other side is back.") from None
 
     async def _race(
         self,
@@ -224,13 +235,13 @@ class Caller(Connector):
     """The receiver's side."""
 
     async def connect(self) -> Link:
-        """Call the sender and wait, without limit, until it answers; then race."""
+        """Call the sender, give it ``dead_after`` seconds to answer, then race."""
         transport = await self._around.relay.dial(self._limits)
         mailbox = await Mailbox.join(transport, self._keys.room, within=self._limits.connect_timeout)
         try:
             async with self._listening() as (listener, call):
                 await mailbox.send(self._keys.seal_signal("B", call.encode()).hex())
-                answer = await self._answer_to(call, mailbox)
+                answer = await self._in_time(self._answer_to(call, mailbox), "The sender does not answer.")
                 channel = self._keys.channel(answer.nonce, call.nonce)
 
                 async def handshake(transport: Transport) -> Link:
@@ -255,7 +266,7 @@ class Caller(Connector):
         """Never: the receiver is the one who calls."""
         await asyncio.Event().wait()
 
-    async def aclose(self) -> None:
+    async def aclose(self, *, over: bool) -> None:
         """Nothing is kept between two connections."""
 
 
@@ -265,11 +276,11 @@ class Answerer(Connector):
     def __init__(self, surroundings: Surroundings, keys: SessionKeys, *, seconds: float) -> None:
         super().__init__(surroundings, keys)
         self._seconds = seconds
-        self._key = secrets.token_hex(16)
         self._calls: asyncio.Queue[Call] = asyncio.Queue(4)
         self._hosted = asyncio.Event()
         self._called = asyncio.Event()
         self._hosting: asyncio.Task[None] | None = None
+        self._over = False
 
     async def host(self) -> None:
         """Start to host the room; return when it is there, or could not be had at once."""
@@ -279,10 +290,10 @@ class Answerer(Connector):
                 await self._hosted.wait()
 
     async def connect(self) -> Link:
-        """Wait, without limit, for a call; answer it and race. A newer call ends the race of an older one."""
+        """Wait ``dead_after`` seconds for a call; answer it and race. A newer call ends the race of an older one."""
         while True:
             self._called.clear()
-            call, reply = await self._newest_call()
+            call, reply = await self._in_time(self._newest_call(), "The receiver does not call.")
             race = asyncio.create_task(self._answer(call, reply))
             newer = asyncio.create_task(self._called.wait())
             try:
@@ -325,8 +336,9 @@ class Answerer(Connector):
         """Return when the receiver calls anew."""
         await self._called.wait()
 
-    async def aclose(self) -> None:
-        """Stop hosting; the room is closed if the relay can be told."""
+    async def aclose(self, *, over: bool) -> None:
+        """Stop hosting; the room of a pairing that is over is closed if the relay can be told."""
+        self._over = over
         if self._hosting:
             self._hosting.cancel()
             await asyncio.gather(self._hosting, return_exceptions=True)
@@ -338,7 +350,7 @@ class Answerer(Connector):
             try:
                 mailbox = await Mailbox.create(
                     await self._around.relay.dial(self._limits, as_host=True),
-                    key=self._key,
+                    key=self._keys.host_key,
                     room=self._keys.room,
                     seconds=self._seconds,
                     within=self._limits.connect_timeout,
@@ -356,8 +368,11 @@ class Answerer(Connector):
                     case Message(member, body):
                         self._take_call(mailbox, member, body)
         except asyncio.CancelledError:
-            with contextlib.suppress(TransportError):  # it must not be taken for the end of this wait only
-                await mailbox.close_room("closed")
+            if self._over:
+                with contextlib.suppress(
+                    TransportError
+                ):  # it must not be taken for the end of this wait only
+                    await mailbox.close_room("closed")
             raise
         finally:
             await mailbox.aclose()

@@ -28,11 +28,15 @@ KEPT = 100  # ended transfers that are still listed
 
 @dataclass(frozen=True)
 class Wishes:
-    """How a transfer is to be connected. ``relay`` None: one of our own; ``host`` None: listen everywhere."""
+    """How a transfer is to be connected.
+
+    ``relay`` None: one of our own, on ``port`` (0: any); ``host`` None: listen everywhere.
+    """
 
     relay: Callable[[], RelayAddress | None]
     via: Via
     host: str | None
+    port: int = 0
 
 
 class Engine:
@@ -43,23 +47,23 @@ class Engine:
         self._slots = Slots()
         self._executor = ThreadPoolExecutor(WORKERS, "nbferry-files")
         self._running: set[asyncio.Task[None]] = set()
-        self._own_relay: RunningRelay | None = None
+        self._own_relays: dict[int, RunningRelay] = {}
         self._starting_relay = asyncio.Lock()
 
-    def send(self, offering: Offering, wishes: Wishes, limits: Limits) -> Sending:
-        """Start to send."""
-        return self._start(
-            Sending(offering, self._surroundings(wishes, limits), self._slots, self._executor, limits)
-        )
+    def sending(self, offering: Offering, wishes: Wishes, limits: Limits) -> Sending:
+        """A send, not yet started."""
+        around = self._surroundings(wishes, limits)
+        return Sending(offering, around, self._slots, self._executor, limits)
 
-    def receive(self, intake: Intake, wishes: Wishes, limits: Limits) -> Receiving:
-        """Start to receive."""
-        return self._start(
-            Receiving(intake, self._surroundings(wishes, limits), self._slots, self._executor, limits)
-        )
+    def receiving(self, intake: Intake, wishes: Wishes, limits: Limits) -> Receiving:
+        """A receive, not yet started."""
+        around = self._surroundings(wishes, limits)
+        return Receiving(intake, around, self._slots, self._executor, limits)
 
-    def _start(self, activity: A) -> A:
+    def start(self, activity: A) -> A:
+        """Run it, in place of what an earlier run of the same transfer left."""
         self._forget_oldest()
+        self.activities.pop(activity.id, None)
         self.activities[activity.id] = activity
         task = asyncio.get_running_loop().create_task(activity.run())
         self._running.add(task)
@@ -74,28 +78,34 @@ class Engine:
     def _surroundings(self, wishes: Wishes, limits: Limits) -> Callable[[], Awaitable[Surroundings]]:
         async def find() -> Surroundings:
             relay = await asyncio.get_running_loop().run_in_executor(self._executor, wishes.relay)
-            relay = relay or await self._relay_of_our_own(wishes.host)
+            relay = relay or await self._relay_of_our_own(wishes.host, wishes.port)
             return Surroundings(relay, wishes.via, limits, wishes.host)
 
         return find
 
-    async def _relay_of_our_own(self, host: str | None) -> RelayAddress:
-        """A relay in this process: enough for two people on one machine, or in one network."""
+    async def _relay_of_our_own(self, host: str | None, port: int) -> RelayAddress:
+        """A relay in this process: enough for two people on one machine, or in one network.
+
+        A certain port is one that an earlier process had: the other side looks for us there.
+        """
         from nbferry.server.app import start_relay  # noqa: PLC0415  # tornado costs 50 ms, and is seldom needed here
 
         async with self._starting_relay:
-            if self._own_relay is None:
-                self._own_relay = await start_relay(host or "", 0)
-            port = urlsplit(self._own_relay.url).port
+            running = self._own_relays.get(port) or (not port and next(iter(self._own_relays.values()), None))
+            if not running:
+                running = await start_relay(host or "", port)
+                port = urlsplit(running.url).port or 0
+                self._own_relays[port] = running
         others = [address for address in local_addresses(host) if ":" not in address]
-        return RelayAddress(self._own_relay.url, f"http://{others[-1]}:{port}/" if others else "")
+        port = urlsplit(running.url).port or 0
+        return RelayAddress(running.url, f"http://{others[-1]}:{port}/" if others else "", own_port=port)
 
     async def aclose(self) -> None:
-        """Cancel what runs, tell the other sides, and stop."""
+        """Let go of what runs, so that another process can go on, and stop."""
         for activity in self.activities.values():
             activity.leave()
         if self._running:
             await asyncio.wait(self._running, timeout=3)
-        if self._own_relay:
-            await self._own_relay.aclose()
+        for relay in self._own_relays.values():
+            await relay.aclose()
         self._executor.shutdown(wait=False, cancel_futures=True)

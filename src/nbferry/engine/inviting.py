@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from nbferry.crypto.keys import SessionKeys
 from nbferry.engine.backoff import Backoff
@@ -17,16 +17,33 @@ from nbferry.limits import Limits
 from nbferry.rendezvous import Mailbox
 from nbferry.ticket import Code, Ticket
 
-Invitation = Ticket | tuple[str, ...]
-"""A ticket, or the words of a code, which gets its number from the relay."""
+
+@dataclass(frozen=True)
+class Invitation:
+    """A ticket, or the words of a code, which gets its number from the relay; and the key of that room.
+
+    With a ``room`` an earlier run goes on that had one, and ``wrong`` guesses so far.
+    """
+
+    secret: Ticket | tuple[str, ...] = field(repr=False)
+    key: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
+    room: str = ""
+    wrong: int = 0
+
+    @property
+    def ticket(self) -> Code | Ticket | None:
+        """The code or ticket, once it has a room."""
+        if isinstance(self.secret, Ticket):
+            return self.secret
+        return Code(self.room, self.secret, None) if self.room else None
 
 
 @dataclass(frozen=True)
 class Reception:
-    """Who is told what happens to a code."""
+    """Who is told what happens to a code; ``issued`` and ``guessed`` write it down before they return."""
 
-    issued: Callable[[str], None]  # the code, address and all
-    guessed: Callable[[int], None]  # wrongly, so many times by now
+    issued: Callable[[Code | Ticket], Awaitable[None]]  # the code, address and all
+    guessed: Callable[[int], Awaitable[None]]  # wrongly, so many times by now
     troubled: Callable[[str], None]  # why nobody can come at the moment; "" when it is over
     paired: Callable[[SessionKeys], Awaitable[None]]  # somebody knew the code
 
@@ -47,12 +64,8 @@ class Inviter:
         self._seconds = seconds
         self._limits = limits
         self._reception = reception
-        self._key = secrets.token_hex(16)
-        self._wrong = 0
-        self.ending = (
-            "closed"  # what late-comers are told if this is cancelled: "used" and "expired" say more
-        )
-        self._ticket: Code | Ticket | None = invitation if isinstance(invitation, Ticket) else None
+        # what late-comers are told if this is cancelled; None leaves the room to another process
+        self.ending: str | None = "closed"
 
     async def run(self) -> None:
         """Until the code is used; never ends with a ticket. Comes back to a relay that was lost.
@@ -66,7 +79,7 @@ class Inviter:
                 backoff.reset()
                 await self._let_in(mailbox)
             except TransportError as error:
-                if self._ticket is None:
+                if self._invitation.ticket is None:
                     raise
                 self._reception.troubled(f"{error.message} Nobody can use the code until the relay is back.")
                 await backoff.wait()
@@ -74,35 +87,44 @@ class Inviter:
                 return
 
     async def _open_room(self) -> Mailbox:
-        room = self._ticket.room if self._ticket else None
+        before = self._invitation.ticket
         transport = await self._relay.dial(self._limits, as_host=True)
-        within = self._limits.connect_timeout
         mailbox = await Mailbox.create(
-            transport, key=self._key, room=room, seconds=self._seconds, within=within
+            transport,
+            key=self._invitation.key,
+            room=before.room if before else None,
+            seconds=self._seconds,
+            within=self._limits.connect_timeout,
         )
-        if self._ticket is None and not isinstance(self._invitation, Ticket):
-            self._ticket = Code(mailbox.room, self._invitation, None)
-        self._reception.issued(str(self._known_ticket().with_url(self._relay.share_url)))
+        self._invitation = replace(self._invitation, room=mailbox.room)
+        try:
+            await self._reception.issued(self._ticket.with_url(self._relay.share_url))
+        except BaseException:
+            await mailbox.aclose()
+            raise
         self._reception.troubled("")
         return mailbox
 
-    def _known_ticket(self) -> Code | Ticket:
-        assert self._ticket  # given, or made with the first room
-        return self._ticket
+    @property
+    def _ticket(self) -> Code | Ticket:
+        ticket = self._invitation.ticket
+        assert ticket  # given, or made with the first room
+        return ticket
 
     async def _let_in(self, mailbox: Mailbox) -> None:
         try:
             host = Host(
                 mailbox,
-                self._known_ticket(),
-                wrong=self._wrong,
+                self._ticket,
+                wrong=self._invitation.wrong,
                 guessed=self._guessed,
                 paired=self._reception.paired,
             )
             await host.run()
             await self._close_room(mailbox, "used")
         except asyncio.CancelledError:
-            await self._close_room(mailbox, self.ending)
+            if self.ending:
+                await self._close_room(mailbox, self.ending)
             raise
         finally:
             await mailbox.aclose()
@@ -112,6 +134,6 @@ class Inviter:
         with suppress(TransportError):
             await mailbox.close_room(reason)
 
-    def _guessed(self, times: int) -> None:
-        self._wrong = times
-        self._reception.guessed(times)
+    async def _guessed(self, times: int) -> None:
+        self._invitation = replace(self._invitation, wrong=times)
+        await self._reception.guessed(times)

@@ -21,11 +21,17 @@ MAX_GUESSES = 3
 _WRONG = json.dumps({"error": WrongCode.code})
 
 
-async def join(mailbox: Mailbox, ticket: Code | Ticket) -> SessionKeys:
-    """Prove that we know the code and have the sharer prove it too; raises :class:`WrongCode`."""
+async def join(
+    mailbox: Mailbox, ticket: Code | Ticket, keep: Callable[[SessionKeys], Awaitable[None]]
+) -> SessionKeys:
+    """Prove that we know the code and have the sharer prove it too; raises :class:`WrongCode`.
+
+    ``keep`` is told the keys before the proof goes out: with it the code is used up, whatever happens to us then.
+    """
     joiner = Joiner(ticket.password, ticket.room)
     await mailbox.send((await asyncio.to_thread(joiner.start)).decode())
     proof = await asyncio.to_thread(joiner.confirm, await _reply(mailbox))
+    await keep(SessionKeys(joiner.unproved_root))
     await mailbox.send(proof.decode())
     joiner.finish(await _reply(mailbox))
     return SessionKeys(joiner.root)
@@ -49,7 +55,7 @@ class Host:
         ticket: Code | Ticket,
         *,
         wrong: int = 0,
-        guessed: Callable[[int], None],
+        guessed: Callable[[int], Awaitable[None]],
         paired: Callable[[SessionKeys], Awaitable[None]],
     ) -> None:
         self._mailbox = mailbox
@@ -79,7 +85,7 @@ class Host:
         except (WrongCode, RemoteProtocolError):
             self._joiners.pop(member)
             self._wrong += 1  # before anything can fail: a relay that hangs up gets no guess for nothing
-            self._guessed(self._wrong)
+            await self._guessed(self._wrong)
             await self._tell_wrong(member)
             return False
 

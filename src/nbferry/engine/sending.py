@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import secrets
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 
 from nbferry.crypto.keys import SessionKeys
 from nbferry.engine.activity import Activity, file_progress, state_of
-from nbferry.engine.connect import Answerer, Surroundings
+from nbferry.engine.connect import Answerer, RelayAddress, Surroundings
 from nbferry.engine.inviting import Invitation, Inviter, Reception
+from nbferry.engine.keeping import Keeper
 from nbferry.engine.link import Lease
 from nbferry.engine.serving import Serving
 from nbferry.engine.session import Session
@@ -27,18 +27,20 @@ from nbferry.protocol.machine import Machine
 from nbferry.protocol.sender import Sender
 from nbferry.status import FileProgress, Result, Snapshot, State
 from nbferry.storage.base import Skipped, Source
+from nbferry.storage.memos import Pairing, RelayNote, SendMemo
+from nbferry.ticket import Code, Ticket
 
-KEPT_FOR = 7 * 24 * 3600.0  # seconds that a pair's room may live: a receiver may come back after days
+ACCEPTED = "accepted"
+UNFINISHED = ("", ACCEPTED)  # states of a pairing
 
 
 @dataclass(frozen=True)
 class Offering:
-    """What is sent, under which secret, to how many (None: to anybody), for how many seconds."""
+    """What is sent, under which secret; ``keeper`` knows to how many, until when, and who came so far."""
 
     open_source: Callable[[], Source]
     invitation: Invitation
-    receivers: int | None
-    expires: float
+    keeper: Keeper[SendMemo]
     agent: str
 
 
@@ -50,6 +52,7 @@ class _Enough(Exception):  # no error: it ends a wait
 class _Service:
     """One receiver being served."""
 
+    number: int  # of its pairing in the memo
     sender: Sender
     session: Session
     serving: Serving
@@ -70,42 +73,68 @@ class Sending(Activity):
         executor: concurrent.futures.Executor,
         limits: Limits,
     ) -> None:
-        super().__init__(limits)
+        super().__init__(offering.keeper.memo.id, limits)
         self.code: concurrent.futures.Future[str] = concurrent.futures.Future()
         self._offering = offering
+        self._keeper = offering.keeper
+        self._receivers = offering.keeper.memo.receivers
         self._surroundings = surroundings
         self._slots = slots
         self._threads = Threads(executor)
         self._source: Source | None = None
         self._services: list[_Service] = []
         self._sessions: list[asyncio.Task[None]] = []
+        self._watching: asyncio.Task[None] | None = None
         self._served = asyncio.Semaphore(0)
-        self._offer_id = secrets.token_hex(8)
-        self._wrong_guesses = 0
-        self._expires_at = time.monotonic() + offering.expires
+        self._wrong_guesses = offering.invitation.wrong
+        self._expires_at = time.monotonic() + offering.keeper.memo.expires_at - time.time()
         self._trouble = ""
 
     # ---------------------------------------------------------------- running
     async def _run(self) -> Result:
-        self._source = await self._threads.call(self._offering.open_source)
+        self._source = await self._threads.call(self._open)
         self._show_now()
-        await self._invite(await self._surroundings())
+        around = await self._surroundings()
+        self._watching = asyncio.create_task(
+            self._keeper.watch(self._threads, lambda: self.snapshot.durable, self.leave)
+        )
+        await self._go_on(around)
+        if self._receivers != 1 or not self._services:
+            await self._invite(around)
         return await self._outcome()
+
+    def _open(self) -> Source:
+        source = self._offering.open_source()
+        assert source.manifest.id  # takes a while if there are very many files, so it is worked out here
+        return source
 
     def _conclude(self, error: NbferryError) -> None:
         super()._conclude(error)
         if not self.code.done():
             self.code.set_exception(error)
 
+    async def _go_on(self, around: Surroundings) -> None:
+        """Serve those who came to an earlier process and are not done."""
+        for number, pairing in enumerate(self._keeper.memo.pairings):
+            if pairing.state in UNFINISHED:
+                await self._serve(number, SessionKeys(pairing.root), around)
+            elif pairing.state == State.DONE:
+                self._served.release()
+        if self._services and (ticket := self._offering.invitation.ticket):
+            self.code.set_result(str(ticket.with_url(around.relay.share_url)))
+
     async def _invite(self, around: Surroundings) -> None:
         """Let receivers in until as many as were meant are served, or the offer expires."""
 
-        async def serve(keys: SessionKeys) -> None:
-            await self._serve(keys, around)
+        async def issued(ticket: Code | Ticket) -> None:
+            await self._issued(ticket, around.relay)
 
-        reception = Reception(self._issued, self._guessed, self._troubled, serve)
-        seconds = self._offering.expires
-        inviter = Inviter(self._offering.invitation, around.relay, seconds, self.limits, reception)
+        async def pair(keys: SessionKeys) -> None:
+            await self._pair(keys, around)
+
+        reception = Reception(issued, self._guessed, self._troubled, pair)
+        seconds = max(0.0, self._expires_at - time.monotonic())
+        inviter = Inviter(self._offering.invitation, around.relay, max(1, seconds), self.limits, reception)
         inviting = asyncio.create_task(inviter.run())
         serving = asyncio.create_task(self._all_served())
         try:
@@ -116,7 +145,9 @@ class Sending(Activity):
                 inviter.ending = "expired"
                 raise Expired from None
         finally:
-            if self._services:
+            if self._left:
+                inviter.ending = None  # another process may go on
+            elif self._services:
                 inviter.ending = "used"
             for task in (inviting, serving):
                 task.cancel()
@@ -126,43 +157,67 @@ class Sending(Activity):
 
     async def _all_served(self) -> None:
         """Raise :class:`_Enough` when as many receivers as were meant have what they came for."""
-        for _ in count() if self._offering.receivers is None else range(self._offering.receivers):
+        for _ in count() if self._receivers is None else range(self._receivers):
             await self._served.acquire()
         raise _Enough
 
-    def _issued(self, code: str) -> None:
-        if not self.code.done():
-            self.code.set_result(code)
-            self._show_now()
+    async def _issued(self, ticket: Code | Ticket, relay: RelayAddress) -> None:
+        if self.code.done():
+            return
+        assert self._source is not None  # opened before anybody is invited
+        manifest = self._source.manifest
+        await self._keeper.note(
+            self._threads,
+            room=ticket.room,
+            relay=RelayNote(url=relay.url, public_url=relay.public_url, port=relay.own_port),
+            names=manifest.top_names,
+            total=manifest.total_bytes,
+        )
+        self.code.set_result(str(ticket))
+        self._show_now()
 
-    def _guessed(self, times: int) -> None:
+    async def _guessed(self, times: int) -> None:
         self._wrong_guesses = times
         self._show_now()
+        await self._keeper.note(self._threads, wrong=times)
 
     def _troubled(self, why: str) -> None:
         self._trouble = why
         self.changed()
 
     # ---------------------------------------------------------------- serving
-    async def _serve(self, keys: SessionKeys, around: Surroundings) -> None:
-        """Start a session with a receiver that knows the code."""
+    async def _pair(self, keys: SessionKeys, around: Surroundings) -> None:
+        """Write down that a receiver knows the code, then serve it."""
+        pairings = self._keeper.memo.pairings
+        await self._keeper.note(self._threads, pairings=(*pairings, Pairing(root=keys.root)))
+        await self._serve(len(pairings), keys, around)
+
+    def _pairings(self, number: int, state: str) -> tuple[Pairing, ...]:
+        """All pairings, one of them in another state."""
+        pairings = list(self._keeper.memo.pairings)
+        pairings[number] = replace(pairings[number], state=state)
+        return tuple(pairings)
+
+    async def _serve(self, number: int, keys: SessionKeys, around: Surroundings) -> None:
+        """Start a session with a receiver."""
         assert self._source is not None  # opened before anybody is let in
-        many = self._offering.receivers != 1
+        awaited = self._receivers == 1 and self._keeper.memo.pairings[number].state != ACCEPTED
         sender = Sender(
             self._source.manifest,
             self.limits,
-            offer_id=self._offer_id,
             agent=self._offering.agent,
-            expires_at=None if many else self._expires_at,
+            expires_at=self._expires_at if awaited else None,
         )
         sender.held = True
         serving = Serving(sender, self._source, self._threads)
 
         def handle(event: Event, lease: Lease | None) -> None:
-            if sender.state is not State.OFFERED and sender.state is not State.CONNECTING:
+            if sender.state not in (State.CONNECTING, State.OFFERED):
                 service.accepted.set()
+            if sender.state.final and sender.state is not State.FAILED:  # before the last word goes out
+                self._keeper.note_now(pairings=self._pairings(number, str(sender.state)))
 
-        answerer = Answerer(around, keys, seconds=KEPT_FOR)
+        answerer = Answerer(around, keys, seconds=self.limits.partials)
         await answerer.host()
         session = Session(
             sender,
@@ -172,13 +227,14 @@ class Sending(Activity):
             changed=lambda: self._session_changed(service),
             frame_sent=serving.frame_sent,
         )
-        service = _Service(sender, session, serving)
+        service = _Service(number, sender, session, serving)
         self._services.append(service)
         self._sessions.append(asyncio.create_task(self._run_session(service)))
 
     async def _run_session(self, service: _Service) -> None:
         async def work() -> None:
             await service.accepted.wait()
+            await self._keeper.note(self._threads, pairings=self._pairings(service.number, ACCEPTED))
             self._started_now()
             service.queued = self._slots.sending.is_full(self.limits.max_active)
             self.changed()
@@ -187,10 +243,14 @@ class Sending(Activity):
                 await service.serving.run(service.session)
 
         running = asyncio.create_task(service.session.run(work))
-        await service.session.final.wait()
-        if service.sender.state is State.DONE or self._offering.receivers == 1:
-            self._served.release()
-        await running
+        try:
+            await service.session.final.wait()
+            if service.sender.state is State.DONE or self._receivers == 1:
+                self._served.release()
+            await running
+        finally:
+            running.cancel()  # if this process leaves before it has ended
+            await asyncio.gather(running, return_exceptions=True)
 
     def _session_changed(self, service: _Service) -> None:
         service.serving.more_to_do()
@@ -198,7 +258,7 @@ class Sending(Activity):
 
     async def _outcome(self) -> Result:
         """Of one receiver: how its session ended; of many: what was served in all, with what is under way now."""
-        only = self._only() if self._offering.receivers == 1 else None
+        only = self._only() if self._receivers == 1 else None
         under_way = [only] if only else [service for service in self._services if service.sender.is_connected]
         for service in under_way:
             await service.session.final.wait()
@@ -216,6 +276,17 @@ class Sending(Activity):
         )
 
     @property
+    def met(self) -> bool:
+        """See :attr:`Activity.met`: somebody came, and is not served."""
+        return any(pairing.state in UNFINISHED for pairing in self._keeper.memo.pairings)
+
+    @property
+    def invites(self) -> bool:
+        """Whether somebody can still come with the code."""
+        pairings = self._keeper.memo.pairings
+        return self._receivers is None or len(pairings) < self._receivers
+
+    @property
     def skipped(self) -> tuple[Skipped, ...]:
         """What was found in the folders and is not sent; known once there is a code."""
         return self._source.skipped if self._source else ()
@@ -231,18 +302,31 @@ class Sending(Activity):
 
     async def _settle(self) -> None:
         for service in self._services:
-            if not service.sender.state.final:
+            if not service.sender.state.final and not self._left:
                 service.sender.cancel("the sender has ended", time.monotonic())
                 service.session.pump()
-        await asyncio.gather(*self._sessions)
+        if self._left:
+            for task in self._sessions:
+                task.cancel()
+        await asyncio.gather(*self._sessions, return_exceptions=True)
+        if self._watching:
+            self._watching.cancel()
         await self._threads.settle()
         if self._source:
             await self._threads.call(self._source.close)
+        await self._threads.call(self._put_away)
+
+    def _put_away(self) -> None:
+        """Keep what another process can go on with: those who came, and a code that still works."""
+        if self.error and (self._left or (self.met and self.snapshot.state is State.FAILED)):
+            self._keeper.rest(self.error.message)
+        else:
+            self._keeper.end(self.snapshot.state, self.snapshot.reason)
 
     # ---------------------------------------------------------------- views
     def _ends_with(self, running: list[Machine]) -> bool:
         """See :meth:`Activity._ends_with`: with several receivers others may come."""
-        return bool(running) and self._offering.receivers == 1
+        return bool(running) and self._receivers == 1
 
     def machines(self) -> list[Machine]:
         """See :meth:`Activity.machines`."""
@@ -263,8 +347,8 @@ class Sending(Activity):
         current = self._current()
         if current is None:
             return State.WAITING, self._trouble
-        state = state_of(current.sender, hashing=current.sender.hashing)
-        if state.final and self._offering.receivers != 1:
+        state = state_of(current.sender, away=current.session.away, hashing=current.sender.hashing)
+        if state.final and self._receivers != 1:
             return State.WAITING, self._trouble  # for more receivers
         if state is State.TRANSFERRING and current.queued:
             return State.WAITING, "waiting in the queue"

@@ -5,6 +5,7 @@
         give it every frame that arrives, send every frame that it has
         call it when a deadline passes
         when the link is lost, dead or superseded: tell it, and connect anew
+    when several tries in a row were fruitless: say that the other side is away, and go on trying
 
 Everything but the storage's work happens on the event loop, and every input ends in ``pump``.
 """
@@ -20,7 +21,7 @@ from typing import Any
 from nbferry.engine.backoff import Backoff
 from nbferry.engine.connect import Connector
 from nbferry.engine.link import Lease, Link
-from nbferry.errors import NbferryError, TransportBroken, TransportError
+from nbferry.errors import Expired, NbferryError, TransportBroken, TransportError
 from nbferry.limits import Limits
 from nbferry.protocol.events import Event, Store
 from nbferry.protocol.machine import Machine
@@ -51,6 +52,7 @@ class Session:
         self.machine = machine
         self.via: str | None = None
         self.trouble = ""  # why there is no connection, in words
+        self._fruitless = 0  # tries in a row
         self.final = asyncio.Event()  # the outcome is known; the other side may still have to be told
         self._connector = connector
         self._limits = limits
@@ -77,7 +79,7 @@ class Session:
         finally:
             self.final.set()
             self._cancel_timer()
-            await self._connector.aclose()
+            await self._connector.aclose(over=self.machine.state.final)
 
     async def _guard(self, task: Coroutine[Any, Any, None]) -> None:
         """Run a task; what goes wrong in it fails the transfer."""
@@ -144,16 +146,23 @@ class Session:
             self._timer = None
 
     # ---------------------------------------------------------------- connections
+    @property
+    def away(self) -> bool:
+        """Whether the other side could not be had for so long that the transfer rests until it is back."""
+        return self._fruitless >= self._limits.retries
+
     async def _keep_connected(self) -> None:
         backoff = Backoff(self._limits)
+        lost_at = self.now()
         while not self.machine.finished:
             try:
                 link = await self._connector.connect()
             except NbferryError as error:
-                self._note(f"cannot connect: {error.message}")
-                await backoff.wait()
+                self._failed_to_connect(error, lost_at)
+                await self._until_next_try(backoff)
                 continue
             backoff.reset()
+            self._fruitless = 0
             self.via = link.via
             self._note("")
             try:
@@ -161,9 +170,28 @@ class Session:
             except TransportError as error:
                 self.trouble = f"connection lost: {error.message} Waiting for the other side."
             finally:
+                lost_at = self.now()
                 self._lost = None
                 self.machine.disconnected()
                 self.pump()
+
+    def _failed_to_connect(self, error: NbferryError, lost_at: float) -> None:
+        self._fruitless += 1
+        self._note(f"cannot connect: {error.message}")
+        if self.now() - lost_at > self._limits.partials:
+            self.machine.fail(Expired("The other side was away for too long."), self.now())
+            self.pump()
+
+    async def _until_next_try(self, backoff: Backoff) -> None:
+        """Wait, longer each time, or until the other side calls."""
+        called = asyncio.create_task(self._connector.superseded())
+        waited = asyncio.create_task(backoff.wait())
+        try:
+            await asyncio.wait({called, waited}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (called, waited):
+                task.cancel()
+            await asyncio.gather(called, waited, return_exceptions=True)
 
     def _note(self, trouble: str) -> None:
         self.trouble = trouble

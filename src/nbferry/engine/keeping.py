@@ -1,0 +1,120 @@
+"""What a transfer writes down beside the notebook, so that another process can go on with it.
+
+The memo is saved before anything that relies on it is said to the other side: a receiver's keys before its proof
+goes out, a sender's pairing before it proves itself, an outcome before the last word.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Generic, TypeVar, cast
+
+from nbferry.engine.threads import Threads
+from nbferry.errors import NbferryError, TransferBusy
+from nbferry.status import State
+from nbferry.storage.claim import BEAT_SECONDS, Claim
+from nbferry.storage.ledger import Ledger
+from nbferry.storage.memos import ReceiveMemo, SendMemo
+
+M = TypeVar("M", bound=SendMemo | ReceiveMemo)
+
+log = logging.getLogger("nbferry")
+
+
+class Keeper(Generic[M]):
+    """The memo of one transfer, and the claim on it; a new transfer is claimed when it is first saved."""
+
+    def __init__(self, memo: M, ledger: Ledger) -> None:
+        self.memo: M = memo
+        self._ledger = ledger
+        self._claim: Claim | None = None
+        self._lock = threading.Lock()
+        self._over = self._unwritable = False
+
+    def take(self, *, take_over: bool = False) -> None:
+        """Go on with what an earlier process left, as it stands now.
+
+        Raises :class:`TransferBusy` if a process is at it, :class:`TransferUnknown` if one has ended it.
+        """
+        claim = Claim.take(self._ledger.folder_of(self.memo.id), take_over=take_over)
+        try:
+            self.memo = cast("M", self._ledger.find(self.memo.id))
+        except NbferryError:
+            claim.release()
+            raise
+        self._claim = claim
+
+    async def note(self, threads: Threads, **changes: Any) -> None:
+        """Change the memo; it is on the disk when this returns."""
+        self.memo = replace(self.memo, **changes)
+        await threads.call(self._write)
+
+    def note_now(self, **changes: Any) -> None:
+        """Do the same at once, where a few milliseconds of waiting keep the order of two messages."""
+        self.memo = replace(self.memo, **changes)
+        self._write()
+
+    def _write(self) -> None:
+        with self._lock:
+            if self._over or self._unwritable:
+                return
+            try:
+                self._ledger.save(self.memo)
+                if self._claim is None:
+                    self._claim = Claim.take(self._ledger.folder_of(self.memo.id))
+            except TransferBusy:
+                raise
+            except NbferryError as error:  # a read-only home must not keep anybody from transferring
+                self._unwritable = True
+                log.warning("transfer %s cannot be resumed later: %s", self.memo.id, error.message)
+
+    async def watch(self, threads: Threads, durable: Callable[[], int], taken: Callable[[], None]) -> None:
+        """Say every few seconds that this process is at it, and how far; ``taken``: another has taken over."""
+        while await threads.call(self._beat):
+            await asyncio.sleep(BEAT_SECONDS)
+            if self._claim and durable() != self.memo.durable:
+                await self.note(threads, durable=durable())
+        taken()
+
+    def _beat(self) -> bool:
+        with self._lock:
+            if self._claim is None:
+                return True
+            return self._claim.beat()
+
+    def end(self, state: State, reason: str = "") -> None:
+        """It is over, for good: what was kept is removed.
+
+        Of one in which the sides met, or whose offer expired, a line stays that says how it ended.
+        """
+        with self._lock:
+            kept, self._over = self._claim is not None, True
+            self._let_go()
+            if kept:
+                self._remove(state, reason)
+
+    def _remove(self, state: State, reason: str) -> None:
+        try:
+            if self.memo.met or state is State.EXPIRED:
+                self._ledger.end(self.memo, str(state), reason)
+            else:
+                self._ledger.forget(self.memo)
+        except NbferryError as error:
+            log.warning("the memo of transfer %s could not be removed: %s", self.memo.id, error.message)
+
+    def rest(self, reason: str = "") -> None:
+        """This process is done with it; another one may go on."""
+        if reason:
+            self.note_now(reason=reason)
+        with self._lock:
+            self._over = True
+            self._let_go()
+
+    def _let_go(self) -> None:
+        claim, self._claim = self._claim, None
+        if claim:
+            claim.release()

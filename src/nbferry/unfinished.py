@@ -1,0 +1,192 @@
+"""Transfers that an earlier process left: found in the ledger beside the notebook, and made ready to go on.
+
+Also where a new transfer gets its memo, so that there is one way from a memo to an activity.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from nbferry import kernel
+from nbferry.engine.engine import Engine, Wishes
+from nbferry.engine.inviting import Invitation
+from nbferry.engine.keeping import Keeper
+from nbferry.engine.receiving import Decide, Intake, Receiving
+from nbferry.engine.sending import Offering, Sending
+from nbferry.errors import CodeInvalid, NbferryError
+from nbferry.limits import Limits
+from nbferry.status import Snapshot, State
+from nbferry.storage.destination import Destination
+from nbferry.storage.digests import DigestCache
+from nbferry.storage.ledger import Ledger
+from nbferry.storage.memos import ReceiveMemo, SendMemo
+from nbferry.storage.source import offer_of
+from nbferry.ticket import Code, Ticket, parse
+
+AnyMemo = SendMemo | ReceiveMemo
+Begin = Callable[[Engine], Sending | Receiving]
+"""Makes the activity, on the engine's thread."""
+
+log = logging.getLogger("nbferry")
+
+
+@dataclass(frozen=True)
+class How:
+    """How a transfer is run in this process."""
+
+    wishes: Wishes
+    limits: Limits
+    agent: str
+
+
+# ------------------------------------------------------------------ from a memo to an activity
+def sending(keeper: Keeper[SendMemo], ledger: Ledger, how: How) -> Begin:
+    """A send, new or gone on with."""
+    memo = keeper.memo
+    limits = replace(how.limits, chunk_size=memo.chunk_size, partials=memo.kept_for)
+    open_source = partial(
+        offer_of,
+        [Path(path) for path in memo.paths],
+        chunk_size=memo.chunk_size,
+        follow_symlinks=memo.follow_symlinks,
+        max_entries=limits.max_entries,
+        cache=DigestCache(ledger.folder),
+    )
+    offering = Offering(open_source, _invitation_of(memo), keeper, how.agent)
+    return lambda engine: engine.sending(offering, how.wishes, limits)
+
+
+def receiving(keeper: Keeper[ReceiveMemo], how: How, decide: Decide | None = None) -> Begin:
+    """A receive, new or gone on with."""
+    memo = keeper.memo
+    intake = Intake(parse(memo.code), destination_of(memo), keeper, decide, how.agent)
+    limits = replace(how.limits, partials=memo.kept_for)
+    return lambda engine: engine.receiving(intake, how.wishes, limits)
+
+
+def _invitation_of(memo: SendMemo) -> Invitation:
+    return Invitation(secret_of(memo.invitation), memo.key, memo.room, memo.wrong)
+
+
+def secret_of(invitation: str) -> Ticket | tuple[str, ...]:
+    """What a memo keeps of a ticket or of the words of a code."""
+    if invitation.startswith("nbf1"):
+        ticket = parse(invitation)
+        assert isinstance(ticket, Ticket)  # that is how it begins
+        return ticket
+    return tuple(invitation.split("-"))
+
+
+def destination_of(memo: ReceiveMemo) -> Destination:
+    """Where the data of a receive go."""
+    return Destination(Path(memo.to), memo.id, memo.overwrite, memo.allow_hidden)
+
+
+def wishes_of(memo: AnyMemo, host: str | None) -> Wishes:
+    """Connect as before: to the same relay, or as the same relay."""
+    relay = memo.relay
+    if relay is None or relay.port:
+        return Wishes(lambda: None, memo.via, host, relay.port if relay else 0)
+    return Wishes(partial(kernel.relay_again, relay.url, relay.public_url), memo.via, host)
+
+
+# ------------------------------------------------------------------ finding
+def same_send(ledger: Ledger, wanted: SendMemo, relay: str | None) -> SendMemo | None:
+    """The unfinished send that the same cell began, if there is one: the newest."""
+
+    def is_same(memo: AnyMemo) -> bool:
+        return (
+            isinstance(memo, SendMemo)
+            and (memo.paths, memo.follow_symlinks, memo.receivers, memo.via)
+            == (wanted.paths, wanted.follow_symlinks, wanted.receivers, wanted.via)
+            and _form(memo.invitation) == _form(wanted.invitation)
+            and relay in (None, memo.relay and memo.relay.url)
+            and not is_over(memo)
+        )
+
+    return next((memo for memo in reversed(_sends(ledger)) if is_same(memo)), None)
+
+
+def _sends(ledger: Ledger) -> list[SendMemo]:
+    return [memo for memo in ledger.memos() if isinstance(memo, SendMemo)]
+
+
+def _receives(ledger: Ledger) -> list[ReceiveMemo]:
+    return [memo for memo in ledger.memos() if isinstance(memo, ReceiveMemo)]
+
+
+def _form(invitation: str) -> int:
+    """Tell codes by their number of words, and a ticket from them."""
+    return 0 if invitation.startswith("nbf1") else invitation.count("-")
+
+
+def same_receive(ledger: Ledger, ticket: Code | Ticket, to: Path) -> ReceiveMemo | None:
+    """The unfinished receive that the same cell began, if there is one."""
+
+    def is_same(memo: AnyMemo) -> bool:
+        if not isinstance(memo, ReceiveMemo) or Path(memo.to) != to:
+            return False
+        with suppress(CodeInvalid):  # somebody edited it
+            return parse(memo.code).with_url(None) == ticket.with_url(None)
+        return False
+
+    return next((memo for memo in reversed(_receives(ledger)) if is_same(memo)), None)
+
+
+def is_over(memo: AnyMemo) -> bool:
+    """Whether nobody can come any more, and all who came have what they came for."""
+    if isinstance(memo, ReceiveMemo):
+        return False
+    done = sum(pairing.state == State.DONE for pairing in memo.pairings)
+    open_ = any(pairing.state in ("", "accepted") for pairing in memo.pairings)
+    full = memo.receivers is not None and done >= memo.receivers
+    return full or (memo.expires_at <= time.time() and not open_)
+
+
+# ------------------------------------------------------------------ showing and ending
+def snapshot_of(ledger: Ledger, memo: AnyMemo) -> Snapshot:
+    """What is known of a transfer that nobody runs in this process."""
+    elsewhere = ledger.is_claimed(memo.id)
+    view = Snapshot(
+        id=memo.id,
+        role=memo.role,
+        state=State.WAITING if elsewhere else State.PAUSED,
+        reason="another process runs it" if elsewhere else memo.reason or "not running",
+        names=memo.names,
+        files=len(memo.names),
+        total=memo.total,
+        durable=memo.durable,
+        verified=memo.durable,
+    )
+    there = destination_of(memo).progress() if isinstance(memo, ReceiveMemo) else None
+    if there is None:
+        return view
+    manifest, have = there
+    count = manifest.bytes_in(have)
+    return view.evolve(
+        files=manifest.file_count, total=manifest.total_bytes, sent=count, verified=count, durable=count
+    )
+
+
+def end(ledger: Ledger, memo: AnyMemo, state: State, reason: str = "") -> None:
+    """Remove everything that is kept of a transfer, but for a line on how it ended."""
+    if isinstance(memo, ReceiveMemo):
+        destination_of(memo).discard()
+    ledger.end(memo, str(state), reason)
+
+
+def sweep(ledger: Ledger) -> None:
+    """Remove what has expired. What cannot be removed now is tried again next time."""
+    over = ledger.sweep(time.time())
+    for memo in [*over, *(memo for memo in _sends(ledger) if is_over(memo) and memo not in over)]:
+        done = isinstance(memo, SendMemo) and any(each.state == State.DONE for each in memo.pairings)
+        try:
+            end(ledger, memo, State.DONE if done else State.EXPIRED)
+        except NbferryError as error:
+            log.warning("transfer %s has expired, but cannot be removed: %s", memo.id, error.message)

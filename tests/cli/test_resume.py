@@ -1,0 +1,187 @@
+"""Transfers that outlive their processes, on the command line."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from running import MIB, Command, Commands
+
+SIZE = 500 * MIB  # with holes; enough to be killed in the middle of
+
+
+def under_way(nbferry: Commands, *options: str) -> tuple[Command, Command]:
+    """A sender and a receiver in the middle of a file."""
+    nbferry.file("a/data.bin", SIZE)
+    sender = nbferry("send", "data.bin", "--json", *options, folder="a")
+    receiver = nbferry("receive", sender.code(), "--yes", "--json", folder="b")
+    receiver.event("progress", lambda event: event["durable"])
+    return sender, receiver
+
+
+def kill(command: Command) -> None:
+    """End it at once."""
+    command.process.kill()
+    command.process.wait()
+
+
+def listed(nbferry: Commands, folder: str) -> list[dict[str, object]]:
+    """What ``nbferry list`` says there."""
+    command = nbferry("list", "--json", folder=folder)
+    assert command.end() == 0
+    return [json.loads(line) for line in command.lines]
+
+
+def is_whole(nbferry: Commands) -> bool:
+    """Whether the file arrived as it was."""
+    return (nbferry.root / "b/data.bin").read_bytes() == (nbferry.root / "a/data.bin").read_bytes()
+
+
+@pytest.mark.parametrize("again", ["resume", "receive"])
+def test_a_receiver_that_was_killed_goes_on(nbferry: Commands, again: str) -> None:
+    """By ``resume`` or by the same command again: no new code, and what was durable does not travel again."""
+    sender, receiver = under_way(nbferry)
+    code = sender.event_of("code")["code"]
+    kill(receiver)
+    (there,) = listed(nbferry, "b")
+    assert (there["role"], there["total"]) == ("receive", SIZE)
+    assert 0 < int(str(there["durable"])) < SIZE
+    arguments = ["resume"] if again == "resume" else ["receive", code, "--yes"]
+    second = nbferry(*arguments, "--json", folder="b")
+    assert (second.end(), sender.end()) == (0, 0)
+    first = next(event for event in second.events() if event["event"] == "progress")
+    assert first["durable"] >= there["durable"]
+    assert is_whole(nbferry)
+    assert listed(nbferry, "a") == listed(nbferry, "b") == []
+
+
+@pytest.mark.parametrize("again", ["resume", "send"])
+def test_a_sender_that_was_killed_goes_on(nbferry: Commands, again: str) -> None:
+    """It had the relay in its own process; it comes back at the same port, and the receiver finds it there."""
+    sender, receiver = under_way(nbferry)
+    kill(sender)
+    (there,) = listed(nbferry, "a")
+    assert (there["role"], there["names"]) == ("send", ["data.bin"])
+    arguments = ["resume"] if again == "resume" else ["send", "data.bin"]
+    second = nbferry(*arguments, "--json", folder="a")
+    assert (receiver.end(), second.end()) == (0, 0)
+    assert is_whole(nbferry)
+
+
+def test_both_were_killed(nbferry: Commands) -> None:
+    """Neither side needs the other to do anything but be there."""
+    for command in under_way(nbferry):
+        kill(command)
+    receiver = nbferry("resume", "--json", folder="b")
+    receiver.state("paused", "cannot connect")
+    sender = nbferry("resume", "--json", folder="a")
+    assert (receiver.end(), sender.end()) == (0, 0)
+    assert is_whole(nbferry)
+
+
+def test_who_is_interrupted_is_told_how_to_go_on(nbferry: Commands) -> None:
+    """Ctrl-C keeps what is there; the other side waits; ``resume`` goes on."""
+    sender, receiver = under_way(nbferry)
+    receiver.process.send_signal(signal.SIGINT)
+    assert receiver.end() == 130
+    (there,) = listed(nbferry, "b")
+    sender.state("connecting", "Waiting for the other side.")
+    assert nbferry("resume", str(there["id"])[:4], "-q", folder="b").end() == 0
+    assert sender.end() == 0
+    assert is_whole(nbferry)
+
+
+def test_a_person_is_told_how_to_go_on(nbferry: Commands) -> None:
+    """Without --json the hint names both commands."""
+    nbferry.file("a/data.bin", 20_000 * MIB)
+    sender = nbferry("send", "data.bin", "--json", folder="a")
+    receiver = nbferry("receive", sender.code(), "--yes", folder="b")
+    sender.event("progress", lambda event: event["durable"])
+    receiver.process.send_signal(signal.SIGINT)
+    assert receiver.end() == 130
+    (there,) = listed(nbferry, "b")
+    assert f"nbferry resume {there['id']}" in "\n".join(receiver.errors)
+    assert f"nbferry discard {there['id']}" in "\n".join(receiver.errors)
+
+
+def test_what_is_discarded_leaves_nothing(nbferry: Commands) -> None:
+    """Part data and secrets are gone; asked for later, it is said how it ended."""
+    sender, receiver = under_way(nbferry)
+    kill(receiver)
+    (there,) = listed(nbferry, "b")
+    discarding = nbferry("discard", str(there["id"]), folder="b")
+    assert discarding.end() == 0
+    assert not [path for path in (nbferry.root / "b").rglob("*") if "data" in path.name]
+    asked = nbferry("resume", str(there["id"]), folder="b")
+    assert asked.end() == 1
+    assert "discarded" in "\n".join(asked.errors)
+    kill(sender)
+
+
+def test_what_another_process_runs_is_left_to_it(nbferry: Commands) -> None:
+    """It can be taken over, and then the first one stops."""
+    sender, receiver = under_way(nbferry, "--via", "relay")
+    (there,) = listed(nbferry, "b")
+    refused = nbferry("resume", str(there["id"]), folder="b")
+    assert refused.end() == 1
+    assert f"Process {receiver.pid} runs this transfer." in "\n".join(refused.errors)
+    kill(sender)
+    kill(receiver)
+
+
+def test_a_dataset_that_changed_in_places(nbferry: Commands) -> None:
+    """Received onto the older copy, only the changed chunks travel; the result says how much was here."""
+    nbferry.file("a/data.bin", b"".join(bytes([number]) * MIB for number in range(32)))
+    first = nbferry("send", "data.bin", "--json", folder="a")
+    assert nbferry("receive", first.code(), "--yes", folder="b").end() == 0
+    assert first.end() == 0
+    with (nbferry.root / "a/data.bin").open("r+b") as file:
+        file.seek(7 * MIB + 5)
+        file.write(b"changed")
+    second = nbferry("send", "data.bin", "--json", folder="a")
+    code = second.code()
+    receiver = nbferry("receive", code, "--yes", "--json", "--overwrite", "replace", folder="b")
+    assert (receiver.end(), second.end()) == (0, 0)
+    assert receiver.event_of("done")["reused"] == 31 * MIB
+    assert is_whole(nbferry)
+
+
+def test_received_files_can_be_verified(nbferry: Commands) -> None:
+    """Right, changed and missing are told apart; without a receipt that is said."""
+    nbferry.file("a/set/one", b"1" * 100)
+    nbferry.file("a/set/two", b"2" * 100)
+    sender = nbferry("send", "set", "--json", folder="a")
+    assert nbferry("receive", sender.code(), "--yes", folder="b").end() == 0
+    assert sender.end() == 0
+    right = nbferry("verify", "set", folder="b")
+    assert right.end() == 0
+    assert right.lines == ["2 files as received: every byte is right."]
+    (nbferry.root / "b/set/one").write_bytes(b"1" * 99 + b"x")
+    (nbferry.root / "b/set/two").unlink()
+    wrong = nbferry("verify", "set", folder="b")
+    assert wrong.end() == 1
+    assert [line.partition(":")[0] for line in wrong.lines[:2]] == ["changed", "missing"]
+    assert nbferry("verify", "set", folder="a").end() == 1
+
+
+def test_an_offer_that_expired_says_so_later(nbferry: Commands) -> None:
+    """Nobody came in time, and the sender was killed: asked for later, it is expired."""
+    nbferry.file("a/x", b"x")
+    sender = nbferry("send", "x", "--json", "--expires", "1", folder="a")
+    sender.code()
+    (there,) = listed(nbferry, "a")
+    assert sender.end() == 4
+    asked = nbferry("resume", str(there["id"]), folder="a")
+    assert asked.end() == 1
+    assert "expired" in "\n".join(asked.errors)
+
+
+@pytest.mark.parametrize("name", ["", "zz", "../..", "0" * 400])
+def test_what_is_no_transfer_cannot_be_resumed(nbferry: Commands, name: str) -> None:
+    """A name that is none is an error, and nothing is written."""
+    (nbferry.root / "b").mkdir(exist_ok=True)
+    assert nbferry("resume", name, folder="b").end() in (1, 2)
+    assert list(Path(nbferry.root / "b").iterdir()) == []

@@ -1,0 +1,83 @@
+"""Kernels that are killed in the middle of a transfer, and go on with it after their restart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cells import Kernel, start_kernel
+from running import MIB
+
+SIZE = 500 * MIB  # with holes; enough to be killed in the middle of
+
+Kernels = tuple[Kernel, Kernel]
+
+
+@pytest.fixture
+def kernels(tmp_path: Path) -> Iterator[Kernels]:
+    """Two kernels of this test alone, in the middle of a transfer."""
+    root = tmp_path.resolve()
+    sender, receiver = start_kernel(root / "sender"), start_kernel(root / "receiver")
+    with (sender.folder / "data.bin").open("wb") as file:
+        file.truncate(SIZE)
+    code = sender.run("import nbferry\nsending = nbferry.send('data.bin'); print(sending.code)")
+    receiver.run(
+        f"import nbferry\nreceiving = nbferry.receive({code!r}, accept=True)\n"
+        "while not receiving.snapshot.durable:\n    pass"
+    )
+    yield sender, receiver
+    for kernel in (sender, receiver):
+        kernel.close()
+
+
+def is_whole(kernels: Kernels) -> bool:
+    """Whether the file arrived as it was."""
+    sender, receiver = kernels
+    return (receiver.folder / "data.bin").read_bytes() == (sender.folder / "data.bin").read_bytes()
+
+
+def test_a_receiving_kernel_that_is_killed(kernels: Kernels) -> None:
+    """After its restart the transfer is listed, with what is there of it, and ``resume`` ends it."""
+    sender, receiver = kernels
+    receiver.kill_and_restart()
+    listed = receiver.run(
+        "import nbferry\n(rests,) = nbferry.transfers(); view = rests.snapshot\n"
+        "print(view.state, view.names, 0 < view.durable < view.total)"
+    )
+    assert listed == "paused ('data.bin',) True"
+    receiver.run("(receiving,) = nbferry.resume(); receiving.wait(60)")
+    sender.run("sending.wait(60)")
+    assert is_whole(kernels)
+    assert receiver.run("print(receiving.snapshot.state, nbferry.resume())") == "done []"
+
+
+def test_a_sending_kernel_that_is_killed(kernels: Kernels) -> None:
+    """After its restart the same cell goes on, and the receiver has to do nothing."""
+    sender, receiver = kernels
+    sender.kill_and_restart()
+    sender.run("import nbferry\nsending = nbferry.send('data.bin'); sending.wait(60)")
+    receiver.run("receiving.wait(60)")
+    assert is_whole(kernels)
+
+
+def test_a_listed_transfer_is_gone_on_with_by_its_handle(kernels: Kernels) -> None:
+    """``transfer.resume()`` starts what an earlier process left; it can be awaited like any other."""
+    _, receiver = kernels
+    receiver.kill_and_restart()
+    receiver.run("import nbferry\n(rests,) = nbferry.transfers(); rests.resume(); await rests")
+    assert is_whole(kernels)
+
+
+def test_a_listed_transfer_is_discarded_by_its_handle(kernels: Kernels) -> None:
+    """``transfer.cancel()`` removes what an earlier process left."""
+    _, receiver = kernels
+    receiver.kill_and_restart()
+    listed = receiver.run(
+        "import nbferry\n(rests,) = nbferry.transfers(); rests.cancel()\n"
+        "try:\n    rests.wait(30)\nexcept nbferry.NbferryError as error:\n    print(error.code)\n"
+        "print(nbferry.resume())"
+    )
+    assert listed == "cancelled\n[]"
+    assert not list(receiver.folder.rglob("data*"))
