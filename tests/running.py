@@ -227,6 +227,11 @@ class Commands:
                 opened.write(content)
         return file
 
+    def received(self, folder: str = "b") -> list[Path]:
+        """Everything in a receiver's folder but our own state, in order."""
+        found = (self.root / folder).rglob("*")
+        return sorted(path for path in found if ".nbferry" not in path.parts)
+
     def close(self) -> None:
         """End what still runs."""
         for command in self.started:

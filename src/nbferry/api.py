@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, Literal, TypeVar, overload
@@ -173,9 +174,11 @@ def resume(
         memo = _settled(lambda: ledger.find(id))
         return _running(memo.id) or _go_on(memo, ledger, limits, take_over=take_over)
     resumed = []
-    for memo in ledger.memos():
-        with suppress(TransferBusy):
-            resumed.append(_running(memo.id) or _go_on(memo, ledger, limits, take_over=take_over))
+    for found in ledger.memos():
+        left: unfinished.AnyMemo | None = _settled(partial(ledger.load, found.id))
+        if left:
+            with suppress(TransferBusy):
+                resumed.append(_running(left.id) or _go_on(left, ledger, limits, take_over=take_over))
     return resumed
 
 

@@ -328,7 +328,7 @@ def _follow(transfer: Transfer, screen: Screen) -> int:
         screen.error(error)
         return exit_code(error)
     except KeyboardInterrupt:
-        if transfer.met:
+        if transfer.begun:
             screen.left(transfer.id)
         else:
             transfer.cancel("interrupted there")

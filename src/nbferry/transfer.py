@@ -55,9 +55,9 @@ class Transfer:
         return isinstance(self._activity, Sending) and self._activity.invites
 
     @property
-    def met(self) -> bool:
-        """Whether both sides know each other: if this process ends, ``nbferry.resume`` goes on without a new code."""
-        return self._activity.met
+    def begun(self) -> bool:
+        """Whether the offer was accepted: from then on ``nbferry.resume`` goes on without a new code."""
+        return self._activity.begun
 
     @property
     def snapshot(self) -> Snapshot:

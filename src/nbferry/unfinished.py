@@ -52,7 +52,7 @@ def sending(keeper: Keeper[SendMemo], ledger: Ledger, how: How) -> Begin:
     limits = replace(how.limits, chunk_size=memo.chunk_size, partials=memo.kept_for)
     open_source = partial(
         offer_of,
-        [Path(path) for path in memo.paths],
+        [_as_named(Path(path)) for path in memo.paths],
         chunk_size=memo.chunk_size,
         follow_symlinks=memo.follow_symlinks,
         max_entries=limits.max_entries,
@@ -60,6 +60,12 @@ def sending(keeper: Keeper[SendMemo], ledger: Ledger, how: How) -> Begin:
     )
     offering = Offering(open_source, _invitation_of(memo), keeper, how.agent)
     return lambda engine: engine.sending(offering, how.wishes, limits)
+
+
+def _as_named(path: Path) -> Path:
+    """Shorten a path to what a person here would call it."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def receiving(keeper: Keeper[ReceiveMemo], how: How, decide: Decide | None = None) -> Begin:

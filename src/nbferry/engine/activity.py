@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import ClassVar, Protocol
 
 from nbferry.engine.rate import Rate, eta
-from nbferry.errors import Cancelled, CodeExpired, Expired, Interrupted, NbferryError, Rejected
+from nbferry.errors import Cancelled, CodeExpired, Expired, NbferryError, Rejected, TransferBusy
 from nbferry.limits import Limits
 from nbferry.manifest import Manifest
 from nbferry.protocol.machine import Machine
@@ -41,7 +41,7 @@ class Activity(ABC):
         self._publish_at: asyncio.TimerHandle | None = None
         self._started: float | None = None
         self._cancelled: str | None = None
-        self._left = False
+        self._left: NbferryError | None = None  # why this process has let go of it
         self._task: asyncio.Task[None] | None = None
         self._start: Callable[[], None] | None = None  # while it rests
         self._discard: Callable[[], None] | None = None
@@ -64,8 +64,8 @@ class Activity(ABC):
 
     @property
     @abstractmethod
-    def met(self) -> bool:
-        """Whether both sides know each other, and the transfer is not over: it can go on without a new code."""
+    def begun(self) -> bool:
+        """Whether the offer was accepted, and the transfer is not over: it can go on without a new code."""
 
     @property
     def resting(self) -> bool:
@@ -81,10 +81,7 @@ class Activity(ABC):
         except* NbferryError as group:
             self._conclude(_first_error(group))
         except* asyncio.CancelledError:
-            ended = (
-                Interrupted() if self._left else Cancelled(self._cancelled or "The transfer was cancelled.")
-            )
-            self._conclude(ended)
+            self._conclude(self._left or Cancelled(self._cancelled or "The transfer was cancelled."))
         except* Exception as group:  # a fault of ours must end the transfer, not the engine
             log.exception("transfer %s failed unexpectedly", self.id)
             message = f"Something unexpected went wrong ({_name_of(group)})."
@@ -116,7 +113,7 @@ class Activity(ABC):
         match error:
             case Cancelled():
                 state = State.CANCELLED
-            case Interrupted():
+            case _ if self._left:
                 state = State.PAUSED
             case Rejected():
                 state = State.REJECTED
@@ -126,6 +123,9 @@ class Activity(ABC):
                 state = State.FAILED
         self._show_now(state=state, rate=0.0, eta=None, reason=error.message)
         self.result.set_exception(error)
+
+    def _taken_over(self) -> None:
+        self.leave(TransferBusy("Another process goes on with this transfer.", hint=""))
 
     def _started_now(self) -> None:
         self._started = self._started or time.monotonic()
@@ -175,13 +175,13 @@ class Activity(ABC):
         """Whether the end of these machines is the end of it all."""
         return bool(running)
 
-    def leave(self) -> None:
-        """The process ends: let go of everything at once, so that another process can go on."""
+    def leave(self, why: NbferryError) -> None:
+        """Let go of everything at once, so that another process can go on."""
         for machine in self.machines():
             machine.part()
         self.pump()
         if self._task and not self.result.done():
-            self._left = True
+            self._left = why
             self._task.cancel()
 
     def _wake(self, do: Callable[[], None]) -> None:

@@ -15,6 +15,7 @@ from nbferry.engine.connect import RelayAddress, Surroundings, Via
 from nbferry.engine.receiving import Intake, Receiving
 from nbferry.engine.sending import Offering, Sending
 from nbferry.engine.slots import Slots
+from nbferry.errors import Interrupted
 from nbferry.limits import Limits
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class Engine:
     async def aclose(self) -> None:
         """Let go of what runs, so that another process can go on, and stop."""
         for activity in self.activities.values():
-            activity.leave()
+            activity.leave(Interrupted())
         if self._running:
             await asyncio.wait(self._running, timeout=3)
         for relay in self._own_relays.values():

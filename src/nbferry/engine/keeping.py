@@ -50,27 +50,25 @@ class Keeper(Generic[M]):
 
     async def note(self, threads: Threads, **changes: Any) -> None:
         """Change the memo; it is on the disk when this returns."""
-        self.memo = replace(self.memo, **changes)
-        await threads.call(self._write)
+        await threads.call(lambda: self.note_now(**changes))
 
     def note_now(self, **changes: Any) -> None:
-        """Do the same at once, where a few milliseconds of waiting keep the order of two messages."""
-        self.memo = replace(self.memo, **changes)
-        self._write()
+        """Do the same at once: in a worker thread, or where a few milliseconds keep the order of two messages."""
+        with self._lock:
+            self.memo = replace(self.memo, **changes)
+            if not self._over and not self._unwritable:
+                self._write()
 
     def _write(self) -> None:
-        with self._lock:
-            if self._over or self._unwritable:
-                return
-            try:
-                self._ledger.save(self.memo)
-                if self._claim is None:
-                    self._claim = Claim.take(self._ledger.folder_of(self.memo.id))
-            except TransferBusy:
-                raise
-            except NbferryError as error:  # a read-only home must not keep anybody from transferring
-                self._unwritable = True
-                log.warning("transfer %s cannot be resumed later: %s", self.memo.id, error.message)
+        try:
+            self._ledger.save(self.memo)
+            if self._claim is None:
+                self._claim = Claim.take(self._ledger.folder_of(self.memo.id))
+        except TransferBusy:
+            raise
+        except NbferryError as error:  # a read-only home must not keep anybody from transferring
+            self._unwritable = True
+            log.warning("transfer %s cannot be resumed later: %s", self.memo.id, error.message)
 
     async def watch(self, threads: Threads, durable: Callable[[], int], taken: Callable[[], None]) -> None:
         """Say every few seconds that this process is at it, and how far; ``taken``: another has taken over."""
@@ -89,7 +87,7 @@ class Keeper(Generic[M]):
     def end(self, state: State, reason: str = "") -> None:
         """It is over, for good: what was kept is removed.
 
-        Of one in which the sides met, or whose offer expired, a line stays that says how it ended.
+        Of one that had begun, or whose offer expired, a line stays that says how it ended.
         """
         with self._lock:
             kept, self._over = self._claim is not None, True
@@ -99,7 +97,7 @@ class Keeper(Generic[M]):
 
     def _remove(self, state: State, reason: str) -> None:
         try:
-            if self.memo.met or state is State.EXPIRED:
+            if self.memo.begun or state is State.EXPIRED:
                 self._ledger.end(self.memo, str(state), reason)
             else:
                 self._ledger.forget(self.memo)
@@ -108,7 +106,7 @@ class Keeper(Generic[M]):
 
     def rest(self, reason: str = "") -> None:
         """This process is done with it; another one may go on."""
-        if reason:
+        if reason and self._claim and self._claim.held():
             self.note_now(reason=reason)
         with self._lock:
             self._over = True

@@ -6,30 +6,26 @@ import asyncio
 import concurrent.futures
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from nbferry.crypto.keys import SessionKeys
 from nbferry.engine.activity import Activity, file_progress, state_of
 from nbferry.engine.connect import Caller, Surroundings
+from nbferry.engine.entering import enter
 from nbferry.engine.keeping import Keeper
 from nbferry.engine.link import Lease
-from nbferry.engine.pairing import join
 from nbferry.engine.session import Session
 from nbferry.engine.slots import Slots
 from nbferry.engine.storing import Storing
 from nbferry.engine.threads import Threads
-from nbferry.errors import CodeNotFound, CodeUsed, ConnectFailed, DiskFull, NbferryError, TransportError
+from nbferry.errors import NbferryError
 from nbferry.limits import Limits
 from nbferry.manifest import Manifest
 from nbferry.protocol.events import Compare, Event, Offered, Publish, Store, Sync
-from nbferry.protocol.leaves import Leaves
 from nbferry.protocol.machine import Machine
 from nbferry.protocol.receiver import Receiver
-from nbferry.rendezvous import Mailbox
 from nbferry.status import FileProgress, Result, Snapshot, State
 from nbferry.storage.base import Sink
 from nbferry.storage.destination import Destination
@@ -93,18 +89,15 @@ class Receiving(Activity):
         loop = asyncio.get_running_loop()
         self._offer, self._verdict = loop.create_future(), loop.create_future()
         self._watching = asyncio.create_task(
-            self._keeper.watch(self._threads, lambda: self.snapshot.durable, self.leave)
+            self._keeper.watch(self._threads, lambda: self.snapshot.durable, self._taken_over)
         )
         if self._keeper.memo.accepted:
             await self._threads.call(self._pick_up)
         if self._receipt:
-            self._receiver = Receiver.already_done(
-                self.limits, bytes.fromhex(self._receipt.digest), time.monotonic(), agent=self._intake.agent
-            )
             self._session_task = asyncio.create_task(self._say_that_it_is_done())
             return self._result(self._receipt)
         around = await self._surroundings()
-        keys = await self._meet(around)
+        keys = await enter(around, self._intake.ticket, self._keeper, self._threads)
         self._session = self._session_over(around, keys)
         self._session_task = asyncio.create_task(self._session.run(self._work))
         await self._session.final.wait()
@@ -118,67 +111,22 @@ class Receiving(Activity):
         return Session(self._receiver, caller, self.limits, handle=self._handle, changed=self.changed)
 
     def _pick_up(self) -> None:
-        """See what an earlier process left: a finished transfer, a verified one, or a part of one."""
-        destination = self._intake.destination
-        self._receipt = destination.receipt()
-        known = destination.known()
-        if self._receipt or known is None:
-            return
-        manifest = known[1]
-        sink = destination.open(manifest, resume=True)
-        try:
-            with suppress(DiskFull):  # then it lacks something
-                sink.prepare()
-            if sink.finished and not sink.check():
-                leaves = Leaves(manifest)
-                leaves.load_runs(sink.leaves())
-                files = sink.publish(sink.finished)
-                self._leave_receipt(manifest, files, sink.finished, leaves.files())
-            self._there = manifest.bytes_in(sink.have)
-        finally:
-            sink.close()
-        self._receiver = Receiver(
-            self.limits, agent=self._intake.agent, allow_hidden=self._keeper.memo.allow_hidden, known=known
-        )
+        """Go on from what an earlier process left."""
+        left, agent = self._intake.destination.pick_up(), self._intake.agent
+        self._receipt, self._there = left.receipt, left.durable
+        if self._receipt:
+            self._keeper.note_now(digest=self._receipt.digest)
+            digest = bytes.fromhex(self._receipt.digest)
+            self._receiver = Receiver.already_done(self.limits, digest, time.monotonic(), agent=agent)
+        else:
+            hidden = self._keeper.memo.allow_hidden
+            self._receiver = Receiver(self.limits, agent=agent, allow_hidden=hidden, known=left.offer)
 
     async def _say_that_it_is_done(self) -> None:
-        """Only the sender does not know yet; if it cannot be told within a moment, that is its loss."""
+        """Only the sender does not know yet; if it cannot be told within a moment, another process may."""
         around = await self._surroundings()
-        keys = SessionKeys(self._keeper.memo.root)
-        self._session = self._session_over(around, keys)
+        self._session = self._session_over(around, SessionKeys(self._keeper.memo.root))
         await self._session.run(_nothing)
-
-    async def _meet(self, around: Surroundings) -> SessionKeys:
-        """The keys of this pairing: those written down, unless the code was never used up by us."""
-        memo = self._keeper.memo
-        if memo.met:
-            return SessionKeys(memo.root)
-        try:
-            keys = await self._pair(around)
-        except (CodeUsed, CodeNotFound, TransportError):
-            if not memo.root:
-                raise
-            return SessionKeys(memo.root)  # it was used up in the instant in which we were stopped
-        await self._keeper.note(self._threads, met=True)
-        return keys
-
-    async def _pair(self, around: Surroundings) -> SessionKeys:
-        transport = await around.relay.dial(self.limits)
-        ticket = self._intake.ticket
-
-        async def keep(keys: SessionKeys) -> None:
-            await self._keeper.note(self._threads, root=keys.root)
-
-        try:
-            async with asyncio.timeout(self.limits.dead_after):
-                within = self.limits.connect_timeout
-                return await join(await Mailbox.join(transport, ticket.room, within=within), ticket, keep)
-        except TimeoutError:
-            raise ConnectFailed(
-                "The sender does not answer.", hint="Check that it is still running."
-            ) from None
-        finally:
-            await transport.aclose()
 
     def _result(self, receipt: Receipt) -> Result:
         to = Path(self._keeper.memo.to)
@@ -206,7 +154,8 @@ class Receiving(Activity):
         state = self.snapshot.state
         if self._sink:
             self._sink.close()
-        if self.error and self.met and (self._left or state is State.FAILED):
+        met = self._keeper.memo.met
+        if self.error and ((self._left and met) or (state is State.FAILED and self.begun)):
             self._keeper.rest(self.error.message)
         elif state is State.DONE and not self._receiver.understood:
             self._keeper.rest()  # the sender may still come and ask
@@ -262,29 +211,22 @@ class Receiving(Activity):
         await self._storing.run(session)
 
     @property
-    def met(self) -> bool:
-        """See :attr:`Activity.met`: the sender knows us, and has not refused us."""
-        memo = self._keeper.memo
-        return memo.accepted or (memo.met and not self._receiver.state.final)
+    def begun(self) -> bool:
+        """See :attr:`Activity.begun`."""
+        return self._keeper.memo.accepted and self._receipt is None
 
     def _published(self, files: tuple[Path, ...]) -> None:
         receiver, session = self._receiver, self._session
         assert receiver.manifest and receiver.digest and session  # noqa: PT018  # that is what was published
-        reused = receiver.manifest.bytes_in(receiver.reused)
-        digests, via = receiver.file_digests(), session.via or ""
-        self._leave_receipt(receiver.manifest, files, receiver.digest, digests, reused=reused, via=via)
-
-    def _leave_receipt(
-        self,
-        manifest: Manifest,
-        files: tuple[Path, ...],
-        digest: bytes,
-        digests: Sequence[bytes | None],
-        **how: Any,
-    ) -> None:
-        """Write down what was received, then that the sender alone does not know it yet."""
-        self._receipt = self._intake.destination.leave_receipt(manifest, files, digest, digests, **how)
-        self._keeper.note_now(digest=digest.hex())
+        self._receipt = self._intake.destination.leave_receipt(
+            receiver.manifest,
+            files,
+            receiver.digest,
+            receiver.file_digests(),
+            reused=receiver.manifest.bytes_in(receiver.reused),
+            via=session.via or "",
+        )
+        self._keeper.note_now(digest=self._receipt.digest)
 
     async def _decide(self, manifest: Manifest) -> bool | str:
         if self._intake.decide is None:
@@ -351,19 +293,18 @@ class Receiving(Activity):
     def _view(self) -> Snapshot:
         state, reason = self._condition()
         memo, manifest = self._keeper.memo, self._receiver.manifest
-        view = self.snapshot.evolve(
-            state=state, reason=reason, via=self._session.via if self._session else None
-        )
-        if manifest is None or self._receiver.state in (State.CONNECTING, State.OFFERED):
-            there = self._there
-            view = view.evolve(names=memo.names, total=memo.total, sent=there, verified=there, durable=there)
-        if manifest is None:
-            return view
-        view = view.evolve(
-            files=manifest.file_count, names=manifest.top_names, total=manifest.total_bytes
-        )
-        if self._receiver.state in (State.CONNECTING, State.OFFERED):
-            return view
+        via = self._session.via if self._session else None
+        view = self.snapshot.evolve(state=state, reason=reason, via=via, names=memo.names, total=memo.total)
+        if manifest:
+            view = view.evolve(
+                files=manifest.file_count, names=manifest.top_names, total=manifest.total_bytes
+            )
+        if self._receipt:
+            there = self._receipt.bytes
+            files, reused = len(self._receipt.files), self._receipt.reused
+            return view.evolve(files=files, sent=there, verified=there, durable=there, reused=reused)
+        if manifest is None or self._storing is None:
+            return view.evolve(sent=self._there, verified=self._there, durable=self._there)
         verified = manifest.bytes_in(self._receiver.verified)
         return view.evolve(
             sent=verified,

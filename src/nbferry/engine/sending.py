@@ -96,7 +96,7 @@ class Sending(Activity):
         self._show_now()
         around = await self._surroundings()
         self._watching = asyncio.create_task(
-            self._keeper.watch(self._threads, lambda: self.snapshot.durable, self.leave)
+            self._keeper.watch(self._threads, lambda: self.snapshot.durable, self._taken_over)
         )
         await self._go_on(around)
         if self._receivers != 1 or not self._services:
@@ -212,9 +212,10 @@ class Sending(Activity):
         serving = Serving(sender, self._source, self._threads)
 
         def handle(event: Event, lease: Lease | None) -> None:
-            if sender.state not in (State.CONNECTING, State.OFFERED):
-                service.accepted.set()
-            if sender.state.final and sender.state is not State.FAILED:  # before the last word goes out
+            if not sender.state.final:
+                if sender.state not in (State.CONNECTING, State.OFFERED):
+                    service.accepted.set()
+            elif sender.state is not State.FAILED:  # before the last word goes out
                 self._keeper.note_now(pairings=self._pairings(number, str(sender.state)))
 
         answerer = Answerer(around, keys, seconds=self.limits.partials)
@@ -276,9 +277,9 @@ class Sending(Activity):
         )
 
     @property
-    def met(self) -> bool:
-        """See :attr:`Activity.met`: somebody came, and is not served."""
-        return any(pairing.state in UNFINISHED for pairing in self._keeper.memo.pairings)
+    def begun(self) -> bool:
+        """See :attr:`Activity.begun`: somebody has accepted, and is not served."""
+        return any(pairing.state == ACCEPTED for pairing in self._keeper.memo.pairings)
 
     @property
     def invites(self) -> bool:
@@ -318,7 +319,7 @@ class Sending(Activity):
 
     def _put_away(self) -> None:
         """Keep what another process can go on with: those who came, and a code that still works."""
-        if self.error and (self._left or (self.met and self.snapshot.state is State.FAILED)):
+        if self.error and (self._left or (self.begun and self.snapshot.state is State.FAILED)):
             self._keeper.rest(self.error.message)
         else:
             self._keeper.end(self.snapshot.state, self.snapshot.reason)

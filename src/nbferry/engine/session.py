@@ -25,6 +25,7 @@ from nbferry.errors import Expired, NbferryError, TransportBroken, TransportErro
 from nbferry.limits import Limits
 from nbferry.protocol.events import Event, Store
 from nbferry.protocol.machine import Machine
+from nbferry.status import State
 
 log = logging.getLogger("nbferry")
 
@@ -79,7 +80,10 @@ class Session:
         finally:
             self.final.set()
             self._cancel_timer()
-            await self._connector.aclose(over=self.machine.state.final)
+            state = self.machine.state
+            await self._connector.aclose(
+                over=state.final and state is not State.FAILED
+            )  # what failed may go on
 
     async def _guard(self, task: Coroutine[Any, Any, None]) -> None:
         """Run a task; what goes wrong in it fails the transfer."""

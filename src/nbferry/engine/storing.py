@@ -124,7 +124,9 @@ class Storing:
             case Sync():
                 await self._threads.call(self._sink.sync)
                 self._receiver.synced(session.now())
-            case Publish() if self._receiver.state is State.WRITING:  # else a flush before it has lost something
+            case Publish() if (
+                self._receiver.state is State.WRITING
+            ):  # else a flush before it has lost something
                 if damaged := await self._threads.call(self._sink.check):
                     self._receiver.lost(damaged, session.now())
                     return

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
+from nbferry.errors import DiskFull
 from nbferry.manifest import Manifest
 from nbferry.names import display_name
+from nbferry.protocol.leaves import Leaves
 from nbferry.ranges import RangeSet
 from nbferry.storage.directory import Directory
 from nbferry.storage.failures import translated
@@ -17,6 +21,14 @@ from nbferry.storage.receipts import Receipt, ReceiptFile, read_receipt, write_r
 from nbferry.storage.sink import FolderSink
 from nbferry.storage.staging import remove_staging
 from nbferry.storage.unfinished import progress_of, read_manifest
+
+
+class Left(NamedTuple):
+    """What an earlier process left: the receipt if it is done, id and list of the offer, bytes on the disk."""
+
+    receipt: Receipt | None
+    offer: tuple[str, Manifest] | None
+    durable: int
 
 
 @dataclass(frozen=True)
@@ -39,17 +51,30 @@ class Destination:
             resume=resume,
         )
 
-    def known(self) -> tuple[str, Manifest] | None:
-        """The offer that was accepted, by its id; None if nothing is there any more."""
-        return read_manifest(self.to, self.id)
+    def pick_up(self) -> Left:
+        """See what an earlier process left, and publish it if that had verified everything."""
+        known = read_manifest(self.to, self.id)
+        receipt = read_receipt(self.to, self.id)
+        if receipt or known is None:
+            return Left(receipt, known, receipt.bytes if receipt else 0)
+        sink = self.open(known[1], resume=True)
+        try:
+            with suppress(DiskFull):  # then it lacks something
+                sink.prepare()
+            if sink.finished and not sink.check():
+                receipt = self._publish(sink, sink.finished)
+            return Left(receipt, known, known[1].bytes_in(sink.have))
+        finally:
+            sink.close()
+
+    def _publish(self, sink: FolderSink, digest: bytes) -> Receipt:
+        leaves = Leaves(sink.manifest)
+        leaves.load_runs(sink.leaves())
+        return self.leave_receipt(sink.manifest, sink.publish(digest), digest, leaves.files())
 
     def progress(self) -> tuple[Manifest, RangeSet] | None:
         """The offer, and what of it is on the disk for good."""
         return progress_of(self.to, self.id)
-
-    def receipt(self) -> Receipt | None:
-        """The receipt of this transfer, if it has arrived."""
-        return read_receipt(self.to, self.id)
 
     def leave_receipt(
         self,

@@ -90,9 +90,9 @@ class SendMemo(Memo):
     pairings: tuple[Pairing, ...] = ()
 
     @property
-    def met(self) -> bool:
-        """Whether anybody came."""
-        return bool(self.pairings)
+    def begun(self) -> bool:
+        """Whether anybody has accepted."""
+        return any(pairing.state not in ("", "rejected") for pairing in self.pairings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +113,11 @@ class ReceiveMemo(Memo):
     allow_hidden: bool
     accepted: bool = False
     digest: str = ""
+
+    @property
+    def begun(self) -> bool:
+        """Whether the offer was accepted."""
+        return self.accepted
 
 
 @dataclass(frozen=True, kw_only=True)
