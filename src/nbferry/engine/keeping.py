@@ -49,13 +49,17 @@ class Keeper(Generic[M]):
         self._claim = claim
 
     async def note(self, threads: Threads, **changes: Any) -> None:
-        """Change the memo; it is on the disk when this returns."""
+        """Change fields of the memo; it is on the disk when this returns."""
         await threads.call(lambda: self.note_now(**changes))
 
     def note_now(self, **changes: Any) -> None:
         """Do the same at once: in a worker thread, or where a few milliseconds keep the order of two messages."""
+        self.change(lambda memo: replace(memo, **changes))
+
+    def change(self, change: Callable[[M], M]) -> None:
+        """Do the same with a function, so that two threads may each change their part. Blocks."""
         with self._lock:
-            self.memo = replace(self.memo, **changes)
+            self.memo = change(self.memo)
             if not self._over and not self._unwritable:
                 self._write()
 

@@ -6,7 +6,7 @@ import asyncio
 import concurrent.futures
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from nbferry.protocol.machine import Machine
 from nbferry.protocol.sender import Sender
 from nbferry.status import FileProgress, Result, Snapshot, State
 from nbferry.storage.base import Skipped, Source
-from nbferry.storage.memos import Pairing, RelayNote, SendMemo
+from nbferry.storage.memos import RelayNote, SendMemo
 from nbferry.ticket import Code, Ticket
 
 ACCEPTED = "accepted"
@@ -56,6 +56,7 @@ class _Service:
     sender: Sender
     session: Session
     serving: Serving
+    resumed: bool  # it had accepted before this process began
     accepted: asyncio.Event = field(default_factory=asyncio.Event)
     queued: bool = False
 
@@ -99,7 +100,9 @@ class Sending(Activity):
             self._keeper.watch(self._threads, lambda: self.snapshot.durable, self._taken_over)
         )
         await self._go_on(around)
-        if self._receivers != 1 or not self._services:
+        if self._receivers == 1 and self._services:
+            await self._served.acquire()
+        else:
             await self._invite(around)
         return await self._outcome()
 
@@ -188,25 +191,21 @@ class Sending(Activity):
     # ---------------------------------------------------------------- serving
     async def _pair(self, keys: SessionKeys, around: Surroundings) -> None:
         """Write down that a receiver knows the code, then serve it."""
-        pairings = self._keeper.memo.pairings
-        await self._keeper.note(self._threads, pairings=(*pairings, Pairing(root=keys.root)))
-        await self._serve(len(pairings), keys, around)
+        await self._threads.call(self._keeper.change, lambda memo: memo.paired(keys.root))
+        await self._serve(len(self._keeper.memo.pairings) - 1, keys, around)
 
-    def _pairings(self, number: int, state: str) -> tuple[Pairing, ...]:
-        """All pairings, one of them in another state."""
-        pairings = list(self._keeper.memo.pairings)
-        pairings[number] = replace(pairings[number], state=state)
-        return tuple(pairings)
+    def _note_state(self, number: int, state: str) -> None:
+        self._keeper.change(lambda memo: memo.in_state(number, state))
 
     async def _serve(self, number: int, keys: SessionKeys, around: Surroundings) -> None:
         """Start a session with a receiver."""
         assert self._source is not None  # opened before anybody is let in
-        awaited = self._receivers == 1 and self._keeper.memo.pairings[number].state != ACCEPTED
+        resumed = self._keeper.memo.pairings[number].state == ACCEPTED
         sender = Sender(
             self._source.manifest,
             self.limits,
             agent=self._offering.agent,
-            expires_at=self._expires_at if awaited else None,
+            expires_at=self._expires_at if self._receivers == 1 and not resumed else None,
         )
         sender.held = True
         serving = Serving(sender, self._source, self._threads)
@@ -216,7 +215,7 @@ class Sending(Activity):
                 if sender.state not in (State.CONNECTING, State.OFFERED):
                     service.accepted.set()
             elif sender.state is not State.FAILED:  # before the last word goes out
-                self._keeper.note_now(pairings=self._pairings(number, str(sender.state)))
+                self._note_state(number, str(sender.state))
 
         answerer = Answerer(around, keys, seconds=self.limits.partials)
         await answerer.host()
@@ -228,14 +227,14 @@ class Sending(Activity):
             changed=lambda: self._session_changed(service),
             frame_sent=serving.frame_sent,
         )
-        service = _Service(number, sender, session, serving)
+        service = _Service(number, sender, session, serving, resumed)
         self._services.append(service)
         self._sessions.append(asyncio.create_task(self._run_session(service)))
 
     async def _run_session(self, service: _Service) -> None:
         async def work() -> None:
             await service.accepted.wait()
-            await self._keeper.note(self._threads, pairings=self._pairings(service.number, ACCEPTED))
+            await self._threads.call(self._note_state, service.number, ACCEPTED)
             self._started_now()
             service.queued = self._slots.sending.is_full(self.limits.max_active)
             self.changed()
@@ -259,12 +258,14 @@ class Sending(Activity):
 
     async def _outcome(self) -> Result:
         """Of one receiver: how its session ended; of many: what was served in all, with what is under way now."""
-        only = self._only() if self._receivers == 1 else None
-        under_way = [only] if only else [service for service in self._services if service.sender.is_connected]
-        for service in under_way:
-            await service.session.final.wait()
-        if only and only.sender.error:
-            raise only.sender.error
+        if self._receivers == 1:
+            only = self._only()
+            await only.session.final.wait()
+            if only.sender.error:
+                raise only.sender.error
+        else:
+            begun = [service for service in self._services if service.accepted.is_set() or service.resumed]
+            await asyncio.gather(*(service.session.final_or_away() for service in begun))
         done = [service for service in self._services if service.sender.state is State.DONE]
         assert self._source is not None
         manifest = self._source.manifest

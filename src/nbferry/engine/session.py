@@ -54,6 +54,7 @@ class Session:
         self.via: str | None = None
         self.trouble = ""  # why there is no connection, in words
         self._fruitless = 0  # tries in a row
+        self._away = asyncio.Event()
         self.final = asyncio.Event()  # the outcome is known; the other side may still have to be told
         self._connector = connector
         self._limits = limits
@@ -153,7 +154,11 @@ class Session:
     @property
     def away(self) -> bool:
         """Whether the other side could not be had for so long that the transfer rests until it is back."""
-        return self._fruitless >= self._limits.retries
+        return self._away.is_set()
+
+    async def final_or_away(self) -> None:
+        """Return when the outcome is known, or the other side is away."""
+        await _either(self.final.wait(), self._away.wait())
 
     async def _keep_connected(self) -> None:
         backoff = Backoff(self._limits)
@@ -167,6 +172,7 @@ class Session:
                 continue
             backoff.reset()
             self._fruitless = 0
+            self._away.clear()
             self.via = link.via
             self._note("")
             try:
@@ -181,6 +187,8 @@ class Session:
 
     def _failed_to_connect(self, error: NbferryError, lost_at: float) -> None:
         self._fruitless += 1
+        if self._fruitless >= self._limits.retries:
+            self._away.set()
         self._note(f"cannot connect: {error.message}")
         if self.now() - lost_at > self._limits.partials:
             self.machine.fail(Expired("The other side was away for too long."), self.now())
@@ -188,14 +196,7 @@ class Session:
 
     async def _until_next_try(self, backoff: Backoff) -> None:
         """Wait, longer each time, or until the other side calls."""
-        called = asyncio.create_task(self._connector.superseded())
-        waited = asyncio.create_task(backoff.wait())
-        try:
-            await asyncio.wait({called, waited}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (called, waited):
-                task.cancel()
-            await asyncio.gather(called, waited, return_exceptions=True)
+        await _either(self._connector.superseded(), backoff.wait())
 
     def _note(self, trouble: str) -> None:
         self.trouble = trouble
@@ -242,3 +243,14 @@ class Session:
     def _lose(self, error: TransportError) -> None:
         if self._lost and not self._lost.done():
             self._lost.set_result(error)
+
+
+async def _either(*waits: Coroutine[Any, Any, object]) -> None:
+    """Return when one of them does; the others are cancelled."""
+    tasks = [asyncio.create_task(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

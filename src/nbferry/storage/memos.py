@@ -9,7 +9,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, ClassVar, Literal, TypeVar
 
 from nbferry.limits import KiB, MiB
@@ -88,6 +88,16 @@ class SendMemo(Memo):
     wrong: int = 0
     expires_at: float
     pairings: tuple[Pairing, ...] = ()
+
+    def paired(self, root: bytes) -> SendMemo:
+        """This memo with one more pairing."""
+        return replace(self, pairings=(*self.pairings, Pairing(root=root)))
+
+    def in_state(self, number: int, state: str) -> SendMemo:
+        """This memo with a pairing in another state."""
+        pairings = list(self.pairings)
+        pairings[number] = replace(pairings[number], state=state)
+        return replace(self, pairings=tuple(pairings))
 
     @property
     def begun(self) -> bool:
