@@ -1,10 +1,10 @@
-# make demo | test | lint | bench      each sets up what it needs in .venv
+# make demo | test | lint | bench | reliability | crash | simulate      each sets up what it needs in .venv
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint format bench clean
+.PHONY: demo test lint format bench reliability crash simulate clean
 
 demo: $(READY)
 	$(BIN)/python bench/demo.py
@@ -25,6 +25,15 @@ format: $(READY)
 bench: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench
 	$(BIN)/python bench/run.py
+
+reliability: $(READY)
+	PYTHONPATH=tests $(BIN)/python bench/reliability.py
+
+crash: $(READY)
+	$(BIN)/python bench/crash.py
+
+simulate: $(READY)
+	$(BIN)/python bench/simulation.py
 
 clean:
 	rm -rf $(VENV) dist

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -31,7 +32,10 @@ from nbferry.transports.base import Transport
 T = TypeVar("T")
 
 Via = Literal["auto", "direct", "relay"]
+Handshake = Callable[[Transport], Awaitable[Link]]
 NONCE_BYTES = 16
+
+log = logging.getLogger("nbferry")
 
 
 @dataclass(frozen=True)
@@ -117,14 +121,23 @@ class Connector(ABC):
         """Listen, if direct connections are wanted, and have a signal that says where."""
         listener, urls = None, []
         path = f"/nbferry/{secrets.token_hex(16)}"
-        if self._around.via != "relay":
-            listener = await websocket.Listener.start(path, self._limits, host=self._around.host)
+        if self._around.via != "relay" and (listener := await self._listener(path)):
             urls = urls_for(listener.ports, path, self._around.host)
         try:
             yield listener, Signal(secrets.token_bytes(NONCE_BYTES), urls, machine_id())
         finally:
             if listener:
                 await listener.aclose()
+
+    async def _listener(self, path: str) -> websocket.Listener | None:
+        """Listen if that can be had: on a machine that has changed its network it may not, and yet dial out."""
+        try:
+            return await websocket.Listener.start(path, self._limits, host=self._around.host)
+        except NbferryError as error:
+            if self._around.via == "direct":
+                raise
+            log.info("others cannot reach us directly: %s", error.message)
+            return None
 
     async def _in_time(self, coming: Awaitable[T], otherwise: str) -> T:
         """Wait as long as a silent link would be waited for."""
@@ -139,44 +152,46 @@ class Connector(ABC):
         listener: websocket.Listener | None,
         peer: Signal,
         channel: str,
-        handshake: Callable[[Transport], Awaitable[Link]],
+        handshake: Handshake,
     ) -> Link:
         """Try every path; the first on which the handshake succeeds wins, all others are closed."""
-
-        async def try_direct(url: str) -> Link:
-            return await _closing(await websocket.connect(url, via="direct", limits=self._limits), handshake)
-
-        async def try_inbound(listener: websocket.Listener) -> Link:
-            while True:
-                transport = await listener.accept()
-                try:
-                    return await _closing(transport, handshake)
-                except NbferryError:
-                    continue  # somebody else's try, or one that broke: the next may be right
-
-        async def try_relay(direct: Sequence[asyncio.Task[Link]]) -> Link:
-            if direct:
-                await asyncio.wait(direct, timeout=self._limits.direct_head_start)
-            transport = await self._around.relay.dial(self._limits)
-
-            async def paired(transport: Transport) -> Link:
-                return await handshake(await open_channel(transport, room=self._keys.room, channel=channel))
-
-            return await _closing(transport, paired)
-
-        direct = [asyncio.create_task(try_inbound(listener))] if listener else []
-        if listener:
+        via, dialled = self._around.via, []
+        if via != "relay":
             same_machine = peer.machine == machine_id()
-            direct += [
-                asyncio.create_task(try_direct(u)) for u in dialable(peer.urls, same_machine=same_machine)
-            ]
-        relayed = (
-            [] if self._around.via == "direct" else [asyncio.create_task(try_relay(direct[1:] or direct))]
-        )
-        return await _first([*direct, *relayed], self._limits.connect_timeout)
+            urls = dialable(peer.urls, same_machine=same_machine)
+            dialled = [asyncio.create_task(self._try_direct(url, handshake)) for url in urls]
+        inbound = [asyncio.create_task(self._try_inbound(listener, handshake))] if listener else []
+        relayed = []
+        if via != "direct":
+            relayed = [asyncio.create_task(self._try_relay(dialled or inbound, channel, handshake))]
+        return await _first([*inbound, *dialled, *relayed], self._limits.connect_timeout)
+
+    async def _try_direct(self, url: str, handshake: Handshake) -> Link:
+        return await _closing(await websocket.connect(url, via="direct", limits=self._limits), handshake)
+
+    async def _try_inbound(self, listener: websocket.Listener, handshake: Handshake) -> Link:
+        while True:
+            transport = await listener.accept()
+            try:
+                return await _closing(transport, handshake)
+            except NbferryError:
+                continue  # somebody else's try, or one that broke: the next may be right
+
+    async def _try_relay(
+        self, direct: Sequence[asyncio.Task[Link]], channel: str, handshake: Handshake
+    ) -> Link:
+        """Leave the direct paths a head start."""
+        if direct:
+            await asyncio.wait(direct, timeout=self._limits.direct_head_start)
+        transport = await self._around.relay.dial(self._limits)
+
+        async def paired(transport: Transport) -> Link:
+            return await handshake(await open_channel(transport, room=self._keys.room, channel=channel))
+
+        return await _closing(transport, paired)
 
 
-async def _closing(transport: Transport, handshake: Callable[[Transport], Awaitable[Link]]) -> Link:
+async def _closing(transport: Transport, handshake: Handshake) -> Link:
     """Do the handshake; whatever stops it closes the transport."""
     try:
         return await handshake(transport)
@@ -307,11 +322,21 @@ class Answerer(Connector):
 
     async def _newest_call(self) -> Call:
         """Only the newest call still has somebody waiting."""
-        newest = await self._calls.get()
+        newest = await self._next_call()
         while not self._calls.empty():
             newest = self._calls.get_nowait()
         self._called.clear()
         return newest
+
+    async def _next_call(self) -> Call:
+        """If none comes, the room may be hosted by a socket that died unnoticed: host it anew, and wait on."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.connect_timeout):
+                return await self._calls.get()
+        if self._hosting:
+            await self._stop_hosting()
+            self._hosting = asyncio.create_task(self._host())
+        return await self._calls.get()
 
     async def _answer(self, call: Signal, reply: Reply) -> Link:
         async with self._listening() as (listener, signal):
@@ -339,6 +364,9 @@ class Answerer(Connector):
     async def aclose(self, *, over: bool) -> None:
         """Stop hosting; the room of a pairing that is over is closed if the relay can be told."""
         self._over = over
+        await self._stop_hosting()
+
+    async def _stop_hosting(self) -> None:
         if self._hosting:
             self._hosting.cancel()
             await asyncio.gather(self._hosting, return_exceptions=True)

@@ -82,7 +82,8 @@ class Receiving(Activity):
         self._offer: asyncio.Future[Manifest]
         self._verdict: asyncio.Future[bool | str]
         self._queued = False
-        self._there = 0  # bytes that an earlier process made durable
+        self._known: Manifest | None = None  # what an earlier process accepted
+        self._there = 0  # bytes of it that are durable
 
     # ---------------------------------------------------------------- running
     async def _run(self) -> Result:
@@ -114,6 +115,7 @@ class Receiving(Activity):
         """Go on from what an earlier process left."""
         left, agent = self._intake.destination.pick_up(), self._intake.agent
         self._receipt, self._there = left.receipt, left.durable
+        self._known = left.offer[1] if left.offer else None
         if self._receipt:
             self._keeper.note_now(digest=self._receipt.digest)
             digest = bytes.fromhex(self._receipt.digest)
@@ -258,6 +260,7 @@ class Receiving(Activity):
         offer = self.offer
         return (
             self._intake.decide is None
+            and not self._keeper.memo.accepted
             and offer is not None
             and offer.total_bytes > self.limits.auto_accept
             and not self._verdict.done()
@@ -292,7 +295,7 @@ class Receiving(Activity):
 
     def _view(self) -> Snapshot:
         state, reason = self._condition()
-        memo, manifest = self._keeper.memo, self._receiver.manifest
+        memo, manifest = self._keeper.memo, self._receiver.manifest or self._known
         via = self._session.via if self._session else None
         view = self.snapshot.evolve(state=state, reason=reason, via=via, names=memo.names, total=memo.total)
         if manifest:

@@ -15,6 +15,7 @@ from nbferry.storage.base import Source
 
 SLOW, QUICK = 2.0, 0.25  # seconds that one frame may take; a control frame waits behind it
 SMALLEST, LARGEST = 64 * KiB, 1 * MiB + PIECE_HEADER.size + 1  # a whole chunk of the usual size
+STREAK = 64  # quick frames in a row before they may be larger: one that is cut off is lost, however much of it came
 
 
 class Serving:
@@ -25,6 +26,8 @@ class Serving:
         self._source = source
         self._threads = threads
         self._work = asyncio.Event()
+        self._link: Link | None = None
+        self._quick = 0  # frames in a row
         sender.frame_size = LARGEST
 
     def more_to_do(self) -> None:
@@ -55,11 +58,18 @@ class Serving:
         self._sender.chunks_read(job, done, digests)
 
     def frame_sent(self, link: Link, seconds: float) -> None:
-        """Suit the size of frames to the line: none may keep others waiting for long."""
+        """Suit the size of frames to the line: none may keep others waiting for long, and few bytes be lost with it.
+
+        A link after another one means that one was lost; the next may be, too.
+        """
         size = self._sender.frame_size
+        if self._link not in (None, link):
+            size, self._quick = SMALLEST, 0
+        self._link = link
+        self._quick = self._quick + 1 if seconds < QUICK else 0
         if seconds > SLOW:
             size = max(SMALLEST, size // 2)
-        elif seconds < QUICK:
-            size = min(LARGEST, size * 2)
+        elif self._quick == STREAK:
+            size, self._quick = min(LARGEST, size * 2), 0
         self._sender.frame_size = min(size, link.max_frame)
         self._work.set()

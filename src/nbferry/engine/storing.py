@@ -140,6 +140,10 @@ class Storing:
     async def _wait_for_room(self, session: Session) -> None:
         """Tell everybody, and go on when the disk has room for the rest."""
         session.pump()
-        while await self._threads.call(self._sink.missing_space):  # noqa: ASYNC110  # file systems do not tell
+        while (
+            True
+        ):  # a file system does not tell; and by a quota it may be full though it says that there is room
             await asyncio.sleep(self._limits.space_poll)
+            if not await self._threads.call(self._sink.missing_space):
+                break
         self._receiver.storage_ready()

@@ -21,8 +21,13 @@ class Threads:
         """Return what the function returns. A cancelled wait does not end the call: threads cannot be stopped."""
         call = asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)
         self._running.add(call)
-        call.add_done_callback(self._running.discard)
+        call.add_done_callback(self._ended)
         return await asyncio.shield(call)
+
+    def _ended(self, call: asyncio.Future[Any]) -> None:
+        self._running.discard(call)
+        if not call.cancelled():
+            call.exception()  # whoever waits for it hears of it; if nobody does any more, nobody need
 
     async def settle(self) -> None:
         """Return when no call runs any more; what it raised was reported, or matters no more."""

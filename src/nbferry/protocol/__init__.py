@@ -8,9 +8,9 @@ Participants
 
 Goals
     An offer of any size goes out at once, without reading a file. Every byte is verified before it is written.
-    A lost connection costs what was under way on it, never what is stored; a process that ends, on either side, costs
-    what was not yet durable. What the receiver has of an older copy does not travel. A slow disk slows the sender
-    with no message for it. Many small files cost no more round trips than one large one.
+    A lost connection costs the frames that were under way on it, never what has arrived; a process that ends, on
+    either side, costs what was not yet durable. What the receiver has of an older copy does not travel. A slow disk
+    slows the sender with no message for it. Many small files cost no more round trips than one large one.
 
 Non-goals
     Secrecy and authentication (every frame travels in a sealed record), choice of the path, more than two
@@ -58,7 +58,9 @@ Frames
     ======  =====  ==================================================================
 
     A chunk travels whole, several to a frame if they are small, or cut into pieces, in order and one chunk
-    after the other, where a message of the path cannot hold it or would occupy the line for too long.
+    after the other, where a message of the path cannot hold it, would occupy the line for too long, or may well be
+    cut off. When the connection is lost the pieces that have arrived are kept: on the next one the chunk goes on
+    behind them (``rest``, below).
 
     ``0x03`` *leaves*: digests of chunks without the chunks, at least one and at most 8,192
 
@@ -89,7 +91,7 @@ A connection, in order
         receiver  list      {}                               if it does not have this offer's entries
         sender    entries   {first, entries: [{path, size, mtime, executable?, folder?}]}   as often as needed
         receiver  answer    {accept: true} | {accept: false, reason}
-        receiver  want      {chunks, digests, leaves}        again and again, as its window has room
+        receiver  want      {chunks, digests, leaves, rest?} again and again, as its window has room
         sender    (chunks)                                   exactly "chunks", in the order of the wants
         sender    digests   {digests: [[entry, hex]]}        of those files, when all their chunks are read
         sender    (leaves)                                   exactly "leaves", in any order and any runs
@@ -112,6 +114,12 @@ A connection, in order
     most 4,096 leaves may be asked for and unanswered. The sender reads wanted chunks first; what it knows it answers
     at once. What does not fit into one want or progress is said in several: of these only the first progress is
     ``all``, and the last has the ``state``.
+
+    ``rest`` is ``[chunk, offset]``: of this one of ``chunks`` the first ``offset`` bytes, neither none nor all, have
+    arrived over an earlier connection. Only the first want for chunks on a connection may have it; a receiver asks
+    there for this chunk alone, so that no other is begun before it. The sender reads the whole chunk and sends what
+    comes behind these bytes, with offsets and digest as if it sent all; or it does send all, from the beginning. If
+    both parts together do not have the digest, the chunk is damaged like any other: it is wanted again, whole.
 
     At any time::
 

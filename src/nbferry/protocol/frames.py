@@ -189,7 +189,8 @@ class ChunkBatch:
     """A buffer in which chunks are laid out as CHUNK frames while they are read, so that no byte is copied.
 
     ``reserve`` says where the bytes of the next chunk go, ``commit`` writes the headers in front of them. Small
-    chunks share a frame; a chunk that is larger than ``max_frame`` is spread over several, a piece in each.
+    chunks share a frame; a chunk that is larger than ``max_frame`` is spread over several, a piece in each. Of one
+    chunk the other side may have the first bytes: these are read, for the digest, and are in no frame.
     """
 
     def __init__(self, buffer: bytearray, max_frame: int) -> None:
@@ -203,26 +204,41 @@ class ChunkBatch:
         pieces = max(1, -(-chunk_size // (max_frame - overhead)))
         return chunk_size + pieces * overhead
 
-    def start(self, max_frame: int) -> None:
-        """Begin anew with frames of at most this size: the buffer is free again."""
+    def start(self, max_frame: int, rest: tuple[int, int] | None = None) -> None:
+        """Begin anew with frames of at most this size: the buffer is free again.
+
+        ``rest`` is the chunk, if any, that lacks only what comes after so many bytes: fewer than it has.
+        """
         self._max_frame = max_frame
+        self._rest = rest
         self._frames: list[list[int]] = []  # [start, stop] in the buffer
         self._reserved: list[tuple[int, int, int]] = []  # (header at, offset in the chunk, length)
         self.digests: dict[int, bytes] = {}
 
-    def reserve(self, length: int) -> list[memoryview] | None:
+    def reserve(self, chunk: int, length: int) -> list[memoryview] | None:
         """Where the next chunk's bytes go, in order; None when the buffer has no room for it."""
-        header = PIECE_HEADER.size
-        self._reserved = []
-        if self._frames:
-            start, stop = self._frames[-1]
-            if stop + header + length <= min(start + self._max_frame, len(self._view)):
-                self._reserved = [(stop, 0, length)]
-                return [self._view[stop + header : stop + header + length]]
+        known = self._rest[1] if self._rest and self._rest[0] == chunk else 0
+        return (None if known else self._beside(length)) or self._spread(length, known)
+
+    def _beside(self, length: int) -> list[memoryview] | None:
+        """Room for a whole chunk in the last frame, if there is."""
+        if not self._frames:
+            return None
+        start, stop = self._frames[-1]
+        at = stop + PIECE_HEADER.size
+        if at + length > min(start + self._max_frame, len(self._view)):
+            return None
+        self._reserved = [(stop, 0, length)]
+        return [self._view[at : at + length]]
+
+    def _spread(self, length: int, known: int) -> list[memoryview] | None:
+        """Room in frames of its own for a chunk without its first ``known`` bytes, which lie in front of them."""
+        header, most = PIECE_HEADER.size, self._max_frame - 1 - PIECE_HEADER.size
         at = self._frames[-1][1] if self._frames else 0
-        most = self._max_frame - 1 - header
-        slots: list[memoryview] = []
-        for offset in range(0, max(1, length), most):
+        slots = [self._view[at : at + known]] if known else []
+        at += known
+        self._reserved = []
+        for offset in range(known, max(1, length), most):
             part = min(most, length - offset)
             self._reserved.append((at + 1, offset, part))
             slots.append(self._view[at + 1 + header : at + 1 + header + part])

@@ -8,6 +8,7 @@ from nbferry.errors import DigestMismatch, DiskFull, Rejected, RemoteProtocolErr
 from nbferry.limits import Limits
 from nbferry.manifest import Entry, Manifest
 from nbferry.names import check_paths
+from nbferry.protocol.assembly import Assembly
 from nbferry.protocol.candidates import Candidates
 from nbferry.protocol.events import Compare, Offered, Publish, Store, Sync
 from nbferry.protocol.frames import ChunkData, Control, LeafRun, Piece, ranges_to_wire, split
@@ -48,7 +49,7 @@ class Receiver(Machine):
         self.digest: bytes | None = None
         self._entries: list[Entry] = []
         self._offer: tuple[int, int, int] = (0, 0, 0)  # entries, bytes, chunk size
-        self._assembly: tuple[int, bytearray, int] | None = None  # chunk, its bytes, how many are there
+        self._assembly: Assembly | None = None  # of a chunk that is here in part
         self._window: Window | None = None  # with the three after it, once the offer is accepted
         self._progress = Progress(NOTHING)
         self._promised: dict[int, bytes] = {}  # file digests by entry, as the sender said
@@ -231,11 +232,12 @@ class Receiver(Machine):
     def disconnected(self) -> None:
         """See :meth:`Machine.disconnected`."""
         super().disconnected()
-        self._assembly = None
         self._answered = False
         self._asked = RangeSet()
         if self.manifest is None:
             self._entries.clear()
+        if self._assembly:
+            self._assembly.link_lost()
         if self._window:
             self._window.link_lost()
             self._candidates.link_lost()
@@ -352,16 +354,11 @@ class Receiver(Machine):
 
     def _assemble(self, piece: Piece) -> ChunkData | None:
         """Add a piece to the chunk that is being put together; pieces come in order, one chunk after the other."""
-        length = self._known_manifest().place(piece.chunk).length
         if self._assembly is None:
-            self._assembly = (piece.chunk, bytearray(length), 0)
-        chunk, data, there = self._assembly
-        stop = there + len(piece.data)
-        if (chunk, there) != (piece.chunk, piece.offset) or stop > length or not piece.data:
-            raise RemoteProtocolError("A piece of a chunk does not fit the one before it.")
-        data[there:stop] = piece.data
-        self._assembly = (chunk, data, stop) if stop < length else None
-        return ChunkData(chunk, piece.digest, memoryview(data)) if stop == length else None
+            self._assembly = Assembly(piece.chunk, self._known_manifest().place(piece.chunk).length)
+        if whole := self._assembly.add(piece):
+            self._assembly = None
+        return whole
 
     def _answer(self) -> None:
         self._say("answer", accept=True)
@@ -379,17 +376,29 @@ class Receiver(Machine):
         while pairs := self._candidates.next_compare():
             self._events.append(Compare(pairs))
         if self._answered:
+            rest = self._want_rest(self._window)
             chunks = self._window.next_want()
-            self._say_want(chunks, self._completed_by(chunks), self._candidates.next_ask())
+            self._say_want(chunks, self._completed_by(rest | chunks), self._candidates.next_ask())
+
+    def _want_rest(self, window: Window) -> RangeSet:
+        """Ask for the rest of the chunk that the last connection left in pieces, before anything else."""
+        part = self._assembly
+        if part is None or part.chunk not in window.needed:  # there is none, or it was asked for
+            return NOTHING
+        chunks = RangeSet.of(part.chunk)
+        window.ask(chunks)
+        self._say("want", chunks=ranges_to_wire(chunks), rest=[part.chunk, part.there])
+        return chunks
 
     def _completed_by(self, chunks: RangeSet) -> RangeSet:
         """The files whose digests to ask for together with these chunks: nothing more is needed of them."""
         assert self._window is not None  # it wants something
         manifest = self._known_manifest()
-        files = manifest.entries_of(chunks)
-        if needed := self._window.needed.first(1):  # all of which lie behind what is wanted
-            files -= manifest.entries_of(needed)
-        return files - self._checked - self._asked
+        if not (files := manifest.entries_of(chunks)):
+            return NOTHING
+        (first, _), (_, stop) = files.ranges[0], files.ranges[-1]
+        theirs = RangeSet.span(manifest.chunks_of(first)[0], manifest.chunks_of(stop - 1)[1])
+        return files - manifest.entries_of(self._window.needed & theirs) - self._checked - self._asked
 
     def _say_want(self, chunks: RangeSet, digests: RangeSet, leaves: RangeSet = NOTHING) -> None:
         if not (chunks or digests or leaves):
@@ -514,12 +523,12 @@ class Receiver(Machine):
     def _deadlines(self) -> list[float]:
         if self.state.final:
             return []
-        deadlines = [self._report_at if self.is_connected else None, self._sync_deadline()]
+        deadlines = [self._report_at if self._answered else None, self._sync_deadline()]
         return [deadline for deadline in deadlines if deadline is not None]
 
     def _do_what_is_due(self, now: float) -> None:
         if self.state.final:
             return
-        if self._report_at is not None and now >= self._report_at and self.is_connected:
+        if self._report_at is not None and now >= self._report_at and self._answered:
             self._report(now)
         self._sync_if_due(now)

@@ -24,6 +24,14 @@ BATCH = 4 * MiB  # read in one go: enough to make the hop to a worker thread che
 
 
 @dataclass(eq=False, slots=True)
+class Want:
+    """Chunks that are still to be read; of one of them the receiver may have the first bytes: (chunk, how many)."""
+
+    chunks: RangeSet
+    rest: tuple[int, int] | None
+
+
+@dataclass(eq=False, slots=True)
 class ReadJob:
     """Read these chunks into the batch (or, without one, only hash them), then call ``chunks_read``."""
 
@@ -56,7 +64,8 @@ class Sender(Machine):
         self._expires_at = expires_at
         self._leaves = Leaves(manifest)
         self._generation = 0
-        self._wanted: deque[RangeSet] = deque()
+        self._wanted: deque[Want] = deque()
+        self._was_wanted = False  # anything, on this connection
         self._debts = Debts(manifest, self._leaves)
         self._hashing: ReadJob | None = None
         self._listing: Iterator[Control] | None = None
@@ -82,8 +91,9 @@ class Sender(Machine):
         if self.state.final or not self.is_connected or self.held:
             return None
         if self._wanted:
-            batch = self._take_batch()
-            return ReadJob(self._wanted[0], batch, self._generation) if batch else None
+            want = self._wanted[0]
+            batch = self._take_batch(want)
+            return ReadJob(want.chunks, batch, self._generation) if batch else None
         return self._next_hash()
 
     def chunks_read(self, job: ReadJob, done: RangeSet, digests: dict[int, bytes]) -> None:
@@ -100,11 +110,12 @@ class Sender(Machine):
 
     def _send(self, batch: ChunkBatch, done: RangeSet) -> None:
         self._ready.append((batch, deque(batch.frames())))
-        self._wanted[0] -= done
-        if not self._wanted[0]:
+        want = self._wanted[0]
+        want.chunks -= done
+        if not want.chunks:
             self._wanted.popleft()
 
-    def _take_batch(self) -> ChunkBatch | None:
+    def _take_batch(self, want: Want) -> ChunkBatch | None:
         if self._free:
             batch = self._free.pop()
         elif self._batches_left:
@@ -112,7 +123,7 @@ class Sender(Machine):
             batch = ChunkBatch(bytearray(self._batch_size), MAX_MESSAGE)
         else:
             return None
-        batch.start(self.frame_size)
+        batch.start(self.frame_size, want.rest)
         return batch
 
     def _give_back(self, batch: ChunkBatch) -> None:
@@ -151,6 +162,7 @@ class Sender(Machine):
     def connected(self, now: float) -> None:
         """See :meth:`Machine.connected`."""
         self._generation += 1
+        self._was_wanted = False
         super().connected(now)
 
     def disconnected(self) -> None:
@@ -220,9 +232,22 @@ class Sender(Machine):
         leaves = frame.ranges("leaves", stop=self.manifest.chunk_count)
         if len(self._wanted) >= MAX_WANTS:
             raise RemoteProtocolError("The other side wants too much at once.")
+        rest = self._rest_of(frame, chunks)
         if chunks:
-            self._wanted.append(chunks)
+            self._wanted.append(Want(chunks, rest))
+            self._was_wanted = True
         self._debts.ask(files, leaves)
+
+    def _rest_of(self, frame: Control, chunks: RangeSet) -> tuple[int, int] | None:
+        """Which of these chunks the receiver has the first bytes of, and how many."""
+        # Once for each connection: the whole chunk is read for however few bytes of it.
+        match frame.fields.get("rest"):
+            case None:
+                return None
+            case [int(chunk), int(offset)] if chunk in chunks and not self._was_wanted:
+                if 0 < offset < self.manifest.place(chunk).length:
+                    return chunk, offset
+        raise frame.wrong("rest")
 
     def _receive_progress(self, frame: Control) -> None:
         stop = self.manifest.chunk_count

@@ -47,9 +47,13 @@ class Window:
         if not self.needed or (room < self._limits.window // 4 and (self.awaited or self.storing)):
             return RangeSet()
         wanted = self._worth(room)
-        self.needed -= wanted
-        self.awaited |= wanted
+        self.ask(wanted)
         return wanted
+
+    def ask(self, chunks: RangeSet) -> None:
+        """These are asked for, whether there is room or not."""
+        self.needed -= chunks
+        self.awaited |= chunks
 
     def _worth(self, room: int) -> RangeSet:
         """The lowest needed chunks that cost at most ``room``; at least one if nothing else is under way."""

@@ -51,7 +51,15 @@ def pid_alive(pid: int) -> bool:
         return False
     except OSError:
         return True  # it is somebody else's
-    return True
+    return not _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    """Whether it has ended, and nobody has taken note: in a container often nobody does."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:1] == ["Z"]
+    except OSError:  # this system tells in another way, or not at all
+        return False
 
 
 def this_boot() -> str:

@@ -61,15 +61,18 @@ class Destination:
         try:
             with suppress(DiskFull):  # then it lacks something
                 sink.prepare()
-            if sink.finished and not sink.check():
+            if sink.finished:
                 receipt = self._publish(sink, sink.finished)
             return Left(receipt, known, known[1].bytes_in(sink.have))
         finally:
             sink.close()
 
-    def _publish(self, sink: FolderSink, digest: bytes) -> Receipt:
+    def _publish(self, sink: FolderSink, digest: bytes) -> Receipt | None:
+        """Publish what is verified; None if something of it turns out to be damaged."""
         leaves = Leaves(sink.manifest)
-        leaves.load_runs(sink.leaves())
+        leaves.load_runs(sink.leaves())  # first: a check begins with a flush, after which they are let go of
+        if sink.check():
+            return None
         return self.leave_receipt(sink.manifest, sink.publish(digest), digest, leaves.files())
 
     def progress(self) -> tuple[Manifest, RangeSet] | None:

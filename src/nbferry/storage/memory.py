@@ -31,7 +31,7 @@ class MemorySource(Source):
         done = []
         for chunk in chunks:
             data = self._data(chunk)
-            slots = batch.reserve(len(data))
+            slots = batch.reserve(chunk, len(data))
             if slots is None:
                 break
             for slot in slots:

@@ -105,7 +105,7 @@ class FileSource(Source):
     def _read_chunk(self, fd: int, chunk: int, batch: ChunkBatch) -> bool:
         """Read and hash a chunk where it will be sent from; whether there was room."""
         index, offset, length = self.manifest.place(chunk)
-        slots = batch.reserve(length)
+        slots = batch.reserve(chunk, length)
         if slots is None:
             return False
         self._read(fd, slots, offset, index)

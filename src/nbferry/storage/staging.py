@@ -9,7 +9,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Self
 
@@ -56,17 +56,15 @@ class Staging:
     def _open(cls, to: Directory, transfer: str, resume: bool, sync: Callable[[int], None]) -> Staging:
         with _private(to, STATE_FOLDER) as state:
             _write_ignore(state)
-            root = _private(state, transfer)
-            try:
+            with ExitStack() as opened:
+                root = opened.enter_context(_private(state, transfer))
                 if not resume:
                     _clear(root)
-                opened = cls(root, _private(root, DATA))
+                data = opened.enter_context(_private(root, DATA))
                 for folder in (root, state, to):
                     folder.sync(sync)
-            except BaseException:
-                root.close()
-                raise
-        return opened
+                opened.pop_all()  # they stay open
+                return cls(root, data)
 
     def close(self) -> None:
         """Let go of the folders; what is in them stays. May be called twice."""
