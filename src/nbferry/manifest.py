@@ -51,10 +51,11 @@ class Entry:
         return wire
 
     def packed(self) -> bytes:
-        """The entry as it enters a manifest's id."""
+        """The entry as it enters a manifest's id; a folder's time does not: our own state in it changes that."""
         path = self.path.encode("utf-8", "surrogatepass")
         flags = self.executable * _EXECUTABLE + self.folder * _FOLDER
-        return _ENTRY.pack(len(path), self.size, self.mtime_ns, flags) + path
+        mtime_ns = 0 if self.folder else self.mtime_ns
+        return _ENTRY.pack(len(path), self.size, mtime_ns, flags) + path
 
     @classmethod
     def from_wire(cls, wire: Any) -> Entry:
@@ -91,7 +92,7 @@ class Manifest:
 
     @cached_property
     def id(self) -> str:
-        """What the list is recognised by: 32 hex digits of BLAKE2b over the chunk size and all of every entry.
+        """What the list is recognised by: 32 hex digits of BLAKE2b over the chunk size and every entry.
 
         The same list has the same id in every process; another list, or another size or time of a file in it, has
         another.

@@ -338,7 +338,8 @@ def receive(paths: list[str], to: Path, transfer: str) -> None:
     sink.prepare()
     chunk = chunk_digest(DATA)
     sink.store([ChunkData(number, chunk, memoryview(DATA)) for number in range(manifest.chunk_count)])
-    sink.publish()
+    sink.publish(bytes(32))
+    sink.discard()
 
 
 @pytest.fixture

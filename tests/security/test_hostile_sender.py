@@ -42,14 +42,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: None) -> Ite
     assert outside.read_text() == "untouched"
 
 
-def meet(folder: Path, script: Script) -> NbferryError:
-    """Have a victim meet a sender that follows a script; the error that the victim ends with."""
+def meet(folder: Path, *scripts: Script) -> NbferryError:
+    """Have a victim meet a sender that follows a script, one on each connection; the error that it ends with."""
 
     async def scenario() -> NbferryError:
         async with EvilSender() as evil:
             victim = nbferry.receive(await evil.code, to=folder, accept=True, via="relay")
-            peer = await evil.greeted()
-            await script(peer)
+            *before, last = scripts
+            for script in before:
+                async with await evil.greeted() as peer:
+                    await script(peer)
+            await last(await evil.greeted())
             return await ending(victim)
 
     return asyncio.run(asyncio.wait_for(scenario(), 60))
@@ -75,7 +78,16 @@ def offers(*entries: Any, **changes: Any) -> Script:
 
 
 async def offer(peer: Peer, *entries: Any, **changes: Any) -> None:
-    """Offer these entries as they are, with numbers that fit if they can."""
+    """Offer these entries as they are, and list them if that is asked for."""
+    await peer.say(offer_frame(*entries, **changes))
+    if (await peer.hear("list", "error")).name == "list":
+        await peer.say(control("entries", first=0, entries=list(entries)))
+    else:
+        await peer.say(control("ping"))  # so that the complaint, which was heard, is answered in some way
+
+
+def offer_frame(*entries: Any, **changes: Any) -> memoryview:
+    """The offer of these entries, with numbers that fit if they can."""
     sizes = [entry["size"] for entry in entries if isinstance(entry, dict) and type(entry.get("size")) is int]
     fields = {
         "id": id_of(*entries),
@@ -84,11 +96,7 @@ async def offer(peer: Peer, *entries: Any, **changes: Any) -> None:
         "bytes": max(0, sum(sizes)),
         "chunk_size": CHUNK,
     }
-    await peer.say(control("offer", **fields | changes))
-    if (await peer.hear("list", "error")).name == "list":
-        await peer.say(control("entries", first=0, entries=list(entries)))
-    else:
-        await peer.say(control("ping"))  # so that the complaint, which was heard, is answered in some way
+    return control("offer", **fields | changes)
 
 
 def id_of(*entries: Any) -> str:
@@ -295,6 +303,63 @@ def test_chunks_that_do_not_fit(folder: Path, frame: bytes | memoryview) -> None
         await peer.say(control("bye"))
 
     assert meet(folder, script).code == "remote-protocol"
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [chunk_frame(piece(0, DATA[:100], offset=99))],
+        [chunk_frame(piece(0, DATA[:100], offset=101))],
+        [chunk_frame(piece(0, DATA, offset=100))],
+        [chunk_frame(piece(0, b"", offset=100))],
+        [chunk_frame(piece(1, DATA, chunk_digest(DATA)))],
+        [chunk_frame(piece(0, DATA[:100]))] * 2,
+    ],
+    ids=lambda frames: f"{len(frames)}-{bytes(frames[0][8:17]).hex()}",
+)
+def test_pieces_that_do_not_go_on(folder: Path, frames: list[memoryview]) -> None:
+    """On a new connection a chunk goes on where it was, or begins anew, once; all else ends the transfer."""
+
+    async def script(peer: Peer) -> None:
+        await wanted(peer, 3 * CHUNK)
+        await begin(peer)
+
+    async def again(peer: Peer) -> None:
+        await peer.say(offer_frame(file("x", 3 * CHUNK)))
+        assert (await peer.hear("want")).fields["rest"] == [0, 100]
+        await peer.say(*frames)
+        assert (await peer.hear("error")).fields["code"] == "remote-protocol"
+        await peer.say(control("bye"))
+
+    assert meet(folder, script, again).code == "remote-protocol"
+
+
+def test_rests_that_never_fit(folder: Path) -> None:
+    """Who goes on with something else than it began with is asked for the whole chunk; after some times it is over."""
+
+    async def first(peer: Peer) -> None:
+        await wanted(peer, CHUNK)
+        await begin(peer)
+
+    async def again(peer: Peer) -> None:
+        await peer.say(offer_frame(file("x", CHUNK)))
+        assert (await peer.hear("want")).fields["rest"] == [0, 100]
+        assert (await peer.hear("want")).fields["digests"] == [[0, 1]]
+        await peer.say(chunk_frame(piece(0, DATA[100:], bytes(32), offset=100)))
+        if (frame := await peer.hear("want", "error")).name == "want":
+            assert frame.fields["chunks"] == [[0, 1]]
+            assert "rest" not in frame.fields
+            await begin(peer)
+        else:
+            await peer.say(control("bye"))
+
+    assert meet(folder, first, *[again] * 3).code == "digest-mismatch"
+
+
+async def begin(peer: Peer) -> None:
+    """Send the beginning of the first chunk, and see that it has arrived."""
+    await peer.say(chunk_frame(piece(0, DATA[:100], chunk_digest(DATA))), control("ping"))
+    await peer.hear("pong")
 
 
 def test_chunks_that_stay_damaged(folder: Path) -> None:
