@@ -141,6 +141,7 @@ def receive(
         to=str(folder),
         overwrite=overwrite,
         allow_hidden=allow_hidden,
+        willing=accept is True,
     )
     ledger = _ledger()
     memo = _settled(lambda: unfinished.same_receive(ledger, ticket, folder))

@@ -21,6 +21,7 @@ from nbferry.engine.receiving import Decide, Intake, Receiving
 from nbferry.engine.sending import Offering, Sending
 from nbferry.errors import CodeInvalid, NbferryError
 from nbferry.limits import Limits
+from nbferry.manifest import Manifest
 from nbferry.status import Snapshot, State
 from nbferry.storage.destination import Destination
 from nbferry.storage.digests import DigestCache
@@ -62,6 +63,10 @@ def sending(keeper: Keeper[SendMemo], ledger: Ledger, how: How) -> Begin:
     return lambda engine: engine.sending(offering, how.wishes, limits)
 
 
+def _accept(_: Manifest) -> bool:
+    return True
+
+
 def _as_named(path: Path) -> Path:
     """Shorten a path to what a person here would call it."""
     here = Path.cwd()
@@ -71,6 +76,8 @@ def _as_named(path: Path) -> Path:
 def receiving(keeper: Keeper[ReceiveMemo], how: How, decide: Decide | None = None) -> Begin:
     """A receive, new or gone on with."""
     memo = keeper.memo
+    if decide is None and memo.willing:
+        decide = _accept
     intake = Intake(parse(memo.code), destination_of(memo), keeper, decide, how.agent)
     limits = replace(how.limits, partials=memo.kept_for)
     return lambda engine: engine.receiving(intake, how.wishes, limits)
@@ -163,7 +170,7 @@ def snapshot_of(ledger: Ledger, memo: AnyMemo) -> Snapshot:
         id=memo.id,
         role=memo.role,
         state=State.WAITING if elsewhere else State.PAUSED,
-        reason="another process runs it" if elsewhere else memo.reason or "not running",
+        reason="another process runs it" if elsewhere else memo.reason or "not running; resume it",
         names=memo.names,
         files=len(memo.names),
         total=memo.total,

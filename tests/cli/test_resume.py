@@ -13,11 +13,11 @@ from running import MIB, Command, Commands
 SIZE = 500 * MIB  # with holes; enough to be killed in the middle of
 
 
-def under_way(nbferry: Commands, *options: str) -> tuple[Command, Command]:
+def under_way(nbferry: Commands, *options: str, **env: str | None) -> tuple[Command, Command]:
     """A sender and a receiver in the middle of a file."""
     nbferry.file("a/data.bin", SIZE)
-    sender = nbferry("send", "data.bin", "--json", *options, folder="a")
-    receiver = nbferry("receive", sender.code(), "--yes", "--json", folder="b")
+    sender = nbferry("send", "data.bin", "--json", *options, folder="a", **env)
+    receiver = nbferry("receive", sender.code(), "--yes", "--json", folder="b", **env)
     receiver.event("progress", lambda event: event["durable"])
     return sender, receiver
 
@@ -121,8 +121,21 @@ def test_what_is_discarded_leaves_nothing(nbferry: Commands) -> None:
     kill(sender)
 
 
+def test_two_that_run_the_same_transfer(nbferry: Commands) -> None:
+    """One takes it over while the other is at it: no byte is wrong, nothing is there twice, and both end."""
+    # a socket that is being accepted in the instant in which a process ends is closed by the system
+    sender, first = under_way(nbferry, PYTHONWARNINGS="error,ignore::ResourceWarning")
+    (there,) = listed(nbferry, "b")
+    second = nbferry("resume", str(there["id"]), "--take-over", "--json", folder="b")
+    ends = [command.end() for command in (second, first)]
+    assert 0 in ends
+    assert sender.end() == 0
+    assert is_whole(nbferry)
+    assert [path.name for path in nbferry.received()] == ["data.bin"]
+
+
 def test_what_another_process_runs_is_left_to_it(nbferry: Commands) -> None:
-    """It can be taken over, and then the first one stops."""
+    """Asked to go on with it, a second process names the first and does nothing."""
     sender, receiver = under_way(nbferry, "--via", "relay")
     (there,) = listed(nbferry, "b")
     refused = nbferry("resume", str(there["id"]), folder="b")

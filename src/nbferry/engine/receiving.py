@@ -153,16 +153,19 @@ class Receiving(Activity):
 
     def _put_away(self) -> None:
         """Keep what another process can go on with; remove everything else."""
-        state = self.snapshot.state
+        memo, state = self._keeper.memo, self.snapshot.state
         if self._sink:
             self._sink.close()
-        met = self._keeper.memo.met
-        if self.error and ((self._left and met) or (state is State.FAILED and self.begun)):
+        half_met = bool(memo.root) and not memo.met  # the sender may have taken our proof, and wait
+        if self.error and (
+            (self._left and memo.root) or (state is State.FAILED and (half_met or self.begun))
+        ):
             self._keeper.rest(self.error.message)
-        elif state is State.DONE and not self._receiver.understood:
+            return
+        self._discard_parts()
+        if state is State.DONE and not self._receiver.understood:
             self._keeper.rest()  # the sender may still come and ask
         else:
-            self._discard_parts()
             self._keeper.end(state, self.snapshot.reason)
 
     def _discard_parts(self) -> None:

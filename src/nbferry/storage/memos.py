@@ -110,7 +110,7 @@ class ReceiveMemo(Memo):
     """What a receiver remembers.
 
     ``root`` is 32 bytes, or none before the code was used; ``met`` says that the sender has proved that it has it
-    too; ``to`` is absolute; ``digest`` (hex) is set once all is
+    too; ``to`` is absolute; ``willing`` to accept any offer; ``digest`` (hex) is set once all is
     published, and only the sender has to be told.
     """
 
@@ -121,6 +121,7 @@ class ReceiveMemo(Memo):
     to: str
     overwrite: Literal["rename", "replace", "refuse"]
     allow_hidden: bool
+    willing: bool = False
     accepted: bool = False
     digest: str = ""
 
@@ -259,6 +260,7 @@ _RECEIVE: dict[str, Check] = {
     "to": _path,
     "overwrite": _one_of("rename", "replace", "refuse"),
     "allow_hidden": _flag,
+    "willing": _flag,
     "accepted": _flag,
     "digest": _text(64, "([0-9a-f]{64})?"),
 }
