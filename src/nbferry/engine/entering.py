@@ -27,7 +27,7 @@ async def enter(
     """
     if keeper.memo.met:
         return SessionKeys(keeper.memo.root)
-    backoff, until = Backoff(around.limits), time.monotonic() + around.limits.dead_after
+    backoff, until = Backoff(around.limits), time.monotonic() + around.limits.connect_timeout
     while True:
         try:
             keys = await _pair(around, ticket, keeper, threads)
