@@ -40,7 +40,7 @@ def read_job(job: ReadJob, manifest: Manifest, files: dict[str, bytes]) -> tuple
     done = []
     for chunk in job.chunks:
         data = bytes_of(chunk, manifest, files)
-        slots = job.batch.reserve(len(data))
+        slots = job.batch.reserve(chunk, len(data))
         if slots is None:
             break
         at = 0

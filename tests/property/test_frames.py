@@ -135,7 +135,7 @@ def test_batches(chunks: list[bytes], max_frame: int, room: int) -> None:
     batch = ChunkBatch(bytearray(room), max_frame)
     laid_out = 0
     for number, data in enumerate(chunks):
-        slots = batch.reserve(len(data))
+        slots = batch.reserve(number, len(data))
         if slots is None:
             break
         at = 0

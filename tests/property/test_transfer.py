@@ -5,14 +5,14 @@ from __future__ import annotations
 from functools import cache
 from random import Random
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from nbferry.crypto.digest import chunk_digest
 from nbferry.limits import KiB, Limits
 from nbferry.manifest import Entry, Manifest
-from nbferry.protocol.frames import Control, decode
+from nbferry.protocol.frames import Control, LeafRun, decode
 from nbferry.protocol.machine import LINGER, Machine
 from nbferry.protocol.sender import ReadJob
 from nbferry.protocol.window import CHUNK_COST
@@ -24,6 +24,7 @@ CHUNK = 4 * KiB
 LIMITS = Limits(chunk_size=CHUNK, window=5 * CHUNK, read_ahead=16 * CHUNK, sync_bytes=3 * CHUNK)
 SIZES = (None, 0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 7, 9 * CHUNK)  # None is a folder
 SELDOM = st.integers(0, 2)  # 0 is yes
+FRAME_SIZES = st.sampled_from([200, 1500, CHUNK, 1 << 20])
 SIDES = st.sampled_from(["sender", "receiver"])
 
 
@@ -39,7 +40,7 @@ class Transfer(RuleBasedStateMachine):
 
     @initialize(
         sizes=st.lists(st.sampled_from(SIZES), max_size=5),
-        frame_size=st.sampled_from([200, 1500, CHUNK, 1 << 20]),
+        frame_size=FRAME_SIZES,
         have=st.sampled_from(["ask nobody", "nothing", "some", "everything"]),
         steps=st.integers(0, 12),
     )
@@ -120,6 +121,22 @@ class Transfer(RuleBasedStateMachine):
             wrong = [[e, text if e in self.lies else "00" * 32] for e, text in frame.fields["digests"]]
             self.lies |= {entry for entry, _ in wrong}
             line[0] = Control("digests", {"digests": wrong}).encode()
+
+    @rule(frame_size=FRAME_SIZES)
+    def change_the_frames(self, frame_size: int) -> None:
+        """The line suits frames of another size."""
+        self.rig.frame_size = self.rig.sender.frame_size = frame_size
+
+    @precondition(lambda self: self.rig.lines[TO_RECEIVER])
+    @rule(times=st.integers(1, 4))
+    def cut(self, times: int) -> None:
+        """The connection is lost again and again, each time after one more frame, perhaps in the middle of a chunk."""
+        for _ in range(times):
+            self.rig.deliver(TO_RECEIVER)
+            self.rig.disconnect()
+            self.rig.connect()
+            for _ in range(4):
+                self.rig.step()
 
     # ---------------------------------------------------------------- the storage
     @precondition(lambda self: self.job is None and self.rig.connected)
@@ -340,3 +357,78 @@ TestTransfer = Transfer.TestCase
 TestTransfer.settings = settings(
     max_examples=700, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
+
+
+class ThinLine:
+    """A line that holds one frame, and breaks after given numbers of bytes from the sender, in a frame or after it.
+
+    ``sent`` counts the bytes of chunks that the sender put on it, arrived or not.
+    """
+
+    def __init__(self, rig: Rig, cuts: list[int]) -> None:
+        self.rig = rig
+        self.sent = 0
+        self.breaks = cuts  # that are still to come
+        self._passed = 0  # since the last cut
+
+    def run(self) -> None:
+        """Until nothing moves."""
+        self.rig.connect()
+        while self._step():
+            continue
+
+    def _step(self) -> bool:
+        rig = self.rig
+        moved = rig.read()
+        moved = bool(rig.collect(rig.receiver, TO_SENDER)) or moved
+        moved = rig.deliver(TO_SENDER) or moved
+        moved = rig.work() or moved
+        frame = rig.sender.next_frame(rig.now)
+        if frame is None:
+            return moved
+        self._pass(bytes(frame))
+        return True
+
+    def _pass(self, frame: bytes) -> None:
+        read = decode(memoryview(frame))
+        if not isinstance(read, Control | LeafRun):
+            self.sent += sum(len(piece.data) for piece in read)
+        self._passed += len(frame)
+        if self.breaks and self._passed > self.breaks[0]:
+            self.breaks.pop(0)
+            self._passed = 0
+            self.rig.disconnect()
+            self.rig.connect()
+        else:
+            self.rig.lines[TO_RECEIVER].append(frame)
+            self.rig.deliver(TO_RECEIVER)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    sizes=st.lists(st.sampled_from(SIZES[1:]), min_size=1, max_size=5),
+    frame_size=FRAME_SIZES,
+    cuts=st.lists(st.integers(0, 2 * CHUNK), max_size=30),
+)
+def test_what_a_cut_costs(sizes: list[int], frame_size: int, cuts: list[int]) -> None:
+    """However often a connection is lost, each time costs the frame that was under way, and no more."""
+    files = {str(n): data_of(size) for n, size in enumerate(sizes)}
+    rig = Rig(files, LIMITS, frame_size=frame_size)
+    line = ThinLine(rig, list(cuts))
+    line.run()
+    assert rig.received == files
+    assert (rig.sender.state, rig.receiver.state) == (State.DONE, State.DONE)
+    lost = min(frame_size, sum(sizes), 5 * CHUNK)
+    assert line.sent <= sum(sizes) + len(cuts) * lost
+
+
+@settings(max_examples=50, deadline=None)
+@given(frame_size=st.integers(200, CHUNK), after=st.integers(0, 200))
+def test_a_line_that_never_lasts_for_a_chunk(frame_size: int, after: int) -> None:
+    """Everything arrives over connections that last for the offer and a frame, many of which make a chunk."""
+    files = {"0": data_of(3 * CHUNK + 7)}
+    rig = Rig(files, LIMITS, frame_size=frame_size)
+    line = ThinLine(rig, [500 + frame_size + after] * 200)
+    line.run()
+    assert rig.received == files
+    assert line.breaks

@@ -220,7 +220,7 @@ def test_a_chunk_frame_that_is_cut_short(cut: int) -> None:
 # ---------------------------------------------------------------- batches
 def fill(batch: ChunkBatch, chunk: int, data: bytes) -> bool:
     """Lay a chunk out; whether there was room."""
-    slots = batch.reserve(len(data))
+    slots = batch.reserve(chunk, len(data))
     if slots is None:
         return False
     at = 0
@@ -276,6 +276,45 @@ def test_a_batch_without_room() -> None:
     assert not fill(batch, 2, b"b" * 20)
     (frame,) = batch.frames()
     assert [(p.chunk, bytes(p.data)) for p in pieces_of(frame)] == [(1, b"a" * 40)]
+
+
+def test_the_rest_of_a_chunk() -> None:
+    """Of a chunk whose beginning is there already all is read, and only the rest is in the frames."""
+    batch = ChunkBatch(bytearray(1000), max_frame=1 + HEADER + 100)
+    batch.start(1 + HEADER + 100, rest=(7, 60))
+    data = bytes(range(210))
+    assert fill(batch, 7, data)
+    assert fill(batch, 8, b"more")
+    pieces = [piece for frame in batch.frames() for piece in pieces_of(frame)]
+    assert [(p.chunk, p.offset, len(p.data)) for p in pieces] == [(7, 60, 100), (7, 160, 50), (8, 0, 4)]
+    assert b"".join(piece.data for piece in pieces) == data[60:] + b"more"
+    assert all(len(frame) <= 1 + HEADER + 100 for frame in batch.frames())
+
+
+def test_the_rest_of_a_chunk_behind_others() -> None:
+    """It may come after other chunks, then in a frame of its own, and is whole in the next use of the batch."""
+    batch = ChunkBatch(bytearray(1000), max_frame=500)
+    batch.start(500, rest=(2, 1))
+    assert fill(batch, 1, b"one")
+    assert fill(batch, 2, b"two")
+    assert fill(batch, 3, b"three")
+    first, second = (
+        [(p.chunk, p.offset, bytes(p.data)) for p in pieces_of(frame)] for frame in batch.frames()
+    )
+    assert first == [(1, 0, b"one")]
+    assert second == [(2, 1, b"wo"), (3, 0, b"three")]
+    batch.start(500)
+    assert fill(batch, 2, b"two")
+    assert [p.offset for frame in batch.frames() for p in pieces_of(frame)] == [0]
+
+
+@pytest.mark.parametrize("known", [1, 64 * KiB - 1 - HEADER, 64 * KiB, 1024 * KiB])
+def test_room_for_the_rest_of_a_chunk(known: int) -> None:
+    """A buffer of ``room_for`` a chunk holds it also when its beginning is only read."""
+    size, frame = 1024 * KiB + 1, 64 * KiB
+    batch = ChunkBatch(bytearray(ChunkBatch.room_for(size, frame)), frame)
+    batch.start(frame, rest=(1, known))
+    assert fill(batch, 1, bytes(size))
 
 
 def test_a_batch_begins_anew() -> None:

@@ -348,9 +348,9 @@ def test_cut_while_it_is_read(tmp_path: Path) -> None:
     source = offer(path)
 
     class Meddling(ChunkBatch):
-        def reserve(self, length: int) -> list[memoryview] | None:
+        def reserve(self, chunk: int, length: int) -> list[memoryview] | None:
             os.truncate(path, CHUNK + 1)
-            return super().reserve(length)
+            return super().reserve(chunk, length)
 
     with pytest.raises(SourceChanged):
         source.read(RangeSet.span(1, 3), Meddling(bytearray(MiB), MiB))

@@ -42,6 +42,16 @@ def test_only_what_is_lacking_is_wanted() -> None:
     assert window.next_want() == RangeSet.of(1, 4, 5)
 
 
+def test_what_is_asked_for_counts() -> None:
+    """A chunk that is asked for out of turn takes its room in the window."""
+    window = window_of([20 * CHUNK])
+    window.ask(RangeSet.of(9))
+    assert window.outstanding == COST
+    assert window.next_want() == RangeSet.span(0, 3)
+    window.link_lost()
+    assert window.next_want() == RangeSet.span(0, 4)
+
+
 def test_the_disk_sets_the_pace() -> None:
     """Chunks that wait for the disk keep the window closed; when a quarter of it is free, more is wanted."""
     window = window_of([20 * CHUNK])

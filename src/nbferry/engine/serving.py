@@ -15,7 +15,7 @@ from nbferry.storage.base import Source
 
 SLOW, QUICK = 2.0, 0.25  # seconds that one frame may take; a control frame waits behind it
 SMALLEST, LARGEST = 64 * KiB, 1 * MiB + PIECE_HEADER.size + 1  # a whole chunk of the usual size
-STREAK = 64  # quick frames in a row before they may be larger: one that is cut off is lost, however much of it came
+STREAK = 32  # quick frames in a row before they may be larger: more than a socket's memory takes at once
 
 
 class Serving:
@@ -28,7 +28,7 @@ class Serving:
         self._work = asyncio.Event()
         self._link: Link | None = None
         self._quick = 0  # frames in a row
-        sender.frame_size = LARGEST
+        sender.frame_size = SMALLEST
 
     def more_to_do(self) -> None:
         """Something happened after which there may be something to read."""
@@ -60,12 +60,11 @@ class Serving:
     def frame_sent(self, link: Link, seconds: float) -> None:
         """Suit the size of frames to the line: none may keep others waiting for long, and few bytes be lost with it.
 
-        A link after another one means that one was lost; the next may be, too.
+        Every link begins with the smallest: the one before it was lost, or nothing is known of the line.
         """
+        if link is not self._link:
+            self._link, self._quick, self._sender.frame_size = link, 0, SMALLEST
         size = self._sender.frame_size
-        if self._link not in (None, link):
-            size, self._quick = SMALLEST, 0
-        self._link = link
         self._quick = self._quick + 1 if seconds < QUICK else 0
         if seconds > SLOW:
             size = max(SMALLEST, size // 2)

@@ -80,8 +80,8 @@ Numbers
 
     The id of an offer is 32 hex digits of BLAKE2b with 16 bytes of output and the personalisation ``nbferry manifest``
     over: u64 chunk size, u64 number of entries, and for each entry u64 length of its path in bytes, u64 size, i64
-    mtime, u8 flags (1 executable, 2 folder), the path. Paths are UTF-8, lone surrogates encoded like any character.
-    So the same list has the same id, also when the sender was started anew.
+    mtime (0 for a folder), u8 flags (1 executable, 2 folder), the path. Paths are UTF-8, lone surrogates encoded like
+    any character. So the same list has the same id, also when the sender was started anew.
 
 A connection, in order
     ::
@@ -149,6 +149,6 @@ What a sender does not trust
 
 Reading order: :mod:`~nbferry.protocol.frames`, :mod:`~nbferry.protocol.states`,
 :mod:`~nbferry.protocol.machine`, :mod:`~nbferry.protocol.sender` with :mod:`~nbferry.protocol.debts`,
-:mod:`~nbferry.protocol.receiver` with :mod:`~nbferry.protocol.window`, :mod:`~nbferry.protocol.candidates` and
-:mod:`~nbferry.protocol.progress`.
+:mod:`~nbferry.protocol.receiver` with :mod:`~nbferry.protocol.window`, :mod:`~nbferry.protocol.assembly`,
+:mod:`~nbferry.protocol.candidates` and :mod:`~nbferry.protocol.progress`.
 """

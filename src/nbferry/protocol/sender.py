@@ -58,7 +58,7 @@ class Sender(Machine):
         self.sent = RangeSet()
         self.verified = RangeSet()
         self.durable = RangeSet()
-        self.frame_size = 1 * MiB + 4096  # the driver lowers it on a slow line
+        self.frame_size = 1 * MiB + 4096  # the driver suits it to the line
         self.held = False  # in the queue: the driver lets it go when it is this transfer's turn
         self.digest: bytes | None = None
         self._expires_at = expires_at

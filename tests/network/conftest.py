@@ -1,0 +1,111 @@
+"""Two hosts, and commands on each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from network.line import FAIR
+from network.namespaces import FIRST, OTHER, Host, Network, Unavailable, two_hosts
+from running import COMMAND, Command, Commands
+
+HASTE = """
+from dataclasses import replace
+from nbferry import api
+from nbferry.limits import Limits
+
+HASTY = dict(dead_after=2.0, ping_interval=0.5, connect_timeout=2.0, chunk_size=1 << 16, backoff_most=0.5)
+
+def hasty(start):
+    def begin(*arguments, limits=None, **options):
+        return start(*arguments, limits=replace(limits or Limits(), **HASTY), **options)
+    return begin
+
+api.send, api.receive = hasty(api.send), hasty(api.receive)
+"""
+"""The start of a program in which a silent link is dead after 2 s, not 30, and chunks are small."""
+
+
+@pytest.fixture(scope="session")
+def _two_hosts() -> Iterator[Network]:
+    try:
+        made = two_hosts()
+        network = made.__enter__()
+    except Unavailable as why:
+        pytest.skip(str(why))
+    yield network
+    made.__exit__(None, None, None)
+
+
+@pytest.fixture
+def network(_two_hosts: Network) -> Iterator[Network]:
+    """Two hosts with a good line between them, as new."""
+    yield _two_hosts
+    _two_hosts.line.weather = FAIR
+    _two_hosts.one.move_to(FIRST)
+    _two_hosts.other.move_to(OTHER)
+
+
+class Pair:
+    """A sender on one host, with a relay of its own or the one named, and a receiver on the other."""
+
+    def __init__(self, network: Network, commands: Commands) -> None:
+        self.network = network
+        self.relay = ""
+        self._commands = commands
+
+    def start(
+        self, source: Path, *, via: str = "auto", hasty: bool = False, settled: bool = True
+    ) -> tuple[Command, Command]:
+        """Have them at it: sender and receiver. Who is not ``settled`` listens on whatever address there is."""
+        sender = self.send(source, via=via, hasty=hasty, settled=settled)
+        return sender, self.receive(sender.code(), via=via, hasty=hasty, settled=settled)
+
+    def send(self, source: Path, *, via: str = "auto", hasty: bool = False, settled: bool = True) -> Command:
+        """Start the sender, in a folder of its own."""
+        relay = ["--relay", self.relay] if self.relay else []
+        return self.on(self.network.one, "send", source, *relay, via=via, hasty=hasty, settled=settled)
+
+    def receive(self, code: str, *, via: str = "auto", hasty: bool = False, settled: bool = True) -> Command:
+        """Start the receiver, in a folder of its own."""
+        take = ["receive", code, "--yes", "--to", self.destination]
+        return self.on(self.network.other, *take, via=via, hasty=hasty, settled=settled)
+
+    def on(self, host: Host, *arguments: str | Path, via: str, hasty: bool, settled: bool) -> Command:
+        """Start ``nbferry`` on a host."""
+        options = {"NBFERRY_HOST": host.address if settled else None, "folder": host.name}
+        program = HASTE + COMMAND if hasty else ""
+        start = partial(self._commands, *arguments, "--json", "--via", via, program=program, **options)
+        return host.call(start)
+
+    def stand_alone(self, port: int = 0) -> Command:
+        """Start a relay on the receiver's host, for all that begin later."""
+        host = self.network.other
+        relay = host.call(lambda: self._commands("relay", "--host", host.address, "--port", str(port)))
+        self.relay = (relay.line() or "").removeprefix("The relay is at ")
+        return relay
+
+    def file(self, content: bytes) -> Path:
+        """Make what is to be sent."""
+        self.source = self._commands.file("from/data.bin", content)
+        return self.source
+
+    @property
+    def destination(self) -> Path:
+        """Where it is to arrive."""
+        return self._commands.root / "to"
+
+    def arrived(self, content: bytes, *commands: Command) -> None:
+        """Wait for the end, which must be a good one."""
+        for command in commands:
+            assert command.end() == 0, command.said()
+        assert (self.destination / "data.bin").read_bytes() == content
+
+
+@pytest.fixture
+def pair(network: Network, nbferry: Commands) -> Pair:
+    """Who transfers between two hosts."""
+    return Pair(network, nbferry)
