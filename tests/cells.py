@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -123,14 +124,15 @@ def start_kernel(folder: Path) -> Kernel:
 class Server:
     """A Jupyter server with the extension."""
 
-    def __init__(self, root: Path, url: str) -> None:
+    def __init__(self, root: Path, url: str, process: subprocess.Popen[str]) -> None:
         self.url = url
+        self.process = process
         self._root = root
         self._kernels: list[Kernel] = []
 
     def kernel(self, folder: str) -> Kernel:
         """Start a kernel in a folder."""
-        (self._root / folder).mkdir()
+        (self._root / folder).mkdir(exist_ok=True)
         name = self.ask("POST", "api/kernels", {"path": f"{folder}/notebook.ipynb"})["id"]
         client = BlockingKernelClient(connection_file=str(self._root / f"runtime/kernel-{name}.json"))
         client.load_connection_file()

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import repeat
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -34,7 +34,9 @@ def server_relay(environ: Mapping[str, str] = os.environ) -> RelayAddress | None
 
 def relay_again(url: str, public_url: str, environ: Mapping[str, str] = os.environ) -> RelayAddress:
     """A relay that was used before; if it is that of a Jupyter server of ours, with what lets us in there."""
-    for server in filter(None, map(_admitted, _servers(environ), repeat(environ))):
+    # a server that was killed leaves its file behind, so the one that started this kernel comes first
+    known = chain([own_server(environ)], map(_admitted, _servers(environ), repeat(environ)))
+    for server in filter(None, known):
         if server.url == url:
             return RelayAddress(url, public_url, server.headers)
     return RelayAddress(url, public_url)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -31,10 +32,16 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Kernel, 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
+    """A Jupyter server with the extension."""
+    with jupyter_server(tmp_path.resolve()) as server:
+        yield server
+
+
+@contextmanager
+def jupyter_server(root: Path, port: int = 0) -> Iterator[Server]:
     """A Jupyter server in which the extension is enabled as ``pip install`` does it: by a file of configuration."""
-    root = tmp_path.resolve()
     enabled = root / "etc/jupyter_server_config.d/nbferry.json"
-    enabled.parent.mkdir(parents=True)
+    enabled.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(Path(nbferry.server.__file__).with_name("nbferry.json"), enabled)
     env = environment(
         JUPYTER_CONFIG_PATH=str(root / "etc"),
@@ -47,7 +54,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
         f"--IdentityProvider.token={TOKEN}",
         "--no-browser",
         "--ip=127.0.0.1",
-        "--port=0",
+        f"--port={port}",
         "--allow-root",
         f"--ServerApp.root_dir={root}",
     ]
@@ -55,7 +62,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     with subprocess.Popen(
         command, env=env, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
-        server = Server(root, address_of(process))
+        server = Server(root, address_of(process), process)
         server.wait_until_it_answers()
         yield server
         server.close()

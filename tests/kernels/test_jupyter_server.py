@@ -7,6 +7,8 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from tornado.httpclient import HTTPRequest
@@ -14,6 +16,7 @@ from tornado.ioloop import IOLoop
 from tornado.websocket import websocket_connect
 
 from cells import TOKEN, Server
+from kernels.conftest import jupyter_server
 from running import MIB, PATIENCE, Commands
 
 
@@ -60,3 +63,23 @@ def test_kernels_of_a_server(server: Server, nbferry: Commands) -> None:
     assert ask(server, {"type": "join", "room": "000000"})["code"] == "room-unknown"
     with pytest.raises(urllib.error.HTTPError, match="403"):
         urllib.request.urlopen(f"{server.url}api/contents", timeout=PATIENCE)  # noqa: S310  # ours
+
+
+def test_a_server_that_is_killed(tmp_path: Path, nbferry: Commands) -> None:
+    """With it die its kernel and its relay. Started again, the same cell goes on, and the receiver only had to wait."""
+    root = tmp_path.resolve() / "server"
+    cell = "import nbferry; sending = nbferry.send('data.bin', via='relay'); print(sending.code)"
+    with jupyter_server(root) as first:
+        kernel = first.kernel("sender")
+        with (kernel.folder / "data.bin").open("wb") as file:
+            file.truncate(500 * MIB)
+        receiver = nbferry("receive", kernel.run(cell), "--yes", "--via", "relay", "--json", folder="outside")
+        receiver.event("progress", lambda event: event["durable"])
+        first.process.kill()
+        first.process.wait(PATIENCE)
+    receiver.state("paused")
+    with jupyter_server(root, int(urlsplit(first.url).port or 0)) as second:
+        kernel = second.kernel("sender")
+        kernel.run(f"{cell}; sending.wait(60)")
+    assert receiver.end() == 0
+    assert (nbferry.root / "outside/data.bin").stat().st_size == 500 * MIB
