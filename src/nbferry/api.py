@@ -16,21 +16,20 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Literal, overload
 
 import nbferry
-from nbferry import kernel, render, unfinished
-from nbferry.engine.activity import Activity
+from nbferry import kernel, render, running, unfinished
 from nbferry.engine.connect import RelayAddress, Via
-from nbferry.engine.engine import Engine, Wishes
+from nbferry.engine.engine import Wishes
 from nbferry.engine.keeping import Keeper
-from nbferry.engine.portal import Portal, portal
 from nbferry.errors import CodeInvalid, TransferBusy
 from nbferry.limits import Limits
 from nbferry.manifest import Manifest
 from nbferry.names import display_name
 from nbferry.notebook import own_state_folder, state_folder
-from nbferry.status import State
+from nbferry.running import Begin
+from nbferry.status import Snapshot, State
 from nbferry.storage import receipts
 from nbferry.storage.ledger import Ledger
 from nbferry.storage.memos import ReceiveMemo, RelayNote, SendMemo
@@ -43,10 +42,6 @@ from nbferry.unfinished import How
 PathLike = str | os.PathLike[str]
 Overwrite = Literal["rename", "replace", "refuse"]
 Accept = bool | Callable[[Manifest], "bool | str"] | None
-
-F = TypeVar("F", bound=unfinished.AnyMemo | None)
-
-_engines: dict[Portal, Engine] = {}
 
 
 def send(
@@ -94,10 +89,11 @@ def send(
     wishes = _wishes(relay, via, [])
     ledger = _ledger()
     address = canonical_url(relay) if relay else None
-    if memo := _settled(lambda: unfinished.same_send(ledger, wanted, address)):
+    if memo := running.settled(lambda: unfinished.same_send(ledger, wanted, address)):
         with suppress(TransferBusy):  # it runs: then this is another one
             return _go_on(memo, ledger, limits)
-    return _start(unfinished.sending(Keeper(wanted, ledger), ledger, How(wishes, limits, _agent())))
+    how = How(wishes, limits, _agent())
+    return running.start(unfinished.sending(Keeper(wanted, ledger), ledger, how))
 
 
 def receive(
@@ -144,13 +140,13 @@ def receive(
         willing=accept is True,
     )
     ledger = _ledger()
-    memo = _settled(lambda: unfinished.same_receive(ledger, ticket, folder))
-    if memo and (running := _running(memo.id)):
-        return running
+    memo = running.settled(lambda: unfinished.same_receive(ledger, ticket, folder))
+    if memo and (transfer := running.transfer(memo.id)):
+        return transfer
     keeper = Keeper(memo or new, ledger)
     if memo:
         keeper.take()
-    return _start(unfinished.receiving(keeper, How(wishes, limits, _agent()), decide), ask)
+    return running.start(unfinished.receiving(keeper, How(wishes, limits, _agent()), decide), ask)
 
 
 @overload
@@ -172,14 +168,14 @@ def resume(
     limits = limits or Limits()
     ledger = _ledger()
     if id is not None:
-        memo = _settled(lambda: ledger.find(id))
-        return _running(memo.id) or _go_on(memo, ledger, limits, take_over=take_over)
+        memo = running.settled(lambda: ledger.find(id))
+        return running.transfer(memo.id) or _go_on(memo, ledger, limits, take_over=take_over)
     resumed = []
     for found in ledger.memos():
-        left: unfinished.AnyMemo | None = _settled(partial(ledger.load, found.id))
+        left: unfinished.AnyMemo | None = running.settled(partial(ledger.load, found.id))
         if left:
             with suppress(TransferBusy):
-                resumed.append(_running(left.id) or _go_on(left, ledger, limits, take_over=take_over))
+                resumed.append(running.transfer(left.id) or _go_on(left, ledger, limits, take_over=take_over))
     return resumed
 
 
@@ -188,23 +184,12 @@ def transfers() -> list[Transfer]:
 
     Those that an earlier process left are paused; ``transfer.resume()`` goes on with them.
     """
-    limits = Limits()
     ledger = _ledger()
-    used = portal()
-    resting = {
-        memo.id: memo for memo in ledger.memos() if not (isinstance(memo, ReceiveMemo) and memo.digest)
-    }
-
-    def look() -> list[Activity]:
-        engine = _engine(used)
-        for activity in list(engine.activities.values()):
-            if activity.resting and activity.id not in resting:
-                del engine.activities[activity.id]  # another process has ended it
-        return [_resting(memo, ledger, limits, engine) for memo in resting.values()] + [
-            activity for activity in engine.activities.values() if activity.id not in resting
-        ]
-
-    return [Transfer(activity, used) for activity in used.ask(look)]
+    unended = [memo for memo in ledger.memos() if not (isinstance(memo, ReceiveMemo) and memo.digest)]
+    views = {memo.id: unfinished.snapshot_of(ledger, memo) for memo in unended}
+    running.forget_resting(views)
+    left = [_resting(memo, ledger, views[memo.id]) for memo in unended]
+    return left + [transfer for transfer in running.transfers() if transfer.id not in views]
 
 
 def discard(id: str) -> None:  # noqa: A002  # what it is
@@ -214,8 +199,8 @@ def discard(id: str) -> None:  # noqa: A002  # what it is
     """
     ledger = _ledger()
     memo = ledger.find(id)
-    if running := _running(memo.id):
-        running.cancel()
+    if transfer := running.transfer(memo.id):
+        transfer.cancel()
         return
     keeper: Keeper[Any] = Keeper(memo, ledger)
     keeper.take()
@@ -233,58 +218,25 @@ def verify(path: PathLike) -> Verification:
 def _go_on(memo: unfinished.AnyMemo, ledger: Ledger, limits: Limits, *, take_over: bool = False) -> Transfer:
     keeper: Keeper[Any] = Keeper(memo, ledger)
     keeper.take(take_over=take_over)
-    return _start(_again(keeper, ledger, limits), ask_in_words)
+    return running.start(_again(keeper, ledger, limits), ask_in_words)
 
 
-def _again(keeper: Keeper[Any], ledger: Ledger, limits: Limits) -> unfinished.Begin:
+def _again(keeper: Keeper[Any], ledger: Ledger, limits: Limits) -> Begin:
     how = How(unfinished.wishes_of(keeper.memo, _host()), limits, _agent())
     if isinstance(keeper.memo, SendMemo):
         return unfinished.sending(keeper, ledger, how)
     return unfinished.receiving(keeper, how)
 
 
-def _resting(memo: unfinished.AnyMemo, ledger: Ledger, limits: Limits, engine: Engine) -> Activity:
-    """The activity of a memo: the one that runs here, or one that waits to be resumed."""
-    there = engine.activities.get(memo.id)
-    if there and (there.resting or not there.result.done()):
-        return there
+def _resting(memo: unfinished.AnyMemo, ledger: Ledger, view: Snapshot) -> Transfer:
+    """The transfer of a memo: the one that runs here, or one that waits to be resumed."""
     keeper: Keeper[Any] = Keeper(memo, ledger)
-    activity = _again(keeper, ledger, limits)(engine)
-
-    def start() -> None:
-        keeper.take()
-        engine.start(activity)
 
     def give_up() -> None:
         keeper.take()
         unfinished.end(ledger, memo, State.CANCELLED, "discarded")
 
-    activity.rest(unfinished.snapshot_of(ledger, memo), start=start, discard=give_up)
-    engine.activities[memo.id] = activity
-    return activity
-
-
-def _activity(transfer: str) -> Activity | None:
-    used = portal()
-    return used.ask(lambda: _engine(used).activities.get(transfer))
-
-
-def _settled(find: Callable[[], F]) -> F:
-    """Find a memo; if its transfer is just ending in this process, look again when it has ended."""
-    memo = find()
-    activity = _activity(memo.id) if memo is not None else None
-    if activity is None or not activity.result.done():
-        return memo
-    activity.settled.wait()
-    return find()
-
-
-def _running(transfer: str) -> Transfer | None:
-    """The transfer of this id, if it runs in this process."""
-    activity = _activity(transfer)
-    if activity is None or activity.resting or activity.result.done():
-        return None
-    return Transfer(activity, portal())
+    return running.rest(_again(keeper, ledger, Limits()), view, take=keeper.take, give_up=give_up)
 
 
 def _ledger() -> Ledger:
@@ -309,20 +261,6 @@ def describe(manifest: Manifest, most: int = 20) -> list[str]:
     lines = [f"Offered: {len(files):,} file{'s' * (len(files) != 1)}, {render.size(manifest.total_bytes)}"]
     lines += [f"  {display_name(entry.path)}  {render.size(entry.size)}" for entry in files[:most]]
     return lines + ([f"  … and {len(files) - most:,} more"] if len(files) > most else [])
-
-
-def _start(begin: unfinished.Begin, ask: Callable[[Manifest], bool | str] | None = None) -> Transfer:
-    used = portal()
-    activity = used.ask(lambda: _engine(used).start(begin(_engine(used))))
-    return Transfer(activity, used, ask)
-
-
-def _engine(used: Portal) -> Engine:
-    """The engine of a portal; on its own thread."""
-    if used not in _engines:
-        engine = _engines[used] = Engine()
-        used.at_stop(engine.aclose)
-    return _engines[used]
 
 
 def _invitation(code: int | str | None, *, many: bool) -> Ticket | tuple[str, ...]:

@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from nbferry import kernel
-from nbferry.engine.engine import Engine, Wishes
+from nbferry.engine.engine import Wishes
 from nbferry.engine.inviting import Invitation
 from nbferry.engine.keeping import Keeper
-from nbferry.engine.receiving import Decide, Intake, Receiving
-from nbferry.engine.sending import Offering, Sending
+from nbferry.engine.receiving import Decide, Intake
+from nbferry.engine.sending import Offering
 from nbferry.errors import CodeInvalid, NbferryError
 from nbferry.limits import Limits
 from nbferry.manifest import Manifest
+from nbferry.running import Begin
 from nbferry.status import Snapshot, State
 from nbferry.storage.destination import Destination
 from nbferry.storage.digests import DigestCache
@@ -31,9 +31,6 @@ from nbferry.storage.source import offer_of
 from nbferry.ticket import Code, Ticket, parse
 
 AnyMemo = SendMemo | ReceiveMemo
-Begin = Callable[[Engine], Sending | Receiving]
-"""Makes the activity, on the engine's thread."""
-
 log = logging.getLogger("nbferry")
 
 

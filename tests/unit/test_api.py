@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import nbferry
-from nbferry import api
+from nbferry import api, running
 from nbferry.api import describe, receive, send, transfers
 from nbferry.engine.engine import Wishes
 from nbferry.engine.receiving import Intake
@@ -56,7 +56,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Started]:
     def start(begin: Callable[[Any], Any], ask: Any = None) -> None:
         seen.append(Started(*begin(Engine()), ask))
 
-    monkeypatch.setattr(api, "_start", start)
+    monkeypatch.setattr(running, "start", start)
     for name in ("NBFERRY_RELAY", "NBFERRY_HOST", "JPY_PARENT_PID"):
         monkeypatch.delenv(name, raising=False)
     return seen
@@ -292,5 +292,5 @@ def test_asking_in_words(
 
 def test_transfers_without_any(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before anything was sent or received there are no transfers."""
-    monkeypatch.setattr(api, "_engines", {})
+    monkeypatch.setattr(running, "_engines", {})
     assert transfers() == []
