@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +17,23 @@ def _state_apart(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
     """What transfers keep lies neither in the folder that the tests are run from, nor in the user's own."""
     monkeypatch.setenv("NBFERRY_STATE", str(tmp_path_factory.mktemp("state")))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("own")))
+
+
+@pytest.fixture
+def ordinary_rights() -> Iterator[None]:
+    """Nothing is allowed to root that modes forbid to others: Linux knows that as two capabilities of a thread."""
+    if os.name == "nt" or os.geteuid():
+        yield
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # <linux/capability.h>: version 3, this thread
+    granted = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; twice
+    assert libc.capget(header, granted) == 0
+    reduced = type(granted)(*granted)
+    reduced[0] &= ~(1 << 1 | 1 << 2)  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+    assert libc.capset(header, reduced) == 0
+    yield
+    assert libc.capset(header, granted) == 0
 
 
 @pytest.fixture

@@ -121,7 +121,8 @@ def _connection_file() -> str:
 def _can_write(folder: Path) -> bool:
     """Whether state can be kept in a folder, or is kept there already."""
     state = folder / STATE_FOLDER
-    return os.access(state if state.is_dir() else folder, os.W_OK | os.X_OK)
+    effective = os.access in os.supports_effective_ids
+    return os.access(state if state.is_dir() else folder, os.W_OK | os.X_OK, effective_ids=effective)
 
 
 def own_state_folder() -> Path:

@@ -194,7 +194,7 @@ def test_what_the_user_names_is_used(root: Path) -> None:
     assert state_folder(environ, {}, root / "cwd", can_write=lambda _: False) == root / "named/.nbferry"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.usefixtures("ordinary_rights")
 def test_rights(root: Path) -> None:
     """The rights of a folder say whether it can be written to."""
     (root / "cwd").chmod(0o500)

@@ -269,7 +269,7 @@ def test_large_files_need_little_memory(tmp_path: Path) -> None:
         tracemalloc.stop()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.usefixtures("ordinary_rights")
 def test_what_may_not_be_read(to: Path) -> None:
     """A file that cannot be read is an error that names it, not a verdict."""
     (to / "notes.txt").chmod(0)
