@@ -24,7 +24,7 @@ class _Silent(BaseHTTPRequestHandler):
 def web_server() -> Iterator[str]:
     """The address of a server that is no relay."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _Silent) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()

@@ -15,7 +15,7 @@ from people import Child, Role, Task
 from points import Point
 from scene import Offer, differences, left_over, memos, prepare, right_bytes
 
-from nbferry.storage import sink
+from nbferry.storage.manifest_file import progress_of
 
 SECONDS = {"small": 30.0, "large": 60.0}  # after which a point hangs; whoever is done lingers for ten
 HEARING = 8.0  # seconds after the receiver's result in which the sender should hear of it, and both settle
@@ -323,9 +323,7 @@ class Play:
     def _journalled(self) -> int:
         if not differences(self._expected, self._to):
             return self.offer.total
-        known = [
-            sink.progress_of(self._to, log.parent.name) for log in self._to.glob(".nbferry/*/have.*.log")
-        ]
+        known = [progress_of(self._to, log.parent.name) for log in self._to.glob(".nbferry/*/have.*.log")]
         return max((manifest.bytes_in(have) for manifest, have in filter(None, known)), default=0)
 
     def _check_vouched_for(self, journal: int) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,13 @@ from nbferry.errors import DiskFull, LocalProtocolError, StorageError
 from nbferry.manifest import Manifest
 from nbferry.ranges import RangeSet
 from nbferry.storage import moving
+from nbferry.storage.candidates import Candidates
 from nbferry.storage.directory import Directory
+from nbferry.storage.manifest_file import progress_of
 from nbferry.storage.moving import Way, by_link, by_rename, by_taking_its_place
 from nbferry.storage.publish import Overwrite
-from nbferry.storage.sink import FolderSink, progress_of
+from nbferry.storage.sink import FolderSink
+from nbferry.storage.stored import Stored
 from nbferry.storage.system import REAL_DISK, Disk, rename_exclusively
 from offers import CHUNK, DIGEST, FILES, PUBLISHED, chunks, everything, manifest, sink_to, visible
 
@@ -592,6 +596,28 @@ def test_publishing_checks_by_itself(to: Path, monkeypatch: pytest.MonkeyPatch) 
     assert visible(to) == PUBLISHED
 
 
+def test_power_fails_between_intent_and_rename(to: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """P1: what was about to be placed, and was not, is read again before it is."""
+    sink = sink_to(to, OFFER)
+    sink.store(OFFERED)
+    with monkeypatch.context() as patch:
+        patch.setattr("nbferry.storage.publish.move_new", stopped)
+        with pytest.raises(Crash):
+            sink.publish(DIGEST)
+    sink.close()
+    last = len(OFFERED) - 1
+    damage(to, 0)
+    part(to, "notes.txt").write_bytes(b"")
+    sink = again(to, disk=LATER)
+    assert sink.finished == DIGEST
+    assert sink.check() == RangeSet.of(0, last)
+    assert sink.finished is None
+    sink.store([OFFERED[0], OFFERED[last]])
+    assert sink.publish(DIGEST) == tuple(to / path for path in FILES)
+    assert visible(to) == PUBLISHED
+    sink.discard()
+
+
 def test_without_doubt_nothing_is_read(to: Path) -> None:
     """check() is free when nothing is in doubt."""
     partly(to, *EVERY)
@@ -599,6 +625,50 @@ def test_without_doubt_nothing_is_read(to: Path) -> None:
     sink = again(to)
     assert sink.check() == RangeSet()
     sink.discard()
+
+
+def test_doubt_outlives_the_process(to: Path) -> None:
+    """P1: once a file contradicted the journal everything is read again, by a later process too."""
+    partly(to, *EVERY)
+    part(to, "notes.txt").write_bytes(b"")
+    sink = again(to)
+    last = len(OFFERED) - 1
+    assert sink.have == EVERY - RangeSet.of(last)
+    sink.store(OFFERED[last:])
+    sink.sync()
+    sink.close()
+    damage(to, 0)
+    sink = again(to)
+    assert sink.have == EVERY
+    assert sink.check() == RangeSet.of(0)
+    sink.discard()
+
+
+def test_a_chunk_that_the_disk_fails_to_read(to: Path) -> None:
+    """Where a read fails with EIO the chunk is damaged, or no candidate: it is fetched, and the rest is kept."""
+    partly(to, *EVERY)
+    bad = OFFER.place(OFFER.chunks_of(3)[0] + 1)
+
+    def read(fd: int, views: Sequence[memoryview], offset: int) -> int:
+        if offset == bad.offset:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return REAL_DISK.read(fd, views, offset)
+
+    wrong = RangeSet.of(OFFER.chunks_of(3)[0] + 1)
+    sink = again(to, disk=replace(LATER, read=read))
+    assert sink.check() == wrong
+    sink.close()
+    for log in logs(to):
+        log.unlink()
+    sink = again(to, disk=replace(REAL_DISK, read=read))
+    assert sink.reuse(pairs(*sink.candidates)) == sink.candidates - wrong
+    sink.store([OFFERED[number] for number in EVERY - sink.have])
+    sink.sync()
+    sink.close()
+    sink = again(to)
+    sink.check()
+    sink.publish(DIGEST)
+    assert visible(to) == PUBLISHED
 
 
 def test_a_file_that_is_gone_when_it_is_checked(to: Path) -> None:
@@ -720,6 +790,108 @@ def test_stored_while_a_flush_fails(to: Path) -> None:
     assert [offset for offset in written if offset == 0][:2] == [0, 0]
     assert sink.have == RangeSet.of(0)
     sink.discard()
+
+
+class Watched(Stored):
+    """Notices which files are read from memory when a failed flush is accounted for."""
+
+    def __init__(self, sink: FolderSink) -> None:
+        super().__init__()
+        self.sink, self.cached = sink, [{-1}]
+
+    def lose(self) -> None:
+        """Look, then lose."""
+        assert self.sink._arrival
+        self.cached.append(self.sink._arrival._found._fresh)
+        super().lose()
+
+
+def test_candidates_while_a_flush_fails(to: Path) -> None:
+    """Before anything may count again after a failed flush, no file is read from memory: that may differ."""
+    partly(to, *EVERY)
+    for log in logs(to):
+        log.unlink()
+    failing = Failing()
+    sink = sink_to(to, OFFER, disk=failing.disk, resume=True, prepared=False)
+    watched = sink._stored = Watched(sink)
+    sink.prepare()
+    taken = sink.reuse(pairs(*sink.candidates))
+    assert taken
+    failing.syncs = [errno.EIO]
+    with pytest.raises(StorageError):
+        sink.sync()
+    assert watched.cached == [{-1}, set()]
+    sink.discard()
+
+
+def test_a_flush_fails_while_a_candidate_is_read(to: Path) -> None:
+    """A file whose memory was let go of before a flush failed is read from the disk once more after it."""
+    forgotten: list[int] = []
+    to.mkdir()
+
+    class Slow:
+        """Files in the staging data; a flush fails when one of them is looked into for the first time."""
+
+        def forget_cached(self, index: int) -> None:
+            forgotten.append(index)
+            if len(forgotten) == 1:
+                found.distrust_cache()
+
+        def read(self, chunk: int) -> memoryview:
+            return OFFERED[chunk].data
+
+        def note(self, index: int) -> None:
+            pass
+
+    with Directory.open(to) as folder:
+        found = Candidates(OFFER, folder, EVERY, RangeSet())
+        for _ in range(3):
+            assert found.take(*pairs(0)[0], Slow())  # type: ignore[arg-type]
+        found.close()
+    assert len(forgotten) == 2
+
+
+def test_one_flush_hears_of_every_failed_write(to: Path) -> None:
+    """What flushes the whole file system was open before the first write: it is told of errors since then."""
+    used: list[int] = []
+    folders = {f"{number}/f": b"x" for number in range(100)}  # more than are kept open
+    offer = manifest(folders)
+    sink = sink_to(to, offer, disk=replace(REAL_DISK, sync_whole=lambda fd: bool(used.append(fd)) or True))
+    assert sink._arrival
+    opened = sink._arrival._staging.data.fd
+    for _ in range(2):
+        sink.store(chunks(offer, folders))
+        sink.sync()
+    assert set(used) == {opened}
+    sink.discard()
+
+
+def test_no_older_copy_is_open_while_publishing(to: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows renames nothing onto a file that is open."""
+    to.mkdir()
+    (to / "notes.txt").write_bytes(FILES["notes.txt"])
+    sink = sink_to(to, OFFER, overwrite="replace")
+    last = len(OFFERED) - 1
+    assert sink.reuse(pairs(last)) == RangeSet.of(last)
+    sink.store(OFFERED[:last])
+    opened: list[Path] = []
+
+    def look(*_: object, **__: object) -> dict[str, str]:
+        for link in Path("/proc/self/fd").iterdir():
+            with suppress(OSError):
+                opened.append(link.readlink())
+        raise Crash
+
+    assert sink._arrival
+    assert len(sink._arrival._found._older._files) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr("nbferry.storage.arrival.publish", look)
+        with pytest.raises(Crash):
+            sink.publish(DIGEST)
+    assert opened
+    assert to / "notes.txt" not in opened
+    sink.publish(DIGEST)
+    assert visible(to) == PUBLISHED
 
 
 def test_a_network_drive_that_loses_a_file(to: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -253,6 +254,29 @@ def test_a_drive_that_is_away(folder: Path) -> None:
         assert claim.held()
         assert claim.beat()
         claim.release()
+    assert (folder / CLAIM).exists()
+
+
+class Unreadable(Directory):
+    """A folder on a drive that fails to read files."""
+
+    def file(self, name: str, flags: int) -> int:
+        """Fail."""
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def test_a_claim_that_cannot_be_read(folder: Path) -> None:
+    """A failing read tells nothing of who has the claim: it stays ours, and nobody else takes it."""
+    claim = Claim.take(folder, here=ME)
+    claim._opened = lambda: Unreadable.open(folder)
+    assert claim.held()
+    assert claim.beat()
+    with Unreadable.open(folder) as failing:
+        with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+            is_claimed(failing, OTHER)
+        failing.descend = lambda _: Unreadable.open(folder)  # type: ignore[method-assign]
+        with pytest.raises(StorageError):
+            Claim.take(failing, here=OTHER)
     assert (folder / CLAIM).exists()
 
 

@@ -158,3 +158,41 @@ def test_lost_and_opened_again(tmp_path: Path) -> None:
     bare.note_identity()
     bare.renew()
     assert bare.identity is None
+
+
+def test_used_after_it_was_closed(tmp_path: Path) -> None:
+    """Nothing falls back on a path, on which somebody may have put a link: every use fails."""
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "file").write_bytes(b"x")
+    folder = Directory.open(tmp_path)
+    folder.close()
+    folder.close()
+    for use in (
+        lambda: folder.child("sub"),
+        lambda: folder.descend("sub"),
+        lambda: folder.make("new"),
+        folder.names,
+        lambda: folder.look("file"),
+        lambda: folder.file("file", os.O_RDONLY),
+        lambda: folder.unlink("file"),
+        lambda: folder.rmdir("sub"),
+        lambda: folder.sync(os.fsync),
+        lambda: folder.set_mtime(0),
+        lambda: folder.replace("file", folder, "new"),
+    ):
+        with pytest.raises(OSError, match=os.strerror(errno.EBADF)):
+            use()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "sub"]
+
+
+def test_a_link_as_macos_reports_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ELOOP in the place of a folder is no folder, as on Linux."""
+
+    def looping(*_: object, **__: object) -> int:
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+
+    with Directory.open(tmp_path) as folder:
+        monkeypatch.setattr(os, "open", looping)
+        with pytest.raises(NotADirectoryError):
+            folder.child("link")
+        monkeypatch.undo()

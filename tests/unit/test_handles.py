@@ -81,6 +81,20 @@ def test_dropping(shelf: Shelf) -> None:
     assert shelf.done == ["+a", "+a", "-a", "-a"]
 
 
+def test_releasing(shelf: Shelf) -> None:
+    """All are closed, those in use when they are given back; then they may be used again."""
+    handles = Handles(shelf.open, shelf.close)
+    with handles.use("a"), handles.use("b"):
+        pass
+    with handles.use("b"):
+        handles.release()
+        assert shelf.done == ["+a", "+b", "-a"]
+    assert shelf.done == ["+a", "+b", "-a", "-b"]
+    with handles.use("a"):
+        pass
+    assert shelf.done[-1] == "+a"
+
+
 def test_closing(shelf: Shelf) -> None:
     """close() closes what is idle, lets users finish, and ends all use."""
     handles = Handles(shelf.open, shelf.close)

@@ -6,6 +6,7 @@ import errno
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -206,6 +207,64 @@ def test_a_crash_while_replacing(root: Directory) -> None:
     pytest.fail("it never came to an end")
 
 
+class Ending(Directory):
+    """A folder in which the process is killed before one of its removals."""
+
+    left = 0
+
+    def unlink(self, name: str) -> None:
+        """Remove, or be killed."""
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        super().unlink(name)
+
+
+@pytest.mark.parametrize("removals", range(4))
+@pytest.mark.parametrize("doubtful", [0, 1])
+def test_killed_while_replacing(root: Directory, removals: int, doubtful: int) -> None:
+    """P4: whichever logs go first, a damaged chunk is never vouched for without doubt, in the same boot either."""
+    for number in range(2):
+        writer = journal(root)
+        writer.add(leaves(1, 2))
+        if number == doubtful:
+            writer.doubt()
+        writer.close()
+        (name,) = set(log_names(root, "have")) - {f"have.{'0' * 16}.log"}
+        (root.path / name).rename(root.path / f"have.{str(number) * 16}.log")
+    with Ending.open(root.path) as ending:
+        assert isinstance(ending, Ending)
+        ending.left = removals
+        ours = journal(ending)
+        with suppress(KeyboardInterrupt):
+            ours.replace(ours.load(), RangeSet.of(2), None)
+        ours.close()
+    fresh = journal(root)
+    found = fresh.load()
+    assert fresh.doubted or found.have == RangeSet.of(2)
+    assert fresh.doubted == (removals < 3)
+
+
+def test_doubt_that_could_not_be_recorded(root: Directory) -> None:
+    """It is recorded at the next opportunity, even if it was known before."""
+    failing = True
+
+    def sync(_: int) -> None:
+        if failing:
+            raise OSError(errno.EIO, "Input/output error")
+
+    ours = journal(root, disk=replace(DISK, sync=sync))
+    with pytest.raises(OSError, match="Input/output"):
+        ours.doubt()
+    assert ours.doubted
+    failing = False
+    ours.doubt()
+    fresh = journal(root)
+    fresh.load()
+    assert fresh.doubted
+    ours.close()
+
+
 def test_a_chunk_that_is_not_in_the_offer(root: Directory) -> None:
     """A run beyond the offer vouches for nothing, and puts the journal in doubt."""
     ours = journal(root)
@@ -227,6 +286,39 @@ def test_a_record_of_an_unknown_kind(root: Directory) -> None:
     fresh = journal(root)
     assert fresh.load().have == RangeSet.of(1, 2)
     assert fresh.doubted
+    ours.close()
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        (Kind.RUN, b""),
+        (Kind.RUN, bytes(7)),
+        (Kind.RUN, bytes(8 + 33)),
+        (Kind.RUN, b"\xff" * (8 + 32)),
+        (Kind.BOOT, b"\xff"),
+        (Kind.FINISHED, b"short"),
+        (Kind.PLACING, b"short"),
+        (Kind.PLACING, bytes(8) + b"\0\1" + b"\xffb"),
+        (Kind.PLACING, bytes(8) + b"\0\1" + b"a../victim"),
+        (Kind.PLACING, bytes(8) + b"\0\1" + b"a.."),
+        (Kind.PLACING, bytes(8) + b"\0\1" + b"a"),
+        (Kind.PLACING, bytes(8) + b"\0\4" + b"../ab"),
+        (Kind.PLACING, bytes(8) + b"\0\1" + b"a/etc/passwd"),
+    ],
+)
+def test_a_record_that_cannot_be(root: Directory, record: tuple[Kind, bytes]) -> None:
+    """What nbferry never records puts the journal in doubt and says nothing else, least of all a way out of here."""
+    ours = journal(root)
+    ours.add(leaves(1))
+    assert ours._log is not None
+    ours._log.append(*record)
+    ours.add(leaves(2))
+    fresh = journal(root)
+    found = fresh.load()
+    assert found.have == RangeSet.of(1, 2)
+    assert found.leaf(2) == leaf(2)
+    assert (fresh.finished, fresh.intents, fresh.doubted) == (None, {}, True)
     ours.close()
 
 

@@ -34,7 +34,7 @@ def answering(body: bytes, path: str = "/base/nbferry/version", status: int = 20
             assert "Authorization" not in self.headers  # the token goes to no question but that for a room
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
             yield server.server_port

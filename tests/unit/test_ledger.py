@@ -147,6 +147,18 @@ def test_durable(tmp_path: Path) -> None:
     assert synced.index((folder / "memo.json").stat().st_ino) < synced.index(folder.stat().st_ino)
 
 
+def test_what_had_ended_goes_on_for_good(tmp_path: Path) -> None:
+    """A memo that is saved again is not hidden, after a power failure, by how its transfer had ended."""
+    synced: list[int] = []
+    ledger = Ledger(tmp_path / ".nbferry", key=KEY, sync=lambda fd: synced.append(os.fstat(fd).st_ino))
+    ledger.save(SEND)
+    ledger.end(SEND, "failed")
+    synced.clear()
+    ledger.save(SEND)
+    assert (ledger.folder / "ended").stat().st_ino in synced
+    assert ledger.load(SEND.id) == SEND
+
+
 @pytest.mark.parametrize("failing", range(4))
 def test_a_dying_disk(tmp_path: Path, failing: int) -> None:
     """If a memo cannot be made durable that is an error, and the memo is as before or as it is to be."""

@@ -11,7 +11,7 @@ import pytest
 from nbferry.errors import DestinationExists
 from nbferry.storage.directory import Directory
 from nbferry.storage.journal import Intent
-from nbferry.storage.publish import Overwrite, begun, numbered, publish, where_placed
+from nbferry.storage.publish import Overwrite, begun, moved, numbered, publish, where_placed
 
 
 @pytest.fixture
@@ -255,6 +255,17 @@ def test_a_name_that_was_taken_meanwhile(folders: tuple[Directory, Directory]) -
     assert move(folders, "rename", record) == {"file.csv": "file (1).csv", "tree": "tree"}
     assert record.intents["file.csv"][-1].new == "file (1).csv"
     assert files(to) == {**FRESH, "file.csv": b"theirs", "file (1).csv": b"new"}
+
+
+def test_what_has_moved(folders: tuple[Directory, Directory]) -> None:
+    """An intent alone has moved nothing; a rename has, and a folder at the destination may be merged with."""
+    staged, to = folders
+    intents = {name: [Intent(name, inode(staged, name))] for name in NAMES}
+    assert moved(staged, to, intents) == frozenset()
+    (to.path / "tree").mkdir()
+    assert moved(staged, to, intents) == {"tree"}
+    staged.replace("file.csv", to, "file.csv")
+    assert moved(staged, to, intents) == set(NAMES)
 
 
 def test_in_the_middle_of_a_merge(folders: tuple[Directory, Directory]) -> None:

@@ -242,7 +242,7 @@ def test_a_failed_flush_ends_a_log(folder: Directory) -> None:
 
 
 def test_a_log_that_cannot_be_made(folder: Directory) -> None:
-    """If the name cannot be made durable there is no log, and no descriptor stays open."""
+    """If the name cannot be made durable there is no log: no file stays, and no descriptor is open."""
 
     def sync(_: int) -> None:
         raise OSError(errno.EIO, "Input/output error")
@@ -251,6 +251,7 @@ def test_a_log_that_cannot_be_made(folder: Directory) -> None:
     with pytest.raises(OSError, match="Input/output"):
         RunLog.create(folder, "have", KEY, sync=sync)
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert folder.names() == []
 
 
 def test_a_disk_that_cannot_be_read(folder: Directory) -> None:

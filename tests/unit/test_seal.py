@@ -44,6 +44,19 @@ def test_the_key_is_made_once(tmp_path: Path) -> None:
     assert user_key(tmp_path / "other") != key
 
 
+def test_the_key_outlives_a_power_failure(tmp_path: Path) -> None:
+    """The key, and the name of each folder that was made for it, are durable when something is sealed under it."""
+    durable: dict[str, list[str]] = {}
+
+    def sync(fd: int) -> None:
+        path = Path(f"/proc/self/fd/{fd}").readlink()
+        if path.is_dir():
+            durable[path.name] = sorted(each.name for each in path.iterdir())
+
+    user_key(tmp_path / "above/own", sync=sync)
+    assert durable == {tmp_path.name: ["above"], "above": ["own"], "own": ["key"]}
+
+
 @pytest.mark.parametrize("planted", [b"", b"short", b"x" * 33])
 def test_a_damaged_key(tmp_path: Path, planted: bytes, caplog: pytest.LogCaptureFixture) -> None:
     """It is not used, and not replaced: each process gets one of its own, and says so."""

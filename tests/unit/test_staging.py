@@ -10,7 +10,6 @@ from threading import Thread
 import pytest
 
 from nbferry.errors import UnsafePath
-from nbferry.storage import staging
 from nbferry.storage.directory import Directory
 from nbferry.storage.staging import Staging, remove_staging
 
@@ -113,23 +112,6 @@ def test_somebody_elses_folder(to: Directory) -> None:
     with pytest.raises(UnsafePath, match="somebody else"):
         Staging.open(to, "t1", resume=False)
     assert list((to.path / ".nbferry").iterdir()) == []
-
-
-class Sealed(Directory):
-    """A folder in which nothing can be created."""
-
-    def file(self, name: str, flags: int) -> int:
-        """Refuse."""
-        raise PermissionError
-
-
-def test_file_systems_that_map_owners(to: Directory) -> None:
-    """Where the file system says that our files are somebody else's, that somebody is us."""
-    me = os.geteuid()
-    assert staging._owner_of_new_files(to, me + 1) == me
-    assert staging._owner_of_new_files(to, me) == me
-    assert staging._owner_of_new_files(Sealed(to.path, to.fd), me + 1) == me
-    assert to.names() == []
 
 
 class Busy(Directory):

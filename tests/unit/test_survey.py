@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 
@@ -12,7 +13,7 @@ from nbferry.limits import KiB
 from nbferry.manifest import Entry, Manifest
 from nbferry.ranges import RangeSet
 from nbferry.storage.directory import Directory
-from nbferry.storage.survey import chunks_within, survey
+from nbferry.storage.survey import survey
 
 CHUNK = 4 * KiB
 OFFER = Manifest.of(
@@ -30,28 +31,6 @@ def data(tmp_path: Path) -> Iterator[Directory]:
     (data / "g").write_bytes(b"x")
     with Directory.open(data) as opened:
         yield opened
-
-
-@pytest.mark.parametrize(
-    ("start", "stop", "expected"),
-    [
-        (0, 3 * CHUNK + 5, (0, 4)),
-        (0, 3 * CHUNK + 4, (0, 3)),
-        (0, 3 * CHUNK, (0, 3)),
-        (0, CHUNK - 1, (0, 0)),
-        (1, 2 * CHUNK, (1, 2)),
-        (3 * CHUNK, 3 * CHUNK + 5, (3, 4)),
-        (0, 100 * CHUNK, (0, 4)),
-    ],
-)
-def test_chunks_within(start: int, stop: int, expected: tuple[int, int]) -> None:
-    """A chunk counts if all of its bytes are there; the last is shorter."""
-    assert chunks_within(OFFER, 1, start, stop) == expected
-
-
-def test_an_empty_file_has_no_candidates() -> None:
-    """There is nothing to compare in a chunk of no bytes."""
-    assert chunks_within(OFFER, 2, 0, 0) == (4, 4)
 
 
 def test_all_is_as_the_journal_says(data: Directory) -> None:
@@ -78,6 +57,24 @@ def test_what_does_not_belong(data: Directory) -> None:
         "d/none",
         "g",
     ]
+
+
+def test_a_system_that_writes_names_in_its_own_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a listing has letters and accents apart, as on macOS, what has such a name is ours all the same."""
+    offer = Manifest.of([Entry("d\xe9", folder=True), Entry("d\xe9/f\xe9", 3)], CHUNK)
+    (tmp_path / "d\xe9").mkdir()
+    (tmp_path / "d\xe9/f\xe9").write_bytes(b"abc")
+    (tmp_path / "d\xe9/alien\xe9").touch()
+    names, look, remove = Directory.names, Directory.look, Directory.remove
+    monkeypatch.setattr(Directory, "names", lambda folder: [normalize("NFD", name) for name in names(folder)])
+    monkeypatch.setattr(Directory, "look", lambda folder, name: look(folder, normalize("NFC", name)))
+    monkeypatch.setattr(Directory, "remove", lambda folder, name: remove(folder, normalize("NFC", name)))
+    monkeypatch.setattr(
+        Directory, "unlink", lambda folder, name: (folder.path / normalize("NFC", name)).unlink()
+    )
+    with Directory.open(tmp_path) as data:
+        assert survey(offer, data, RangeSet.of(0)) == (RangeSet.of(0), RangeSet())
+    assert [path.name for path in (tmp_path / "d\xe9").iterdir()] == ["f\xe9"]
 
 
 def test_what_is_being_placed(data: Directory) -> None:

@@ -1,155 +1,177 @@
-"""What is said of an unfinished transfer, from what lies in its staging folder."""
+"""Transfers that an earlier process left: which are the same, which are over, and how they are ended."""
 
 from __future__ import annotations
 
-import json
 import os
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from nbferry.manifest import Entry, Manifest
-from nbferry.ranges import RangeSet
-from nbferry.storage.directory import Directory
-from nbferry.storage.sink import progress_of, read_manifest
-from nbferry.storage.unfinished import MOST_BYTES, write_manifest
-from offers import DIGEST, chunks, everything, manifest, sink_to
+from nbferry import unfinished
+from nbferry.errors import StorageError, TransferBusy
+from nbferry.storage.claim import CLAIM, Claim
+from nbferry.storage.ledger import Ledger
+from nbferry.storage.memos import Pairing, ReceiveMemo, RelayNote, SendMemo
+from nbferry.ticket import parse
 
-OFFER = manifest()
+DONE, OPEN = Pairing(root=b"r" * 32, state="done"), Pairing(root=b"q" * 32, state="accepted")
+SEND = SendMemo(
+    id="0123456789ab",
+    created=1.0,
+    relay=RelayNote(url="http://relay.example/"),
+    paths=("/home/anna/trips",),
+    follow_symlinks=False,
+    chunk_size=1 << 20,
+    receivers=1,
+    invitation="amber-canyon-tulip",
+    room="17",
+    key="ab" * 16,
+    expires_at=time.time() + 3600,
+)
 
 
 @pytest.fixture
-def to(tmp_path: Path) -> Path:
-    """Receive a part into a folder, and stop."""
-    to = tmp_path / "to"
-    sink = sink_to(to, OFFER)
-    sink.store(chunks(OFFER)[:2])
-    sink.sync()
-    sink.store(chunks(OFFER)[2:])
-    sink.close()
-    return to
+def ledger(tmp_path: Path) -> Ledger:
+    """An empty ledger."""
+    return Ledger(tmp_path / ".nbferry", key=bytes(32), sync=lambda _: None)
 
 
-def test_what_is_there(to: Path) -> None:
-    """The offer and what is durable of it are told; nothing is changed, nothing is hashed."""
-    before = everything(to)
-    assert read_manifest(to, "t1") == (OFFER.id, OFFER)
-    assert progress_of(to, "t1") == (OFFER, RangeSet.of(0, 1))
-    assert everything(to) == before
+def receive_into(to: Path) -> ReceiveMemo:
+    """A receive into this folder."""
+    return ReceiveMemo(
+        id="ba9876543210",
+        created=1.0,
+        code="482913-amber-canyon-tulip@http://relay.example/",
+        to=str(to),
+        overwrite="rename",
+        allow_hidden=False,
+        accepted=True,
+    )
 
 
-def test_what_is_verified(to: Path) -> None:
-    """A transfer that waits to be published is whole."""
-    sink = sink_to(to, OFFER)
-    sink.store(chunks(OFFER))
-    sink.publish(DIGEST)
-    sink.close()
-    assert progress_of(to, "t1") == (OFFER, RangeSet.span(0, OFFER.chunk_count))
+def long_ago(ledger: Ledger) -> None:
+    """Nobody has touched anything for years."""
+    for path in ledger.folder.rglob("*"):
+        os.utime(path, (1e9, 1e9))
 
 
-@pytest.mark.parametrize("missing", ["transfer", "manifest", "state", "destination"])
-def test_nothing_is_there(to: Path, missing: str) -> None:
-    """Without a manifest nothing is known."""
-    transfer = "t2" if missing == "transfer" else "t1"
-    match missing:
-        case "manifest":
-            (to / ".nbferry/t1/manifest.json").unlink()
-        case "state":
-            (to / ".nbferry").rename(to / "moved")
-        case "destination":
-            to = to / "nowhere"
-    assert read_manifest(to, transfer) is None
-    assert progress_of(to, transfer) is None
+# ------------------------------------------------------------------ over
+@pytest.mark.parametrize(
+    ("changes", "over"),
+    [
+        ({}, False),
+        ({"expires_at": 2.0}, True),
+        ({"pairings": (DONE,)}, True),
+        ({"pairings": (OPEN,), "expires_at": 2.0}, False),
+        ({"pairings": (DONE,), "receivers": 2}, False),
+        ({"pairings": (DONE,), "receivers": None, "expires_at": 2.0}, True),
+        ({"pairings": (DONE, OPEN), "receivers": None, "expires_at": 2.0}, False),
+    ],
+    ids=str,
+)
+def test_when_a_send_is_over(changes: dict[str, object], over: bool) -> None:
+    """When nobody can come any more, and all who came have what they came for."""
+    assert unfinished.is_over(replace(SEND, **changes)) is over  # type: ignore[arg-type]
 
 
-def test_as_a_stranger_reads_it(to: Path) -> None:
-    """The manifest is JSON: a version, the id, the size of a chunk, and the entries as they travel."""
-    fields = json.loads((to / ".nbferry/t1/manifest.json").read_bytes())
-    assert fields == {
-        "version": 1,
-        "id": OFFER.id,
-        "chunk_size": OFFER.chunk_size,
-        "entries": [entry.to_wire() for entry in OFFER.entries],
-    }
-    assert (to / ".nbferry/t1/manifest.json").stat().st_mode & 0o777 == 0o600
+@pytest.mark.parametrize(("digest", "state"), [("cd" * 32, "done"), ("", "expired")])
+def test_how_a_receive_ended_that_nobody_touched(
+    ledger: Ledger, tmp_path: Path, digest: str, state: str
+) -> None:
+    """It expired; but one that has everything is done, though the sender was never told."""
+    ledger.save(replace(receive_into(tmp_path), digest=digest))
+    long_ago(ledger)
+    unfinished.sweep(ledger)
+    assert ledger.memos() == []
+    ended = ledger.ended("ba9876543210")
+    assert ended
+    assert ended.state == state
 
 
-GOOD = {
-    "version": 1,
-    "id": OFFER.id,
-    "chunk_size": OFFER.chunk_size,
-    "entries": [entry.to_wire() for entry in OFFER.entries],
-}
+def test_what_a_process_is_ending_is_left_to_it(ledger: Ledger) -> None:
+    """A send that is over, and whose process still says goodbye, is swept when that has gone."""
+    ledger.save(replace(SEND, pairings=(DONE,)))
+    claim = Claim.take(ledger.folder_of(SEND.id))
+    unfinished.sweep(ledger)
+    assert len(ledger.memos()) == 1
+    claim.release()
+    unfinished.sweep(ledger)
+    assert ledger.memos() == []
+
+
+# ------------------------------------------------------------------ discarded
+def test_discarding(ledger: Ledger, tmp_path: Path) -> None:
+    """What is staged goes, and the memo; what lies beside it stays."""
+    memo = receive_into(tmp_path / "to")
+    ledger.save(memo)
+    staged = tmp_path / "to/.nbferry" / memo.id / "data"
+    staged.mkdir(parents=True)
+    (tmp_path / "to/kept").touch()
+    unfinished.discard(ledger, memo)
+    assert [path.name for path in (tmp_path / "to").iterdir()] == ["kept"]
+    assert ledger.memos() == []
+    assert not list(ledger.folder.rglob(CLAIM))
+
+
+def test_what_runs_is_not_discarded(ledger: Ledger, tmp_path: Path) -> None:
+    """It is said who runs it, and nothing is removed."""
+    memo = receive_into(tmp_path)
+    ledger.save(memo)
+    claim = Claim.take(ledger.folder_of(memo.id))
+    with pytest.raises(TransferBusy):
+        unfinished.discard(ledger, memo)
+    assert claim.held()
+    assert ledger.memos() == [memo]
+
+
+def test_what_cannot_be_removed_can_be_discarded_later(ledger: Ledger, tmp_path: Path) -> None:
+    """If that fails it is an error, and another process need not wait for this one."""
+    (tmp_path / "file").touch()
+    memo = receive_into(tmp_path / "to")
+    ledger.save(memo)
+    (tmp_path / "to").symlink_to(tmp_path / "to")
+    with pytest.raises(StorageError):
+        unfinished.discard(ledger, memo)
+    assert ledger.memos() == [memo]
+    assert not ledger.is_claimed(memo.id)
+
+
+# ------------------------------------------------------------------ the same again
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [
+        ({"invitation": "tulip-amber-canyon"}, True),
+        ({"invitation": "tulip-amber-canyon-acid"}, False),
+        ({"paths": ("/home/anna/other",)}, False),
+        ({"receivers": 2}, False),
+        ({"via": "direct"}, False),
+        ({"follow_symlinks": True}, False),
+    ],
+    ids=str,
+)
+def test_the_same_send(ledger: Ledger, changes: dict[str, object], same: bool) -> None:
+    """The same paths in the same way, with as many words; the words themselves are new with each call."""
+    ledger.save(SEND)
+    wanted = replace(SEND, id="f" * 12, **changes)  # type: ignore[arg-type]
+    assert (unfinished.same_send(ledger, wanted, None) == SEND) is same
 
 
 @pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"{",
-        b"[]",
-        b"\xff\xfe",
-        b"[" * 100_000,
-        json.dumps({**GOOD, "id": "0" * 32}).encode(),
-        json.dumps({**GOOD, "version": 2}).encode(),
-        json.dumps({**GOOD, "chunk_size": 0}).encode(),
-        json.dumps({**GOOD, "chunk_size": OFFER.chunk_size * 2}).encode(),
-        json.dumps({**GOOD, "entries": [5]}).encode(),
-        json.dumps({**GOOD, "entries": GOOD["entries"][1:]}).encode(),  # type: ignore[index]
-    ],
+    ("relay", "same"), [("http://relay.example/", True), ("http://other.example/", False)]
 )
-def test_a_damaged_manifest(to: Path, content: bytes) -> None:
-    """A manifest that is not exactly the one that was written is none; resuming writes it anew."""
-    file = to / ".nbferry/t1/manifest.json"
-    file.write_bytes(content)
-    assert read_manifest(to, "t1") is None
-    sink_to(to, OFFER, resume=True).close()
-    assert read_manifest(to, "t1") == (OFFER.id, OFFER)
+def test_the_same_send_over_another_relay(ledger: Ledger, relay: str, same: bool) -> None:
+    """A relay that is named must be the same."""
+    ledger.save(SEND)
+    assert (unfinished.same_send(ledger, SEND, relay) is not None) is same
 
 
-@pytest.mark.parametrize("kind", ["link", "fifo", "folder", "huge"])
-def test_a_planted_manifest(to: Path, kind: str) -> None:
-    """T04: a link, a pipe or a file without end is not read."""
-    file = to / ".nbferry/t1/manifest.json"
-    moved = file.rename(to / "moved")
-    match kind:
-        case "link":
-            file.symlink_to(moved)
-        case "fifo":
-            os.mkfifo(file)
-        case "folder":
-            file.mkdir()
-        case "huge":
-            file.touch()
-            os.truncate(file, MOST_BYTES + 1)
-    assert read_manifest(to, "t1") is None
-    assert progress_of(to, "t1") is None
-
-
-def test_a_planted_staging_folder(to: Path) -> None:
-    """T04: a staging folder behind a link is not looked into."""
-    (to / ".nbferry/t1").rename(to / "moved")
-    (to / ".nbferry/t1").symlink_to(to / "moved")
-    assert read_manifest(to, "t1") is None
-
-
-def test_any_name(tmp_path: Path) -> None:
-    """Names that are no text in UTF-8 survive, too."""
-    odd = Manifest.of([Entry("a\udcff\n", 1), Entry("é", 2)], 4096)
-    with Directory.open(tmp_path) as root:
-        write_manifest(root, odd, os.fsync)
-        assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
-    (tmp_path / ".nbferry").mkdir()
-    (tmp_path / ".nbferry/t1").symlink_to(tmp_path)
-    assert read_manifest(tmp_path, "t1") is None
-    (tmp_path / ".nbferry/t1").unlink()
-    (tmp_path / ".nbferry/t1").mkdir()
-    (tmp_path / "manifest.json").rename(tmp_path / ".nbferry/t1/manifest.json")
-    assert read_manifest(tmp_path, "t1") == (odd.id, odd)
-
-
-def test_it_is_written_once(to: Path) -> None:
-    """A manifest that is there already is left as it is."""
-    before = (to / ".nbferry/t1/manifest.json").stat()
-    sink_to(to, OFFER, resume=True).close()
-    assert (to / ".nbferry/t1/manifest.json").stat().st_ino == before.st_ino
+def test_the_same_receive(ledger: Ledger, tmp_path: Path) -> None:
+    """The same code, with or without the address, into the same folder."""
+    memo = receive_into(tmp_path)
+    ledger.save(memo)
+    for code in (memo.code, memo.code.partition("@")[0]):
+        assert unfinished.same_receive(ledger, parse(code), tmp_path) == memo
+    assert unfinished.same_receive(ledger, parse(memo.code), tmp_path / "other") is None
+    assert unfinished.same_receive(ledger, parse("482914-amber-canyon-tulip@http://x/"), tmp_path) is None

@@ -14,7 +14,7 @@ from nbferry.transports.websocket import DIAL
 
 T = TypeVar("T")
 
-CLOSING_TURNS = 5  # of the loop: asyncio closes a socket a turn or two after its connection was aborted
+CLOSING_TURNS = 20  # of the loop: asyncio closes a socket some turns after its connection was aborted
 STOP_WITHIN = 5.0  # seconds at interpreter exit: the other side is told, part data are let go of
 
 

@@ -13,6 +13,7 @@ from nbferry.errors import DiskFull, NbferryError, StorageError
 from nbferry.limits import Limits
 from nbferry.protocol.events import Compare, Publish, Store, Sync
 from nbferry.protocol.receiver import Receiver
+from nbferry.ranges import RangeSet
 from nbferry.status import State
 from nbferry.storage.base import Sink
 
@@ -87,6 +88,7 @@ class Storing:
         try:
             right = await self._threads.call(self._sink.store, chunks)
             self._receiver.chunks_stored(tried, right, session.now())
+            self._note_losses(right, session)
         except DiskFull as error:
             self._receiver.storage_full(tried, error)
             await self._wait_for_room(session)
@@ -95,12 +97,18 @@ class Storing:
                 if lease:
                     lease.release()
 
+    def _note_losses(self, right: RangeSet, session: Session) -> None:
+        """A flush may have failed, and lost them, since the thread that stored these came back."""
+        if lost := right - self._sink.have:
+            self._receiver.lost(lost, session.now())
+
     async def _compare_next(self, session: Session) -> None:
         event = await self._comparisons.get()
         tried = dict(event.pairs)
         try:
             right = await self._threads.call(self._sink.reuse, event.pairs)
             self._receiver.compared(tried, right, session.now())
+            self._note_losses(right, session)
         except DiskFull as error:
             self._receiver.storage_full(tried, error)
             await self._wait_for_room(session)

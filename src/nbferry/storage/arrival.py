@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 
 from nbferry.errors import LocalProtocolError, StorageError
 from nbferry.manifest import Manifest
@@ -18,13 +18,13 @@ from nbferry.ranges import RangeSet
 from nbferry.storage.candidates import Candidates, damaged
 from nbferry.storage.directory import Directory
 from nbferry.storage.journal import Journal, Recorded
+from nbferry.storage.manifest_file import write_manifest
 from nbferry.storage.parts import Parts
-from nbferry.storage.publish import Overwrite, begun, check_free, publish
+from nbferry.storage.publish import Overwrite, begun, check_free, moved, publish
 from nbferry.storage.staging import Staging
 from nbferry.storage.stored import Stored
 from nbferry.storage.survey import survey
 from nbferry.storage.system import Disk
-from nbferry.storage.unfinished import write_manifest
 
 _DOUBTFUL = frozenset({errno.EIO, errno.ESTALE})  # after these, what a disk says may not be what it has
 
@@ -91,9 +91,10 @@ class Arrival:
         return self._recorded.runs(self._vouched) if self._recorded else ()
 
     def close(self) -> None:
-        """Let go of everything. May be called twice."""
-        for each in (self._parts, self._found, self._journal, self._staging, self.to):
-            each.close()
+        """Let go of everything, whatever fails. May be called twice."""
+        with ExitStack() as last_first:
+            for each in (self.to, self._staging, self._journal, self._found, self._parts):
+                last_first.callback(each.close)
 
     # -------------------------------------------------------------- meanwhile
     def store(self, chunks: Sequence[ChunkData]) -> RangeSet:
@@ -131,8 +132,8 @@ class Arrival:
             self._stored.succeed(leaves)
 
     def _note_loss(self, error: BaseException) -> None:
-        self._stored.lose()
         self._found.distrust_cache()
+        self._stored.lose()
         if isinstance(error, OSError) and error.errno in _DOUBTFUL:
             with suppress(OSError):  # it counts in this process; such a disk need not be able to record it
                 self._journal.doubt()
@@ -140,7 +141,7 @@ class Arrival:
     def _record(self, leaves: Mapping[int, bytes]) -> None:
         self._recorded = None
         try:
-            if self._parts.doubted:
+            if self._parts.doubted or self._journal.doubted:
                 self._journal.doubt()
                 self._parts.doubted = False
             if leaves:
@@ -159,7 +160,7 @@ class Arrival:
     def _check(self) -> RangeSet:
         self._journal.doubt()
         recorded = self._journal.load()
-        self._begun = begun(self._staging.data, self.to, self._journal.intents)
+        self._begun = moved(self._staging.data, self.to, self._journal.intents)
         wrong = self._damaged(recorded)
         self._stored.drop(wrong)
         right = self._stored.durable & recorded.have
@@ -171,7 +172,7 @@ class Arrival:
         return wrong
 
     def _damaged(self, recorded: Recorded) -> RangeSet:
-        """Read all that is durable, through descriptors that know of no error, but not what is being placed."""
+        """Read all that is durable, through descriptors that know of no error, but not what is placed."""
         entries = self._manifest.entries
         placed = RangeSet.union(
             self._manifest.chunks_of(index)
@@ -189,16 +190,9 @@ class Arrival:
         with self._flushing:
             if len(self._stored.have) < self._manifest.chunk_count:
                 raise LocalProtocolError("A transfer was published before all of it was stored.")
-            if not self.finished:
-                self._notice_others()
-            if not self.finished:
-                self._flush(self._parts.finish)
-            if wrong := self.check():
-                raise StorageError(f"{len(wrong)} chunks were damaged on the disk, so nothing was published.")
-            if self.finished != digest:
-                self._journal.finish(digest)
-                self.finished = digest
+            self._finish(digest)
             self._parts.close()
+            self._found.release()
             return publish(
                 self._staging.data,
                 self.to,
@@ -207,6 +201,18 @@ class Arrival:
                 journal=self._journal,
                 sync=self._disk.sync,
             )
+
+    def _finish(self, digest: bytes) -> None:
+        """Make everything durable, with its times and modes, and record that; look again at what is in doubt."""
+        if not self.finished:
+            self._notice_others()
+        if not self.finished:
+            self._flush(self._parts.finish)
+        if wrong := self.check():
+            raise StorageError(f"{len(wrong)} chunks were damaged on the disk, so nothing was published.")
+        if self.finished != digest:
+            self._journal.finish(digest)
+            self.finished = digest
 
     def _notice_others(self) -> None:
         """See whether another process, which had the same, has meanwhile begun to publish it."""

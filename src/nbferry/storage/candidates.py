@@ -15,8 +15,8 @@ from nbferry.protocol.frames import ChunkData
 from nbferry.ranges import RangeSet
 from nbferry.storage.directory import Directory
 from nbferry.storage.handles import Handles
-from nbferry.storage.parts import Parts, files_by_folder
-from nbferry.storage.survey import chunks_within
+from nbferry.storage.layout import chunks_within, files_by_folder
+from nbferry.storage.parts import Parts
 from nbferry.storage.system import NOFOLLOW, READ, read_into
 
 
@@ -63,6 +63,10 @@ class OlderCopies:
             raise FileNotFoundError(name)
         return fd
 
+    def release(self) -> None:
+        """Let go of every file for now."""
+        self._files.release()
+
     def close(self) -> None:
         """Let go of every file. May be called twice."""
         self._files.close()
@@ -80,8 +84,15 @@ class Candidates:
         self._fresh: set[int] = set()  # files that are read from the disk, not from memory
 
     def distrust_cache(self) -> None:
-        """A flush has failed: what memory has of a file need no longer be what the disk has."""
+        """A flush has failed: what memory has of a file need no longer be what the disk has.
+
+        To be called before what is stored is taken back: what was read until then is read again, from the disk.
+        """
         self._fresh = set()
+
+    def release(self) -> None:
+        """Let go of the older copies for now: Windows renames nothing onto a file that is open."""
+        self._older.release()
 
     def take(self, chunk: int, digest: bytes, parts: Parts) -> bool:
         """See whether bytes of this digest are here for a chunk, and have them in their place; raises OSError."""
@@ -96,10 +107,10 @@ class Candidates:
         return True
 
     def _is_in_place(self, chunk: int, digest: bytes, parts: Parts) -> bool:
-        index = self._manifest.place(chunk).entry
-        if index not in self._fresh:
+        index, fresh = self._manifest.place(chunk).entry, self._fresh  # which may be another one in a moment
+        if index not in fresh:
             parts.forget_cached(index)
-            self._fresh.add(index)
+            fresh.add(index)
         if chunk_digest(parts.read(chunk)) != digest:
             return False
         parts.note(index)
@@ -113,7 +124,8 @@ class Candidates:
 def damaged(chunks: Iterable[tuple[int, bytes]], parts: Parts, manifest: Manifest) -> list[int]:
     """Read these chunks from the disk, not from memory, and say which do not have these digests.
 
-    In order, so that what is cached of a file is forgotten once. A file that is gone has none; raises OSError.
+    In order, so that what is cached of a file is forgotten once. A file that is gone has none, nor has a chunk that
+    the disk fails to read; raises OSError.
     """
     found, forgotten = [], -1
     for chunk, digest in chunks:

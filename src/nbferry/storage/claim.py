@@ -1,5 +1,11 @@
 """Which process runs a transfer: a file with its name in it, touched every ten seconds.
 
+    <state folder>/<id>/claim    a JSON object: "pid", "host", "boot_id" (see :func:`this_boot`) and a random "nonce"
+
+A claim counts for 60 seconds from its last time of modification, unless its process was on this computer and has ended.
+It is written under another name and moved to this one without replacing anything. One that counts no more is renamed
+away first, and looked at once more: if it is not what was judged, it is moved back.
+
 No lock of the system is used: on network drives they lie or hang. So two processes may, within an instant, both
 believe that a transfer is theirs; the one whose name is not in the file learns it at its next look. That wastes
 work and loses nothing, because what they write is never shared.
@@ -25,7 +31,7 @@ from nbferry.names import display_name
 from nbferry.storage.directory import Directory
 from nbferry.storage.failures import translated
 from nbferry.storage.moving import move_new
-from nbferry.storage.system import NOFOLLOW, READ
+from nbferry.storage.system import NOFOLLOW, READ, boot_id, no_sync
 from nbferry.storage.whole import read_whole, remove_quietly, write_beside
 
 CLAIM = "claim"
@@ -35,10 +41,8 @@ BEAT_SECONDS = 10.0
 FRESH_SECONDS = 60.0  # six beats: a process that is stopped or swapped out for a while keeps its claim
 _ATTEMPTS = 10  # against others that claim the same at the same moment
 _MAX_CLAIM = 4096  # bytes
-
-
-def _no_sync(_: int) -> None:
-    """Leave it to the system: a claim that a power cut loses was nobody's any more."""
+# errors that opening something gives that is no file of ours: a link, a folder, a socket, or not for us to read
+_NO_CLAIM = frozenset({errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EACCES, errno.EPERM})
 
 
 def pid_alive(pid: int) -> bool:
@@ -65,8 +69,7 @@ def _is_zombie(pid: int) -> bool:
 def this_boot() -> str:
     """The same for processes that see each other's numbers; "" where the system does not tell."""
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"  # containers share the first
+        return f"{boot_id()} {Path('/proc/self/ns/pid').readlink()}"  # containers share the first
     except OSError:
         return ""
 
@@ -110,7 +113,8 @@ class Claim:
         nonce = token_hex(16)
         mine = {"pid": here.pid, "host": here.host, "boot_id": here.boot_id, "nonce": nonce}
         with _translated(folder), opened() as held:
-            left = write_beside(held, CLAIM, json.dumps(mine).encode(), sync=_no_sync)
+            # not flushed: a claim that a power cut loses is nobody's any more
+            left = write_beside(held, CLAIM, json.dumps(mine).encode(), sync=no_sync)
             try:
                 _place(held, left, here, take_over=take_over)
             except BaseException:
@@ -150,7 +154,7 @@ def is_claimed(folder: Directory, here: Here | None = None) -> bool:
     found = _look(folder)
     if found is None:
         return False
-    left = write_beside(folder, CLAIM, b"", sync=_no_sync)
+    left = write_beside(folder, CLAIM, b"", sync=no_sync)
     try:
         return _lives(found, _touched(folder, left), here or Here())
     finally:
@@ -214,10 +218,14 @@ def _remove(folder: Directory, name: str) -> None:
 
 
 def _look(folder: Directory, name: str = CLAIM) -> _Found | None:
-    """Find out what lies there; something that is no claim counts as a damaged one."""
+    """Find out what lies there; something that is no claim counts as a damaged one. Raises OSError."""
     try:
         fields = json.loads(read_whole(folder, name, _MAX_CLAIM) or b"")
-    except (OSError, ValueError, RecursionError):
+    except (ValueError, RecursionError):
+        fields = {}
+    except OSError as error:
+        if error.errno not in _NO_CLAIM:  # a drive that is away for a while: that tells nothing of the claim
+            raise
         fields = {}
     info = folder.look(name)  # after it was opened: network drives keep times for a minute, until then
     if info is None:

@@ -14,13 +14,12 @@ from nbferry.manifest import Manifest
 from nbferry.names import display_name
 from nbferry.protocol.leaves import Leaves
 from nbferry.ranges import RangeSet
-from nbferry.storage.directory import Directory
 from nbferry.storage.failures import translated
+from nbferry.storage.manifest_file import progress_of, read_manifest
 from nbferry.storage.publish import Overwrite
 from nbferry.storage.receipts import Receipt, ReceiptFile, read_receipt, write_receipt
 from nbferry.storage.sink import FolderSink
-from nbferry.storage.staging import remove_staging
-from nbferry.storage.unfinished import progress_of, read_manifest
+from nbferry.storage.staging import remove_staging_in
 
 
 class Left(NamedTuple):
@@ -91,14 +90,16 @@ class Destination:
     ) -> Receipt:
         """Write down what is now at ``files``; ``digests`` are those of the entries, None for folders."""
         entries = [(entry, each) for entry, each in zip(manifest.entries, digests, strict=True) if each]
+        paths = [path.relative_to(self.to).as_posix() for path in files]
         receipt = Receipt(
             id=self.id,
             digest=digest.hex(),
             chunk_size=manifest.chunk_size,
             files=tuple(
-                ReceiptFile(path.relative_to(self.to).as_posix(), entry.size, each.hex())
-                for path, (entry, each) in zip(files, entries, strict=True)
+                ReceiptFile(path, entry.size, each.hex())
+                for path, (entry, each) in zip(paths, entries, strict=True)
             ),
+            folders=_placed_folders(manifest, paths),
             bytes=manifest.total_bytes,
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
             via=via,
@@ -110,9 +111,12 @@ class Destination:
     def discard(self) -> None:
         """Remove what is not published; raises :class:`StorageError` if that cannot be done."""
         with translated(f'Cleaning up in "{display_name(str(self.to))}"'):
-            try:
-                to = Directory.open(self.to)
-            except (FileNotFoundError, NotADirectoryError):
-                return  # it is gone as a whole
-            with to:
-                remove_staging(to, self.id, everything=False)
+            remove_staging_in(self.to, self.id, everything=False)
+
+
+def _placed_folders(manifest: Manifest, files: Sequence[str]) -> tuple[str, ...]:
+    """Say where the folders of an offer are, by where files are; not of what has no file, as it may have a number."""
+    sent = (entry.path for entry in manifest.entries if not entry.folder)
+    tops = {path.partition("/")[0]: file.partition("/")[0] for path, file in zip(sent, files, strict=True)}
+    folders = (entry.path.partition("/") for entry in manifest.entries if entry.folder)
+    return tuple(f"{tops[top]}{slash}{rest}" for top, slash, rest in folders if top in tops)

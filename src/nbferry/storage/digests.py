@@ -29,9 +29,10 @@ from nbferry.errors import NbferryError
 from nbferry.limits import KiB, MiB
 from nbferry.ranges import RangeSet
 from nbferry.storage.directory import Directory
+from nbferry.storage.private import private_folder
 from nbferry.storage.runlog import RunLog, log_names, read_log
-from nbferry.storage.staging import _private
-from nbferry.storage.state import existing_state, made_state
+from nbferry.storage.state import existing_state, insist, made_state
+from nbferry.storage.system import WORD, no_sync
 
 FOLDER = "digests"
 PREFIX = "leaves"
@@ -45,7 +46,6 @@ MOST_RUN = 8192  # digests in one item: 256 KiB
 _IDENTITY = Struct("!QQQQQI")
 _RUN = Struct("!QI")
 _INODE = Struct("!8xQ")
-_WORD = (1 << 64) - 1
 _PAGE = 1024  # digests that get their memory together
 _ALL = RangeSet.span(0, 1)
 
@@ -54,8 +54,8 @@ log = logging.getLogger("nbferry")
 
 def identity(info: stat_result, chunk_size: int) -> bytes:
     """Name what a file is right now, and how it is cut."""
-    times = (info.st_mtime_ns & _WORD, info.st_ctime_ns & _WORD)
-    return _IDENTITY.pack(info.st_dev & _WORD, info.st_ino & _WORD, info.st_size, *times, chunk_size)
+    times = (info.st_mtime_ns & WORD, info.st_ctime_ns & WORD)
+    return _IDENTITY.pack(info.st_dev & WORD, info.st_ino & WORD, info.st_size, *times, chunk_size)
 
 
 def settled(info: stat_result, now_ns: int) -> bool:
@@ -146,13 +146,13 @@ class DigestCache:
     def expect(self, inodes: Iterable[int]) -> None:
         """Announce which files will be asked for; of the logs only what is known of these is taken into memory."""
         with self._lock:
-            self._unread.update(inode & _WORD for inode in inodes)
+            self._unread.update(inode & WORD for inode in inodes)
 
     def may_know(self, inode: int) -> bool:
         """Whether anything is known of a file with this inode, so that looking at the file can be worth it."""
         with self._lock:
             self._load()
-            return inode & _WORD in self._inodes
+            return inode & WORD in self._inodes
 
     def known(self, file: bytes) -> Leaves | _Single | None:
         """Find what is known of the chunks of a file that :func:`identity` names, by number in that file."""
@@ -245,7 +245,8 @@ class DigestCache:
             return
         try:
             if self._log is None:
-                self._log = self._create(self._folder)
+                folder = self._folder
+                self._log = insist(lambda: self._create(folder))
             self._log.append(ITEMS, payload)
             self._written += len(payload)
         except (OSError, NbferryError) as error:
@@ -253,13 +254,9 @@ class DigestCache:
             self._written = self._most
 
     def _create(self, path: Path) -> RunLog:
-        with made_state(path, _no_sync) as state, _private(state, FOLDER) as folder:
+        with made_state(path, no_sync) as state, private_folder(state, FOLDER) as folder:
             _prune(folder, self._most)
-            return RunLog.create(folder, PREFIX, self._key, sync=_no_sync)
-
-
-def _no_sync(_: int) -> None:
-    """Leave it to the system."""
+            return RunLog.create(folder, PREFIX, self._key, sync=no_sync)
 
 
 def _count(file: bytes) -> int:

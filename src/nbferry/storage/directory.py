@@ -11,6 +11,8 @@ import os
 import shutil
 import stat
 from collections.abc import Callable
+from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import Self
 
@@ -18,9 +20,15 @@ from nbferry.storage.system import CANNOT, FOLDER, NOFOLLOW
 
 HELD = os.open in os.supports_dir_fd and bool(NOFOLLOW)
 
+# no descriptor, so that every use fails with EBADF and none falls back on the path; os.listdir takes -1 for "."
+_CLOSED = (1 << 31) - 1
+
 
 class Directory:
-    """One open folder; ``path`` is where it was found, for messages and for systems without descriptors."""
+    """One open folder; ``path`` is where it was found, for messages and for systems without descriptors.
+
+    ``fd`` is None on those, and only there.
+    """
 
     def __init__(self, path: Path, fd: int | None) -> None:
         self.path = path
@@ -40,9 +48,10 @@ class Directory:
 
     def close(self) -> None:
         """Let go of the folder. May be called twice."""
-        fd, self.fd = self.fd, None
-        if fd is not None:
-            os.close(fd)
+        if self.fd is None or self.fd == _CLOSED:
+            return
+        fd, self.fd = self.fd, _CLOSED
+        os.close(fd)
 
     def at(self, name: str) -> str:
         """Name something in here for a call that also gets ``dir_fd=self.fd``."""
@@ -53,11 +62,19 @@ class Directory:
         """Open a folder in here; NotADirectoryError if it is a link or anything else."""
         path = self.path / name
         if self.fd is not None:
-            return Directory(path, os.open(name, FOLDER | NOFOLLOW, dir_fd=self.fd))
+            return Directory(path, self._open_child(name))
         info = path.lstat()
         if not stat.S_ISDIR(info.st_mode) or _is_junction(info):
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+            raise _no_folder(path)
         return Directory(path, None)
+
+    def _open_child(self, name: str) -> int:
+        try:
+            return os.open(name, FOLDER | NOFOLLOW, dir_fd=self.fd)
+        except OSError as error:
+            if error.errno == errno.ELOOP:  # so macOS says that it is a link
+                raise _no_folder(self.path / name) from error
+            raise
 
     def descend(self, path: str) -> Directory:
         """Open a folder below, by its parts joined by ``/``, following no link; "" is this one again."""
@@ -156,9 +173,27 @@ class Directory:
         return free(str(self.path) if self.fd is None else self.fd)
 
 
+def missing_folders(path: Path) -> list[Path]:
+    """List what has to be made for this folder to be there, from the folder itself upwards."""
+    return list(takewhile(lambda folder: not folder.exists(), (path, *path.parents)))
+
+
+def make_path(path: Path, sync: Callable[[int], None], mode: int = 0o777) -> None:
+    """Make a folder, and those above it, their names durable; raises OSError. ``mode`` is for the folder itself."""
+    missing = missing_folders(path)
+    path.mkdir(mode, parents=True, exist_ok=True)
+    for folder in missing:
+        with suppress(PermissionError), Directory.open(folder.parent) as above:  # it need not be readable
+            above.sync(sync)
+
+
 def identity_of(info: os.stat_result) -> tuple[int, int]:
     """Device and inode: which file or folder this is, whatever its name."""
     return info.st_dev, info.st_ino
+
+
+def _no_folder(path: Path) -> NotADirectoryError:
+    return NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
 
 
 def _is_junction(info: os.stat_result) -> bool:

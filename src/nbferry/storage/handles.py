@@ -85,13 +85,18 @@ class Handles(Generic[K, V]):
         for each in unused:
             self._closer(each.value)
 
+    def release(self) -> None:
+        """Close all handles as soon as nobody uses them; the next use opens them anew."""
+        with self._lock:
+            unused = self._forget(list(self._held))
+        for each in unused:
+            self._closer(each.value)
+
     def close(self) -> None:
         """Close all handles, those in use when they are given back. May be called twice; no use after it."""
         with self._lock:
             self._closed = True
-            unused = self._forget(list(self._held))
-        for each in unused:
-            self._closer(each.value)
+        self.release()
 
     def _forget(self, keys: list[K]) -> list[_Held[V]]:
         """Take these out; those that can be closed now, the others close when they are given back."""

@@ -8,9 +8,12 @@ data changes. Kinds of records; whole numbers are big-endian:
     1 boot      the kernel's boot id in ASCII, empty where there is none: first in every log
     2 run       8 bytes first chunk, then 32 bytes of digest for it and for each chunk that follows it
     3 finished  the content digest: all chunks were verified, and times, modes and data are durable
-    4 placing   8 bytes inode of a top-level entry in data/, 2 bytes length of its name, its name, the name that
-                it is about to get at the destination
-    5 doubt     empty: the disk reported an error; what is recorded has to be read and hashed before it is published
+    4 placing   8 bytes inode of a top-level entry in data/ (its low 64 bits), 2 bytes length of its name, its name,
+                the name that it is about to get at the destination, both in UTF-8
+    5 doubt     empty: the disk reported an error, or what lies there contradicts a log; what is recorded has to be
+                read and hashed before it is published
+
+A record of another kind, or one that does not fit the offer, says nothing but that everything is in doubt.
 
 Order of writing. Nothing is recorded that was not durable before:
 
@@ -20,13 +23,17 @@ Order of writing. Nothing is recorded that was not durable before:
 
 What all logs say is one: a chunk is vouched for if any of them has it, and is not if two of them differ about it.
 A log written under another boot id than now means that the power may have failed meanwhile, so everything is in doubt.
-To take back what turned out to be damaged, a new log with all that is right is written and made durable; then the
-others are removed.
+To take back what turned out to be damaged, a log with nothing but a doubt is written, then one with all that is
+right; when both are durable the others are removed, and the doubt last. So wherever that stops, what is taken back is
+in doubt.
 """
 
 from __future__ import annotations
 
+import os
+import struct
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from enum import IntEnum
 from struct import Struct
 from typing import NamedTuple
@@ -80,10 +87,13 @@ class Recorded:
         runs: list[tuple[int, int]] = []
         differing: list[int] = []
         for kind, payload in read_logs(root, PREFIX, key):
-            if kind == Kind.RUN:
-                runs.append(found._add_run(payload, differing))
-            else:
-                found._add(kind, payload)
+            try:
+                if kind == Kind.RUN:
+                    runs.append(found._add_run(payload, differing))
+                else:
+                    found._add(kind, payload)
+            except (ValueError, struct.error):  # of a later version, or of somebody else
+                found.doubted = True
         found.have = RangeSet.union(runs) - RangeSet.of(*differing)
         return found
 
@@ -91,9 +101,8 @@ class Recorded:
         (first,) = _FIRST.unpack_from(payload)
         leaves = memoryview(payload)[_FIRST.size :]
         stop = first + len(leaves) // DIGEST_SIZE
-        if stop > self._count:
-            self.doubted = True
-            return 0, 0
+        if stop > self._count or len(leaves) % DIGEST_SIZE:
+            raise ValueError("a run that cannot be")
         if 1 in self._known[first:stop]:
             differing += self._differences(first, leaves)
         self._known[first:stop] = b"\x01" * (stop - first)
@@ -113,14 +122,11 @@ class Recorded:
         match kind:
             case Kind.BOOT:
                 self.doubted |= payload.decode("ascii") != self._boot
-            case Kind.FINISHED:
+            case Kind.FINISHED if len(payload) == DIGEST_SIZE:
                 self.finished = payload
             case Kind.PLACING:
-                inode, length = _PLACING.unpack_from(payload)
-                name = payload[_PLACING.size : _PLACING.size + length].decode()
-                self.intents.setdefault(name, []).append(
-                    Intent(payload[_PLACING.size + length :].decode(), inode)
-                )
+                name, intent = _placed(payload)
+                self.intents.setdefault(name, []).append(intent)
             case _:
                 self.doubted = True
 
@@ -150,12 +156,14 @@ class Journal:
         self.finished: bytes | None = None
         self.intents: dict[str, list[Intent]] = {}
         self.doubted = False
+        self._doubt_recorded = False
 
     def load(self) -> Recorded:
         """Read what all logs say, and take over what is not about chunks."""
         found = Recorded.read(self._root, self._key, self._count, self._boot)
         self.finished, self.intents = found.finished, found.intents
-        self.doubted |= found.doubted
+        if found.doubted:
+            self.doubted = self._doubt_recorded = True
         return found
 
     def refresh_intents(self) -> None:
@@ -169,7 +177,7 @@ class Journal:
         """Remove what vouches for other data than ours; whether there was any. To be done before data changes."""
         foreign = [name for name in log_names(self._root, PREFIX) if is_foreign(self._root, name, self._key)]
         for name in foreign:
-            self._root.remove_tree(name) if self._root.is_folder(name) else self._root.unlink(name)
+            self._root.remove(name)
         if foreign:
             self._root.sync(self._disk.sync)
         return bool(foreign)
@@ -191,45 +199,49 @@ class Journal:
             self.intents.setdefault(name, []).append(intent)
 
     def doubt(self) -> None:
-        """Record that the disk reported an error. In this process it counts even if that cannot be recorded."""
-        if not self.doubted:
-            self.doubted = True
+        """Record that everything is in doubt, once. In this process it is even if that cannot be recorded."""
+        self.doubted = True
+        if not self._doubt_recorded:
             self._record([(Kind.DOUBT, b"")])
+            self._doubt_recorded = True
 
     def _record(self, records: Iterable[tuple[int, bytes]]) -> None:
-        if self._log is None or self._log.closed:
-            self._log = self._begin()
-        self._log.append_all(records)
-        self._log.sync()
+        self._append(records).sync()
 
-    def _begin(self) -> RunLog:
-        disk = self._disk
-        log = RunLog.create(self._root, PREFIX, self._key, sync=disk.sync, write=disk.write)
-        try:
-            log.append(Kind.BOOT, self._boot.encode("ascii"))
-        except BaseException:
-            log.close()
-            raise
-        return log
+    def _append(self, records: Iterable[tuple[int, bytes]]) -> RunLog:
+        if self._log is None or self._log.closed:
+            disk = self._disk
+            self._log = RunLog.create(self._root, PREFIX, self._key, sync=disk.sync, write=disk.write)
+        first = [(Kind.BOOT, self._boot.encode("ascii"))] if self._log.empty else []
+        self._log.append_all([*first, *records])
+        return self._log
 
     def replace(self, recorded: Recorded, right: RangeSet, finished: bytes | None) -> None:
         """Record these chunks alone, in a new log, and remove all others: nothing is in doubt any more."""
         old = log_names(self._root, PREFIX)
         self.close()
-        self._log = self._begin()
-        records = [(Kind.RUN, _FIRST.pack(first) + leaves) for first, leaves in recorded.runs(right)]
-        records += [
-            (Kind.PLACING, _placing(name, each)) for name, intents in self.intents.items() for each in intents
-        ]
-        if finished:
-            records.append((Kind.FINISHED, finished))
-        for record in records:
-            self._log.append(*record)
-        self._log.sync()
-        for name in old:
-            self._root.unlink(name)
+        doubt = self._append([(Kind.DOUBT, b"")])
+        doubt.sync()
+        self.close()
+        for first, leaves in recorded.runs(right):  # one by one: of a tebibyte they are 32 MiB
+            self._append([(Kind.RUN, _FIRST.pack(first) + leaves)])
+        self._record(self._kept(finished))
+        self._remove(old)
+        self._remove([doubt.name])
+        self.finished, self.doubted, self._doubt_recorded = finished, False, False
+
+    def _remove(self, names: Iterable[str]) -> None:
+        for name in names:
+            with suppress(FileNotFoundError):  # another process has done the same
+                self._root.unlink(name)
         self._root.sync(self._disk.sync)
-        self.finished, self.doubted = finished, False
+
+    def _kept(self, finished: bytes | None) -> Iterator[tuple[int, bytes]]:
+        for name, intents in self.intents.items():
+            for intent in intents:
+                yield Kind.PLACING, _placing(name, intent)
+        if finished:
+            yield Kind.FINISHED, finished
 
     def close(self) -> None:
         """Let go of the log. May be called twice."""
@@ -252,3 +264,14 @@ def _runs_of(leaves: Mapping[int, bytes]) -> Iterator[bytes]:
 def _placing(name: str, intent: Intent) -> bytes:
     encoded = name.encode()
     return _PLACING.pack(intent.inode, len(encoded)) + encoded + intent.new.encode()
+
+
+def _placed(payload: bytes) -> tuple[str, Intent]:
+    """Read what :func:`_placing` wrote. ValueError for a name that leads anywhere else than into a folder."""
+    inode, length = _PLACING.unpack_from(payload)
+    stop = _PLACING.size + length
+    name, new = payload[_PLACING.size : stop].decode(), payload[stop:].decode()
+    for each in (name, new):
+        if each in ("", ".", "..") or not {"/", "\0", os.sep}.isdisjoint(each):
+            raise ValueError("a name that cannot be")
+    return name, Intent(new, inode)

@@ -35,9 +35,9 @@ from nbferry.storage.memos import (
     decode_ended,
     encode,
 )
+from nbferry.storage.private import private_folder
 from nbferry.storage.seal import sealed, unsealed
-from nbferry.storage.staging import _private
-from nbferry.storage.state import existing_state, made_state, remove_unused
+from nbferry.storage.state import existing_state, insist, made_state, remove_unused
 from nbferry.storage.system import REAL_DISK
 from nbferry.storage.whole import belongs_to, read_whole, remove_quietly, write_whole
 
@@ -48,7 +48,6 @@ ENDED = "ended"
 DAY = 24 * 3600.0  # seconds
 KEEP_ENDED = 30 * DAY
 LONGEST_REASON = 500  # characters
-ATTEMPTS = 10  # to find a folder, which the end of another transfer may remove at the same moment
 
 log = logging.getLogger("nbferry")
 
@@ -141,14 +140,11 @@ class Ledger:
             raise LocalProtocolError(f"A memo cannot be kept: {error}.") from error
         _checked(memo.id)
         with self._translated("Keeping a transfer"):
-            for _ in range(ATTEMPTS - 1):
-                with suppress(FileNotFoundError):
-                    return self._save(memo.id, data)
-            return self._save(memo.id, data)
+            insist(lambda: self._save(memo.id, data))
 
     def _save(self, transfer: str, data: bytes) -> None:
         with made_state(self.folder, self._sync) as state:
-            with _private(state, transfer) as folder:
+            with private_folder(state, transfer) as folder:
                 write_whole(folder, MEMO, data, sync=self._sync)
             self._forget_ended(state, transfer)
             state.sync(self._sync)
@@ -165,7 +161,7 @@ class Ledger:
             total=memo.total,
         )
         with self._translated("Ending a transfer"), made_state(self.folder, self._sync) as folder:
-            with _private(folder, ENDED) as inside:
+            with private_folder(folder, ENDED) as inside:
                 write_whole(inside, f"{memo.id}.json", encode(ended), sync=self._sync)
             folder.sync(self._sync)
             _remove_memo(folder, memo.id)
@@ -244,6 +240,7 @@ class Ledger:
     def _forget_ended(self, state: Directory, transfer: str) -> None:
         with suppress(FileNotFoundError, NotADirectoryError), state.child(ENDED) as folder:
             folder.unlink(f"{transfer}.json")
+            folder.sync(self._sync)  # else it may come back after a power loss, and hide a memo
 
     # -------------------------------------------------------------- the folder
     @property

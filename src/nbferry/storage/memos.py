@@ -1,5 +1,9 @@
 """Memos: what an unfinished transfer needs to go on in another process, and how a memo is written as JSON.
 
+A memo is an object: ``version`` (1), ``role`` ("send" or "receive"), and the fields of :class:`SendMemo` or
+:class:`ReceiveMemo`; how a transfer ended is one with the fields of :class:`Ended`. Bytes are hex, tuples are lists,
+:class:`RelayNote` and :class:`Pairing` are objects; what has a default may be missing.
+
 What is read may be torn, or planted by somebody else: each field is judged, and what is not known is left out.
 """
 

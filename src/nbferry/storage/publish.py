@@ -20,13 +20,12 @@ from nbferry.names import MAX_NAME, display_name
 from nbferry.storage.directory import Directory
 from nbferry.storage.journal import Intent
 from nbferry.storage.moving import move_new
+from nbferry.storage.system import WORD
 
 Overwrite = Literal["rename", "replace", "refuse"]
 
 LONGEST_SUFFIX = 16  # characters; what follows a dot later than that is no suffix
 PACKED = frozenset({"gz", "bz2", "xz", "zst", "lz4", "br"})  # follow another suffix: trips.csv.gz
-
-_INODE = (1 << 64) - 1  # Windows has inode numbers of 128 bits
 
 
 class Intents(Protocol):
@@ -65,11 +64,22 @@ def begun(staged: Directory, to: Directory, intents: Mapping[str, list[Intent]])
     )
 
 
+def moved(staged: Directory, to: Directory, intents: Mapping[str, list[Intent]]) -> frozenset[str]:
+    """Collect the names that are placed, or whose folder may have been merged in part into one that is there."""
+    return frozenset(name for name, each in intents.items() if _has_moved(staged, to, name, each))
+
+
+def _has_moved(staged: Directory, to: Directory, name: str, intents: Iterable[Intent]) -> bool:
+    if where_placed(to, intents) is not None:
+        return True
+    return staged.is_folder(name) and any(to.look(intent.new) for intent in intents)
+
+
 def where_placed(to: Directory, intents: Iterable[Intent]) -> str | None:
     """Say under which name something is at the destination, known by its inode; None if it is not there."""
     for intent in intents:
         there = to.look(intent.new)
-        if there and there.st_ino & _INODE == intent.inode:
+        if there and there.st_ino & WORD == intent.inode:
             return intent.new
     return None
 
@@ -135,7 +145,7 @@ class _Publishing:
 
     def _inode(self, name: str) -> int:
         info = self._staged.look(name)
-        return info.st_ino & _INODE if info else 0
+        return info.st_ino & WORD if info else 0
 
     def _is_earlier(self, name: str) -> bool:
         return self._chosen[name] in self._earlier.get(name, ())

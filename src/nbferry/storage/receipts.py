@@ -1,6 +1,9 @@
 """Receipts: what a finished transfer leaves at its destination, so that its files can be verified again later.
 
-    <to>/.nbferry/receipts/<id>.json
+    <to>/.nbferry/receipts/<id>.json    0600
+
+It is a JSON object: ``version`` (1), ``algorithm`` and ``verified`` for people to read, and the fields of
+:class:`Receipt`, where ``files`` is a list of objects with the fields of :class:`ReceiptFile`.
 
 A receipt may have been written by anybody who could write there. So it is believed in nothing but digests: no path in
 it leads out of the folder in which it lies, and none is followed through a link.
@@ -26,7 +29,8 @@ from nbferry.manifest import MAX_SIZE
 from nbferry.names import MAX_DEPTH, STATE_FOLDER, check_paths, display_name
 from nbferry.storage.directory import Directory
 from nbferry.storage.failures import storage_error, translated
-from nbferry.storage.staging import NOT_A_FOLDER, _private, _write_ignore
+from nbferry.storage.private import private_folder
+from nbferry.storage.state import IGNORE, write_notes
 from nbferry.storage.system import NOFOLLOW, READ, REAL_DISK, read_into
 from nbferry.storage.whole import read_whole, write_whole
 
@@ -35,6 +39,8 @@ VERSION = 1
 MAX_RECEIPT = 256 * MiB  # bytes; 200,000 files with paths of 1,000 characters
 _ID = re.compile(r"[0-9a-f]{12}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+# errors that opening a file gives if that is a link, a folder, a pipe, or below what is no folder
+_SOMETHING_ELSE = frozenset({errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO})
 
 ALGORITHM = (
     "BLAKE3 over each chunk of chunk_size bytes; the digest of a file is BLAKE3 in derive-key mode with the context "
@@ -113,8 +119,8 @@ def write_receipt(to: Path, receipt: Receipt, *, sync: Callable[[int], None] = R
     """
     data = _encode(receipt)
     with translated(f'Writing the receipt in "{display_name(str(to))}"'), Directory.open(to) as folder:
-        with _private(folder, STATE_FOLDER) as state, _private(state, RECEIPTS) as receipts:
-            _write_ignore(state)
+        with private_folder(folder, STATE_FOLDER) as state, private_folder(state, RECEIPTS) as receipts:
+            write_notes(state, IGNORE)
             write_whole(receipts, f"{receipt.id}.json", data, sync=sync)
             state.sync(sync)
         folder.sync(sync)
@@ -287,7 +293,7 @@ def _verdict(folder: Directory, receipt: Receipt, file: ReceiptFile) -> Verdict:
     except FileNotFoundError:
         return "missing"
     except OSError as error:
-        if error.errno in NOT_A_FOLDER | {errno.EISDIR, errno.ENXIO}:
+        if error.errno in _SOMETHING_ELSE:
             return "changed"  # something else has its name now, or that of a folder above it
         raise
     try:

@@ -25,6 +25,7 @@ import re
 import secrets
 import stat
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from hashlib import blake2b
 from struct import Struct
 from typing import BinaryIO
@@ -48,7 +49,8 @@ Write = Callable[[int, memoryview, int], int]
 class RunLog:
     """The one writer's side. Not for several threads at once."""
 
-    def __init__(self, fd: int, key: bytes, *, sync: Callable[[int], None], write: Write) -> None:
+    def __init__(self, name: str, fd: int, key: bytes, *, sync: Callable[[int], None], write: Write) -> None:
+        self.name = name
         self._fd, self._sync, self._write = fd, sync, write
         self._key, self._writer = _derived(key), secrets.token_bytes(_WRITER)
         self._offset = self._sequence = 0
@@ -68,13 +70,15 @@ class RunLog:
         ``prefix`` is letters and digits, ``key`` any bytes; ``sync`` and ``write`` are those of a ``Disk``.
         """
         name = f"{prefix}.{secrets.token_hex(8)}.log"
-        made = cls(folder.file(name, CREATE), key, sync=sync, write=write)
+        made = cls(name, folder.file(name, CREATE), key, sync=sync, write=write)
         try:
             head = _MAGIC + made._writer
             made._put(head + _tag(made._key, head))
             folder.sync(sync)
         except BaseException:
             made.close()
+            with suppress(OSError):
+                folder.unlink(name)
             raise
         return made
 
@@ -111,6 +115,11 @@ class RunLog:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
+
+    @property
+    def empty(self) -> bool:
+        """Whether it has no record yet."""
+        return not self._sequence
 
     @property
     def closed(self) -> bool:

@@ -13,9 +13,9 @@ from nbferry.manifest import MAX_SIZE, Entry
 from nbferry.names import MAX_DEPTH, check_paths, display_name, is_obeyed
 from nbferry.storage.base import Skipped
 from nbferry.storage.failures import translated
+from nbferry.storage.system import WORD
 
 _COPY = "Copy what comes out of it into a file, and send that."
-_WORD = (1 << 64) - 1  # Windows has inode numbers of 128 bits
 
 
 class Scan:
@@ -45,8 +45,8 @@ class Scan:
         """Whether this is the file that was found, not changed since."""
         entry = self.entries[index]
         return (info.st_size, info.st_mtime_ns) == (entry.size, entry.mtime_ns) and (
-            info.st_dev & _WORD,
-            info.st_ino & _WORD,
+            info.st_dev & WORD,
+            info.st_ino & WORD,
         ) == (self._devices[index], self._inodes[index])
 
     @property
@@ -65,7 +65,7 @@ class Scan:
                 hint = f'Check the spelling; this notebook runs in "{display_name(str(Path.cwd()))}".'
                 raise StorageError(f'There is no file or folder "{shown}".', hint=hint) from error
         name = real.name if named.name in ("", "..") else named.name
-        self._claim(name, real, shown)
+        self._take_name(name, real, shown)
         if stat.S_ISDIR(info.st_mode):
             self._add_folder(name, str(real), info, ())
         elif stat.S_ISREG(info.st_mode):
@@ -73,7 +73,7 @@ class Scan:
         else:
             raise StorageError(f'"{shown}" is not a file: it is a pipe, a socket or a device.', hint=_COPY)
 
-    def _claim(self, name: str, real: Path, shown: str) -> None:
+    def _take_name(self, name: str, real: Path, shown: str) -> None:
         if not name:
             raise StorageError(
                 f'"{shown}" is a whole file system.', hint="Name the folders that you want to send."
@@ -129,8 +129,8 @@ class Scan:
             )
         executable = not folder and bool(info.st_mode & 0o111)
         self.entries.append(Entry(path, size, info.st_mtime_ns, executable, folder))
-        self._devices.append(info.st_dev & _WORD)
-        self._inodes.append(info.st_ino & _WORD)
+        self._devices.append(info.st_dev & WORD)
+        self._inodes.append(info.st_ino & WORD)
 
 
 def _look(each: os.DirEntry[str], *, follow: bool) -> os.stat_result:

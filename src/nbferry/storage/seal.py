@@ -2,6 +2,11 @@
 
 A memo names files to send and to whom. One that somebody else put beside a notebook must not be obeyed, so each carries
 a MAC under a key that never leaves the user's own folder of state.
+
+    <user's state folder>/key    32 random bytes, 0600
+    <memo>                       the body, a newline, {"mac": "<64 hex digits>"} with that one space, a newline
+
+The MAC is BLAKE2b of 32 bytes over the body, under that key, personalised "nbferry memo".
 """
 
 from __future__ import annotations
@@ -11,13 +16,15 @@ import hmac
 import json
 import logging
 import secrets
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from nbferry.errors import NbferryError
-from nbferry.storage.directory import Directory
+from nbferry.storage.directory import Directory, make_path
 from nbferry.storage.failures import translated
 from nbferry.storage.moving import move_new
+from nbferry.storage.system import REAL_DISK
 from nbferry.storage.whole import read_whole, remove_quietly, write_beside
 
 KEY = "key"
@@ -26,16 +33,16 @@ SIZE = 32  # bytes
 log = logging.getLogger("nbferry")
 
 
-def user_key(folder: Path) -> bytes:
-    """The key in ``folder``, made at the first use.
+def user_key(folder: Path, *, sync: Callable[[int], None] = REAL_DISK.sync) -> bytes:
+    """The key in ``folder``, made at the first use and durable from then on.
 
     Where it cannot be kept it is good for this process alone: then nothing can be resumed by another.
     """
     try:
         with translated(f'Keeping a key in "{folder}"'):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_path(folder, sync, 0o700)
             with Directory.open(folder) as held:
-                _make(held)
+                _make(held, sync)
                 key = read_whole(held, KEY, SIZE, private=True)
     except (NbferryError, ValueError) as error:
         log.warning("transfers cannot be resumed by another process: %s", error)
@@ -46,14 +53,18 @@ def user_key(folder: Path) -> bytes:
     return key
 
 
-def _make(folder: Directory) -> None:
-    """Make a key unless there is one; of two processes that do so at once, one wins."""
+def _make(folder: Directory, sync: Callable[[int], None]) -> None:
+    """Make a key unless there is one; of two processes that do so at once, one wins.
+
+    Its name is durable before anything is sealed under it: a memo must not outlive the key.
+    """
     if folder.look(KEY) is not None:
         return
-    left = write_beside(folder, KEY, secrets.token_bytes(SIZE))
+    left = write_beside(folder, KEY, secrets.token_bytes(SIZE), sync=sync)
     try:
         with suppress(FileExistsError):
             move_new(folder, left, folder, KEY)
+        folder.sync(sync)
     finally:
         remove_quietly(folder, left)
 

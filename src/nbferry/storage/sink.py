@@ -29,15 +29,12 @@ from nbferry.protocol.frames import ChunkData
 from nbferry.ranges import RangeSet
 from nbferry.storage.arrival import Arrival
 from nbferry.storage.base import Sink
-from nbferry.storage.directory import Directory
+from nbferry.storage.directory import Directory, make_path, missing_folders
 from nbferry.storage.failures import translated
 from nbferry.storage.publish import Overwrite
-from nbferry.storage.staging import remove_staging
+from nbferry.storage.staging import remove_staging_in
 from nbferry.storage.stored import Stored
 from nbferry.storage.system import REAL_DISK, Disk
-from nbferry.storage.unfinished import progress_of, read_manifest
-
-__all__ = ["BLOCK", "RESERVE", "FolderSink", "progress_of", "read_manifest"]
 
 BLOCK = 4 * KiB  # what the smallest file takes on most file systems
 RESERVE = 16 * MiB  # left to others on a disk that we fill: folders, the journal, a notebook that is saved
@@ -100,21 +97,15 @@ class FolderSink(Sink):
     @contextmanager
     def _undone_on_failure(self) -> Iterator[None]:
         """Make the destination; take it away again if what follows fails, but never what could be resumed."""
-        made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+        made = missing_folders(self.path)
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._sync_above(made)
+            make_path(self.path, self._disk.sync)
             yield
         except BaseException:
             self.close()
             if not self._resume:
                 self._undo(made)
             raise
-
-    def _sync_above(self, made: list[Path]) -> None:
-        for folder in made:
-            with suppress(PermissionError), Directory.open(folder.parent) as above:  # it need not be readable
-                above.sync(self._disk.sync)
 
     def _undo(self, made: list[Path]) -> None:
         with suppress(StorageError):
@@ -167,8 +158,9 @@ class FolderSink(Sink):
         return max(0, left + files * BLOCK + RESERVE - self._free())
 
     def _free(self) -> int:
-        if self._arrival is not None:
-            return self._arrival.to.free(self._disk.free)
+        arrival = self._arrival
+        if arrival is not None:
+            return arrival.to.free(self._disk.free)
         there = next(folder for folder in (self.path, *self.path.parents) if folder.exists())
         return self._disk.free(str(there))
 
@@ -199,7 +191,7 @@ class FolderSink(Sink):
 
     # -------------------------------------------------------------- after
     def check(self) -> RangeSet:
-        """See :meth:`Sink.check`. What publishing has begun with is no longer looked at."""
+        """See :meth:`Sink.check`. What is at its place is no longer looked at."""
         with self._translated("Reading again"), self._finished_noted() as arrival:
             return arrival.check()
 
@@ -229,12 +221,7 @@ class FolderSink(Sink):
     def _remove(self, *, everything: bool) -> None:
         self.close()
         with self._translated("Cleaning up"):
-            try:
-                to = Directory.open(self.path)
-            except (FileNotFoundError, NotADirectoryError):
-                return
-            with to:
-                remove_staging(to, self._transfer_id, everything=everything)
+            remove_staging_in(self.path, self._transfer_id, everything=everything)
 
     def close(self) -> None:
         """See :meth:`Sink.close`."""

@@ -1,4 +1,7 @@
-"""The state folder of a notebook: private, known to no repository, and made when something is first kept in it."""
+"""State folders, ``.nbferry`` beside a notebook and in a destination: private, and known to no repository.
+
+They are made when something is first kept in them, and go with the last thing that is.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,14 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 from nbferry.errors import UnsafePath
-from nbferry.storage.directory import Directory
-from nbferry.storage.staging import IGNORE, _private, _write_ignore
+from nbferry.storage.directory import Directory, make_path
+from nbferry.storage.private import private_folder
 from nbferry.storage.system import CREATE, REAL_DISK
 
+IGNORE = ".gitignore"  # keeps unfinished transfers out of a repository around the folder
 README = "README.txt"
 README_TEXT = """\
 nbferry keeps here what it needs to go on with transfers that are not finished.
@@ -20,6 +25,11 @@ It holds secrets of unfinished transfers: do not share it, do not commit it.
 `nbferry list` shows the unfinished transfers.
 `nbferry discard` gives one up and removes what is here of it.
 """
+ATTEMPTS = 10
+
+_TEXTS = {IGNORE: "*\n", README: README_TEXT}
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -31,36 +41,59 @@ def existing_state(folder: Path) -> Iterator[Directory]:
     with Directory.open(folder.parent) as parent:
         if parent.look(folder.name) is None:
             raise FileNotFoundError(folder)
-        with _private(parent, folder.name) as state:
+        with private_folder(parent, folder.name) as state:
             yield state
 
 
 @contextmanager
 def made_state(folder: Path, sync: Callable[[int], None] = REAL_DISK.sync) -> Iterator[Directory]:
     """Open a state folder, made if need be, its own name durable. Raises like :func:`existing_state`."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with Directory.open(folder.parent) as parent, _private(parent, folder.name) as state:
-        _write_ignore(state)
-        _write_readme(state)
+    make_path(folder.parent, sync)
+    with Directory.open(folder.parent) as parent, private_folder(parent, folder.name) as state:
+        write_notes(state, IGNORE, README)
         parent.sync(sync)
         yield state
 
 
+def insist(step: Callable[[], T]) -> T:
+    """Try again while folders are missing: the end of another transfer may remove the state folder at that moment."""
+    for _ in range(ATTEMPTS - 1):
+        with suppress(FileNotFoundError):
+            return step()
+    return step()
+
+
+def write_notes(state: Directory, *names: str) -> None:
+    """Write those of these that are not there: what tells people and programs about the folder."""
+    for name in names:
+        with suppress(FileExistsError):
+            fd = state.file(name, CREATE)
+            try:
+                os.write(fd, _TEXTS[name].encode())
+            finally:
+                os.close(fd)
+
+
 def remove_unused(folder: Path) -> None:
     """Remove a state folder in which nothing is kept; one that is used, or gone, stays as it is."""
-    with suppress(OSError, UnsafePath), existing_state(folder) as state:
-        if not set(state.names()) <= {IGNORE, README}:
-            return
-        for name in state.names():
+    with (
+        suppress(OSError, UnsafePath),
+        existing_state(folder) as state,
+        Directory.open(folder.parent) as parent,
+    ):
+        remove_if_unused(parent, state)
+
+
+def remove_if_unused(parent: Directory, state: Directory) -> None:
+    """Do the same with an open one. Raises OSError if it cannot be looked at."""
+    notes = state.names()
+    if not set(notes) <= {IGNORE, README}:
+        return
+    for name in notes:
+        with suppress(FileNotFoundError):
             state.unlink(name)
-        with Directory.open(folder.parent) as parent:
-            parent.rmdir(folder.name)
-
-
-def _write_readme(state: Directory) -> None:
-    with suppress(FileExistsError):
-        fd = state.file(README, CREATE)
-        try:
-            os.write(fd, README_TEXT.encode())
-        finally:
-            os.close(fd)
+    try:
+        parent.rmdir(state.path.name)
+    except OSError:  # another transfer has begun in it
+        with suppress(OSError):
+            write_notes(state, *notes)

@@ -9,35 +9,27 @@ import os
 import stat
 from collections.abc import Container, Iterator
 from typing import NamedTuple
+from unicodedata import normalize
 
 from nbferry.manifest import Manifest
 from nbferry.ranges import RangeSet
-from nbferry.storage.directory import Directory
-from nbferry.storage.parts import files_by_folder, folders_of
+from nbferry.storage.directory import Directory, identity_of
+from nbferry.storage.layout import chunks_within, files_by_folder, folders_of
 from nbferry.storage.system import NOFOLLOW, READ, WRITE, extents
 
 _BLOCK = 512  # bytes that st_blocks counts in, on every system
 
 
-class Left(NamedTuple):
+class Surveyed(NamedTuple):
     """What the files do not contradict of what was vouched for, and the chunks for which other bytes are here."""
 
     have: RangeSet
     unsure: RangeSet
 
 
-def survey(manifest: Manifest, data: Directory, vouched: RangeSet, placed: Container[str] = ()) -> Left:
+def survey(manifest: Manifest, data: Directory, vouched: RangeSet, placed: Container[str] = ()) -> Surveyed:
     """Look at everything in ``data`` but the top-level names in ``placed``; raises OSError."""
     return _Survey(manifest, data, vouched, placed).run()
-
-
-def chunks_within(manifest: Manifest, index: int, start: int, stop: int) -> tuple[int, int]:
-    """Say which chunks of a file lie wholly in these bytes of it: first, one after the last. None of an empty file."""
-    size, step = manifest.entries[index].size, manifest.chunk_size
-    first, end = manifest.chunks_of(index)
-    if not size:
-        return first, first
-    return first + -(-start // step), end if stop >= size else first + stop // step
 
 
 class _Survey:
@@ -50,21 +42,19 @@ class _Survey:
         self._lost: list[tuple[int, int]] = []
         self._unsure: list[tuple[int, int]] = []
 
-    def run(self) -> Left:
+    def run(self) -> Surveyed:
         folders = folders_of(self._manifest.entries)
         inner: dict[str, set[str]] = {}
         for path in folders:
             above, _, name = path.rpartition("/")
             inner.setdefault(above, set()).add(name)
         files = files_by_folder(self._manifest)
-        for path in [
-            "",
-            *sorted(folders),
-        ]:  # from the top: what is in a folder's place is gone when it is opened
+        # from the top: what is in a folder's place is gone when it is opened
+        for path in ["", *sorted(folders)]:
             if path.partition("/")[0] not in self._placed:
                 self._look_into(path, inner.get(path, set()), files.get(path, []))
         have = self._vouched - RangeSet.union(self._lost)
-        return Left(have, RangeSet.union(self._unsure) - have)
+        return Surveyed(have, RangeSet.union(self._unsure) - have)
 
     def _look_into(self, path: str, inner: set[str], files: list[int]) -> None:
         entries = self._manifest.entries
@@ -76,9 +66,8 @@ class _Survey:
             return
         with folder:
             for name in folder.names():
-                if not (
-                    name in names or (name in inner and folder.is_folder(name)) or self._spared(path, name)
-                ):
+                known = name in names or (name in inner and folder.is_folder(name))
+                if not known and not self._spared(path, name) and not _is_one_of(folder, name, names, inner):
                     folder.remove(name)
             for name, index in names.items():
                 if not self._spared(path, name):
@@ -105,6 +94,15 @@ class _Survey:
 
     def _is_ours(self, info: os.stat_result) -> bool:
         return stat.S_ISREG(info.st_mode) and info.st_nlink == 1 and info.st_uid == self._owner
+
+
+def _is_one_of(folder: Directory, name: str, names: Container[str], inner: Container[str]) -> bool:
+    """Whether this is another way to write one of these names: macOS lists letters and their accents apart."""
+    whole = normalize("NFC", name)
+    mine, info = folder.look(name), folder.look(whole)
+    if whole == name or mine is None or info is None or identity_of(mine) != identity_of(info):
+        return False
+    return whole in inner if stat.S_ISDIR(info.st_mode) else whole in names and info.st_nlink == 1
 
 
 def _cut(folder: Directory, name: str, size: int) -> None:

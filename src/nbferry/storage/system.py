@@ -32,6 +32,8 @@ CREATE = WRITE | os.O_CREAT | os.O_EXCL
 SEEK_DATA: int | None = getattr(os, "SEEK_DATA", None)
 SEEK_HOLE: int | None = getattr(os, "SEEK_HOLE", None)
 
+WORD = (1 << 64) - 1  # what is kept of device and inode numbers; those of Windows have 128 bits
+
 MOST_VIEWS = 1024  # IOV_MAX of Linux and macOS
 
 _seeking = threading.Lock()
@@ -138,6 +140,10 @@ def _sync_file(fd: int) -> None:
         fcntl(fd, F_FULLFSYNC)
 
 
+def no_sync(_: int) -> None:
+    """Leave it to the system when something gets to the disk."""
+
+
 # ------------------------------------------------------------------ through libc, where it is Linux's
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 _syncfs = getattr(_libc, "syncfs", None)
@@ -149,9 +155,7 @@ CANNOT = frozenset({errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.EOPNOTSUPP, e
 """Errors by which a system, a container or a file system says that it lacks an operation."""
 
 # statfs(2): ext, XFS, Btrfs, F2FS, tmpfs; their syncfs makes data durable and reports every failed write
-_SYNCFS_REPORTS = frozenset(
-    {0xEF53, 0x58465342, 0x9123683E, 0xF2F52010, 0x01021994}
-)  # ext, XFS, Btrfs, F2FS, tmpfs
+_SYNCFS_REPORTS = frozenset({0xEF53, 0x58465342, 0x9123683E, 0xF2F52010, 0x01021994})
 
 
 def sync_whole(fd: int) -> bool:
@@ -208,12 +212,13 @@ def _free(folder: int | str) -> int:
 class Disk:
     """The calls that a full or a dying disk fails; a test hands in others.
 
-    ``write(fd, data, offset)`` answers how many bytes it wrote, ``sync(fd)`` makes one file or folder
-    durable, ``sync_whole(fd)`` is the function above, ``free(folder)`` answers the bytes that are left;
-    ``boot()`` is the boot id, from which a power failure is known.
+    ``write(fd, data, offset)`` answers how many bytes it wrote, ``read(fd, views, offset)`` is :func:`read_into`,
+    ``sync(fd)`` makes one file or folder durable, ``sync_whole(fd)`` is the function above, ``free(folder)`` answers
+    the bytes that are left; ``boot()`` is the boot id, from which a power failure is known.
     """
 
     write: Callable[[int, memoryview, int], int] = _pwrite
+    read: Callable[[int, Sequence[memoryview], int], int] = read_into
     sync: Callable[[int], None] = _sync_file
     sync_whole: Callable[[int], bool] = sync_whole
     free: Callable[[int | str], int] = _free

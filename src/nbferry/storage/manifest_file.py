@@ -1,4 +1,10 @@
-"""What is known of a transfer that has not ended, from its staging folder: looked at, nothing is changed."""
+"""The manifest of an offer as it lies in the staging root, so that what lies beside it can be understood.
+
+``manifest.json`` is a JSON object: ``version`` (1), ``id`` (32 hex digits, see :attr:`Manifest.id`), ``chunk_size``
+(bytes) and ``entries``, a list of objects as they travel: ``path``, ``mtime`` (ns since 1970), of a file ``size``
+(bytes), and where they hold ``"folder": true`` and ``"executable": true``. A file whose ``id`` is not that of its
+entries is none.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +82,9 @@ def _read_manifest(root: Directory) -> tuple[str, Manifest] | None:
 def _decoded(fields: Any) -> Manifest:
     """Rebuild a manifest; ValueError or RemoteProtocolError if it is not exactly the one that was written."""
     match fields:
-        case {"version": 1, "id": str(known), "chunk_size": int(size), "entries": list(entries)} if size > 0:
+        case {"version": version, "id": str(known), "chunk_size": int(size), "entries": list(entries)} if (
+            version == VERSION and size > 0
+        ):
             manifest = Manifest.of(map(Entry.from_wire, entries), size)
             if manifest.id == known:
                 return manifest
