@@ -12,7 +12,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
@@ -23,13 +23,13 @@ from nbferry import kernel, render, running, unfinished
 from nbferry.engine.connect import RelayAddress, Via
 from nbferry.engine.engine import Wishes
 from nbferry.engine.keeping import Keeper
-from nbferry.errors import CodeInvalid, TransferBusy
+from nbferry.errors import CodeInvalid, TransferBusy, TransferUnknown
 from nbferry.limits import Limits
 from nbferry.manifest import Manifest
 from nbferry.names import display_name
 from nbferry.notebook import own_state_folder, state_folder
 from nbferry.running import Begin
-from nbferry.status import Snapshot, State
+from nbferry.status import Snapshot
 from nbferry.storage import receipts
 from nbferry.storage.ledger import Ledger
 from nbferry.storage.memos import ReceiveMemo, RelayNote, SendMemo
@@ -90,7 +90,7 @@ def send(
     ledger = _ledger()
     address = canonical_url(relay) if relay else None
     if memo := running.settled(lambda: unfinished.same_send(ledger, wanted, address)):
-        with suppress(TransferBusy):  # it runs: then this is another one
+        with suppress(TransferBusy, TransferUnknown):  # it runs, or has just ended: then this is another one
             return _go_on(memo, ledger, limits)
     how = How(wishes, limits, _agent())
     return running.start(unfinished.sending(Keeper(wanted, ledger), ledger, how))
@@ -141,12 +141,13 @@ def receive(
     )
     ledger = _ledger()
     memo = running.settled(lambda: unfinished.same_receive(ledger, ticket, folder))
-    if memo and (transfer := running.transfer(memo.id)):
+    if memo and (transfer := running.transfer(memo.id, ask)):
+        if accept is True:
+            transfer.accept()
         return transfer
     keeper = Keeper(memo or new, ledger)
-    if memo:
-        keeper.take()
-    return running.start(unfinished.receiving(keeper, How(wishes, limits, _agent()), decide), ask)
+    with keeper.taken() if memo else nullcontext():
+        return running.start(unfinished.receiving(keeper, How(wishes, limits, _agent()), decide), ask)
 
 
 @overload
@@ -169,13 +170,13 @@ def resume(
     ledger = _ledger()
     if id is not None:
         memo = running.settled(lambda: ledger.find(id))
-        return running.transfer(memo.id) or _go_on(memo, ledger, limits, take_over=take_over)
+        return _going_on(memo, ledger, limits, take_over=take_over)
     resumed = []
     for found in ledger.memos():
         left: unfinished.AnyMemo | None = running.settled(partial(ledger.load, found.id))
         if left:
-            with suppress(TransferBusy):
-                resumed.append(running.transfer(left.id) or _go_on(left, ledger, limits, take_over=take_over))
+            with suppress(TransferBusy, TransferUnknown):  # one that has ended meanwhile is none of them
+                resumed.append(_going_on(left, ledger, limits, take_over=take_over))
     return resumed
 
 
@@ -199,12 +200,11 @@ def discard(id: str) -> None:  # noqa: A002  # what it is
     """
     ledger = _ledger()
     memo = ledger.find(id)
-    if transfer := running.transfer(memo.id):
+    if transfer := running.transfer(memo.id, None):
         transfer.cancel()
         return
-    keeper: Keeper[Any] = Keeper(memo, ledger)
-    keeper.take()
-    unfinished.end(ledger, memo, State.CANCELLED, "discarded")
+    unfinished.discard(ledger, memo)
+    running.discarded(memo.id)
 
 
 def verify(path: PathLike) -> Verification:
@@ -215,10 +215,16 @@ def verify(path: PathLike) -> Verification:
     return receipts.verify(Path(path).expanduser())
 
 
+def _going_on(memo: unfinished.AnyMemo, ledger: Ledger, limits: Limits, *, take_over: bool) -> Transfer:
+    """What runs here already, or goes on from now on."""
+    there = running.transfer(memo.id, ask_in_words)
+    return there or _go_on(memo, ledger, limits, take_over=take_over)
+
+
 def _go_on(memo: unfinished.AnyMemo, ledger: Ledger, limits: Limits, *, take_over: bool = False) -> Transfer:
     keeper: Keeper[Any] = Keeper(memo, ledger)
-    keeper.take(take_over=take_over)
-    return running.start(_again(keeper, ledger, limits), ask_in_words)
+    with keeper.taken(take_over=take_over):
+        return running.start(_again(keeper, ledger, limits), ask_in_words)
 
 
 def _again(keeper: Keeper[Any], ledger: Ledger, limits: Limits) -> Begin:
@@ -231,12 +237,8 @@ def _again(keeper: Keeper[Any], ledger: Ledger, limits: Limits) -> Begin:
 def _resting(memo: unfinished.AnyMemo, ledger: Ledger, view: Snapshot) -> Transfer:
     """The transfer of a memo: the one that runs here, or one that waits to be resumed."""
     keeper: Keeper[Any] = Keeper(memo, ledger)
-
-    def give_up() -> None:
-        keeper.take()
-        unfinished.end(ledger, memo, State.CANCELLED, "discarded")
-
-    return running.rest(_again(keeper, ledger, Limits()), view, take=keeper.take, give_up=give_up)
+    begin, give_up = _again(keeper, ledger, Limits()), partial(unfinished.discard, ledger, memo)
+    return running.rest(begin, view, ask_in_words, take=keeper.take, give_up=give_up)
 
 
 def _ledger() -> Ledger:

@@ -308,7 +308,10 @@ def _run_all(begin: Callable[[], list[Transfer]], options: dict[str, Any]) -> No
     _be_interrupted_by("SIGINT", "SIGTERM", "SIGHUP")
     codes = []
     try:
-        for transfer in begin():
+        transfers = begin()
+        if not transfers:
+            screen_for(as_json=options["as_json"], quiet=options["quiet"]).nothing()
+        for transfer in transfers:
             codes.append(_follow(transfer, screen_for(as_json=options["as_json"], quiet=options["quiet"])))
             if codes[-1] == INTERRUPTED:
                 break

@@ -251,7 +251,7 @@ class TransferBusy(TransferError):
     """Another process runs this transfer."""
 
     code = "transfer-busy"
-    default_hint = "Stop it there, or wait a minute if that process was killed."
+    default_hint = "Stop it there, or resume it with take_over=True (nbferry resume --take-over)."
 
 
 def _tree(kind: type[NbferryError]) -> dict[str, type[NbferryError]]:

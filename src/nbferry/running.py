@@ -35,10 +35,12 @@ def start(begin: Begin, ask: Ask | None = None) -> Transfer:
     return Transfer(used.ask(lambda: _engine().start(begin(_engine()))), used, ask)
 
 
-def rest(begin: Begin, view: Snapshot, *, take: Callable[[], None], give_up: Callable[[], None]) -> Transfer:
+def rest(
+    begin: Begin, view: Snapshot, ask: Ask, *, take: Callable[[], None], give_up: Callable[[], None]
+) -> Transfer:
     """What an earlier process left, shown as ``view``: started by ``resume`` after ``take``, ended by ``give_up``.
 
-    If it runs here already, that.
+    If it runs here already, that; ``ask`` as for :func:`start`.
     """
     used = portal()
 
@@ -58,7 +60,7 @@ def rest(begin: Begin, view: Snapshot, *, take: Callable[[], None], give_up: Cal
         activity.rest(view, start=wake, discard=give_up)
         return activity
 
-    return Transfer(used.ask(look), used)
+    return Transfer(used.ask(look), used, ask)
 
 
 def forget_resting(known: Container[str]) -> None:
@@ -78,12 +80,23 @@ def transfers() -> list[Transfer]:
     return [Transfer(activity, used) for activity in used.ask(lambda: list(_engine().activities.values()))]
 
 
-def transfer(name: str) -> Transfer | None:
-    """The transfer of this id, if it runs in this process."""
+def discarded(name: str) -> None:
+    """What was kept of this transfer was removed: if it rests here, whoever holds it is told."""
+
+    def tell() -> None:
+        activity = _engine().activities.get(name)
+        if activity and activity.resting:
+            activity.discarded()
+
+    portal().ask(tell)
+
+
+def transfer(name: str, ask: Ask | None) -> Transfer | None:
+    """The transfer of this id, if it runs in this process; ``ask`` as for :func:`start`."""
     activity = _activity(name)
     if activity is None or activity.resting or activity.result.done():
         return None
-    return Transfer(activity, portal())
+    return Transfer(activity, portal(), ask)
 
 
 def settled(find: Callable[[], F]) -> F:

@@ -104,6 +104,9 @@ class Screen:
     def left(self, transfer: str) -> None:
         """It was interrupted, and can be gone on with."""
 
+    def nothing(self) -> None:
+        """There is no transfer to follow."""
+
     def done(self, result: Result, view: Snapshot) -> None:
         """It went well."""
 
@@ -268,6 +271,10 @@ class Terminal(Quiet):
         self._errors.print(f"Interrupted; what is there is kept. To go on:  nbferry resume {transfer}")
         self._errors.print(f"To give it up:  nbferry discard {transfer}")
 
+    def nothing(self) -> None:
+        """See :class:`Screen`."""
+        self._console.print("There is nothing here that could go on; nbferry list shows what there is.")
+
     def state(self, view: Snapshot, reason: str) -> None:
         """See :class:`Screen`."""
         if reason and not view.state.final:
@@ -289,10 +296,8 @@ class Terminal(Quiet):
     def done(self, result: Result, view: Snapshot) -> None:
         """See :class:`Screen`."""
         self.close()
-        rate = render.size(result.bytes / max(result.seconds, 1e-9))
         what = "Received" if view.role == "receive" else "Sent"
-        took = f"{render.size(result.bytes)} in {render.duration(result.seconds)} ({rate}/s, {result.via})"
-        self._console.print(f"{what} {render.title(view)}: {took}, every byte verified.")
+        self._console.print(f"{what} {render.title(view)}: {_took(result)}, every byte verified.")
         if result.reused:
             self._console.print(f"{render.size(result.reused)} of it were here already and did not travel.")
         shown = result.files[:10] if view.role == "receive" else ()
@@ -306,6 +311,14 @@ class Terminal(Quiet):
         if self._task is not None:
             self._task = None
             self._bar.stop()
+
+
+def _took(result: Result) -> str:
+    """How much in what time; an earlier process may have done all of it."""
+    if not result.seconds:
+        return render.size(result.bytes)
+    how = ", ".join(filter(None, (f"{render.size(result.bytes / result.seconds)}/s", result.via)))
+    return f"{render.size(result.bytes)} in {render.duration(result.seconds)} ({how})"
 
 
 def screen_for(*, as_json: bool, quiet: bool) -> Screen:

@@ -29,9 +29,14 @@ class Transfer:
     """One send or receive. It goes on whether or not anybody waits for it."""
 
     def __init__(self, activity: Activity, portal: Portal, ask: Ask | None = None) -> None:
-        self._activity = activity
+        self._first = activity
         self._portal = portal
         self._ask = ask
+
+    @property
+    def _activity(self) -> Activity:
+        """What runs, rests or has ended; what rested may go on as another one."""
+        return self._first.latest
 
     # ---------------------------------------------------------------- views
     @property

@@ -11,10 +11,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from nbferry import kernel
 from nbferry.engine.engine import Wishes
-from nbferry.engine.inviting import Invitation
 from nbferry.engine.keeping import Keeper
 from nbferry.engine.receiving import Decide, Intake
 from nbferry.engine.sending import Offering
@@ -56,7 +56,7 @@ def sending(keeper: Keeper[SendMemo], ledger: Ledger, how: How) -> Begin:
         max_entries=limits.max_entries,
         cache=DigestCache(ledger.folder),
     )
-    offering = Offering(open_source, _invitation_of(memo), keeper, how.agent)
+    offering = Offering(open_source, keeper, how.agent)
     return lambda engine: engine.sending(offering, how.wishes, limits)
 
 
@@ -78,19 +78,6 @@ def receiving(keeper: Keeper[ReceiveMemo], how: How, decide: Decide | None = Non
     intake = Intake(parse(memo.code), destination_of(memo), keeper, decide, how.agent)
     limits = replace(how.limits, partials=memo.kept_for)
     return lambda engine: engine.receiving(intake, how.wishes, limits)
-
-
-def _invitation_of(memo: SendMemo) -> Invitation:
-    return Invitation(secret_of(memo.invitation), memo.key, memo.room, memo.wrong)
-
-
-def secret_of(invitation: str) -> Ticket | tuple[str, ...]:
-    """What a memo keeps of a ticket or of the words of a code."""
-    if invitation.startswith("nbf1"):
-        ticket = parse(invitation)
-        assert isinstance(ticket, Ticket)  # that is how it begins
-        return ticket
-    return tuple(invitation.split("-"))
 
 
 def destination_of(memo: ReceiveMemo) -> Destination:
@@ -184,6 +171,19 @@ def snapshot_of(ledger: Ledger, memo: AnyMemo) -> Snapshot:
     )
 
 
+def discard(ledger: Ledger, memo: AnyMemo) -> None:
+    """End a transfer that no process runs: what is published stays, everything else goes.
+
+    Raises like :meth:`Keeper.take`, and :class:`StorageError` if something cannot be removed.
+    """
+    keeper: Keeper[Any] = Keeper(memo, ledger)
+    keeper.take()
+    try:
+        end(ledger, keeper.memo, State.CANCELLED, "discarded")
+    finally:
+        keeper.rest()
+
+
 def end(ledger: Ledger, memo: AnyMemo, state: State, reason: str = "") -> None:
     """Remove everything that is kept of a transfer, but for a line on how it ended."""
     if isinstance(memo, ReceiveMemo):
@@ -194,9 +194,16 @@ def end(ledger: Ledger, memo: AnyMemo, state: State, reason: str = "") -> None:
 def sweep(ledger: Ledger) -> None:
     """Remove what has expired. What cannot be removed now is tried again next time."""
     over = ledger.sweep(time.time())
-    for memo in [*over, *(memo for memo in _sends(ledger) if is_over(memo) and memo not in over)]:
-        done = isinstance(memo, SendMemo) and any(each.state == State.DONE for each in memo.pairings)
+    served = [memo for memo in _sends(ledger) if is_over(memo) and not ledger.is_claimed(memo.id)]
+    for memo in [*over, *(memo for memo in served if memo not in over)]:
         try:
-            end(ledger, memo, State.DONE if done else State.EXPIRED)
+            end(ledger, memo, State.DONE if _is_done(memo) else State.EXPIRED)
         except NbferryError as error:
             log.warning("transfer %s has expired, but cannot be removed: %s", memo.id, error.message)
+
+
+def _is_done(memo: AnyMemo) -> bool:
+    """Whether anybody has everything; perhaps the other side was never told."""
+    if isinstance(memo, ReceiveMemo):
+        return bool(memo.digest)
+    return any(pairing.state == State.DONE for pairing in memo.pairings)

@@ -198,3 +198,12 @@ def test_what_is_no_transfer_cannot_be_resumed(nbferry: Commands, name: str) -> 
     (nbferry.root / "b").mkdir(exist_ok=True)
     assert nbferry("resume", name, folder="b").end() in (1, 2)
     assert list(Path(nbferry.root / "b").iterdir()) == []
+
+
+@pytest.mark.parametrize(("option", "lines"), [((), 1), (("-q",), 0), (("--json",), 0)])
+def test_nothing_to_go_on_with(nbferry: Commands, option: tuple[str, ...], lines: int) -> None:
+    """A person is told so; it is no failure."""
+    (nbferry.root / "b").mkdir()
+    asked = nbferry("resume", *option, folder="b")
+    assert asked.end() == 0
+    assert len(asked.lines) == lines

@@ -18,8 +18,10 @@ import nbferry
 from faults.test_session import CHUNK, PATIENCE, Watch, both_end, error_of, make, tree, until
 from nbferry import errors
 from nbferry.engine import portal
+from nbferry.engine.keeping import Keeper
 from nbferry.limits import Limits
 from nbferry.status import Snapshot, State
+from nbferry.storage.destination import Destination
 from nbferry.storage.sink import FolderSink
 from nbferry.storage.system import REAL_DISK
 from nbferry.transfer import Transfer
@@ -188,7 +190,9 @@ def test_a_cancelled_transfer_cannot_be_resumed(tmp_path, source, monkeypatch):
 def test_what_nobody_touched_for_long_expires(tmp_path, source, monkeypatch):
     """Part data are removed after the time for which they are kept, and whoever asks is told."""
     brake = Brake(monkeypatch, 12)
-    limits = Limits(chunk_size=CHUNK, window=8 * CHUNK, read_ahead=8 * CHUNK, sync_bytes=4 * CHUNK, partials=1)
+    limits = Limits(
+        chunk_size=CHUNK, window=8 * CHUNK, read_ahead=8 * CHUNK, sync_bytes=4 * CHUNK, partials=1
+    )
     sending = nbferry.send(source, limits=limits)
     receiving = nbferry.receive(sending.code, to=tmp_path / "to", accept=True, limits=limits)
     interrupted(sending, receiving, brake)
@@ -201,6 +205,110 @@ def test_what_nobody_touched_for_long_expires(tmp_path, source, monkeypatch):
     for transfer in (sending, receiving):
         with pytest.raises(errors.TransferUnknown, match="expired"):
             nbferry.resume(transfer.id)
+
+
+@pytest.fixture
+def untold(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
+    """Sender and receiver of a transfer that was published in the instant in which both were interrupted."""
+    writing, go = threading.Event(), threading.Event()
+    leave_receipt = Destination.leave_receipt
+
+    def held(*arguments, **more):
+        writing.set()
+        assert go.wait(PATIENCE)
+        return leave_receipt(*arguments, **more)
+
+    monkeypatch.setattr(Destination, "leave_receipt", held)
+    sending = nbferry.send(source, limits=QUICK)
+    receiving = nbferry.receive(sending.code, to=tmp_path / "to", accept=True, limits=QUICK)
+    assert writing.wait(PATIENCE)
+    stopping = threading.Thread(target=portal.stop)
+    stopping.start()
+    assert both_end(sending, receiving) == (errors.Interrupted, errors.Interrupted)
+    go.set()
+    stopping.join(PATIENCE)
+    return sending.id, receiving.id
+
+
+def test_a_sender_is_told_before_the_receiver_returns(tmp_path, untold):
+    """All was published when the process ended: resumed, the receiver has its result when the sender knows."""
+    sending, receiving = untold
+    told = nbferry.resume(sending, limits=QUICK)
+    again = nbferry.resume(receiving, limits=QUICK)
+    assert again.wait(PATIENCE).files == (tmp_path / "to/x.bin",)
+    assert told.snapshot.state is State.DONE
+    assert error_of(told) is None
+    assert not again.begun
+
+
+def test_what_is_published_is_no_longer_cancelled(tmp_path, untold):
+    """A receiver that has everything cannot take that back; it only looks for the sender, to tell it."""
+    sending, receiving = untold
+    again = nbferry.resume(receiving, limits=QUICK)
+    until(again, State.DONE)
+    assert again.begun
+    again.cancel("too late")
+    told = nbferry.resume(sending, limits=QUICK)
+    assert both_end(told, again) == (None, None)
+    assert nbferry.resume() == []
+
+
+@pytest.mark.parametrize("accept", [None, True])
+def test_whoever_receives_again_can_decide(tmp_path, source, monkeypatch, accept):
+    """The same cell once more, while the offer waits for a decision: that one asks, or has decided."""
+    monkeypatch.setattr("builtins.input", lambda _: "y")
+    limits = replace(QUICK, auto_accept=0)
+    sending = nbferry.send(source, limits=limits)
+    receiving = nbferry.receive(sending.code, to=tmp_path / "to", limits=limits)
+    until(receiving, State.OFFERED)
+    again = nbferry.receive(sending.code, to=tmp_path / "to", limits=limits, accept=accept)
+    assert again.id == receiving.id
+    assert error_of(again) is None
+    assert error_of(sending) is None
+
+
+def test_a_listed_transfer_that_the_same_cell_goes_on_with(tmp_path, source, monkeypatch):
+    """Who holds the paused one follows what goes on."""
+    brake = Brake(monkeypatch, 12)
+    sending = nbferry.send(source, limits=QUICK)
+    receiving = nbferry.receive(sending.code, to=tmp_path / "to", accept=True, limits=QUICK)
+    interrupted(sending, receiving, brake)
+    listed = nbferry.transfers()
+    nbferry.resume(sending.id, limits=QUICK)
+    nbferry.resume(receiving.id, limits=QUICK)
+    assert both_end(*listed) == (None, None)
+    assert [transfer.snapshot.state for transfer in listed] == [State.DONE, State.DONE]
+
+
+def test_what_is_listed_and_discarded_has_ended(tmp_path, source, monkeypatch):
+    """By its handle or by its id: part data and memo are gone, and who waits is told."""
+    brake = Brake(monkeypatch, 12)
+    sending = nbferry.send(source, limits=QUICK)
+    receiving = nbferry.receive(sending.code, to=tmp_path / "to", accept=True, limits=QUICK)
+    interrupted(sending, receiving, brake)
+    first, second = nbferry.transfers()
+    first.cancel()
+    nbferry.discard(second.id)
+    assert both_end(first, second) == (errors.Cancelled, errors.Cancelled)
+    assert nbferry.resume() == []
+    assert tree(tmp_path / "to") == {}
+    for transfer in (first, second):
+        with pytest.raises(errors.TransferUnknown, match="discarded"):
+            nbferry.resume(transfer.id)
+
+
+def test_a_fault_while_inviting_ends_the_send(tmp_path, source, monkeypatch, caplog):
+    """It is named, and nothing is said to have been sent."""
+
+    async def broken(*_, **__):
+        raise KeyError("no such room")
+
+    monkeypatch.setattr(Keeper, "note", broken)
+    for to in (1, 2):
+        sending = nbferry.send(source, to=to, limits=QUICK)
+        with pytest.raises(errors.NbferryError, match="no such room"):
+            sending.wait(PATIENCE)
+    assert "no such room" in caplog.text
 
 
 # ------------------------------------------------------------------ failing disks
@@ -223,7 +331,7 @@ def test_a_disk_that_fails_to_flush(tmp_path, source, monkeypatch, times):
         assert both_end(sending, receiving) == (None, None)
         assert (tmp_path / "to/x.bin").read_bytes() == source.read_bytes()
     else:
-        assert error_of(receiving) is errors.StorageError
+        assert both_end(sending, receiving) == (errors.StorageError, errors.StorageError)
         assert tree(tmp_path / "to") == {}
         left[0] = 0
         first, second = nbferry.resume(limits=QUICK)

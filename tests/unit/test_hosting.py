@@ -16,7 +16,7 @@ from nbferry.engine.connect import Answerer, RelayAddress, Signal, Surroundings
 from nbferry.engine.inviting import Invitation, Inviter, Reception
 from nbferry.errors import CodeBurnt, ConnectFailed, RelayRefused, TransportClosed
 from nbferry.limits import Limits
-from nbferry.ticket import Code, Ticket
+from nbferry.ticket import Code, Ticket, new_ticket
 from nbferry.transports.base import Transport
 from nbferry.transports.memory import memory_pair
 
@@ -107,10 +107,10 @@ class Desk:
         self.troubles: list[str] = []
         self.news = asyncio.Event()
 
-    def inviter(self, relay: ByHand, seconds: float = 60) -> Inviter:
+    def inviter(self, relay: ByHand, *, secret: Ticket | tuple[str, ...] = WORDS) -> Inviter:
         """An inviter that reports here."""
         reception = Reception(self._issue, self._guess, self._trouble, _pair)
-        return Inviter(Invitation(WORDS), relay, seconds, LIMITS, reception)
+        return Inviter(Invitation(secret), relay, 60, LIMITS, reception)
 
     async def _issue(self, code: Code | Ticket) -> None:
         self._note(self.issued, str(code))
@@ -188,6 +188,20 @@ def test_letting_go_while_the_relay_is_lost(relay: ByHand) -> None:
     run(scenario)
 
 
+def test_who_stops_to_wait_for_the_room_does_not_host_it(relay: ByHand) -> None:
+    """A sender that is cancelled before the relay has answered leaves nothing that goes on trying."""
+
+    async def scenario() -> None:
+        hosting = asyncio.create_task(answerer_at(relay).host())
+        await (await relay.socket()).hear("create")
+        hosting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await hosting
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    run(scenario)
+
+
 def test_a_host_that_was_never_asked_to() -> None:
     """Whoever never hosted has nothing to let go of."""
     run(lambda: answerer_at(ByHand("http://relay.example/")).aclose(over=True))
@@ -248,6 +262,39 @@ def test_a_code_keeps_its_number(relay: ByHand) -> None:
         assert desk.troubles[-1] == ""
         inviting.cancel()
         await asyncio.gather(inviting, return_exceptions=True)
+
+    run(scenario)
+
+
+def test_a_relay_that_refuses_for_a_while(relay: ByHand) -> None:
+    """Once there is a code, a relay that is too busy to give its room back is asked again, and the sender says why."""
+
+    async def scenario() -> None:
+        desk = Desk()
+        inviting = asyncio.create_task(desk.inviter(relay).run())
+        await (await relay.socket()).open_room()
+        await desk.until(lambda: desk.issued)
+        relay.break_now()
+        refusing = await relay.socket()
+        await refusing.hear("create")
+        await refusing.say(type="error", code="too-many-rooms", message="Too many rooms.")
+        await (await relay.socket()).open_room()
+        await desk.until(lambda: len(desk.issued) == 2)
+        assert any("Too many rooms." in why for why in desk.troubles)
+        inviting.cancel()
+        await asyncio.gather(inviting, return_exceptions=True)
+
+    run(scenario)
+
+
+def test_a_ticket_needs_a_relay_to_begin_with(relay: ByHand) -> None:
+    """A ticket names its room itself; that nobody can open it is an error at once all the same."""
+
+    async def scenario() -> None:
+        desk = Desk()
+        relay.refuses.append(ConnectFailed())
+        with pytest.raises(ConnectFailed):
+            await desk.inviter(relay, secret=new_ticket()).run()
 
     run(scenario)
 

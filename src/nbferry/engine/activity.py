@@ -8,10 +8,15 @@ import logging
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import ClassVar, Protocol
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
 
+from nbferry.engine.connect import Surroundings
+from nbferry.engine.keeping import Keeper
 from nbferry.engine.rate import Rate, eta
+from nbferry.engine.slots import Slots
+from nbferry.engine.threads import Threads
 from nbferry.errors import Cancelled, CodeExpired, Expired, NbferryError, Rejected, TransferBusy
 from nbferry.limits import Limits
 from nbferry.manifest import Manifest
@@ -24,14 +29,28 @@ Callback = Callable[[Snapshot], None]
 log = logging.getLogger("nbferry")
 
 
+@dataclass(frozen=True)
+class Means:
+    """What the engine gives each activity to work with; ``surroundings`` finds the relay, which may take a while."""
+
+    surroundings: Callable[[], Awaitable[Surroundings]]
+    slots: Slots
+    executor: concurrent.futures.Executor
+    limits: Limits
+
+
 class Activity(ABC):
     """Everything but ``snapshot``, ``result`` and ``subscribe`` belongs to the engine's thread."""
 
     role: ClassVar[str]
 
-    def __init__(self, name: str, limits: Limits) -> None:
-        self.id = name
-        self.limits = limits
+    def __init__(self, keeper: Keeper[Any], means: Means) -> None:
+        self.id: str = keeper.memo.id
+        self.limits = means.limits
+        self._keeper: Keeper[Any] = keeper
+        self._surroundings = means.surroundings
+        self._slots = means.slots
+        self._threads = Threads(means.executor)
         self.snapshot = Snapshot(id=self.id, role=self.role)
         self.result: concurrent.futures.Future[Result] = concurrent.futures.Future()
         self.settled = threading.Event()  # after the result: nothing of it is in use any more
@@ -45,6 +64,7 @@ class Activity(ABC):
         self._task: asyncio.Task[None] | None = None
         self._start: Callable[[], None] | None = None  # while it rests
         self._discard: Callable[[], None] | None = None
+        self._successor: Activity | None = None
 
     # ---------------------------------------------------------------- any thread
     def subscribe(self, callback: Callback) -> Callable[[], None]:
@@ -57,27 +77,66 @@ class Activity(ABC):
 
         return unsubscribe
 
-    # ---------------------------------------------------------------- running
+    @property
+    def latest(self) -> Activity:
+        """This one, or the one that goes on in its place."""
+        return self._successor.latest if self._successor else self
+
+    # ---------------------------------------------------------------- resting
     def rest(self, view: Snapshot, start: Callable[[], None], discard: Callable[[], None]) -> None:
         """Show what an earlier process left, until ``resume`` starts it or ``cancel`` removes it."""
         self.snapshot, self._start, self._discard = view, start, discard
-
-    @property
-    @abstractmethod
-    def begun(self) -> bool:
-        """Whether the offer was accepted, and the transfer is not over: it can go on without a new code."""
 
     @property
     def resting(self) -> bool:
         """Whether an earlier process left it, and nobody has gone on with it here."""
         return self._start is not None
 
+    def go_on_as(self, other: Activity) -> None:
+        """What rests here goes on as ``other``, not yet started: whoever holds this one follows that."""
+        self._stir()
+        self._successor, other._subscribers = other, self._subscribers
+        other.result.add_done_callback(self._end_like)
+
+    def _end_like(self, other: concurrent.futures.Future[Result]) -> None:
+        if error := other.exception():
+            self.result.set_exception(error)
+        else:
+            self.result.set_result(other.result())
+
+    def discarded(self) -> None:
+        """What rested here was removed."""
+        self._stir()
+        self._conclude(Cancelled())
+        self.settled.set()
+
+    def _wake(self, do: Callable[[], None]) -> bool:
+        """Start what rests, or remove it; that another process is at it shows as the reason why not."""
+        try:
+            do()
+        except NbferryError as error:
+            self._show(self.snapshot.evolve(reason=error.message))
+            return False
+        self._stir()  # at once: the next wish may come before the first step of ``run``
+        return True
+
+    def _stir(self) -> None:
+        self._start = self._discard = None
+
+    # ---------------------------------------------------------------- running
+    @property
+    @abstractmethod
+    def begun(self) -> bool:
+        """Whether the offer was accepted, and the transfer is not over: it can go on without a new code."""
+
     async def run(self) -> None:
         """From the start to the end; the outcome is in ``result``, never raised."""
         self._task = asyncio.current_task()
-        self._start = self._discard = None
+        watching = asyncio.create_task(
+            self._keeper.watch(self._threads, lambda: self.snapshot.durable, self._taken_over)
+        )
         try:
-            result = await self._run()
+            result = await self._run_if_wanted()
         except* NbferryError as group:
             self._conclude(_first_error(group))
         except* asyncio.CancelledError:
@@ -90,17 +149,40 @@ class Activity(ABC):
             self._finish(result)
         finally:
             try:
-                await self._settle()
+                await self._settle(watching)
+            except Exception:  # the outcome stays what it is
+                log.exception("transfer %s could not be put away", self.id)
             finally:
+                self._keeper.rest()  # no other process is to wait for this one, whatever went wrong
                 self.settled.set()
+
+    async def _run_if_wanted(self) -> Result:
+        """Run it, unless somebody cancelled it or let go of it before the first step."""
+        if self._left:
+            raise self._left
+        if self._cancelled:
+            raise Cancelled(self._cancelled)
+        return await self._run()
 
     @abstractmethod
     async def _run(self) -> Result:
         """Do it; raise what went wrong."""
 
-    @abstractmethod
-    async def _settle(self) -> None:
+    async def _settle(self, watching: asyncio.Task[None]) -> None:
         """The outcome is known: tell the other side, let go of everything."""
+        await self._part()
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+        await self._threads.settle()
+        await self._threads.call(self._put_away)
+
+    @abstractmethod
+    async def _part(self) -> None:
+        """Tell the other side how it ended, unless this process leaves; no session runs any more then."""
+
+    @abstractmethod
+    def _put_away(self) -> None:
+        """Keep what another process can go on with, remove everything else. In a worker thread; none else runs."""
 
     def _finish(self, result: Result) -> None:
         self._show_now(state=State.DONE, rate=0.0, eta=None, reason="")
@@ -125,7 +207,7 @@ class Activity(ABC):
         self.result.set_exception(error)
 
     def _taken_over(self) -> None:
-        self.leave(TransferBusy("Another process goes on with this transfer.", hint=""))
+        self.leave(TransferBusy("Another process goes on with this transfer, or has ended it.", hint=""))
 
     def _started_now(self) -> None:
         self._started = self._started or time.monotonic()
@@ -160,8 +242,9 @@ class Activity(ABC):
     def cancel(self, reason: str = "") -> None:
         """End it here and there, and clean up."""
         if self._discard:
-            self._wake(self._discard)
-            self._conclude(Cancelled())
+            if self._wake(self._discard):
+                self.discarded()
+            return
         again = self._cancelled is not None
         self._cancelled = f"The transfer was cancelled{': ' + reason if reason else ''}."
         running = [machine for machine in self.machines() if not machine.state.final]
@@ -176,20 +259,19 @@ class Activity(ABC):
         return bool(running)
 
     def leave(self, why: NbferryError) -> None:
-        """Let go of everything at once, so that another process can go on."""
+        """Let go of everything at once, so that another process can go on; what is being cancelled still is."""
         for machine in self.machines():
             machine.part()
         self.pump()
-        if self._task and not self.result.done():
-            self._left = why
+        if self.result.done() or self._cancelled is not None:
+            return
+        self._left = why
+        if self.resting:
+            self._stir()
+            self._conclude(why)
+            self.settled.set()
+        elif self._task:
             self._task.cancel()
-
-    def _wake(self, do: Callable[[], None]) -> None:
-        """Start what rests, or end it; that another process is at it shows as the reason why not."""
-        try:
-            do()
-        except NbferryError as error:
-            self._show(self.snapshot.evolve(reason=error.message))
 
     # ---------------------------------------------------------------- what is shown
     @abstractmethod
@@ -206,7 +288,7 @@ class Activity(ABC):
 
     def changed(self) -> None:
         """Something happened: a new state shows at once, progress a few times a second."""
-        if self.snapshot.state.final:
+        if self._is_over:
             return
         if self._condition() != (self.snapshot.state, self.snapshot.reason):
             self._show(self._view())
@@ -216,8 +298,13 @@ class Activity(ABC):
 
     def _show_later(self) -> None:
         self._publish_at = None
-        if not self.snapshot.state.final:
+        if not self._is_over:
             self._show(self._view())
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether its last snapshot is there: a paused one, if this process has let go of it."""
+        return self.snapshot.state.final or self.result.done()
 
     def _show_now(self, **changes: object) -> None:
         self._show(self._view().evolve(**changes))

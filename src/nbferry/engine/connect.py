@@ -300,9 +300,14 @@ class Answerer(Connector):
     async def host(self) -> None:
         """Start to host the room; return when it is there, or could not be had at once."""
         self._hosting = asyncio.create_task(self._host())
-        with contextlib.suppress(TimeoutError):  # the receiver will look for the room again and again
+        try:
             async with asyncio.timeout(self._limits.connect_timeout):
                 await self._hosted.wait()
+        except TimeoutError:
+            return  # the receiver will look for the room again and again
+        except asyncio.CancelledError:
+            await self._stop_hosting()
+            raise
 
     async def connect(self) -> Link:
         """Wait ``dead_after`` seconds for a call; answer it and race. A newer call ends the race of an older one."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
-from nbferry.engine.activity import Activity
+from nbferry.engine.activity import Activity, Means
 from nbferry.engine.addresses import local_addresses
 from nbferry.engine.connect import RelayAddress, Surroundings, Via
 from nbferry.engine.receiving import Intake, Receiving
@@ -53,18 +53,18 @@ class Engine:
 
     def sending(self, offering: Offering, wishes: Wishes, limits: Limits) -> Sending:
         """A send, not yet started."""
-        around = self._surroundings(wishes, limits)
-        return Sending(offering, around, self._slots, self._executor, limits)
+        return Sending(offering, self._means(wishes, limits))
 
     def receiving(self, intake: Intake, wishes: Wishes, limits: Limits) -> Receiving:
         """A receive, not yet started."""
-        around = self._surroundings(wishes, limits)
-        return Receiving(intake, around, self._slots, self._executor, limits)
+        return Receiving(intake, self._means(wishes, limits))
 
     def start(self, activity: A) -> A:
-        """Run it, in place of what an earlier run of the same transfer left."""
+        """Run it, in place of what rests of the same transfer, or has ended."""
         self._forget_oldest()
-        self.activities.pop(activity.id, None)
+        before = self.activities.pop(activity.id, None)
+        if before and before is not activity and before.resting:
+            before.go_on_as(activity)
         self.activities[activity.id] = activity
         task = asyncio.get_running_loop().create_task(activity.run())
         self._running.add(task)
@@ -72,17 +72,17 @@ class Engine:
         return activity
 
     def _forget_oldest(self) -> None:
-        ended = [key for key, activity in self.activities.items() if activity.snapshot.state.final]
+        ended = [key for key, activity in self.activities.items() if activity.result.done()]
         for key in ended[: max(0, len(ended) - KEPT + 1)]:
             del self.activities[key]
 
-    def _surroundings(self, wishes: Wishes, limits: Limits) -> Callable[[], Awaitable[Surroundings]]:
+    def _means(self, wishes: Wishes, limits: Limits) -> Means:
         async def find() -> Surroundings:
             relay = await asyncio.get_running_loop().run_in_executor(self._executor, wishes.relay)
             relay = relay or await self._relay_of_our_own(wishes.host, wishes.port)
             return Surroundings(relay, wishes.via, limits, wishes.host)
 
-        return find
+        return Means(find, self._slots, self._executor, limits)
 
     async def _relay_of_our_own(self, host: str | None, port: int) -> RelayAddress:
         """A relay in this process: enough for two people on one machine, or in one network.
@@ -92,8 +92,9 @@ class Engine:
         from nbferry.server.app import start_relay  # noqa: PLC0415  # tornado costs 50 ms, and is seldom needed here
 
         async with self._starting_relay:
-            running = self._own_relays.get(port) or (not port and next(iter(self._own_relays.values()), None))
-            if not running:
+            any_of_them = next(iter(self._own_relays.values()), None)
+            running = self._own_relays.get(port) if port else any_of_them
+            if running is None:
                 running = await start_relay(host or "", port)
                 port = urlsplit(running.url).port or 0
                 self._own_relays[port] = running

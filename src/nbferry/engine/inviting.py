@@ -12,10 +12,11 @@ from nbferry.crypto.keys import SessionKeys
 from nbferry.engine.backoff import Backoff
 from nbferry.engine.connect import RelayAddress
 from nbferry.engine.pairing import Host
-from nbferry.errors import TransportError
+from nbferry.errors import RelayRefused, TransportError
 from nbferry.limits import Limits
 from nbferry.rendezvous import Mailbox
-from nbferry.ticket import Code, Ticket
+from nbferry.storage.memos import SendMemo
+from nbferry.ticket import Code, Ticket, parse
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,26 @@ class Invitation:
     room: str = ""
     wrong: int = 0
 
+    @classmethod
+    def of(cls, memo: SendMemo) -> Invitation:
+        """What a memo keeps of it."""
+        return cls(secret_of(memo.invitation), memo.key, memo.room, memo.wrong)
+
     @property
     def ticket(self) -> Code | Ticket | None:
         """The code or ticket, once it has a room."""
         if isinstance(self.secret, Ticket):
             return self.secret
         return Code(self.room, self.secret, None) if self.room else None
+
+
+def secret_of(invitation: str) -> Ticket | tuple[str, ...]:
+    """What a memo keeps of a ticket, or of the words of a code."""
+    if invitation.startswith("nbf1"):
+        ticket = parse(invitation)
+        assert isinstance(ticket, Ticket)  # that is how it begins
+        return ticket
+    return tuple(invitation.split("-"))
 
 
 @dataclass(frozen=True)
@@ -78,8 +93,8 @@ class Inviter:
                 mailbox = await self._open_room()
                 backoff.reset()
                 await self._let_in(mailbox)
-            except TransportError as error:
-                if self._invitation.ticket is None:
+            except (TransportError, RelayRefused) as error:
+                if not self._invitation.room:
                     raise
                 self._reception.troubled(f"{error.message} Nobody can use the code until the relay is back.")
                 await backoff.wait()

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from nbferry.crypto.keys import SessionKeys
-from nbferry.engine.activity import Activity, file_progress, state_of
+from nbferry.engine.activity import Activity, Means, file_progress, state_of
 from nbferry.engine.connect import Caller, Surroundings
 from nbferry.engine.entering import enter
 from nbferry.engine.keeping import Keeper
 from nbferry.engine.link import Lease
-from nbferry.engine.session import Session
-from nbferry.engine.slots import Slots
+from nbferry.engine.session import Session, Worker
 from nbferry.engine.storing import Storing
-from nbferry.engine.threads import Threads
 from nbferry.errors import NbferryError
-from nbferry.limits import Limits
 from nbferry.manifest import Manifest
 from nbferry.protocol.events import Compare, Event, Offered, Publish, Store, Sync
 from nbferry.protocol.machine import Machine
@@ -57,59 +53,49 @@ class Receiving(Activity):
     """See :class:`Activity`."""
 
     role = "receive"
+    _keeper: Keeper[ReceiveMemo]
 
-    def __init__(
-        self,
-        intake: Intake,
-        surroundings: Callable[[], Awaitable[Surroundings]],
-        slots: Slots,
-        executor: concurrent.futures.Executor,
-        limits: Limits,
-    ) -> None:
-        super().__init__(intake.keeper.memo.id, limits)
+    def __init__(self, intake: Intake, means: Means) -> None:
+        super().__init__(intake.keeper, means)
         self._intake = intake
-        self._keeper = intake.keeper
-        self._surroundings = surroundings
-        self._slots = slots
-        self._threads = Threads(executor)
-        self._receiver = Receiver(limits, agent=intake.agent, allow_hidden=self._keeper.memo.allow_hidden)
+        self._receiver = Receiver(
+            self.limits, agent=intake.agent, allow_hidden=self._keeper.memo.allow_hidden
+        )
         self._session: Session | None = None
         self._session_task: asyncio.Task[None] | None = None
-        self._watching: asyncio.Task[None] | None = None
         self._sink: Sink | None = None
         self._storing: Storing | None = None
         self._receipt: Receipt | None = None
-        self._offer: asyncio.Future[Manifest]
-        self._verdict: asyncio.Future[bool | str]
+        loop = asyncio.get_running_loop()
+        self._offer: asyncio.Future[Manifest] = loop.create_future()
+        self._verdict: asyncio.Future[bool | str] = loop.create_future()
         self._queued = False
         self._known: Manifest | None = None  # what an earlier process accepted
-        self._there = 0  # bytes of it that are durable
+        self._there = self._keeper.memo.durable  # bytes of it that are on the disk
 
     # ---------------------------------------------------------------- running
     async def _run(self) -> Result:
-        loop = asyncio.get_running_loop()
-        self._offer, self._verdict = loop.create_future(), loop.create_future()
-        self._watching = asyncio.create_task(
-            self._keeper.watch(self._threads, lambda: self.snapshot.durable, self._taken_over)
-        )
         if self._keeper.memo.accepted:
             await self._threads.call(self._pick_up)
-        if self._receipt:
-            self._session_task = asyncio.create_task(self._say_that_it_is_done())
-            return self._result(self._receipt)
         around = await self._surroundings()
+        if self._receipt:
+            await self._say_that_it_is_done(around)
+            return self._result(self._receipt)
         keys = await enter(around, self._intake.ticket, self._keeper, self._threads)
-        self._session = self._session_over(around, keys)
-        self._session_task = asyncio.create_task(self._session.run(self._work))
-        await self._session.final.wait()
+        session, _ = self._begin_session(around, keys, self._work)
+        await session.final.wait()
         if self._receiver.error:
             raise self._receiver.error
         assert self._receipt  # everything is published
         return self._result(self._receipt)
 
-    def _session_over(self, around: Surroundings, keys: SessionKeys) -> Session:
+    def _begin_session(
+        self, around: Surroundings, keys: SessionKeys, work: Worker
+    ) -> tuple[Session, asyncio.Task[None]]:
         caller = Caller(around, keys)
-        return Session(self._receiver, caller, self.limits, handle=self._handle, changed=self.changed)
+        session = Session(self._receiver, caller, self.limits, handle=self._handle, changed=self.changed)
+        self._session, self._session_task = session, asyncio.create_task(session.run(work))
+        return session, self._session_task
 
     def _pick_up(self) -> None:
         """Go on from what an earlier process left."""
@@ -124,11 +110,10 @@ class Receiving(Activity):
             hidden = self._keeper.memo.allow_hidden
             self._receiver = Receiver(self.limits, agent=agent, allow_hidden=hidden, known=left.offer)
 
-    async def _say_that_it_is_done(self) -> None:
+    async def _say_that_it_is_done(self, around: Surroundings) -> None:
         """Only the sender does not know yet; if it cannot be told within a moment, another process may."""
-        around = await self._surroundings()
-        self._session = self._session_over(around, SessionKeys(self._keeper.memo.root))
-        await self._session.run(_nothing)
+        _, telling = self._begin_session(around, SessionKeys(self._keeper.memo.root), _nothing)
+        await asyncio.wait({telling})
 
     def _result(self, receipt: Receipt) -> Result:
         to = Path(self._keeper.memo.to)
@@ -141,18 +126,14 @@ class Receiving(Activity):
             reused=receipt.reused,
         )
 
-    async def _settle(self) -> None:
+    async def _part(self) -> None:
         if self._session_task:
             if self._left and not self._receiver.state.final:
                 self._session_task.cancel()
             await asyncio.gather(self._session_task, return_exceptions=True)
-        if self._watching:
-            self._watching.cancel()
-        await self._threads.settle()
-        await self._threads.call(self._put_away)
 
     def _put_away(self) -> None:
-        """Keep what another process can go on with; remove everything else."""
+        """Keep what has arrived, and the keys, for another process; remove what is not published otherwise."""
         memo, state = self._keeper.memo, self.snapshot.state
         if self._sink:
             self._sink.close()
@@ -209,7 +190,7 @@ class Receiving(Activity):
         self._storing = Storing(self._receiver, sink, self._threads, self.limits, self._published)
         await self._storing.prepare(session)
         await self._keeper.note(
-            self._threads, accepted=True, names=manifest.top_names, total=manifest.total_bytes, reason=""
+            self._threads, accepted=True, names=manifest.top_names, total=manifest.total_bytes
         )
         self._receiver.accept(time.monotonic(), sink.have, sink.leaves(), sink.candidates)
         session.pump()
@@ -217,8 +198,9 @@ class Receiving(Activity):
 
     @property
     def begun(self) -> bool:
-        """See :attr:`Activity.begun`."""
-        return self._keeper.memo.accepted and self._receipt is None
+        """See :attr:`Activity.begun`: it is over when the sender knows that everything is published."""
+        over = self._receipt is not None and self._receiver.understood
+        return self._keeper.memo.accepted and not over
 
     def _published(self, files: tuple[Path, ...]) -> None:
         receiver, session = self._receiver, self._session
@@ -246,6 +228,10 @@ class Receiving(Activity):
         self.changed()
 
     # ---------------------------------------------------------------- wishes
+    def _ends_with(self, running: list[Machine]) -> bool:
+        """See :meth:`Activity._ends_with`: what is published is no longer cancelled, only told."""
+        return bool(running) or self._receiver.state.final
+
     def accept(self) -> None:
         """Take the offer that waits for a decision."""
         if not self._verdict.done():

@@ -5,23 +5,20 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
 from nbferry.crypto.keys import SessionKeys
-from nbferry.engine.activity import Activity, file_progress, state_of
+from nbferry.engine.activity import Activity, Means, file_progress, state_of
 from nbferry.engine.connect import Answerer, RelayAddress, Surroundings
 from nbferry.engine.inviting import Invitation, Inviter, Reception
 from nbferry.engine.keeping import Keeper
 from nbferry.engine.link import Lease
 from nbferry.engine.serving import Serving
 from nbferry.engine.session import Session
-from nbferry.engine.slots import Slots
-from nbferry.engine.threads import Threads
 from nbferry.errors import Expired, NbferryError
-from nbferry.limits import Limits
 from nbferry.protocol.events import Event
 from nbferry.protocol.machine import Machine
 from nbferry.protocol.sender import Sender
@@ -36,10 +33,9 @@ UNFINISHED = ("", ACCEPTED)  # states of a pairing
 
 @dataclass(frozen=True)
 class Offering:
-    """What is sent, under which secret; ``keeper`` knows to how many, until when, and who came so far."""
+    """What is sent; ``keeper`` knows under which secret, to how many, until when, and who came so far."""
 
     open_source: Callable[[], Source]
-    invitation: Invitation
     keeper: Keeper[SendMemo]
     agent: str
 
@@ -65,29 +61,17 @@ class Sending(Activity):
     """See :class:`Activity`."""
 
     role = "send"
+    _keeper: Keeper[SendMemo]
 
-    def __init__(
-        self,
-        offering: Offering,
-        surroundings: Callable[[], Awaitable[Surroundings]],
-        slots: Slots,
-        executor: concurrent.futures.Executor,
-        limits: Limits,
-    ) -> None:
-        super().__init__(offering.keeper.memo.id, limits)
+    def __init__(self, offering: Offering, means: Means) -> None:
+        super().__init__(offering.keeper, means)
         self.code: concurrent.futures.Future[str] = concurrent.futures.Future()
         self._offering = offering
-        self._keeper = offering.keeper
         self._receivers = offering.keeper.memo.receivers
-        self._surroundings = surroundings
-        self._slots = slots
-        self._threads = Threads(executor)
         self._source: Source | None = None
         self._services: list[_Service] = []
         self._sessions: list[asyncio.Task[None]] = []
-        self._watching: asyncio.Task[None] | None = None
         self._served = asyncio.Semaphore(0)
-        self._wrong_guesses = offering.invitation.wrong
         self._expires_at = time.monotonic() + offering.keeper.memo.expires_at - time.time()
         self._trouble = ""
 
@@ -96,9 +80,6 @@ class Sending(Activity):
         self._source = await self._threads.call(self._open)
         self._show_now()
         around = await self._surroundings()
-        self._watching = asyncio.create_task(
-            self._keeper.watch(self._threads, lambda: self.snapshot.durable, self._taken_over)
-        )
         await self._go_on(around)
         if self._receivers == 1 and self._services:
             await self._served.acquire()
@@ -118,12 +99,14 @@ class Sending(Activity):
 
     async def _go_on(self, around: Surroundings) -> None:
         """Serve those who came to an earlier process and are not done."""
+        unfinished = []
         for number, pairing in enumerate(self._keeper.memo.pairings):
             if pairing.state in UNFINISHED:
-                await self._serve(number, SessionKeys(pairing.root), around)
+                unfinished.append(self._serve(number, SessionKeys(pairing.root), around))
             elif pairing.state == State.DONE:
                 self._served.release()
-        if self._services and (ticket := self._offering.invitation.ticket):
+        await asyncio.gather(*unfinished)
+        if self._services and (ticket := Invitation.of(self._keeper.memo).ticket):
             self.code.set_result(str(ticket.with_url(around.relay.share_url)))
 
     async def _invite(self, around: Surroundings) -> None:
@@ -137,7 +120,8 @@ class Sending(Activity):
 
         reception = Reception(issued, self._guessed, self._troubled, pair)
         seconds = max(0.0, self._expires_at - time.monotonic())
-        inviter = Inviter(self._offering.invitation, around.relay, max(1, seconds), self.limits, reception)
+        invitation = Invitation.of(self._keeper.memo)
+        inviter = Inviter(invitation, around.relay, max(1, seconds), self.limits, reception)
         inviting = asyncio.create_task(inviter.run())
         serving = asyncio.create_task(self._all_served())
         try:
@@ -155,7 +139,7 @@ class Sending(Activity):
             for task in (inviting, serving):
                 task.cancel()
             (failed, _) = await asyncio.gather(inviting, serving, return_exceptions=True)
-        if isinstance(failed, NbferryError):
+        if isinstance(failed, Exception):
             raise failed
 
     async def _all_served(self) -> None:
@@ -180,9 +164,8 @@ class Sending(Activity):
         self._show_now()
 
     async def _guessed(self, times: int) -> None:
-        self._wrong_guesses = times
-        self._show_now()
         await self._keeper.note(self._threads, wrong=times)
+        self._show_now()
 
     def _troubled(self, why: str) -> None:
         self._trouble = why
@@ -195,10 +178,15 @@ class Sending(Activity):
         await self._serve(len(self._keeper.memo.pairings) - 1, keys, around)
 
     def _note_state(self, number: int, state: str) -> None:
-        self._keeper.change(lambda memo: memo.in_state(number, state))
+        """Write down how it stands with a receiver; that it has accepted may be written after how it ended."""
+
+        def noted(memo: SendMemo) -> SendMemo:
+            return memo.in_state(number, state) if memo.pairings[number].state in UNFINISHED else memo
+
+        self._keeper.change(noted)
 
     async def _serve(self, number: int, keys: SessionKeys, around: Surroundings) -> None:
-        """Start a session with a receiver."""
+        """Start a session with a receiver, in a room that is there when this returns, if it can be had."""
         assert self._source is not None  # opened before anybody is let in
         resumed = self._keeper.memo.pairings[number].state == ACCEPTED
         sender = Sender(
@@ -218,7 +206,6 @@ class Sending(Activity):
                 self._note_state(number, str(sender.state))
 
         answerer = Answerer(around, keys, seconds=self.limits.partials)
-        await answerer.host()
         session = Session(
             sender,
             answerer,
@@ -229,6 +216,7 @@ class Sending(Activity):
         )
         service = _Service(number, sender, session, serving, resumed)
         self._services.append(service)
+        await answerer.host()
         self._sessions.append(asyncio.create_task(self._run_session(service)))
 
     async def _run_session(self, service: _Service) -> None:
@@ -302,7 +290,7 @@ class Sending(Activity):
         assert self._source is not None
         return [Path(entry.path) for entry in self._source.manifest.entries if not entry.folder]
 
-    async def _settle(self) -> None:
+    async def _part(self) -> None:
         for service in self._services:
             if not service.sender.state.final and not self._left:
                 service.sender.cancel("the sender has ended", time.monotonic())
@@ -311,15 +299,11 @@ class Sending(Activity):
             for task in self._sessions:
                 task.cancel()
         await asyncio.gather(*self._sessions, return_exceptions=True)
-        if self._watching:
-            self._watching.cancel()
-        await self._threads.settle()
-        if self._source:
-            await self._threads.call(self._source.close)
-        await self._threads.call(self._put_away)
 
     def _put_away(self) -> None:
-        """Keep what another process can go on with: those who came, and a code that still works."""
+        """Keep those who came, and a code that still works, for another process."""
+        if self._source:
+            self._source.close()
         if self.error and (self._left or (self.begun and self.snapshot.state is State.FAILED)):
             self._keeper.rest(self.error.message)
         else:
@@ -363,7 +347,7 @@ class Sending(Activity):
 
     def _view(self) -> Snapshot:
         state, reason = self._condition()
-        view = self.snapshot.evolve(state=state, reason=reason, wrong_guesses=self._wrong_guesses)
+        view = self.snapshot.evolve(state=state, reason=reason, wrong_guesses=self._keeper.memo.wrong)
         if not self._source:
             return view
         manifest, current = self._source.manifest, self._current()
