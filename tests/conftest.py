@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,19 @@ import pytest
 from running import Commands
 
 
+@pytest.fixture(scope="session")
+def _states(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Folders for the state of one test after the other; they are made when something is kept in them."""
+    base = tmp_path_factory.mktemp("states")
+    return (base / str(number) for number in count())
+
+
 @pytest.fixture(autouse=True)
-def _state_apart(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def _state_apart(_states: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """What transfers keep lies neither in the folder that the tests are run from, nor in the user's own."""
-    monkeypatch.setenv("NBFERRY_STATE", str(tmp_path_factory.mktemp("state")))
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("own")))
+    state = next(_states)
+    monkeypatch.setenv("NBFERRY_STATE", str(state))
+    monkeypatch.setenv("XDG_STATE_HOME", str(state / "own"))
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ def rest(
         there = engine.activities.get(view.id)
         if there and there.resting:
             there.snapshot = view
-        if there and (there.resting or not there.result.done()):
+        if there and not there.settled.is_set():  # it rests, runs, or is just ending
             return there
         activity = engine.activities[view.id] = begin(engine)
 

