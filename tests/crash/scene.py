@@ -193,7 +193,8 @@ def left_over(folder: Path) -> list[str]:
 
 def memos(state: Path) -> list[str]:
     """Ids of the transfers that have not ended, by what lies beside a notebook."""
-    return sorted(memo.parent.name for memo in state.glob(f"{STATE_FOLDER}/*/memo.json"))
+    found = {memo.parent.name for memo in state.glob(f"{STATE_FOLDER}/*/memo.json")}
+    return sorted(found - {ended.stem for ended in state.glob(f"{STATE_FOLDER}/ended/*.json")})
 
 
 def right_bytes(offer: Offer, data: Path) -> int:
