@@ -223,7 +223,7 @@ def resume(transfers: Sequence[str], take_over: bool, **options: Any) -> None:
 def list_(as_json: bool) -> None:
     """List the unfinished transfers of this folder, with how much is there."""
     from nbferry.api import transfers  # noqa: PLC0415  # --help and --version stay quick
-    from nbferry.show import unfinished  # noqa: PLC0415
+    from nbferry.show import unfinished  # noqa: PLC0415  # the same
 
     for line in unfinished([transfer.snapshot for transfer in transfers()], as_json=as_json):
         click.echo(line)
@@ -244,7 +244,7 @@ def discard(transfer: str) -> None:
 def verify(path: str, as_json: bool) -> None:
     """Compare what was received at PATH with the receipt that its transfer left."""
     from nbferry.api import verify as check  # noqa: PLC0415  # --help and --version stay quick
-    from nbferry.show import verified  # noqa: PLC0415
+    from nbferry.show import verified  # noqa: PLC0415  # the same
 
     outcome = check(path)
     for line in verified(outcome, as_json=as_json):

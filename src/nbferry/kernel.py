@@ -132,7 +132,7 @@ def ask(url: str, *, within: float, most: int, headers: Mapping[str, str] | None
     whatever the server says.
     """
     from http.client import HTTPException  # noqa: PLC0415  # these two cost 30 ms
-    from urllib.request import ProxyHandler, Request, build_opener  # noqa: PLC0415
+    from urllib.request import ProxyHandler, Request, build_opener  # noqa: PLC0415  # as above
 
     here = urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")  # no proxy leads to our own machine
     opener = build_opener(ProxyHandler({})) if here else build_opener()

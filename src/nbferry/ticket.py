@@ -144,9 +144,14 @@ def parse(text: str) -> Code | Ticket:
         raise CodeInvalid("This is too long for a code.")
     # NFKC: a Japanese or Chinese keyboard types full-width digits, letters and @
     text = unicodedata.normalize("NFKC", text).strip()
-    if text[: len(_PREFIX)].lower() == _PREFIX:
+    if is_ticket(text):
         return _parse_ticket(text[len(_PREFIX) :])
     return _parse_code(text)
+
+
+def is_ticket(text: str) -> bool:
+    """Whether a text begins as tickets do, and no code does."""
+    return text[: len(_PREFIX)].lower() == _PREFIX
 
 
 def _parse_code(text: str) -> Code:

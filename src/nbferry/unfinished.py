@@ -15,6 +15,7 @@ from typing import Any
 
 from nbferry import kernel
 from nbferry.engine.engine import Wishes
+from nbferry.engine.inviting import secret_of
 from nbferry.engine.keeping import Keeper
 from nbferry.engine.receiving import Decide, Intake
 from nbferry.engine.sending import Offering
@@ -120,7 +121,8 @@ def _receives(ledger: Ledger) -> list[ReceiveMemo]:
 
 def _form(invitation: str) -> int:
     """Tell codes by their number of words, and a ticket from them."""
-    return 0 if invitation.startswith("nbf1") else invitation.count("-")
+    secret = secret_of(invitation)
+    return 0 if isinstance(secret, Ticket) else len(secret)
 
 
 def same_receive(ledger: Ledger, ticket: Code | Ticket, to: Path) -> ReceiveMemo | None:
@@ -141,7 +143,7 @@ def is_over(memo: AnyMemo) -> bool:
     if isinstance(memo, ReceiveMemo):
         return False
     done = sum(pairing.state == State.DONE for pairing in memo.pairings)
-    open_ = any(pairing.state in ("", "accepted") for pairing in memo.pairings)
+    open_ = any(pairing.is_open for pairing in memo.pairings)
     full = memo.receivers is not None and done >= memo.receivers
     return full or (memo.expires_at <= time.time() and not open_)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from pathlib import Path
 
@@ -133,6 +134,24 @@ def test_two_that_run_the_same_transfer(nbferry: Commands) -> None:
     assert sender.end() == 0
     assert is_whole(nbferry)
     assert [path.name for path in nbferry.received()] == ["data.bin"]
+
+
+def test_what_is_kept_for_so_long_expires(nbferry: Commands) -> None:
+    """--keep says for how long an unfinished transfer can be resumed; later it is gone, and says so."""
+    sender, receiver = under_way(nbferry, "--keep", "1h")
+    receiver.interrupt()
+    assert receiver.end() == 130
+    (memo,) = (nbferry.root / "b/.nbferry").glob("*/memo.json")
+    assert '"kept_for": 604800.0' in memo.read_text()
+    (sent,) = (nbferry.root / "a/.nbferry").glob("*/memo.json")
+    assert '"kept_for": 3600.0' in sent.read_text()
+    for path in (nbferry.root / "b/.nbferry").rglob("*"):
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+    asked = nbferry("resume", memo.parent.name, folder="b")
+    assert asked.end() == 1
+    assert "expired" in "\n".join(asked.errors)
+    assert not list((nbferry.root / "b").rglob("data"))
+    kill(sender)
 
 
 def test_what_another_process_runs_is_left_to_it(nbferry: Commands) -> None:

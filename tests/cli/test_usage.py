@@ -17,6 +17,8 @@ WRONG_USAGE = [
     (["send", "--bogus", "x"], "No such option '--bogus'"),
     (["send", "x", "--expires", "soon"], "'soon' is no duration; say 90, 45s, 10min, 1h or 2d"),
     (["send", "x", "--expires", "0"], "'0' is no duration"),
+    (["send", "x", "--keep", "ever"], "'ever' is no duration"),
+    (["receive", "--keep", "-1"], "'-1' is no duration"),
     (["send", "x", "--expires", "9" * 400], "is no duration"),
     (["send", "x", "--via", "carrier-pigeon"], "'carrier-pigeon' is not one of"),
     (["send", "x", "--code-length", "2"], "2 is not in the range"),

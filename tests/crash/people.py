@@ -286,7 +286,7 @@ def _count_messages(count: iocalls.Count) -> None:
         finally:
             count.die_if_fatal(number, "after")
 
-    RelaySocket.on_message = on_message  # type: ignore[method-assign]
+    RelaySocket.on_message = on_message  # type: ignore[method-assign]  # in a process made for it
 
 
 def _relay(task: Task, speak: Speak, into: int) -> None:

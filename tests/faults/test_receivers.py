@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import nbferry
+from faults.ends import CHUNK, PATIENCE, SMALL, error_of, until
 from nbferry import errors
 from nbferry.engine import pairing, portal
 from nbferry.errors import StorageError, TransportBroken
@@ -17,12 +18,7 @@ from nbferry.rendezvous import Mailbox
 from nbferry.status import State
 from nbferry.storage.destination import Destination
 from nbferry.storage.sink import FolderSink
-from nbferry.transfer import Transfer
 from nbferry.transports.websocket import WebSocketTransport
-
-PATIENCE = 60
-CHUNK = 64 << 10
-SMALL = nbferry.Limits(chunk_size=CHUNK, window=8 * CHUNK, read_ahead=8 * CHUNK, backoff_first=0.01)
 
 
 @pytest.fixture
@@ -31,23 +27,6 @@ def source(tmp_path: Path) -> Path:
     path = tmp_path / "x.bin"
     path.write_bytes(os.urandom(20 * CHUNK))
     return path
-
-
-def until(transfer: Transfer, state: State) -> None:
-    """Wait until a transfer has been in a state."""
-    seen = threading.Event()
-    transfer.subscribe(lambda view: view.state is state and seen.set())
-    if transfer.snapshot.state is not state:
-        assert seen.wait(PATIENCE)
-
-
-def error_of(transfer: Transfer) -> type | None:
-    """How a transfer ended: the class of its error, or None."""
-    try:
-        transfer.wait(PATIENCE)
-    except errors.NbferryError as error:
-        return type(error)
-    return None
 
 
 def test_a_cancel_is_for_all_receivers(tmp_path, source, gate):

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import nbferry
-from faults.test_session import CHUNK, PATIENCE, Watch, both_end, error_of, make, tree, until
+from faults.ends import CHUNK, PATIENCE, Watch, both_end, error_of, make, tree, until
 from nbferry import errors
 from nbferry.engine import portal
 from nbferry.engine.keeping import Keeper
@@ -324,7 +324,8 @@ def test_a_disk_that_fails_to_flush(tmp_path, source, monkeypatch, times):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         sync(fd)
 
-    monkeypatch.setattr("nbferry.storage.destination.FolderSink", on_disk(sync=failing))
+    disk = replace(REAL_DISK, sync=failing)
+    monkeypatch.setattr("nbferry.unfinished.Destination", partial(Destination, disk=disk))
     sending = nbferry.send(source, limits=QUICK)
     receiving = nbferry.receive(sending.code, to=tmp_path / "to", accept=True, limits=QUICK)
     if times == 1:
@@ -337,8 +338,3 @@ def test_a_disk_that_fails_to_flush(tmp_path, source, monkeypatch, times):
         first, second = nbferry.resume(limits=QUICK)
         assert both_end(first, second) == (None, None)
         assert (tmp_path / "to/x.bin").read_bytes() == source.read_bytes()
-
-
-def on_disk(**calls):
-    """A FolderSink on a disk of which some calls are others."""
-    return partial(FolderSink, disk=replace(REAL_DISK, **calls))

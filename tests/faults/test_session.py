@@ -5,29 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
 
 import nbferry
-from faults.proxy import CuttingProxy
+from faults.ends import CHUNK, KIB, MIB, PATIENCE, SMALL, Watch, both_end, error_of, make, tree, until
 from nbferry import errors
 from nbferry.engine import portal
-from nbferry.names import STATE_FOLDER
 from nbferry.server.app import RunningRelay, start_relay
-from nbferry.status import Snapshot, State
+from nbferry.status import State
 from nbferry.storage.sink import FolderSink
 from nbferry.storage.source import FileSource
-from nbferry.transfer import Transfer
 from nbferry.transports.websocket import WebSocketTransport
-
-PATIENCE = 60  # seconds after which something hangs
-KIB = 1 << 10
-MIB = 1 << 20
-CHUNK = 64 * KIB
-SMALL = nbferry.Limits(chunk_size=CHUNK, window=8 * CHUNK, read_ahead=8 * CHUNK, backoff_first=0.01)
+from network.toxics import Faults, ToxicProxy
 
 
 @pytest.fixture
@@ -42,62 +34,6 @@ def relay() -> Iterator[RunningRelay]:
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()
-
-
-def make(path: Path, size: int) -> Path:
-    """A file of random bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(os.urandom(size))
-    return path
-
-
-def tree(folder: Path) -> dict[str, bytes | None]:
-    """Everything that was received into a folder: contents of files, None for folders."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None
-        for path in folder.rglob("*")
-        if STATE_FOLDER not in path.parts
-    }
-
-
-class Watch:
-    """Waits until a transfer has been seen in a state."""
-
-    def __init__(self, transfer: Transfer, wanted: Callable[[Snapshot], bool]) -> None:
-        self._seen = threading.Event()
-        self._wanted = wanted
-        self.view = transfer.snapshot
-        transfer.subscribe(self._look)
-        self._look(transfer.snapshot)
-
-    def _look(self, view: Snapshot) -> None:
-        if not self._seen.is_set() and self._wanted(view):
-            self.view = view
-            self._seen.set()
-
-    def wait(self) -> Snapshot:
-        """The first snapshot that was as wanted."""
-        assert self._seen.wait(PATIENCE)
-        return self.view
-
-
-def until(transfer: Transfer, state: State) -> Snapshot:
-    """The first snapshot in a state."""
-    return Watch(transfer, lambda view: view.state is state).wait()
-
-
-def both_end(sending: Transfer, receiving: Transfer) -> tuple[type | None, type | None]:
-    """How each side ended: the class of its error, or None."""
-    return error_of(sending), error_of(receiving)
-
-
-def error_of(transfer: Transfer) -> type | None:
-    """How a transfer ended: the class of its error, or None."""
-    try:
-        transfer.wait(PATIENCE)
-    except errors.NbferryError as error:
-        return type(error)
-    return None
 
 
 # ------------------------------------------------------------------ what arrives
@@ -194,13 +130,13 @@ def test_a_relayed_transfer_survives_cuts(tmp_path, relay):
     """A connection through a relay that is reset six times carries everything in the end, nothing twice over."""
     source = make(tmp_path / "x.bin", 12 * MIB)
     cuts = [200 * KIB, 900 * KIB, 300 * KIB, MIB, 2 * MIB, 700 * KIB]
-    with CuttingProxy(urlsplit(relay.url).port, list(cuts)) as proxy:
-        url = f"http://127.0.0.1:{proxy.port}/"
+    with ToxicProxy(Faults(list(cuts))) as proxy:
+        url = f"http://127.0.0.1:{proxy.front(urlsplit(relay.url).port)}/"
         sending = nbferry.send(source, relay=url, via="relay", limits=SMALL)
         receiving = nbferry.receive(sending.code, to=tmp_path / "to", accept=True, via="relay", limits=SMALL)
         receiving.wait(PATIENCE)
         sending.wait(PATIENCE)
-        assert proxy.cuts == len(cuts)
+        assert len(proxy.faults.times) == len(cuts)
         resent = proxy.carried / 2 - source.stat().st_size  # every byte passes the proxy twice
         assert resent < len(cuts) * (SMALL.window + SMALL.read_ahead + SMALL.high_water + 8 * MIB)
     assert (tmp_path / "to" / "x.bin").read_bytes() == source.read_bytes()

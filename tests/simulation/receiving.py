@@ -76,24 +76,6 @@ LEAVES = Leaves(MANIFEST)
 LEAVES.update({chunk.chunk: chunk.digest for chunk in CHUNKS})
 
 
-@dataclass(frozen=True)
-class Place(Destination):
-    """A destination on a disk that may be recorded."""
-
-    disk: Disk = REAL_DISK
-
-    def open(self, manifest: Manifest, *, resume: bool) -> FolderSink:
-        """See :meth:`Destination.open`."""
-        return FolderSink(
-            manifest,
-            self.to,
-            transfer_id=self.id,
-            overwrite=self.overwrite,
-            resume=resume,
-            disk=self.disk,
-        )
-
-
 class Mark(NamedTuple):
     """How far the transfer has got: what was reported as durable, and whether everything was reported as published."""
 
@@ -148,8 +130,8 @@ class Receiving:
         self._place(to).leave_receipt(MANIFEST, files, LEAVES.content(), LEAVES.files())
         sink.close()
 
-    def _place(self, to: Path, disk: Disk = REAL_DISK) -> Place:
-        return Place(to, TRANSFER, self.overwrite, disk=disk)
+    def _place(self, to: Path, disk: Disk = REAL_DISK) -> Destination:
+        return Destination(to, TRANSFER, self.overwrite, disk=disk)
 
     # ---------------------------------------------------------------- what must be true
     def check_names(self, files: Files, *, done: bool) -> None:
@@ -188,7 +170,7 @@ class Receiving:
         assert tree_of(to) == AFTER[self.overwrite], "discarding took more than it should"
         return have
 
-    def _end(self, place: Place, mark: Callable[[Mark], None]) -> RangeSet:
+    def _end(self, place: Destination, mark: Callable[[Mark], None]) -> RangeSet:
         sink = place.open(MANIFEST, resume=True)
         try:
             sink.prepare()

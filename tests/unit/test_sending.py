@@ -10,12 +10,12 @@ import pytest
 from nbferry.engine.activity import Means
 from nbferry.engine.connect import Surroundings
 from nbferry.engine.keeping import Keeper
-from nbferry.engine.sending import ACCEPTED, Offering, Sending
+from nbferry.engine.sending import Offering, Sending
 from nbferry.engine.slots import Slots
 from nbferry.limits import Limits
 from nbferry.storage.base import Source
 from nbferry.storage.ledger import Ledger
-from nbferry.storage.memos import Pairing, SendMemo
+from nbferry.storage.memos import ACCEPTED, Pairing, SendMemo
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from nbferry.errors import RelayRefused, TransportError
 from nbferry.limits import Limits
 from nbferry.rendezvous import Mailbox
 from nbferry.storage.memos import SendMemo
-from nbferry.ticket import Code, Ticket, parse
+from nbferry.ticket import Code, Ticket, is_ticket, parse
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Invitation:
 
 def secret_of(invitation: str) -> Ticket | tuple[str, ...]:
     """What a memo keeps of a ticket, or of the words of a code."""
-    if invitation.startswith("nbf1"):
+    if is_ticket(invitation):
         ticket = parse(invitation)
         assert isinstance(ticket, Ticket)  # that is how it begins
         return ticket

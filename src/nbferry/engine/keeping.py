@@ -138,7 +138,7 @@ class Keeper(Generic[M]):
 
     def _remove(self, state: State, reason: str) -> None:
         try:
-            if self.memo.begun or state is State.EXPIRED:
+            if self.memo.was_accepted or state is State.EXPIRED:
                 self._ledger.end(self.memo, str(state), reason)
             else:
                 self._ledger.forget(self.memo)

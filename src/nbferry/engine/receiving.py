@@ -58,9 +58,7 @@ class Receiving(Activity):
     def __init__(self, intake: Intake, means: Means) -> None:
         super().__init__(intake.keeper, means)
         self._intake = intake
-        self._receiver = Receiver(
-            self.limits, agent=intake.agent, allow_hidden=self._keeper.memo.allow_hidden
-        )
+        self._receiver = self._new_receiver(None)
         self._session: Session | None = None
         self._session_task: asyncio.Task[None] | None = None
         self._sink: Sink | None = None
@@ -97,18 +95,23 @@ class Receiving(Activity):
         self._session, self._session_task = session, asyncio.create_task(session.run(work))
         return session, self._session_task
 
+    def _new_receiver(self, known: tuple[str, Manifest] | None) -> Receiver:
+        hidden = self._keeper.memo.allow_hidden
+        return Receiver(self.limits, agent=self._intake.agent, allow_hidden=hidden, known=known)
+
     def _pick_up(self) -> None:
         """Go on from what an earlier process left."""
-        left, agent = self._intake.destination.pick_up(), self._intake.agent
+        left = self._intake.destination.pick_up()
         self._receipt, self._there = left.receipt, left.durable
         self._known = left.offer[1] if left.offer else None
         if self._receipt:
             self._keeper.note_now(digest=self._receipt.digest)
             digest = bytes.fromhex(self._receipt.digest)
-            self._receiver = Receiver.already_done(self.limits, digest, time.monotonic(), agent=agent)
+            self._receiver = Receiver.already_done(
+                self.limits, digest, time.monotonic(), agent=self._intake.agent
+            )
         else:
-            hidden = self._keeper.memo.allow_hidden
-            self._receiver = Receiver(self.limits, agent=agent, allow_hidden=hidden, known=left.offer)
+            self._receiver = self._new_receiver(left.offer)
 
     async def _say_that_it_is_done(self, around: Surroundings) -> None:
         """Only the sender does not know yet; if it cannot be told within a moment, another process may."""

@@ -24,11 +24,8 @@ from nbferry.protocol.machine import Machine
 from nbferry.protocol.sender import Sender
 from nbferry.status import FileProgress, Result, Snapshot, State
 from nbferry.storage.base import Skipped, Source
-from nbferry.storage.memos import RelayNote, SendMemo
+from nbferry.storage.memos import ACCEPTED, RelayNote, SendMemo
 from nbferry.ticket import Code, Ticket
-
-ACCEPTED = "accepted"
-UNFINISHED = ("", ACCEPTED)  # states of a pairing
 
 
 @dataclass(frozen=True)
@@ -101,7 +98,7 @@ class Sending(Activity):
         """Serve those who came to an earlier process and are not done."""
         unfinished = []
         for number, pairing in enumerate(self._keeper.memo.pairings):
-            if pairing.state in UNFINISHED:
+            if pairing.is_open:
                 unfinished.append(self._serve(number, SessionKeys(pairing.root), around))
             elif pairing.state == State.DONE:
                 self._served.release()
@@ -181,7 +178,7 @@ class Sending(Activity):
         """Write down how it stands with a receiver; that it has accepted may be written after how it ended."""
 
         def noted(memo: SendMemo) -> SendMemo:
-            return memo.in_state(number, state) if memo.pairings[number].state in UNFINISHED else memo
+            return memo.in_state(number, state) if memo.pairings[number].is_open else memo
 
         self._keeper.change(noted)
 

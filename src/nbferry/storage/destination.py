@@ -20,6 +20,7 @@ from nbferry.storage.publish import Overwrite
 from nbferry.storage.receipts import Receipt, ReceiptFile, read_receipt, write_receipt
 from nbferry.storage.sink import FolderSink
 from nbferry.storage.staging import remove_staging_in
+from nbferry.storage.system import REAL_DISK, Disk
 
 
 class Left(NamedTuple):
@@ -32,12 +33,13 @@ class Left(NamedTuple):
 
 @dataclass(frozen=True)
 class Destination:
-    """The folder ``to``, as the transfer ``id`` uses it."""
+    """The folder ``to``, as the transfer ``id`` uses it; ``disk`` as for :class:`FolderSink`."""
 
     to: Path
     id: str
     overwrite: Overwrite = "rename"
     allow_hidden: bool = False
+    disk: Disk = REAL_DISK
 
     def open(self, manifest: Manifest, *, resume: bool) -> FolderSink:
         """Make a sink, not yet prepared; with ``resume`` it goes on with what is there."""
@@ -48,6 +50,7 @@ class Destination:
             overwrite=self.overwrite,
             allow_hidden=self.allow_hidden,
             resume=resume,
+            disk=self.disk,
         )
 
     def pick_up(self) -> Left:

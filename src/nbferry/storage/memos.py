@@ -20,6 +20,7 @@ from nbferry.limits import KiB, MiB
 from nbferry.names import MAX_NAME
 
 VERSION = 1
+ACCEPTED = "accepted"  # the state of a pairing whose receiver has accepted
 MAX_MEMO = 64 * MiB  # hundreds of thousands of paths
 ID = re.compile(r"[0-9a-f]{12}")
 
@@ -45,10 +46,15 @@ class RelayNote:
 
 @dataclass(frozen=True, kw_only=True)
 class Pairing:
-    """A receiver that a sender has met: their 32 bytes of secret, and "" or the final state with it."""
+    """A receiver that a sender has met: their 32 bytes of secret; "", "accepted" or the final state with it."""
 
     root: bytes = field(repr=False)
     state: str = ""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether that receiver may still come for the rest."""
+        return self.state in ("", ACCEPTED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +110,7 @@ class SendMemo(Memo):
         return replace(self, pairings=tuple(pairings))
 
     @property
-    def begun(self) -> bool:
+    def was_accepted(self) -> bool:
         """Whether anybody has accepted."""
         return any(pairing.state not in ("", "rejected") for pairing in self.pairings)
 
@@ -130,7 +136,7 @@ class ReceiveMemo(Memo):
     digest: str = ""
 
     @property
-    def begun(self) -> bool:
+    def was_accepted(self) -> bool:
         """Whether the offer was accepted."""
         return self.accepted
 
