@@ -3,22 +3,30 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+NPM := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix js
+MODULES := js/node_modules/.ready
+BUNDLED := js/package-lock.json js/build.mjs $(wildcard js/src/*.ts js/src/ui/*)
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: demo test lint format bench reliability crash simulate clean
+.PHONY: demo test lint format bench reliability crash simulate chromium clean
 
 demo: $(READY)
 	$(BIN)/python bench/demo.py
 
-test: $(READY)
+test: $(READY) $(MODULES) chromium
+	$(NPM) run --silent test
 	$(BIN)/python -m pytest
 
-lint: $(READY)
+lint: $(READY) $(MODULES)
+	$(NPM) run --silent types
+	$(NPM) run --silent lint
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(READY)
+format: $(READY) $(MODULES)
+	$(NPM) run --silent format
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
@@ -35,10 +43,20 @@ crash: $(READY)
 simulate: $(READY)
 	$(BIN)/python bench/simulation.py
 
-clean:
-	rm -rf $(VENV) dist
+# the tests of the widget drive a real browser
+chromium:
+	@command -v chromium >/dev/null || { $(SUDO) apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq chromium; } || \
+	  { echo "The tests need Chromium, as 'chromium' on the PATH." >&2; exit 1; }
 
-$(READY): pyproject.toml
+clean:
+	rm -rf $(VENV) dist js/node_modules src/nbferry/static
+
+$(MODULES): js/package-lock.json | $(READY)
+	$(NPM) ci --silent --no-audit --no-fund
+	touch $@
+
+$(READY): pyproject.toml $(BUNDLED)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev

@@ -52,7 +52,7 @@ def main() -> int:
             compare(root / "sender", root / "receiver", ["flights"])
     print(
         "\nTry it by hand: .venv/bin/jupyter lab notebooks"
-        "\nOpen send.ipynb and receive.ipynb side by side, and run their cells."
+        "\nOpen 01-send.ipynb and 02-receive.ipynb side by side, and run their cells."
     )
     return 0
 

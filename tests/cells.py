@@ -112,11 +112,11 @@ class Kernel:
             self.manager.cleanup_resources()
 
 
-def start_kernel(folder: Path) -> Kernel:
-    """A kernel in a folder, made for it."""
+def start_kernel(folder: Path, **changes: str | None) -> Kernel:
+    """A kernel in a folder, made for it, with these changes to its environment."""
     folder.mkdir(parents=True)
     manager = KernelManager()
-    env = environment(JUPYTER_RUNTIME_DIR=str(folder.parent / "runtime"), PYTHONWARNINGS=None)
+    env = environment(JUPYTER_RUNTIME_DIR=str(folder.parent / "runtime"), PYTHONWARNINGS=None, **changes)
     manager.start_kernel(cwd=str(folder), env=env)
     return Kernel(manager.blocking_client(), folder, manager)
 

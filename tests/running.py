@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import re
 import shutil
 import signal
 import subprocess
@@ -37,6 +38,9 @@ def tell_peak():
 atexit.register(tell_peak)
 """
 """The start of a program that says on stderr, at its end, how many KiB it had in memory at most."""
+
+LOGGED = re.compile(r"nbferry (?:send|receive) [0-9a-f]{12}: ")
+"""How a line of the log begins."""
 
 COMMAND = "from nbferry.cli import main; main()"
 """The command itself, as the rest of a program."""
@@ -147,10 +151,15 @@ class Command:
         return self.process.wait(PATIENCE)
 
     def failure(self) -> tuple[int, str]:
-        """Its exit code and what it says on stderr, when it has ended without a word on stdout."""
+        """Its exit code and what it says on stderr after its log, when it has ended without a word on stdout."""
         code = self.end()
         assert self.lines == [], self.said()
-        return code, "\n".join(self.errors)
+        return code, "\n".join(line for line in self.errors if line not in self.log)
+
+    @property
+    def log(self) -> list[str]:
+        """What was read of how its transfer went, as it writes it to stderr where that is no terminal."""
+        return [line for line in self.errors if LOGGED.match(line)]
 
     def interrupt(self) -> None:
         """What Ctrl-C does."""

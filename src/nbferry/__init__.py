@@ -3,6 +3,7 @@
 transfer = nbferry.send("trips.parquet")       # transfer.code is what the other side needs
 await nbferry.receive("482913-amber-canyon-tulip@https://…")
 nbferry.resume()                               # after a crash, on either side: goes on, without a new code
+nbferry.upload(); nbferry.download("a.csv")    # from and to the machine that the browser runs on
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from nbferry.api import discard, receive, resume, send, transfers, verify
+    from nbferry.api import discard, download, receive, resume, send, transfers, upload, verify
     from nbferry.errors import NbferryError
     from nbferry.limits import Limits
     from nbferry.status import FileProgress, Result, Snapshot, State
@@ -28,10 +29,12 @@ _HOMES = {
     "State": "status",
     "Transfer": "transfer",
     "discard": "api",
+    "download": "api",
     "receive": "api",
     "resume": "api",
     "send": "api",
     "transfers": "api",
+    "upload": "api",
     "verify": "api",
 }
 
@@ -45,10 +48,12 @@ __all__ = [
     "Transfer",
     "__version__",
     "discard",
+    "download",
     "receive",
     "resume",
     "send",
     "transfers",
+    "upload",
     "verify",
 ]
 

@@ -11,41 +11,75 @@ import ipaddress
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
 import nbferry
-from nbferry import kernel, render, running, unfinished
+from nbferry import faces, follow, kernel, render, running, unfinished
 from nbferry.engine.connect import RelayAddress, Via
 from nbferry.engine.engine import Wishes
 from nbferry.engine.keeping import Keeper
-from nbferry.errors import CodeInvalid, TransferBusy, TransferUnknown
+from nbferry.engine.receiving import Decide
+from nbferry.errors import CodeInvalid, NoPage, TransferBusy, TransferUnknown, UnsafePath
 from nbferry.limits import Limits
-from nbferry.manifest import Manifest
-from nbferry.names import display_name
+from nbferry.manifest import Entry, Manifest
+from nbferry.names import check_paths, display_name
 from nbferry.notebook import own_state_folder, state_folder
 from nbferry.running import Begin
 from nbferry.status import Snapshot
 from nbferry.storage import receipts
 from nbferry.storage.ledger import Ledger
-from nbferry.storage.memos import ReceiveMemo, RelayNote, SendMemo
+from nbferry.storage.memos import AnyMemo, FolderMemo, ReceiveMemo, RelayNote, SendMemo, UploadMemo
 from nbferry.storage.receipts import Verification
 from nbferry.storage.seal import user_key
 from nbferry.ticket import Code, Ticket, canonical_url, new_code_words, new_ticket, parse
-from nbferry.transfer import Transfer
+from nbferry.transfer import Face, Transfer, Transfers
 from nbferry.unfinished import How
+
+if TYPE_CHECKING:
+    from nbferry.widget.card import Card
+    from nbferry.widget.face import NotebookFace
+    from nbferry.widget.view import Kind
 
 PathLike = str | os.PathLike[str]
 Overwrite = Literal["rename", "replace", "refuse"]
 Accept = bool | Callable[[Manifest], "bool | str"] | None
 
 
+class SendOptions(TypedDict, total=False):
+    """What :func:`send` takes besides paths."""
+
+    to: int | None
+    relay: str | None
+    via: Via
+    code: int | Literal["ticket"] | None
+    limits: Limits | None
+    expires: float | None
+    follow_symlinks: bool
+
+
+class ReceiveOptions(TypedDict, total=False):
+    """What :func:`receive` takes besides the code."""
+
+    to: PathLike
+    accept: Accept
+    overwrite: Overwrite
+    relay: str | None
+    via: Via
+    limits: Limits | None
+    allow_hidden: bool
+
+
+@overload
+def send(paths: None = None, **options: Unpack[SendOptions]) -> Card: ...
+@overload
+def send(paths: PathLike | Sequence[PathLike], **options: Unpack[SendOptions]) -> Transfer: ...
 def send(
-    paths: PathLike | Sequence[PathLike],
+    paths: PathLike | Sequence[PathLike] | None = None,
     *,
     to: int | None = 1,
     relay: str | None = None,
@@ -54,8 +88,11 @@ def send(
     limits: Limits | None = None,
     expires: float | None = None,
     follow_symlinks: bool = False,
-) -> Transfer:
+) -> Transfer | Card:
     """Offer a file, a folder, or several of both, and return at once; ``.code`` is what the receiver needs.
+
+    Without ``paths``, in a notebook: a card in which a person picks files, of the kernel or of the browser's machine;
+    what is picked there is sent from there, without a copy in between. Elsewhere that raises :class:`NoPage`.
 
     ``to`` is the number of receivers: 1 gives a short code that works once, more (or None: anybody until it
     expires) a long ticket. ``code`` is the number of words of the code (3 to 8) or "ticket". ``relay`` is the
@@ -67,37 +104,56 @@ def send(
     Raises ValueError on arguments that make no sense.
     """
     limits = limits or Limits()
-    named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    if not named or "" in named:  # which would be the current folder
-        raise ValueError("there is nothing to send")
     if to is not None and to < 1:
         raise ValueError(f"to must be at least 1, or None, not {to}")
     secret = _invitation(code, many=to != 1)
-    wanted = SendMemo(
-        id=token_hex(6),
-        created=time.time(),
-        kept_for=limits.partials,
-        via=via,
-        paths=tuple(str(Path(path).expanduser().absolute()) for path in named),
-        follow_symlinks=follow_symlinks,
-        chunk_size=limits.chunk_size,
-        receivers=to,
-        invitation=str(secret) if isinstance(secret, Ticket) else "-".join(secret),
-        key=token_hex(16),
-        expires_at=time.time() + _positive("expires", limits.expires if expires is None else expires),
-    )
+    expires = _positive("expires", limits.expires if expires is None else expires)
     wishes = _wishes(relay, via, [])
+
+    def begin(chosen: Sequence[PathLike] | Sequence[Entry]) -> Transfer:
+        picked = [each for each in chosen if isinstance(each, Entry)]
+        named = [Path(each).expanduser().absolute() for each in chosen if not isinstance(each, Entry)]
+        memo = SendMemo(
+            id=token_hex(6),
+            created=time.time(),
+            kept_for=limits.partials,
+            via=via,
+            paths=tuple(map(str, named)),
+            entries=_picked(picked, allow_hidden=False),
+            follow_symlinks=follow_symlinks,
+            chunk_size=limits.chunk_size,
+            receivers=to,
+            invitation=str(secret) if isinstance(secret, Ticket) else "-".join(secret),
+            key=token_hex(16),
+            expires_at=time.time() + expires,
+        )
+        return _send(memo, wishes, relay, limits)
+
+    if paths is None:
+        return _card("send", begin)
+    named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    if not named or "" in named:  # which would be the current folder
+        raise ValueError("there is nothing to send")
+    return begin(named)
+
+
+def _send(memo: SendMemo, wishes: Wishes, relay: str | None, limits: Limits) -> Transfer:
+    """Go on with the unfinished send that is the same, or begin a new one."""
     ledger = _ledger()
     address = canonical_url(relay) if relay else None
-    if memo := running.settled(lambda: unfinished.same_send(ledger, wanted, address)):
+    if same := running.settled(lambda: unfinished.same_send(ledger, memo, address)):
         with suppress(TransferBusy, TransferUnknown):  # it runs, or has just ended: then this is another one
-            return _go_on(memo, ledger, limits)
+            return _go_on(same, ledger, limits)
     how = How(wishes, limits, _agent())
-    return running.start(unfinished.sending(Keeper(wanted, ledger), ledger, how))
+    return running.start(unfinished.sending(Keeper(memo, ledger), ledger, how), _face())
 
 
+@overload
+def receive(code: None = None, **options: Unpack[ReceiveOptions]) -> Card: ...
+@overload
+def receive(code: str, **options: Unpack[ReceiveOptions]) -> Transfer: ...
 def receive(
-    code: str,
+    code: str | None = None,
     *,
     to: PathLike = ".",
     accept: Accept = None,
@@ -106,8 +162,10 @@ def receive(
     via: Via = "auto",
     limits: Limits | None = None,
     allow_hidden: bool = False,
-) -> Transfer:
+) -> Transfer | Card:
     """Take in what a code stands for, into the folder ``to``, and return at once.
+
+    Without ``code``, in a notebook: a card with a box for it. Elsewhere that raises :class:`NoPage`.
 
     ``accept`` True takes any offer; a callable is given the :class:`Manifest` and returns True, or False or the reason
     why not; None takes offers of up to ``limits.auto_accept`` bytes (10 MiB) and asks about larger ones: whoever waits
@@ -119,35 +177,44 @@ def receive(
     raised by ``await transfer`` and ``transfer.wait()``.
     """
     limits = limits or Limits()
-    if overwrite not in ("rename", "replace", "refuse"):
-        raise ValueError(f'overwrite must be "rename", "replace" or "refuse", not {overwrite!r}')
-    ticket = parse(code)
-    wishes = _wishes(relay or ticket.url, via, [ticket])
+    _check_overwrite(overwrite)
     folder = Path(to).expanduser().absolute()
     decide = (lambda _: accept) if isinstance(accept, bool) else accept
-    ask = ask_in_words if accept is None else None
-    url = relay or ticket.url or _relay_of_environment() or ""
-    new = ReceiveMemo(
-        id=token_hex(6),
-        created=time.time(),
-        kept_for=limits.partials,
-        via=via,
-        code=str(ticket),
-        relay=RelayNote(url=canonical_url(url)),
-        to=str(folder),
-        overwrite=overwrite,
-        allow_hidden=allow_hidden,
-        willing=accept is True,
-    )
+
+    def begin(code: str) -> Transfer:
+        ticket = parse(code)
+        wishes = _wishes(relay or ticket.url, via, [ticket])
+        url = relay or ticket.url or _relay_of_environment() or ""
+        memo = ReceiveMemo(
+            id=token_hex(6),
+            created=time.time(),
+            kept_for=limits.partials,
+            via=via,
+            code=str(ticket),
+            relay=RelayNote(url=canonical_url(url)),
+            to=str(folder),
+            overwrite=overwrite,
+            allow_hidden=allow_hidden,
+            willing=accept is True,
+        )
+        return _receive(memo, ticket, decide, How(wishes, limits, _agent()), asks=accept is None)
+
+    return _card("receive", begin) if code is None else begin(code)
+
+
+def _receive(
+    new: ReceiveMemo, ticket: Code | Ticket, decide: Decide | None, how: How, *, asks: bool
+) -> Transfer:
+    """Go on with the unfinished receive that is the same, or begin a new one."""
     ledger = _ledger()
-    memo = running.settled(lambda: unfinished.same_receive(ledger, ticket, folder))
-    if memo and (transfer := running.transfer(memo.id, ask)):
-        if accept is True:
+    memo = running.settled(lambda: unfinished.same_receive(ledger, ticket, Path(new.to)))
+    if memo and (transfer := running.transfer(memo.id, _face(), asks=asks)):
+        if new.willing:
             transfer.accept()
         return transfer
     keeper = Keeper(memo or new, ledger)
     with keeper.taken() if memo else nullcontext():
-        return running.start(unfinished.receiving(keeper, How(wishes, limits, _agent()), decide), ask)
+        return running.start(unfinished.receiving(keeper, how, decide), _face(), asks=asks)
 
 
 @overload
@@ -162,18 +229,18 @@ def resume(
 ) -> list[Transfer] | Transfer:
     """Go on with what an earlier process of this notebook left unfinished; no new code is needed.
 
-    Without ``id`` all that no other process runs; with an id, or its beginning, that one. ``take_over`` takes it
-    from another process, which then stops. Raises :class:`TransferUnknown` if there is none of that id, saying how it
-    ended if that is known, and :class:`TransferBusy` if another process runs it.
+    Without ``id`` all that no other process runs, which a notebook shows as cards; with an id, or its beginning, that
+    one. ``take_over`` takes it from another process, which then stops. Raises :class:`TransferUnknown` if there is none
+    of that id, saying how it ended if that is known, and :class:`TransferBusy` if another process runs it.
     """
     limits = limits or Limits()
     ledger = _ledger()
     if id is not None:
         memo = running.settled(lambda: ledger.find(id))
         return _going_on(memo, ledger, limits, take_over=take_over)
-    resumed = []
+    resumed = Transfers([], _face())
     for found in ledger.memos():
-        left: unfinished.AnyMemo | None = running.settled(partial(ledger.load, found.id))
+        left: AnyMemo | None = running.settled(partial(ledger.load, found.id))
         if left:
             with suppress(TransferBusy, TransferUnknown):  # one that has ended meanwhile is none of them
                 resumed.append(_going_on(left, ledger, limits, take_over=take_over))
@@ -186,11 +253,12 @@ def transfers() -> list[Transfer]:
     Those that an earlier process left are paused; ``transfer.resume()`` goes on with them.
     """
     ledger = _ledger()
-    unended = [memo for memo in ledger.memos() if not (isinstance(memo, ReceiveMemo) and memo.digest)]
+    unended = [memo for memo in ledger.memos() if not (isinstance(memo, FolderMemo) and memo.digest)]
     views = {memo.id: unfinished.snapshot_of(ledger, memo) for memo in unended}
     running.forget_resting(views)
     left = [_resting(memo, ledger, views[memo.id]) for memo in unended]
-    return left + [transfer for transfer in running.transfers() if transfer.id not in views]
+    here = [transfer for transfer in running.transfers(_face()) if transfer.id not in views]
+    return Transfers([*left, *here], _face())
 
 
 def discard(id: str) -> None:  # noqa: A002  # what it is
@@ -200,11 +268,62 @@ def discard(id: str) -> None:  # noqa: A002  # what it is
     """
     ledger = _ledger()
     memo = ledger.find(id)
-    if transfer := running.transfer(memo.id, None):
+    if transfer := running.transfer(memo.id):
         transfer.cancel()
         return
     unfinished.discard(ledger, memo)
     running.discarded(memo.id)
+
+
+def upload(
+    to: PathLike = ".",
+    *,
+    overwrite: Overwrite = "rename",
+    limits: Limits | None = None,
+    allow_hidden: bool = False,
+) -> Card:
+    """Bring files and folders of the browser's machine into the folder ``to`` of this kernel.
+
+    Returns a card in which a person picks them; ``await card`` is the :class:`Result`. An upload is a transfer like any
+    other: verified, resumable, published when all is there. ``overwrite`` and ``allow_hidden`` are those of
+    :func:`receive`. Raises :class:`NoPage` where there is no notebook in a browser.
+    """
+    limits = limits or Limits()
+    _check_overwrite(overwrite)
+    folder = Path(to).expanduser().absolute()
+
+    def begin(chosen: Sequence[Entry]) -> Transfer:
+        memo = UploadMemo(
+            id=token_hex(6),
+            created=time.time(),
+            kept_for=limits.partials,
+            to=str(folder),
+            overwrite=overwrite,
+            allow_hidden=allow_hidden,
+            entries=_picked(chosen, allow_hidden=allow_hidden),
+            chunk_size=limits.chunk_size,
+        )
+        ledger = _ledger()
+        same = running.settled(lambda: unfinished.same_upload(ledger, memo))
+        if same:
+            return _going_on(same, ledger, limits, take_over=False)
+        how = How(unfinished.wishes_of(memo, None), limits, _agent())
+        return running.start(unfinished.uploading(Keeper(memo, ledger), how), _face())
+
+    return _card("upload", begin)
+
+
+def download(paths: PathLike | Sequence[PathLike]) -> Card:
+    """Save files and folders of this kernel onto the browser's machine: a card with a button for it.
+
+    What is saved is verified on the way, and written to the disk as it comes where the browser can; otherwise the
+    server's own download is used. Raises :class:`StorageError` if something is not there, and :class:`NoPage` where
+    there is no notebook in a browser.
+    """
+    face = _notebook_face()
+    named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    local = [Path(path).expanduser().absolute() for path in named]
+    return face.download(local)
 
 
 def verify(path: PathLike) -> Verification:
@@ -215,36 +334,69 @@ def verify(path: PathLike) -> Verification:
     return receipts.verify(Path(path).expanduser())
 
 
-def _going_on(memo: unfinished.AnyMemo, ledger: Ledger, limits: Limits, *, take_over: bool) -> Transfer:
+def _going_on(memo: AnyMemo, ledger: Ledger, limits: Limits, *, take_over: bool) -> Transfer:
     """What runs here already, or goes on from now on."""
-    there = running.transfer(memo.id, ask_in_words)
+    there = running.transfer(memo.id, _face(), asks=True)
     return there or _go_on(memo, ledger, limits, take_over=take_over)
 
 
-def _go_on(memo: unfinished.AnyMemo, ledger: Ledger, limits: Limits, *, take_over: bool = False) -> Transfer:
+def _go_on(memo: AnyMemo, ledger: Ledger, limits: Limits, *, take_over: bool = False) -> Transfer:
     keeper: Keeper[Any] = Keeper(memo, ledger)
     with keeper.taken(take_over=take_over):
-        return running.start(_again(keeper, ledger, limits), ask_in_words)
+        return running.start(_again(keeper, ledger, limits), _face(), asks=True)
 
 
 def _again(keeper: Keeper[Any], ledger: Ledger, limits: Limits) -> Begin:
     how = How(unfinished.wishes_of(keeper.memo, _host()), limits, _agent())
-    if isinstance(keeper.memo, SendMemo):
-        return unfinished.sending(keeper, ledger, how)
-    return unfinished.receiving(keeper, how)
+    return unfinished.again(keeper, ledger, how)
 
 
-def _resting(memo: unfinished.AnyMemo, ledger: Ledger, view: Snapshot) -> Transfer:
+def _resting(memo: AnyMemo, ledger: Ledger, view: Snapshot) -> Transfer:
     """The transfer of a memo: the one that runs here, or one that waits to be resumed."""
     keeper: Keeper[Any] = Keeper(memo, ledger)
     begin, give_up = _again(keeper, ledger, Limits()), partial(unfinished.discard, ledger, memo)
-    return running.rest(begin, view, ask_in_words, take=keeper.take, give_up=give_up)
+    return running.rest(begin, view, _face(), take=keeper.take, give_up=give_up)
 
 
 def _ledger() -> Ledger:
     ledger = Ledger(state_folder(), key=user_key(own_state_folder()))
     unfinished.sweep(ledger)
     return ledger
+
+
+def _face() -> Face:
+    """How transfers meet a person here."""
+    return _notebook_face() if faces.kind() == "widget" else TEXT
+
+
+def _notebook_face() -> NotebookFace:
+    """How they meet one in a notebook. Raises :class:`NoPage` elsewhere."""
+    if faces.kind() != "widget":
+        raise NoPage
+    from nbferry.widget.face import face_of  # noqa: PLC0415  # ipywidgets takes its time to load
+
+    return face_of(ask_in_words)
+
+
+def _card(kind: Kind, begin: Callable[[Any], Transfer]) -> Card:
+    """A card in which a person chooses what to begin with."""
+    return _notebook_face().picker(kind, begin)
+
+
+class _Text(Face):
+    """A terminal, or a log."""
+
+    def ask(self, transfer: Transfer, offer: Manifest) -> bool | str:
+        """See :meth:`Face.ask`."""
+        with follow.aside():
+            return ask_in_words(offer)
+
+    def following(self, transfer: Transfer) -> AbstractContextManager[None]:
+        """See :meth:`Face.following`."""
+        return follow.following(transfer)
+
+
+TEXT = _Text()
 
 
 def ask_in_words(manifest: Manifest) -> bool | str:
@@ -311,6 +463,22 @@ def _host() -> str | None:
     except ValueError:
         raise ValueError(f"NBFERRY_HOST must be an IP address, not {named!r}") from None
     return None if address.is_unspecified else str(address)
+
+
+def _picked(entries: Iterable[Entry], *, allow_hidden: bool) -> tuple[Entry, ...]:
+    """Files of a browser's machine in the order of their paths, so that the same ones are the same offer."""
+    found = sorted(entries, key=lambda entry: entry.path)
+    folders = {entry.path for entry in found if entry.folder}
+    try:
+        check_paths((entry.path for entry in found), folders=folders, allow_hidden=allow_hidden)
+    except UnsafePath as error:
+        raise UnsafePath(error.message, hint="Rename it, then choose it again.") from None
+    return tuple(found)
+
+
+def _check_overwrite(overwrite: str) -> None:
+    if overwrite not in ("rename", "replace", "refuse"):
+        raise ValueError(f'overwrite must be "rename", "replace" or "refuse", not {overwrite!r}')
 
 
 def _positive(name: str, seconds: float) -> float:

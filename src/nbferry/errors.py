@@ -4,8 +4,8 @@
       LocalProtocolError   RemoteProtocolError
       RendezvousError      CodeInvalid CodeNotFound CodeUsed CodeExpired WrongCode CodeBurnt RelayRefused
       TransportError       ConnectFailed TransportClosed TransportBroken
-      StorageError         UnsafePath DiskFull SourceChanged DigestMismatch DestinationExists NoReceipt
-      TransferError        Rejected Cancelled TimedOut Expired Interrupted TransferUnknown TransferBusy
+      StorageError         UnsafePath DiskFull SourceChanged SourceAway DigestMismatch DestinationExists NoReceipt
+      TransferError        Rejected Cancelled TimedOut Expired Interrupted TransferUnknown TransferBusy NoPage
 
 The first line of a class's docstring is what the user reads when nothing more exact is known. Only the
 engine retries, and only on ``retryable``.
@@ -176,6 +176,14 @@ class SourceChanged(StorageError):
     default_hint = "What has arrived is kept; when it is sent again, only what changed has to travel."
 
 
+class SourceAway(StorageError):
+    """The browser page that has the files is closed."""
+
+    code = "source-away"
+    retryable = True
+    default_hint = "Open the notebook and choose the same files again."
+
+
 class DigestMismatch(StorageError):
     """Data arrived damaged again and again."""
 
@@ -252,6 +260,13 @@ class TransferBusy(TransferError):
 
     code = "transfer-busy"
     default_hint = "Stop it there, or resume it with take_over=True (nbferry resume --take-over)."
+
+
+class NoPage(TransferError):
+    """This needs a notebook that is open in a browser."""
+
+    code = "no-page"
+    default_hint = "Elsewhere, name the files: nbferry.send(paths), nbferry.receive(code)."
 
 
 def _tree(kind: type[NbferryError]) -> dict[str, type[NbferryError]]:

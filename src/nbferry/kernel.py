@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain, repeat
 from pathlib import Path
@@ -13,9 +14,12 @@ from urllib.parse import urljoin, urlsplit
 
 from nbferry.engine.addresses import local_addresses
 from nbferry.engine.connect import RelayAddress
+from nbferry.errors import CodeInvalid
+from nbferry.ticket import canonical_url, parse
 
 PROBE_SECONDS = 3.0
 MAX_ANSWER = 10_000  # bytes of a relay's version, or of what somebody else answers in its place
+_page_url = ""  # as the last page told
 _ANYWHERE = ("", "*", "0.0.0.0", "::")  # noqa: S104  # compared with, not bound to
 
 
@@ -28,8 +32,38 @@ def server_relay(environ: Mapping[str, str] = os.environ) -> RelayAddress | None
     server = own_server(environ)
     if server is None:
         return None
-    relay = RelayAddress(server.url, _public_url(environ) or server.shared_url, server.headers)
+    relay = RelayAddress(server.url, _outward_url(server, environ), server.headers)
     return relay if has_relay(relay.url) else None
+
+
+def _outward_url(server: Server, environ: Mapping[str, str]) -> str:
+    """Where others reach this server: as its hub tells, or as a page did, or as its own address looks from outside."""
+    return _public_url(environ) or _page_url or server.shared_url
+
+
+def heard_from_page(url: str) -> None:
+    """A page says under which address it reaches the Jupyter server, with base path: through a hub or a tunnel.
+
+    One on the page's own machine is none for others.
+    """
+    global _page_url  # noqa: PLW0603  # one server for each kernel
+    with suppress(CodeInvalid):  # then it has nothing that could stand in a code
+        named = canonical_url(url)
+        if not _is_here(urlsplit(named).hostname or ""):
+            _page_url = named
+
+
+def _is_here(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.") or host.endswith(".localhost")
+
+
+def outside(code: str, environ: Mapping[str, str] = os.environ) -> str:
+    """A code that leads to this kernel's Jupyter server, with the address that works from outside, if one is known."""
+    server = own_server(environ)
+    ticket = parse(code)
+    if server is None or ticket.url not in (server.url, server.shared_url):
+        return code
+    return str(ticket.with_url(_outward_url(server, environ) or ticket.url))
 
 
 def relay_again(url: str, public_url: str, environ: Mapping[str, str] = os.environ) -> RelayAddress:
@@ -121,8 +155,17 @@ def _with_slash(url: str) -> str:
 
 def has_relay(url: str) -> bool:
     """Whether an nbferry relay answers there."""
+    return _offers(url, "relay")
+
+
+def has_pages(url: str) -> bool:
+    """Whether a Jupyter server with our extension answers there that joins pages and kernels."""
+    return _offers(url, "pages")
+
+
+def _offers(url: str, what: str) -> bool:
     fields = ask(url + "nbferry/version", within=PROBE_SECONDS, most=MAX_ANSWER)
-    return isinstance(fields, dict) and type(fields.get("relay")) is int
+    return isinstance(fields, dict) and type(fields.get(what)) is int
 
 
 def ask(url: str, *, within: float, most: int, headers: Mapping[str, str] | None = None) -> Any:

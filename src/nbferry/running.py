@@ -9,13 +9,13 @@ from nbferry.engine.activity import Activity
 from nbferry.engine.engine import Engine
 from nbferry.engine.portal import Portal, portal
 from nbferry.status import Snapshot
-from nbferry.storage.memos import ReceiveMemo, SendMemo
-from nbferry.transfer import Ask, Transfer
+from nbferry.storage.memos import AnyMemo
+from nbferry.transfer import FACELESS, Face, Transfer
 
 Begin = Callable[[Engine], Activity]
 """Makes an activity, on the engine's thread, and does not start it."""
 
-F = TypeVar("F", bound=SendMemo | ReceiveMemo | None)
+F = TypeVar("F", bound=AnyMemo | None)
 
 _engines: dict[Portal, Engine] = {}
 
@@ -29,18 +29,18 @@ def _engine() -> Engine:
     return _engines[used]
 
 
-def start(begin: Begin, ask: Ask | None = None) -> Transfer:
-    """Run an activity; ``ask`` puts its offer to a person who waits."""
+def start(begin: Begin, face: Face = FACELESS, *, asks: bool = False) -> Transfer:
+    """Run an activity; with ``asks`` its offer is put to a person who waits, by ``face``."""
     used = portal()
-    return Transfer(used.ask(lambda: _engine().start(begin(_engine()))), used, ask)
+    return Transfer(used.ask(lambda: _engine().start(begin(_engine()))), used, face, asks=asks)
 
 
 def rest(
-    begin: Begin, view: Snapshot, ask: Ask, *, take: Callable[[], None], give_up: Callable[[], None]
+    begin: Begin, view: Snapshot, face: Face, *, take: Callable[[], None], give_up: Callable[[], None]
 ) -> Transfer:
     """What an earlier process left, shown as ``view``: started by ``resume`` after ``take``, ended by ``give_up``.
 
-    If it runs here already, that; ``ask`` as for :func:`start`.
+    If it runs here already, that; ``face`` as for :func:`start`, and it asks.
     """
     used = portal()
 
@@ -60,7 +60,7 @@ def rest(
         activity.rest(view, start=wake, discard=give_up)
         return activity
 
-    return Transfer(used.ask(look), used, ask)
+    return Transfer(used.ask(look), used, face, asks=True)
 
 
 def forget_resting(known: Container[str]) -> None:
@@ -74,10 +74,12 @@ def forget_resting(known: Container[str]) -> None:
     portal().ask(forget)
 
 
-def transfers() -> list[Transfer]:
+def transfers(face: Face = FACELESS) -> list[Transfer]:
     """Those of this process, the oldest first."""
     used = portal()
-    return [Transfer(activity, used) for activity in used.ask(lambda: list(_engine().activities.values()))]
+    return [
+        Transfer(activity, used, face) for activity in used.ask(lambda: list(_engine().activities.values()))
+    ]
 
 
 def discarded(name: str) -> None:
@@ -91,12 +93,12 @@ def discarded(name: str) -> None:
     portal().ask(tell)
 
 
-def transfer(name: str, ask: Ask | None) -> Transfer | None:
-    """The transfer of this id, if it runs in this process; ``ask`` as for :func:`start`."""
+def transfer(name: str, face: Face = FACELESS, *, asks: bool = False) -> Transfer | None:
+    """The transfer of this id, if it runs in this process; ``face`` and ``asks`` as for :func:`start`."""
     activity = _activity(name)
     if activity is None or activity.resting or activity.result.done():
         return None
-    return Transfer(activity, portal(), ask)
+    return Transfer(activity, portal(), face, asks=asks)
 
 
 def settled(find: Callable[[], F]) -> F:

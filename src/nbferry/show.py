@@ -1,4 +1,7 @@
-"""What the command prints while a transfer runs: a bar for a person, JSON for a program, or next to nothing."""
+"""What the command prints while a transfer runs: for a person, JSON for a program, or next to nothing.
+
+What goes to a person while it runs, a bar or lines of a log, is in :mod:`nbferry.follow`.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,11 @@ import sys
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
-from rich.table import Column
-from rich.text import Text
 
 from nbferry import render
 from nbferry.api import describe
 from nbferry.errors import NbferryError, Rejected
+from nbferry.follow import text_face
 from nbferry.manifest import Manifest
 from nbferry.names import display_name
 from nbferry.status import Result, Snapshot, State
@@ -22,11 +23,8 @@ from nbferry.storage.base import Skipped
 from nbferry.storage.receipts import Verification
 from nbferry.transfer import SLICE, Transfer
 
-GUESSES = 3  # after so many wrong ones a code is burnt
 NO = "no"
 NOBODY = "nobody is there to accept it"
-
-_BEFORE = (State.WAITING, State.CONNECTING, State.OFFERED)
 
 
 class Screen:
@@ -64,6 +62,7 @@ class Screen:
         self.done(result, transfer.snapshot)
 
     def _show(self, view: Snapshot, transfer: Transfer) -> None:
+        self.news(view)
         if not self._offered and view.names:
             self._offered = True
             self.offer(view)
@@ -74,7 +73,7 @@ class Screen:
             self.state(view, view.reason)
         if view.wrong_guesses > self._guesses:
             self._guesses = view.wrong_guesses
-            self.guessed(view, f"somebody guessed the code wrong ({view.wrong_guesses} of {GUESSES})")
+            self.guessed(view, render.guessed(view))
         if not view.state.final and self._offered:
             self.progress(view)
         if not self._asked and transfer.waits_for_decision and transfer.offer:
@@ -113,6 +112,9 @@ class Screen:
     def error(self, error: NbferryError) -> None:
         """It did not."""
 
+    def news(self, view: Snapshot) -> None:
+        """A new snapshot, and nothing made of it yet."""
+
     def offer(self, view: Snapshot) -> None:
         """This is offered."""
 
@@ -123,7 +125,7 @@ class Screen:
         """Somebody guessed the code wrong."""
 
     def progress(self, view: Snapshot) -> None:
-        """A new snapshot."""
+        """How far it is, once something is offered."""
 
     def close(self) -> None:
         """Leave the terminal as it was. May be called twice."""
@@ -237,22 +239,12 @@ class Quiet(Screen):
 
 
 class Terminal(Quiet):
-    """The code, then a bar with rate, time left and path, for a person."""
+    """The code, then how far it is with rate, time left and path, for a person."""
 
     def __init__(self) -> None:
         super().__init__()
         self._console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
-        self._bar = Progress(
-            TextColumn(
-                "{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")
-            ),
-            BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=4, max_width=40)),
-            TextColumn("{task.fields[how]}", markup=False, table_column=Column(no_wrap=True)),
-            console=self._console,
-            transient=True,
-            expand=True,
-        )
-        self._task: TaskID | None = None
+        self._face = text_face()
 
     def code(self, code: str) -> None:
         """See :class:`Screen`."""
@@ -275,23 +267,13 @@ class Terminal(Quiet):
         """See :class:`Screen`."""
         self._console.print("There is nothing here that could go on; nbferry list shows what there is.")
 
-    def state(self, view: Snapshot, reason: str) -> None:
+    def news(self, view: Snapshot) -> None:
         """See :class:`Screen`."""
-        if reason and not view.state.final:
-            self._console.print(Text(f"{view.state}: {display_name(reason, 300)}"))
+        if not view.state.final:  # its end is said by ``done`` or ``error``
+            self._face.show(view)
 
-    def progress(self, view: Snapshot) -> None:
-        """See :class:`Screen`."""
-        if view.state.final or view.state in _BEFORE or not view.total or not self._console.is_terminal:
-            return
-        if self._task is None:
-            self._bar.start()
-            self._task = self._bar.add_task(display_name(render.title(view), 20), total=view.total, how="")
-        moving = view.state is State.TRANSFERRING
-        how = render.progress(view, sizes=self._console.width >= 100)
-        self._bar.update(
-            self._task, completed=view.verified, how=how if moving else f"{view.state}  {how}", refresh=True
-        )
+    def guessed(self, view: Snapshot, reason: str) -> None:
+        """See :class:`Screen`. The face has said so."""
 
     def done(self, result: Result, view: Snapshot) -> None:
         """See :class:`Screen`."""
@@ -308,9 +290,7 @@ class Terminal(Quiet):
 
     def close(self) -> None:
         """See :class:`Screen`."""
-        if self._task is not None:
-            self._task = None
-            self._bar.stop()
+        self._face.close()
 
 
 def _took(result: Result) -> str:

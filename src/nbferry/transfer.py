@@ -6,32 +6,63 @@ import asyncio
 import concurrent.futures
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
-from nbferry import render
+from nbferry import kernel, render
 from nbferry.engine.activity import Activity
 from nbferry.engine.portal import Portal
 from nbferry.engine.receiving import Receiving
 from nbferry.engine.sending import Sending
-from nbferry.errors import LocalProtocolError, TimedOut
+from nbferry.errors import LocalProtocolError, NoPage, TimedOut
 from nbferry.manifest import Manifest
 from nbferry.status import FileProgress, Result, Snapshot
 from nbferry.storage.base import Skipped
+from nbferry.storage.page import PageFiles
 
 SLICE = 0.2  # seconds: Ctrl-C is seen between two slices where a wait on a lock cannot be interrupted
 CODE_WITHIN = 30.0  # seconds that a relay may take to give a number
 
-Ask = Callable[[Manifest], "bool | str"]
+
+class Face:
+    """How a transfer meets a person. This one does not: nothing is shown, and nobody is asked."""
+
+    def ask(self, transfer: Transfer, offer: Manifest) -> bool | str | None:
+        """Somebody waits, and an offer waits for a decision: whether to take it, or why not; None: not decided here."""
+        return None
+
+    def following(self, transfer: Transfer) -> AbstractContextManager[object]:
+        """Show how it goes, while somebody waits."""
+        return nullcontext()
+
+    def card(self, transfer: Transfer) -> Mapping[str, Any] | None:
+        """What a notebook displays it as, by MIME type; None: it has no card."""
+        return None
+
+    def cards(self, transfers: Sequence[Transfer]) -> Mapping[str, Any] | None:
+        """The same for several."""
+        return None
+
+    def saving(self, transfer: Transfer) -> Any:
+        """What :meth:`Transfer.save` returns."""
+        raise NoPage
+
+
+FACELESS = Face()
 
 
 class Transfer:
     """One send or receive. It goes on whether or not anybody waits for it."""
 
-    def __init__(self, activity: Activity, portal: Portal, ask: Ask | None = None) -> None:
+    def __init__(
+        self, activity: Activity, portal: Portal, face: Face = FACELESS, *, asks: bool = False
+    ) -> None:
         self._first = activity
         self._portal = portal
-        self._ask = ask
+        self._face = face
+        self._asks = asks
 
     @property
     def _activity(self) -> Activity:
@@ -50,9 +81,17 @@ class Transfer:
         if not isinstance(self._activity, Sending):
             raise LocalProtocolError("Only a transfer that sends has a code.")
         try:
-            return self._activity.code.result(CODE_WITHIN)
+            return kernel.outside(self._activity.code.result(CODE_WITHIN))
         except concurrent.futures.TimeoutError:
             raise TimedOut(f"There is no code after {CODE_WITHIN:.0f} seconds.") from None
+
+    @property
+    def has_code(self) -> bool:
+        """On a sender: whether there is a code already, and somebody can still come with it."""
+        activity = self._activity
+        if not isinstance(activity, Sending) or not activity.invites or activity.snapshot.state.final:
+            return False
+        return activity.code.done() and not activity.code.exception()
 
     @property
     def code_works(self) -> bool:
@@ -74,6 +113,10 @@ class Transfer:
         """How each file stands at this instant; empty before an offer is known."""
         return self._portal.ask(self._activity.files)
 
+    def files_from(self, first: int, count: int) -> tuple[FileProgress, ...]:
+        """How some of the files stand: quick, however many there are."""
+        return self._portal.ask(lambda: self._activity.files(first, count))
+
     @property
     def skipped(self) -> tuple[Skipped, ...]:
         """On a sender: what was found in the folders and is not sent, links for instance, each with why."""
@@ -88,6 +131,33 @@ class Transfer:
     def offer(self) -> Manifest | None:
         """On a receiver: what is offered, once the whole list is here."""
         return self._activity.offer if isinstance(self._activity, Receiving) else None
+
+    @property
+    def outcome(self) -> Result | None:
+        """What it amounts to, once it went well."""
+        result = self._activity.result
+        return result.result() if result.done() and not result.exception() else None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing follows in this process; it may be one that can be resumed."""
+        return self._activity.result.done()
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it waits for ``resume``: somebody here has paused it, or an earlier process left it."""
+        activity = self._activity
+        return activity.resting or any(machine.paused_here for machine in activity.machines())
+
+    @property
+    def page_files(self) -> PageFiles | None:
+        """The files of a browser's machine that it sends or takes in; None if they are the kernel's."""
+        return self._activity.page_files
+
+    @property
+    def folder(self) -> Path | None:
+        """On a receiver: where the files go."""
+        return self._activity.folder
 
     def subscribe(self, callback: Callable[[Snapshot], None]) -> Callable[[], None]:
         """Have ``callback`` called with the snapshot as it is and with each new one; returns what ends that.
@@ -143,14 +213,15 @@ class Transfer:
         """
         until = None if timeout is None else time.monotonic() + timeout
         try:
-            while True:
-                left = SLICE if until is None else min(SLICE, until - time.monotonic())
-                try:
-                    return self._activity.result.result(max(0.0, left))
-                except concurrent.futures.TimeoutError:
-                    self._decide_if_asked()
-                if until is not None and time.monotonic() >= until:
-                    raise TimedOut
+            with self._face.following(self):
+                while True:
+                    left = SLICE if until is None else min(SLICE, until - time.monotonic())
+                    try:
+                        return self._activity.result.result(max(0.0, left))
+                    except concurrent.futures.TimeoutError:
+                        self._decide_if_asked()
+                    if until is not None and time.monotonic() >= until:
+                        raise TimedOut
         except KeyboardInterrupt:
             self._say_that_it_goes_on()
             raise
@@ -169,11 +240,12 @@ class Transfer:
         unsubscribe = self._activity.subscribe(wake)
         self._activity.result.add_done_callback(wake)
         try:
-            while not self._activity.result.done():
-                news.clear()
-                self._decide_if_asked()
-                await news.wait()
-            return self._activity.result.result()
+            with self._face.following(self):
+                while not self._activity.result.done():
+                    news.clear()
+                    self._decide_if_asked()
+                    await news.wait()
+                return self._activity.result.result()
         except asyncio.CancelledError:
             if _in_a_cell() and not self._activity.result.done():
                 self._say_that_it_goes_on()
@@ -187,33 +259,50 @@ class Transfer:
     def _decide_if_asked(self) -> None:
         """An offer waits, and so does a person: ask."""
         offer = self.offer
-        if self._ask is None or offer is None or not self.waits_for_decision:
+        if not self._asks or offer is None or not self.waits_for_decision:
             return
-        ask, self._ask = self._ask, None
-        verdict = ask(offer)
+        self._asks = False
+        verdict = self._face.ask(self, offer)
         if verdict is True:
             self.accept()
-        else:
+        elif verdict is not None:
             self.reject(verdict or "")
 
     # ---------------------------------------------------------------- faces
+    def save(self) -> Any:
+        """Save what was received onto the browser's machine: a card with a button for it, to be displayed.
+
+        Raises :class:`NoPage` where there is no notebook in a browser, and :class:`LocalProtocolError` before the
+        transfer is done.
+        """
+        return self._face.saving(self)
+
     def __repr__(self) -> str:
         return render.line(self.snapshot)
 
-    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        code = None
-        if (
-            isinstance(self._activity, Sending)
-            and self._activity.code.done()
-            and not self._activity.code.exception()
-            and self.code_works
-        ):
-            code = self._activity.code.result()
-        shown = None if self.snapshot.state.final else code
+    def _repr_mimebundle_(self, **_: object) -> Mapping[str, Any]:
+        card = self._face.card(self)
+        if card is not None:
+            return card
+        code = self.code if self.has_code else None
         return {
-            "text/plain": render.text(self.snapshot, shown),
-            "text/html": render.html(self.snapshot, shown),
+            "text/plain": render.text(self.snapshot, code),
+            "text/html": render.html(self.snapshot, code),
         }
+
+
+class Transfers(list[Transfer]):
+    """Several of them; a notebook shows a card for each."""
+
+    def __init__(self, transfers: Iterable[Transfer], face: Face = FACELESS) -> None:
+        super().__init__(transfers)
+        self._face = face
+
+    def _repr_mimebundle_(self, **_: object) -> Mapping[str, Any]:
+        return self._face.cards(self) or {"text/plain": repr(self)}
+
+    def __repr__(self) -> str:
+        return "\n".join(map(repr, self)) or "There are no unfinished transfers here."
 
 
 def _in_a_cell() -> bool:

@@ -27,11 +27,11 @@ from nbferry.status import Snapshot, State
 from nbferry.storage.destination import Destination
 from nbferry.storage.digests import DigestCache
 from nbferry.storage.ledger import Ledger
-from nbferry.storage.memos import ReceiveMemo, SendMemo
-from nbferry.storage.source import offer_of
+from nbferry.storage.memos import AnyMemo, FolderMemo, ReceiveMemo, SendMemo, UploadMemo
+from nbferry.storage.page import PageFiles, PageSource
+from nbferry.storage.source import FileSource, offer_of
 from nbferry.ticket import Code, Ticket, parse
 
-AnyMemo = SendMemo | ReceiveMemo
 log = logging.getLogger("nbferry")
 
 
@@ -49,16 +49,22 @@ def sending(keeper: Keeper[SendMemo], ledger: Ledger, how: How) -> Begin:
     """A send, new or gone on with."""
     memo = keeper.memo
     limits = replace(how.limits, chunk_size=memo.chunk_size, partials=memo.kept_for)
-    open_source = partial(
-        offer_of,
+    if memo.entries:
+        files = PageFiles(Manifest(memo.entries, memo.chunk_size))
+        offering = Offering(lambda: PageSource(files, limits), keeper, how.agent, files)
+    else:
+        offering = Offering(lambda: _files_of(memo, ledger, limits), keeper, how.agent)
+    return lambda engine: engine.sending(offering, how.wishes, limits)
+
+
+def _files_of(memo: SendMemo, ledger: Ledger, limits: Limits) -> FileSource:
+    return offer_of(
         [_as_named(Path(path)) for path in memo.paths],
         chunk_size=memo.chunk_size,
         follow_symlinks=memo.follow_symlinks,
         max_entries=limits.max_entries,
         cache=DigestCache(ledger.folder),
     )
-    offering = Offering(open_source, keeper, how.agent)
-    return lambda engine: engine.sending(offering, how.wishes, limits)
 
 
 def _accept(_: Manifest) -> bool:
@@ -76,13 +82,32 @@ def receiving(keeper: Keeper[ReceiveMemo], how: How, decide: Decide | None = Non
     memo = keeper.memo
     if decide is None and memo.willing:
         decide = _accept
-    intake = Intake(parse(memo.code), destination_of(memo), keeper, decide, how.agent)
+    intake = Intake(destination_of(memo), keeper, decide, how.agent, parse(memo.code))
     limits = replace(how.limits, partials=memo.kept_for)
     return lambda engine: engine.receiving(intake, how.wishes, limits)
 
 
-def destination_of(memo: ReceiveMemo) -> Destination:
-    """Where the data of a receive go."""
+def uploading(keeper: Keeper[UploadMemo], how: How) -> Begin:
+    """An upload, new or gone on with; it begins when a page lends the activity's ``page_files``."""
+    memo = keeper.memo
+    intake = Intake(destination_of(memo), keeper, _accept, how.agent)
+    limits = replace(how.limits, chunk_size=memo.chunk_size, partials=memo.kept_for)
+    return lambda engine: engine.uploading(intake, PageFiles(memo.manifest), how.wishes, limits)
+
+
+def again(keeper: Keeper[Any], ledger: Ledger, how: How) -> Begin:
+    """What an earlier process left, whichever it is."""
+    match keeper.memo:
+        case SendMemo():
+            return sending(keeper, ledger, how)
+        case UploadMemo():
+            return uploading(keeper, how)
+        case _:
+            return receiving(keeper, how)
+
+
+def destination_of(memo: FolderMemo) -> Destination:
+    """Where the data go."""
     return Destination(Path(memo.to), memo.id, memo.overwrite, memo.allow_hidden)
 
 
@@ -101,8 +126,8 @@ def same_send(ledger: Ledger, wanted: SendMemo, relay: str | None) -> SendMemo |
     def is_same(memo: AnyMemo) -> bool:
         return (
             isinstance(memo, SendMemo)
-            and (memo.paths, memo.follow_symlinks, memo.receivers, memo.via)
-            == (wanted.paths, wanted.follow_symlinks, wanted.receivers, wanted.via)
+            and (memo.paths, memo.entries, memo.follow_symlinks, memo.receivers, memo.via)
+            == (wanted.paths, wanted.entries, wanted.follow_symlinks, wanted.receivers, wanted.via)
             and _form(memo.invitation) == _form(wanted.invitation)
             and relay in (None, memo.relay and memo.relay.url)
             and not is_over(memo)
@@ -117,6 +142,10 @@ def _sends(ledger: Ledger) -> list[SendMemo]:
 
 def _receives(ledger: Ledger) -> list[ReceiveMemo]:
     return [memo for memo in ledger.memos() if isinstance(memo, ReceiveMemo)]
+
+
+def _uploads(ledger: Ledger) -> list[UploadMemo]:
+    return [memo for memo in ledger.memos() if isinstance(memo, UploadMemo)]
 
 
 def _form(invitation: str) -> int:
@@ -138,9 +167,18 @@ def same_receive(ledger: Ledger, ticket: Code | Ticket, to: Path) -> ReceiveMemo
     return next((memo for memo in reversed(_receives(ledger)) if is_same(memo)), None)
 
 
+def same_upload(ledger: Ledger, wanted: UploadMemo) -> UploadMemo | None:
+    """The unfinished upload of the same files into the same folder, if there is one."""
+
+    def is_same(memo: AnyMemo) -> bool:
+        return isinstance(memo, UploadMemo) and (memo.to, memo.manifest) == (wanted.to, wanted.manifest)
+
+    return next((memo for memo in _uploads(ledger) if is_same(memo)), None)
+
+
 def is_over(memo: AnyMemo) -> bool:
     """Whether nobody can come any more, and all who came have what they came for."""
-    if isinstance(memo, ReceiveMemo):
+    if isinstance(memo, FolderMemo):
         return False
     done = sum(pairing.state == State.DONE for pairing in memo.pairings)
     open_ = any(pairing.is_open for pairing in memo.pairings)
@@ -163,7 +201,7 @@ def snapshot_of(ledger: Ledger, memo: AnyMemo) -> Snapshot:
         durable=memo.durable,
         verified=memo.durable,
     )
-    there = destination_of(memo).progress() if isinstance(memo, ReceiveMemo) else None
+    there = destination_of(memo).progress() if isinstance(memo, FolderMemo) else None
     if there is None:
         return view
     manifest, have = there
@@ -188,7 +226,7 @@ def discard(ledger: Ledger, memo: AnyMemo) -> None:
 
 def end(ledger: Ledger, memo: AnyMemo, state: State, reason: str = "") -> None:
     """Remove everything that is kept of a transfer, but for a line on how it ended."""
-    if isinstance(memo, ReceiveMemo):
+    if isinstance(memo, FolderMemo):
         destination_of(memo).discard()
     ledger.end(memo, str(state), reason)
 
@@ -206,6 +244,6 @@ def sweep(ledger: Ledger) -> None:
 
 def _is_done(memo: AnyMemo) -> bool:
     """Whether anybody has everything; perhaps the other side was never told."""
-    if isinstance(memo, ReceiveMemo):
+    if isinstance(memo, FolderMemo):
         return bool(memo.digest)
     return any(pairing.state == State.DONE for pairing in memo.pairings)

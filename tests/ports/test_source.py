@@ -17,7 +17,9 @@ from nbferry.ranges import RangeSet
 from nbferry.storage.base import Source
 from nbferry.storage.digests import SETTLED, DigestCache
 from nbferry.storage.memory import MemorySource
+from nbferry.storage.page import PageSource
 from nbferry.storage.source import offer_of
+from pages import Lender, page_files
 
 CHUNK = 4 * KiB
 FRAME = 64 * KiB
@@ -195,5 +197,18 @@ class TestCachedFileSource(SourceConformance):
             return offer_of(
                 paths, chunk_size=CHUNK, cache=DigestCache(tmp_path / ".nbferry", clock=lambda: later)
             )
+
+        return make
+
+
+class TestPageSource(SourceConformance):
+    @pytest.fixture
+    def make(self) -> Make:
+        """Make one of what a page lends."""
+
+        def make(files: Mapping[str, bytes], folders: Sequence[str]) -> Source:
+            lent = page_files(files, tuple(folders), CHUNK)
+            lent.lend(Lender(files))
+            return PageSource(lent)
 
         return make

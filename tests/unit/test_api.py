@@ -21,6 +21,7 @@ from nbferry.errors import CodeInvalid, StorageError
 from nbferry.limits import KiB, Limits, MiB
 from nbferry.manifest import Entry, Manifest
 from nbferry.ticket import Code, Ticket, parse
+from nbferry.transfer import Face
 
 CODE = "482913-amber-canyon-tulip@http://127.0.0.1:8888/"
 MANIFEST = Manifest.of([Entry("d", folder=True), Entry("d/a", 1000), Entry("b\x1b", 0)], 4 * KiB)
@@ -33,7 +34,8 @@ class Started:
     what: Any
     wishes: Wishes
     limits: Limits
-    ask: Callable[[Manifest], bool | str] | None
+    face: Face
+    asks: bool
 
 
 class Engine:
@@ -53,8 +55,8 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Started]:
     """What was started, in an environment that says nothing."""
     seen: list[Started] = []
 
-    def start(begin: Callable[[Any], Any], ask: Any = None) -> None:
-        seen.append(Started(*begin(Engine()), ask))
+    def start(begin: Callable[[Any], Any], face: Face, *, asks: bool = False) -> None:
+        seen.append(Started(*begin(Engine()), face, asks))
 
     monkeypatch.setattr(running, "start", start)
     for name in ("NBFERRY_RELAY", "NBFERRY_HOST", "JPY_PARENT_PID"):
@@ -188,7 +190,7 @@ def test_what_is_received_by_default(started: list[Started], tmp_path: Path) -> 
     assert one.what.ticket == parse(CODE)
     assert isinstance(one.what.ticket, Code)
     assert one.what.decide is None
-    assert one.ask is api.ask_in_words
+    assert (one.face, one.asks) == (api.TEXT, True)
     assert one.what.destination.to == tmp_path
     memo = one.what.keeper.memo
     assert (memo.code, memo.to, memo.relay.url) == (CODE, str(tmp_path), "http://127.0.0.1:8888/")
@@ -199,14 +201,14 @@ def test_a_decision_beforehand(started: list[Started], accept: bool) -> None:
     """A yes or a no beforehand decides, and nobody is asked."""
     receive(CODE, accept=accept)
     assert started[0].what.decide(MANIFEST) is accept
-    assert started[0].ask is None
+    assert not started[0].asks
 
 
 def test_a_decision_by_a_function(started: list[Started]) -> None:
     """A function decides by the manifest."""
     receive(CODE, accept=lambda manifest: manifest.total_bytes < 5 or "too large")
     assert started[0].what.decide(MANIFEST) == "too large"
-    assert started[0].ask is None
+    assert not started[0].asks
 
 
 # ---------------------------------------------------------------- the environment

@@ -13,6 +13,7 @@ from nbferry.errors import (
     DiskFull,
     Interrupted,
     NbferryError,
+    SourceAway,
     StorageError,
     TransportError,
     UnsafePath,
@@ -57,10 +58,11 @@ def test_the_tree_is_as_documented(kind: type[NbferryError]) -> None:
 
 
 def test_what_is_retried() -> None:
-    """Only connections and a full disk are tried again, and what was interrupted can be gone on with."""
+    """Only connections, a full disk and a page that is away; and what was interrupted can be gone on with."""
     assert {kind for kind in ALL if kind.retryable} == {
         *(kind for kind in ALL if issubclass(kind, TransportError)),
         DiskFull,
+        SourceAway,
         Interrupted,
     }
 

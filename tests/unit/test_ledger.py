@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbferry.errors import LocalProtocolError, StorageError, TransferUnknown, UnsafePath
+from nbferry.manifest import Entry
 from nbferry.storage import memos
 from nbferry.storage.claim import Claim, Here
 from nbferry.storage.ledger import (
@@ -30,6 +31,7 @@ from nbferry.storage.ledger import (
     RelayNote,
     SendMemo,
 )
+from nbferry.storage.memos import AnyMemo, UploadMemo
 from nbferry.storage.seal import sealed
 
 NOW = 1_700_000_000.0
@@ -69,6 +71,23 @@ RECEIVE = ReceiveMemo(
 )
 
 
+UPLOAD = UploadMemo(
+    id="ca9876543210",
+    created=NOW + 2,
+    to="/home/bert/in",
+    overwrite="replace",
+    allow_hidden=True,
+    accepted=True,
+    entries=(
+        Entry("trips", mtime_ns=-5, folder=True),
+        Entry("trips/lone\udcff.csv", 1 << 40, 1_700_000_000_123_000_000),
+        Entry("trips/empty"),
+    ),
+    chunk_size=1 << 20,
+)
+FROM_PAGE = replace(SEND, paths=(), entries=UPLOAD.entries)
+
+
 KEY = bytes(range(32))
 
 
@@ -97,6 +116,48 @@ def test_kept(ledger: Ledger) -> None:
     assert again.load(SEND.id) == SEND
     assert again.load(RECEIVE.id) == RECEIVE
     assert again.load("0" * 12) is None
+
+
+@pytest.mark.parametrize("memo", [UPLOAD, FROM_PAGE], ids=lambda memo: memo.role)
+def test_files_of_a_browsers_machine_are_kept(ledger: Ledger, memo: AnyMemo) -> None:
+    """Their list is that of the offer, so that the same files can be told from others."""
+    ledger.save(memo)
+    assert ledger.memos() == [memo]
+    ledger.end(memo, "cancelled")
+    ended = ledger.ended(memo.id)
+    assert ended
+    assert ended.role == memo.role
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        ["a", 1],
+        ["a", 1, 1, 1],
+        {"path": "a"},
+        ["", 1, 1],
+        ["a\0", 1, 1],
+        ["a" * 5_000, 1, 1],
+        ["a", -1, 1],
+        ["a", True, 1],
+        ["a", 1 << 60, 1],
+        ["a", 1, 1 << 70],
+        ["a", 1, 0.5],
+        [1, 1, 1],
+    ],
+    ids=str,
+)
+def test_entries_that_cannot_be(entry: object) -> None:
+    """A memo with one of these is none."""
+    fields = json.loads(memos.encode(UPLOAD))
+    fields["entries"] = [entry]
+    assert read(json.dumps(fields).encode()) is None
+
+
+def test_a_program_is_not_kept_as_a_file_of_a_browser(ledger: Ledger) -> None:
+    """What the list does not hold is refused, not forgotten: a browser knows nothing of it."""
+    with pytest.raises(LocalProtocolError):
+        ledger.save(replace(UPLOAD, entries=(Entry("a", executable=True),)))
 
 
 def test_nothing_is_made_before_something_is_kept(ledger: Ledger, tmp_path: Path) -> None:
@@ -601,9 +662,9 @@ def test_any_bytes(data: bytes) -> None:
     read(data)
 
 
-@pytest.mark.parametrize("memo", [SEND, RECEIVE], ids=["send", "receive"])
+@pytest.mark.parametrize("memo", [SEND, RECEIVE, UPLOAD], ids=lambda memo: memo.role)
 @given(data=st.data())
-def test_any_field(memo: SendMemo | ReceiveMemo, data: st.DataObject) -> None:
+def test_any_field(memo: AnyMemo, data: st.DataObject) -> None:
     """Whatever is in a field, the memo is left out or can be kept again."""
     fields = json.loads(memos.encode(memo))
     fields[data.draw(st.sampled_from(sorted(fields)))] = data.draw(JSON)

@@ -8,7 +8,7 @@ import pytest
 
 from nbferry import render
 from nbferry.limits import GiB
-from nbferry.status import Snapshot, State
+from nbferry.status import FileProgress, Snapshot, State
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -24,7 +24,8 @@ HOSTILE = [
     "x" * 10_000,
 ]
 
-TAGS = {"table", "tbody", "tr", "th", "td", "code"}
+TAGS = {"table", "caption", "tbody", "tr", "th", "td", "code"}
+FILE_TAGS = {"thead"}
 
 
 class Page(HTMLParser):
@@ -62,12 +63,26 @@ def test_hostile_text_stays_text(hostile: str) -> None:
     seen = view(names=(hostile, hostile + "2"), files=2, reason=hostile, state=State.FAILED, via=None)
     page = Page(render.html(seen, code="<b>"))
     assert set(page.tags) == TAGS
-    assert page.attributes == {"class", "style", "aria-label"}
+    assert page.attributes == {"class", "style", "aria-label", "scope"}
     for shown in (render.html(seen, None), render.text(seen, None), render.line(seen), page.text):
         assert shown.replace("\n", "").isprintable()
         assert len(shown) < 2000
     harmless = view(reason="x", state=State.FAILED)
     assert len(render.text(seen, None).splitlines()) == len(render.text(harmless, None).splitlines())
+
+
+@pytest.mark.parametrize("hostile", HOSTILE, ids=range(len(HOSTILE)))
+def test_hostile_names_of_files(hostile: str) -> None:
+    """Nor does the name of a file in the list."""
+    files = [FileProgress(hostile, 10, 5, 5), FileProgress(f"folder/{hostile}", 0, 0, 0)]
+    page = Page(render.html(view(), None, files))
+    assert set(page.tags) == TAGS - {"code"} | FILE_TAGS
+    assert page.attributes == {"class", "style", "aria-label", "scope"}
+    assert page.tags.count("tr") == 3 + 1 + len(files)
+    for shown in (render.html(view(), None, files), render.text(view(), None, files), page.text):
+        assert shown.replace("\n", "").isprintable()
+        assert len(shown) < 2500
+    assert len(render.text(view(), None, files).splitlines()) == 3 + len(files)
 
 
 def test_a_code_is_escaped() -> None:
@@ -177,8 +192,9 @@ def test_text() -> None:
     assert rows(nothing) == {
         "send": "nothing known yet",
         "state": "waiting",
+        "code": "print(transfer.code)",
         "why": "no relay",
-        "warning": "somebody guessed the code wrong 2 time(s)",
+        "warning": "somebody guessed the code wrong (2 of 3)",
     }
 
 
@@ -203,3 +219,98 @@ def test_a_code_that_works_here_only(code: str, note: bool) -> None:
     assert rows(view(), code)["code"] == code
     assert ("note" in rows(view(), code)) is note
     assert Page(render.html(view(), code)).text.count(code) == 1
+
+
+# ---------------------------------------------------------------- what is saved in a notebook
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"role": "send", "state": State.WAITING}, True),
+        ({"role": "send", "state": State.TRANSFERRING}, False),
+        ({"role": "send", "state": State.DONE}, False),
+        ({"role": "receive", "state": State.WAITING}, False),
+    ],
+)
+def test_a_code_that_is_left_out(changes: dict[str, object], told: bool) -> None:
+    """Where a sender waits and its code is not to be shown, it says how to get it; nobody else needs one."""
+    seen = view(**changes)
+    assert (rows(seen).get("code") == "print(transfer.code)") is told
+    assert ("print(transfer.code)" in Page(render.html(seen, None)).text) is told
+    assert "print(transfer.code)" not in render.text(seen, "1-a-b-c@https://hub.example/")
+
+
+@pytest.mark.parametrize(
+    ("role", "state", "caption"),
+    [
+        ("send", State.WAITING, "nbferry: sending, waiting"),
+        ("receive", State.DONE, "nbferry: receiving, done"),
+        ("upload", State.PAUSED, "nbferry: uploading, paused"),
+    ],
+)
+def test_a_caption(role: str, state: State, caption: str) -> None:
+    """The table says of itself what it is, for whoever reads it without the notebook."""
+    assert f">{caption}</caption>" in render.html(view(role=role, state=state), None)
+
+
+FILES = [
+    FileProgress("data/a.csv", 1000, 1000, 1000),
+    FileProgress("data/b.csv", 1000, 450, 200),
+    FileProgress("data/c.csv", 2_000_000, 0, 0),
+    FileProgress("data/empty", 0, 0, 0),
+]
+
+
+@pytest.mark.parametrize(
+    ("state", "states"),
+    [
+        (State.TRANSFERRING, ["done", "45 %", "waiting", "waiting"]),
+        (State.CANCELLED, ["done", "45 %", "missing", "missing"]),
+        (State.DONE, ["done", "done", "done", "done"]),
+    ],
+)
+def test_files(state: State, states: list[str]) -> None:
+    """Each file has a row: its name, its size, and how far it is."""
+    shown = render.text(view(state=state), None, FILES).splitlines()[-len(FILES) :]
+    sizes = ["1.0 kB", "1.0 kB", "2.0 MB", "0 B"]
+    assert shown == [
+        f"  {file.path}  {size}  {text}" for file, size, text in zip(FILES, sizes, states, strict=True)
+    ]
+    html = render.html(view(state=state), None, FILES)
+    for file, size, text in zip(FILES, sizes, states, strict=True):
+        assert "".join([file.path, size, text]) in Page(html).text
+
+
+@pytest.mark.parametrize(("count", "more"), [(20, ""), (21, "… and 1 more"), (1_020, "… and 1,000 more")])
+def test_many_files(count: int, more: str) -> None:
+    """Twenty files have a row; of the others the number is said."""
+    files = [FileProgress(f"{number:04}.bin", 1, 0, 0) for number in range(count)]
+    for given in (files, files[:20]):  # all of them, or the first: the snapshot has the number
+        seen = view(files=count)
+        for shown in (render.text(seen, None, given), Page(render.html(seen, None, given)).text):
+            assert shown.count(".bin") == 20
+            assert shown.endswith(more or "waiting")
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("send", "nothing was sent from here; files can be chosen"),
+        ("upload", "nothing was uploaded from here; files can be chosen"),
+        ("receive", "nothing was received here; a code is asked for"),
+        ("download", "a.csv, b.csv can be saved from here"),
+    ],
+)
+def test_a_card_in_which_nothing_has_begun(kind: str, said: str) -> None:
+    """It says what it was for, and that this takes a kernel."""
+    assert render.unbegun(kind, "a.csv, b.csv") == f"nbferry: {said}, while its kernel runs."
+    assert Page(render.unbegun_html(kind, "a.csv, b.csv")).text == render.unbegun(kind, "a.csv, b.csv")
+
+
+@pytest.mark.parametrize("hostile", HOSTILE, ids=range(len(HOSTILE)))
+def test_hostile_names_of_what_is_saved(hostile: str) -> None:
+    """Names of what a card offers stay text as well."""
+    page = Page(render.unbegun_html("download", hostile))
+    assert (page.tags, page.attributes) == (["p"], {"class"})
+    assert page.text == render.unbegun("download", hostile)
+    assert page.text.isprintable()
+    assert len(page.text) < 300

@@ -19,12 +19,11 @@ from nbferry.engine.keeping import Keeper
 from nbferry.engine.slots import Slots
 from nbferry.errors import Cancelled, Interrupted, NbferryError, TransferBusy
 from nbferry.limits import Limits
-from nbferry.manifest import Manifest
 from nbferry.protocol.machine import Machine
 from nbferry.status import FileProgress, Result, Snapshot, State
 from nbferry.storage.ledger import Ledger
 from nbferry.storage.memos import ReceiveMemo
-from nbferry.transfer import Transfer
+from nbferry.transfer import FACELESS, Transfer
 
 PATIENCE = 30
 NAME = "ba9876543210"
@@ -113,7 +112,7 @@ class Stage:
 
     def rest(self, view: Snapshot = PAUSED) -> Transfer:
         """One that an earlier process left."""
-        return running.rest(self.begin, view, _ask, take=self._take, give_up=self._give_up)
+        return running.rest(self.begin, view, FACELESS, take=self._take, give_up=self._give_up)
 
     def _take(self) -> None:
         if self.busy:
@@ -124,10 +123,6 @@ class Stage:
         if self.busy:
             raise self.busy
         self.given_up += 1
-
-
-def _ask(_: Manifest) -> bool:
-    return True
 
 
 @pytest.fixture
@@ -161,13 +156,13 @@ def shown(transfer: Transfer, wanted: Callable[[Snapshot], bool]) -> None:
 # ------------------------------------------------------------------ running
 def test_what_runs_is_found_until_it_has_ended(stage: Stage) -> None:
     """By its id, and among all; once it has a result it runs no more, but is still listed."""
-    assert running.transfer(NAME, None) is None
+    assert running.transfer(NAME) is None
     transfer, played = stage.start()
     assert [each.id for each in running.transfers()] == [NAME]
-    assert running.transfer(NAME, None) is not None
+    assert running.transfer(NAME) is not None
     played.go.set()
     assert outcome(transfer) == RESULT
-    assert running.transfer(NAME, None) is None
+    assert running.transfer(NAME) is None
     assert [each.snapshot.state for each in running.transfers()] == [State.DONE]
 
 
@@ -194,7 +189,7 @@ def test_what_rests_goes_on(stage: Stage) -> None:
     """It shows what is known of it, is not among what runs, and is taken once when it is resumed."""
     transfer = stage.rest()
     assert transfer.snapshot == PAUSED
-    assert running.transfer(NAME, None) is None
+    assert running.transfer(NAME) is None
     transfer.resume()
     transfer.resume()
     assert stage.made[0].runs.wait(PATIENCE)

@@ -14,7 +14,7 @@ from nbferry.protocol.candidates import MAX_ASKED
 from nbferry.protocol.debts import DIGESTS_PER_FRAME, HASH_BYTES, HASH_CHUNKS
 from nbferry.protocol.events import Changed
 from nbferry.protocol.frames import MAX_CONTROL, MAX_RANGES, Control, LeafRun, decode, encode_leaves
-from nbferry.protocol.sender import ENTRIES_PER_FRAME, MAX_WANTS, ReadJob, Sender
+from nbferry.protocol.sender import AHEAD, ENTRIES_PER_FRAME, MAX_WANTS, ReadJob, Sender
 from nbferry.ranges import RangeSet
 from nbferry.status import State
 from rig import SMALL, manifest_of, read_job
@@ -495,6 +495,79 @@ def test_a_paused_sender_sends_no_chunks() -> None:
     assert names(drain(sender)) == ["resume"]
     sender.receive(control("resume"), 0)
     assert names(drain(sender)) == ["chunks"]
+
+
+# ---------------------------------------------------------------- a source that is away
+def test_a_source_that_is_away() -> None:
+    """It is paused, and the receiver told why; when it is back, the same chunks are read."""
+    sender = accepted()
+    want(sender, EVERYTHING)
+    job = sender.next_read()
+    assert job is not None
+    sender.source_away(job, "the page is closed")
+    assert the(drain(sender), "pause") == {"reason": "the page is closed"}
+    assert (sender.paused, sender.pause_reason) == (True, "the page is closed")
+    sender.source_back()
+    assert names(drain(sender)) == ["resume"]
+    again = sender.next_read()
+    assert again is not None
+    assert again.chunks == job.chunks
+    assert again.batch is job.batch
+
+
+def test_digests_whose_source_is_away() -> None:
+    """They are owed still, and read when it is back."""
+    sender = accepted()
+    want(sender, [], [[0, 1]])
+    job = sender.next_read()
+    assert job is not None
+    assert job.batch is None
+    sender.source_away(job, "the page is closed")
+    sender.source_back()
+    again = sender.next_read()
+    assert again is not None
+    assert again.chunks == job.chunks
+
+
+def test_a_person_pauses_while_the_source_is_away() -> None:
+    """When it is back, the transfer is still paused; both reasons are said, also on a new connection."""
+    sender = accepted()
+    want(sender, EVERYTHING)
+    job = sender.next_read()
+    assert job is not None
+    sender.pause()
+    sender.source_away(job, "the page is closed")
+    sender.disconnected()
+    assert the(connect(sender), "pause") == {"reason": "paused; the page is closed"}
+    sender.source_back()
+    assert the(drain(sender), "pause") == {"reason": "paused"}
+    assert sender.paused
+    sender.resume()
+    assert not sender.paused
+
+
+def test_a_source_that_is_away_at_the_end() -> None:
+    """Of a transfer that is over nothing more is said."""
+    sender = accepted()
+    want(sender, EVERYTHING)
+    job = sender.next_read()
+    assert job is not None
+    sender.cancel("", 0)
+    drain(sender)
+    sender.source_away(job, "the page is closed")
+    assert names(drain(sender)) == []
+    assert not sender.paused
+
+
+def test_what_is_read_soon() -> None:
+    """A job says what comes after it, so that it can be asked for ahead: of as many wants as a receiver has."""
+    sender = accepted({"a": bytes((AHEAD + 1) * CHUNK)})
+    for first in range(AHEAD + 1):
+        want(sender, [[first, first + 1]])
+    job = sender.next_read()
+    assert job is not None
+    assert job.chunks == RangeSet.of(0)
+    assert job.ahead == RangeSet.span(0, AHEAD)
 
 
 def test_what_was_under_way_is_forgotten() -> None:

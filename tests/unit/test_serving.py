@@ -1,19 +1,28 @@
-"""How large the frames are that a sender makes: what the line takes, and less once a connection was lost."""
+"""How large the frames are that a sender makes, and what becomes of one whose source is away."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import cast
 
 from nbferry.engine.link import Link
 from nbferry.engine.serving import LARGEST, QUICK, SLOW, SMALLEST, STREAK, Serving
+from nbferry.engine.session import Session
+from nbferry.engine.slots import Lane
 from nbferry.engine.threads import Threads
+from nbferry.errors import SourceAway
 from nbferry.limits import MAX_MESSAGE, KiB
+from nbferry.protocol.frames import ChunkBatch, Control
 from nbferry.protocol.sender import Sender
+from nbferry.ranges import RangeSet
 from nbferry.storage.memory import MemorySource
 from nbferry.transports.memory import memory_pair
 from rig import SMALL
 
 NO_THREADS = ThreadPoolExecutor()  # it starts them when there is work for them
+PATIENCE = 60.0  # seconds
 LATE = SLOW + 1.0  # seconds
 BETWEEN = (QUICK + SLOW) / 2
 
@@ -99,3 +108,85 @@ def test_a_path_that_takes_small_messages() -> None:
     line = Line()
     line.connect(100 * KiB)
     assert line.send(*[0.0] * 10 * STREAK) == line.link.max_frame
+
+
+# ------------------------------------------------------------------ a source that is away
+class Away(MemorySource):
+    """Cannot be read while ``away``; how many wait to hear that it is back."""
+
+    def __init__(self) -> None:
+        super().__init__({"a": b"a"}, chunk_size=SMALL.chunk_size)
+        self.away = True
+        self.waiting: list[Callable[[], None]] = []
+
+    def read(self, chunks: RangeSet, batch: ChunkBatch) -> RangeSet:
+        """See :meth:`Source.read`."""
+        if self.away:
+            raise SourceAway
+        return super().read(chunks, batch)
+
+    def when_back(self, callback: Callable[[], None]) -> None:
+        """See :meth:`Source.when_back`."""
+        self.waiting.append(callback)
+
+
+class Driver:
+    """What a serving needs of a session."""
+
+    def __init__(self, sender: Sender) -> None:
+        self.sender = sender
+        self.pumped = asyncio.Event()
+
+    def now(self) -> float:
+        """No time passes."""
+        return 0.0
+
+    def pump(self) -> None:
+        """Something happened."""
+        self.pumped.set()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for it."""
+        async with asyncio.timeout(PATIENCE):
+            while not condition():
+                self.pumped.clear()
+                await self.pumped.wait()
+
+
+def test_a_source_that_is_away_leaves_its_turn_to_others() -> None:
+    """No thread waits for it meanwhile; when it is back it queues again, and goes on."""
+
+    async def scenario() -> None:
+        source = Away()
+        sender = Sender(source.manifest, SMALL)
+        sender.held = True
+        greet(sender)
+        sender.receive(memoryview(Control("want", {"chunks": [[0, 1]], "digests": []}).encode()), 0)
+        threads, lane, queued = Threads(NO_THREADS), Lane(), list[bool]()
+        driver = Driver(sender)
+        serving = Serving(sender, source, threads)
+        running = asyncio.create_task(serving.run_in_turn(cast("Session", driver), lane, 1, queued.append))
+        await driver.until(lambda: bool(source.waiting))
+        assert sender.pause_reason == SourceAway().message
+        assert not lane.is_full(1)
+        async with lane.turn(1):
+            source.away = False
+            source.waiting.pop()()
+            await driver.until(lambda: not sender.paused)
+            assert queued[-1]
+        await driver.until(lambda: bool(sender._ready))
+        assert not queued[-1]
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(scenario())
+
+
+def greet(sender: Sender) -> None:
+    """A receiver that has accepted."""
+    sender.connected(0)
+    for name, fields in (
+        ("hello", {"protocol": [1], "role": "receiver", "agent": ""}),
+        ("answer", {"accept": True}),
+    ):
+        sender.receive(memoryview(Control(name, fields).encode()), 0)

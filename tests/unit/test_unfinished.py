@@ -11,9 +11,10 @@ import pytest
 
 from nbferry import unfinished
 from nbferry.errors import StorageError, TransferBusy
+from nbferry.manifest import Entry
 from nbferry.storage.claim import CLAIM, Claim
 from nbferry.storage.ledger import Ledger
-from nbferry.storage.memos import Pairing, ReceiveMemo, RelayNote, SendMemo
+from nbferry.storage.memos import Pairing, ReceiveMemo, RelayNote, SendMemo, UploadMemo
 from nbferry.ticket import parse
 
 DONE, OPEN = Pairing(root=b"r" * 32, state="done"), Pairing(root=b"q" * 32, state="accepted")
@@ -48,6 +49,21 @@ def receive_into(to: Path) -> ReceiveMemo:
         overwrite="rename",
         allow_hidden=False,
         accepted=True,
+    )
+
+
+def upload_into(to: Path) -> UploadMemo:
+    """An upload into this folder."""
+    return UploadMemo(
+        id="cc9876543210",
+        created=1.0,
+        total=5,
+        to=str(to),
+        overwrite="rename",
+        allow_hidden=False,
+        accepted=True,
+        entries=(Entry("trips", 5, 7),),
+        chunk_size=1 << 20,
     )
 
 
@@ -148,6 +164,7 @@ def test_what_cannot_be_removed_can_be_discarded_later(ledger: Ledger, tmp_path:
         ({"receivers": 2}, False),
         ({"via": "direct"}, False),
         ({"follow_symlinks": True}, False),
+        ({"paths": (), "entries": (Entry("trips"),)}, False),
     ],
     ids=str,
 )
@@ -175,3 +192,47 @@ def test_the_same_receive(ledger: Ledger, tmp_path: Path) -> None:
         assert unfinished.same_receive(ledger, parse(code), tmp_path) == memo
     assert unfinished.same_receive(ledger, parse(memo.code), tmp_path / "other") is None
     assert unfinished.same_receive(ledger, parse("482914-amber-canyon-tulip@http://x/"), tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [
+        ({}, True),
+        ({"overwrite": "replace"}, True),
+        ({"to": "/elsewhere"}, False),
+        ({"entries": (Entry("trips", 6, 7),)}, False),
+        ({"entries": (Entry("trips", 5, 8),)}, False),
+        ({"chunk_size": 1 << 16}, False),
+    ],
+    ids=str,
+)
+def test_the_same_upload(ledger: Ledger, tmp_path: Path, changes: dict[str, object], same: bool) -> None:
+    """The same files, as large and as old, into the same folder."""
+    memo = upload_into(tmp_path)
+    ledger.save(memo)
+    wanted = replace(memo, id="f" * 12, **changes)  # type: ignore[arg-type]
+    assert (unfinished.same_upload(ledger, wanted) == memo) is same
+
+
+def test_an_upload_is_listed_and_discarded(ledger: Ledger, tmp_path: Path) -> None:
+    """Like a receive: it is paused, and what is staged goes with it."""
+    memo = upload_into(tmp_path / "to")
+    ledger.save(memo)
+    staged = tmp_path / "to/.nbferry" / memo.id / "data"
+    staged.mkdir(parents=True)
+    view = unfinished.snapshot_of(ledger, memo)
+    assert (view.role, str(view.state), view.total) == ("upload", "paused", 5)
+    unfinished.discard(ledger, memo)
+    assert not staged.exists()
+    assert ledger.memos() == []
+
+
+def test_an_upload_that_nobody_touched(ledger: Ledger, tmp_path: Path) -> None:
+    """It expires, with its parts."""
+    ledger.save(upload_into(tmp_path))
+    long_ago(ledger)
+    unfinished.sweep(ledger)
+    assert ledger.memos() == []
+    ended = ledger.ended("cc9876543210")
+    assert ended
+    assert (ended.role, ended.state) == ("upload", "expired")

@@ -10,6 +10,8 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from nbferry.engine.connect import Surroundings
@@ -23,6 +25,7 @@ from nbferry.manifest import Manifest
 from nbferry.protocol.machine import Machine
 from nbferry.ranges import RangeSet
 from nbferry.status import FileProgress, Result, Snapshot, State
+from nbferry.storage.page import PageFiles
 
 Callback = Callable[[Snapshot], None]
 
@@ -125,6 +128,11 @@ class Activity(ABC):
 
     # ---------------------------------------------------------------- running
     @property
+    def page_files(self) -> PageFiles | None:
+        """The files of a browser's machine that it reads, for a page to lend; None for files of this computer."""
+        return None
+
+    @property
     @abstractmethod
     def begun(self) -> bool:
         """Whether the offer was accepted, and the transfer is not over: it can go on without a new code."""
@@ -173,12 +181,16 @@ class Activity(ABC):
         await self._part()
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
+        self._interrupt()
         await self._threads.settle()
         await self._threads.call(self._put_away)
 
     @abstractmethod
     async def _part(self) -> None:
         """Tell the other side how it ended, unless this process leaves; no session runs any more then."""
+
+    def _interrupt(self) -> None:  # noqa: B027  # nobody, where all files are of this computer
+        """Have threads come back that wait for somebody who may not answer."""
 
     @abstractmethod
     def _put_away(self) -> None:
@@ -283,8 +295,13 @@ class Activity(ABC):
         """The snapshot as it is now."""
 
     @abstractmethod
-    def files(self) -> tuple[FileProgress, ...]:
-        """Each file's progress."""
+    def files(self, first: int = 0, count: int | None = None) -> tuple[FileProgress, ...]:
+        """Progress of so many files from the first on; of all the others."""
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the files go; None on a sender."""
+        return None
 
     def changed(self) -> None:
         """Something happened: a new state shows at once, progress a few times a second."""
@@ -330,7 +347,7 @@ class Activity(ABC):
 
 def state_of(machine: Machine, *, away: bool, hashing: bool = False) -> State:
     """What a face calls the state of a machine: being unconnected or paused shows before its phase."""
-    moving = (State.OFFERED, State.TRANSFERRING)
+    moving = (State.OFFERED, State.TRANSFERRING, State.VERIFYING)
     if machine.state in moving and machine.paused:
         return State.PAUSED
     if not machine.state.final and not machine.is_connected:
@@ -341,27 +358,33 @@ def state_of(machine: Machine, *, away: bool, hashing: bool = False) -> State:
 
 
 class Counted(Protocol):
-    """What knows which chunks are verified, and which are durable."""
+    """What knows which chunks are verified, and which are durable: stored, and on the disk for good."""
 
     @property
-    def verified(self) -> RangeSet:
-        """Checked and stored."""
-
+    def verified(self) -> RangeSet: ...  # noqa: D102
     @property
-    def durable(self) -> RangeSet:
-        """On the disk for good."""
+    def durable(self) -> RangeSet: ...  # noqa: D102
 
 
-def file_progress(manifest: Manifest, machine: Counted) -> tuple[FileProgress, ...]:
-    """Each file of a manifest, with what a machine knows of it."""
+class _Nothing:
+    """Of an offer that nobody has taken."""
+
+    verified = durable = RangeSet()
+
+
+NOTHING = _Nothing()
+
+
+def file_progress(
+    manifest: Manifest, machine: Counted, first: int = 0, count: int | None = None
+) -> tuple[FileProgress, ...]:
+    """Files of a manifest, with what a machine knows of them; all, or so many from the first on."""
     rows = []
-    for index, entry in enumerate(manifest.entries):
-        if not entry.folder:
-            span = RangeSet.span(*manifest.chunks_of(index))
-            verified = manifest.bytes_in(machine.verified & span)
-            rows.append(
-                FileProgress(entry.path, entry.size, verified, manifest.bytes_in(machine.durable & span))
-            )
+    stop = None if count is None else first + count
+    for index in islice(manifest.files, first, stop):
+        entry, span = manifest.entries[index], RangeSet.span(*manifest.chunks_of(index))
+        verified = manifest.bytes_in(machine.verified & span)
+        rows.append(FileProgress(entry.path, entry.size, verified, manifest.bytes_in(machine.durable & span)))
     return tuple(rows)
 
 

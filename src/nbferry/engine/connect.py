@@ -22,7 +22,7 @@ from nbferry.crypto.keys import SessionKeys
 from nbferry.crypto.noise import Initiator, Responder
 from nbferry.engine.addresses import dialable, machine_id, urls_for
 from nbferry.engine.backoff import Backoff
-from nbferry.engine.link import Link
+from nbferry.engine.link import AnyLink, Link
 from nbferry.errors import ConnectFailed, NbferryError, RemoteProtocolError, TransportClosed, TransportError
 from nbferry.limits import Limits
 from nbferry.rendezvous import Mailbox, Message, open_channel
@@ -99,13 +99,8 @@ class Signal:
 class Connector(ABC):
     """Makes one connection after the other for a session."""
 
-    def __init__(self, surroundings: Surroundings, keys: SessionKeys) -> None:
-        self._around = surroundings
-        self._limits = surroundings.limits
-        self._keys = keys
-
     @abstractmethod
-    async def connect(self) -> Link:
+    async def connect(self) -> AnyLink:
         """The next connection. Raises a retryable error if it cannot be had now."""
 
     @abstractmethod
@@ -115,6 +110,15 @@ class Connector(ABC):
     @abstractmethod
     async def aclose(self, *, over: bool) -> None:
         """Let go of everything but connections that were handed out; ``over``: for this pairing, not only here."""
+
+
+class Paired(Connector):
+    """Makes connections between two that share a secret."""
+
+    def __init__(self, surroundings: Surroundings, keys: SessionKeys) -> None:
+        self._around = surroundings
+        self._limits = surroundings.limits
+        self._keys = keys
 
     @asynccontextmanager
     async def _listening(self) -> AsyncIterator[tuple[websocket.Listener | None, Signal]]:
@@ -246,7 +250,7 @@ Reply = Callable[[str], Awaitable[None]]
 Call = tuple[Signal, Reply]
 
 
-class Caller(Connector):
+class Caller(Paired):
     """The receiver's side."""
 
     async def connect(self) -> Link:
@@ -285,7 +289,7 @@ class Caller(Connector):
         """Nothing is kept between two connections."""
 
 
-class Answerer(Connector):
+class Answerer(Paired):
     """The sender's side: hosts the room for as long as the session lasts, and answers calls."""
 
     def __init__(self, surroundings: Surroundings, keys: SessionKeys, *, seconds: float) -> None:

@@ -15,8 +15,10 @@ from nbferry.engine.connect import RelayAddress, Surroundings, Via
 from nbferry.engine.receiving import Intake, Receiving
 from nbferry.engine.sending import Offering, Sending
 from nbferry.engine.slots import Slots
+from nbferry.engine.uploading import Uploading
 from nbferry.errors import Interrupted
 from nbferry.limits import Limits
+from nbferry.storage.page import PageFiles
 
 if TYPE_CHECKING:
     from nbferry.server.app import RunningRelay
@@ -58,6 +60,10 @@ class Engine:
     def receiving(self, intake: Intake, wishes: Wishes, limits: Limits) -> Receiving:
         """A receive, not yet started."""
         return Receiving(intake, self._means(wishes, limits))
+
+    def uploading(self, intake: Intake, files: PageFiles, wishes: Wishes, limits: Limits) -> Uploading:
+        """An upload, not yet started; it is connected to nobody, whatever is wished."""
+        return Uploading(intake, files, self._means(wishes, limits))
 
     def start(self, activity: A) -> A:
         """Run it, in place of what rests of the same transfer, or has ended."""

@@ -19,9 +19,9 @@ from nbferry.errors import NbferryError, StorageError, TransferBusy
 from nbferry.status import State
 from nbferry.storage.claim import BEAT_SECONDS, Claim
 from nbferry.storage.ledger import Ledger
-from nbferry.storage.memos import ReceiveMemo, SendMemo
+from nbferry.storage.memos import AnyMemo
 
-M = TypeVar("M", bound=SendMemo | ReceiveMemo)
+M = TypeVar("M", bound=AnyMemo)
 
 log = logging.getLogger("nbferry")
 

@@ -1,7 +1,8 @@
-"""Sealed frames over a transport: what a session sees of a connection."""
+"""Frames over a transport, sealed where others could see them: what a session sees of a connection."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from nbferry.crypto.records import TAG, Opener, Sealer
@@ -28,14 +29,11 @@ class Lease:
         self._pool.append(self._buffer)
 
 
-class Link:
-    """One authenticated, encrypted connection of a session."""
+class AnyLink(ABC):
+    """One connection of a session."""
 
-    def __init__(self, transport: Transport, send_key: bytes, receive_key: bytes) -> None:
+    def __init__(self, transport: Transport) -> None:
         self._transport = transport
-        self._sealer = Sealer(send_key)
-        self._opener = Opener(receive_key)
-        self._pool: list[bytearray] = []
 
     @property
     def via(self) -> str:
@@ -43,16 +41,73 @@ class Link:
         return self._transport.via
 
     @property
+    @abstractmethod
     def max_frame(self) -> int:
         """Bytes of the largest frame that one message can carry."""
+
+    @abstractmethod
+    async def send(self, frame: bytes | memoryview) -> None:
+        """Send; the frame is not used after the first wait. Raises :class:`TransportError`."""
+
+    @abstractmethod
+    def deliver_to(self, received: Received, closed: Callable[[TransportError], None]) -> None:
+        """Call ``received`` with each frame, and with the lease of its buffer if it has a pooled one."""
+
+    async def aclose(self) -> None:
+        """Send what is unsent, within reason, and close."""
+        await self._transport.aclose()
+
+
+class PlainLink(AnyLink):
+    """A connection within this process, over a transport that hands out memory which nobody uses again."""
+
+    def __init__(self, transport: Transport, via: str) -> None:
+        super().__init__(transport)
+        self._via = via
+
+    @property
+    def via(self) -> str:
+        """What it stands for."""
+        return self._via
+
+    @property
+    def max_frame(self) -> int:
+        """See :attr:`AnyLink.max_frame`."""
+        return self._transport.max_message
+
+    async def send(self, frame: bytes | memoryview) -> None:
+        """See :meth:`AnyLink.send`."""
+
+        def fill(out: memoryview) -> None:
+            out[:] = frame
+
+        await self._transport.send(len(frame), fill)
+
+    def deliver_to(self, received: Received, closed: Callable[[TransportError], None]) -> None:
+        """See :meth:`AnyLink.deliver_to`."""
+        self._transport.deliver_to(lambda frame: received(frame, None), closed)
+
+
+class Link(AnyLink):
+    """One that is authenticated and encrypted."""
+
+    def __init__(self, transport: Transport, send_key: bytes, receive_key: bytes) -> None:
+        super().__init__(transport)
+        self._sealer = Sealer(send_key)
+        self._opener = Opener(receive_key)
+        self._pool: list[bytearray] = []
+
+    @property
+    def max_frame(self) -> int:
+        """See :attr:`AnyLink.max_frame`."""
         return self._transport.max_message - TAG
 
     async def send(self, frame: bytes | memoryview) -> None:
-        """Seal and send; the frame is not used after the first wait. Raises :class:`TransportError`."""
+        """See :meth:`AnyLink.send`."""
         await self._transport.send(len(frame) + TAG, lambda out: self._sealer.seal_into(frame, out))
 
     def deliver_to(self, received: Received, closed: Callable[[TransportError], None]) -> None:
-        """Call ``received`` with each opened frame, and with the lease of its buffer if it has a pooled one."""
+        """See :meth:`AnyLink.deliver_to`."""
 
         def deliver(record: memoryview) -> None:
             try:
@@ -77,7 +132,3 @@ class Link:
             return self._pool.pop()
         self._pool.clear()
         return bytearray(size)
-
-    async def aclose(self) -> None:
-        """Send what is unsent, within reason, and close."""
-        await self._transport.aclose()

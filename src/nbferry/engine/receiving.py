@@ -1,17 +1,17 @@
-"""The receiver's activity: enter with a code, decide on the offer, take it in."""
+"""Taking an offer in: meet the other side, decide, store what comes. A receiver meets it by a code."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from nbferry.crypto.keys import SessionKeys
 from nbferry.engine.activity import Activity, Means, file_progress, state_of
-from nbferry.engine.connect import Caller, Surroundings
+from nbferry.engine.connect import Caller, Connector
 from nbferry.engine.entering import enter
 from nbferry.engine.keeping import Keeper
 from nbferry.engine.link import Lease
@@ -25,7 +25,7 @@ from nbferry.protocol.receiver import Receiver
 from nbferry.status import FileProgress, Result, Snapshot, State
 from nbferry.storage.base import Sink
 from nbferry.storage.destination import Destination
-from nbferry.storage.memos import ReceiveMemo
+from nbferry.storage.memos import ReceiveMemo, UploadMemo
 from nbferry.storage.receipts import Receipt
 from nbferry.ticket import Code, Ticket
 
@@ -37,23 +37,20 @@ Decide = Callable[[Manifest], "bool | str"]
 
 @dataclass(frozen=True)
 class Intake:
-    """What a receiver brings: the code, where its data go, and who decides (None: a person).
+    """Where data go, and who decides (None: a person); a receiver also brings the code.
 
     ``keeper`` knows what an earlier process did.
     """
 
-    ticket: Code | Ticket
     destination: Destination
-    keeper: Keeper[ReceiveMemo]
+    keeper: Keeper[ReceiveMemo] | Keeper[UploadMemo]
     decide: Decide | None
     agent: str
+    ticket: Code | Ticket | None = None
 
 
-class Receiving(Activity):
+class TakingIn(Activity):
     """See :class:`Activity`."""
-
-    role = "receive"
-    _keeper: Keeper[ReceiveMemo]
 
     def __init__(self, intake: Intake, means: Means) -> None:
         super().__init__(intake.keeper, means)
@@ -75,23 +72,25 @@ class Receiving(Activity):
     async def _run(self) -> Result:
         if self._keeper.memo.accepted:
             await self._threads.call(self._pick_up)
-        around = await self._surroundings()
         if self._receipt:
-            await self._say_that_it_is_done(around)
+            await self._say_that_it_is_done()
             return self._result(self._receipt)
-        keys = await enter(around, self._intake.ticket, self._keeper, self._threads)
-        session, _ = self._begin_session(around, keys, self._work)
+        session, _ = self._begin_session(await self._meet(), self._work)
         await session.final.wait()
-        if self._receiver.error:
-            raise self._receiver.error
+        if error := self._what_went_wrong():
+            raise error
         assert self._receipt  # everything is published
         return self._result(self._receipt)
 
-    def _begin_session(
-        self, around: Surroundings, keys: SessionKeys, work: Worker
-    ) -> tuple[Session, asyncio.Task[None]]:
-        caller = Caller(around, keys)
-        session = Session(self._receiver, caller, self.limits, handle=self._handle, changed=self.changed)
+    @abstractmethod
+    async def _meet(self) -> Connector:
+        """Find the other side."""
+
+    def _what_went_wrong(self) -> NbferryError | None:
+        return self._receiver.error
+
+    def _begin_session(self, connector: Connector, work: Worker) -> tuple[Session, asyncio.Task[None]]:
+        session = Session(self._receiver, connector, self.limits, handle=self._handle, changed=self.changed)
         self._session, self._session_task = session, asyncio.create_task(session.run(work))
         return session, self._session_task
 
@@ -113,10 +112,9 @@ class Receiving(Activity):
         else:
             self._receiver = self._new_receiver(left.offer)
 
-    async def _say_that_it_is_done(self, around: Surroundings) -> None:
-        """Only the sender does not know yet; if it cannot be told within a moment, another process may."""
-        _, telling = self._begin_session(around, SessionKeys(self._keeper.memo.root), _nothing)
-        await asyncio.wait({telling})
+    @abstractmethod
+    async def _say_that_it_is_done(self) -> None:
+        """An earlier process has published everything: tell whoever does not know it."""
 
     def _result(self, receipt: Receipt) -> Result:
         to = Path(self._keeper.memo.to)
@@ -137,20 +135,26 @@ class Receiving(Activity):
 
     def _put_away(self) -> None:
         """Keep what has arrived, and the keys, for another process; remove what is not published otherwise."""
-        memo, state = self._keeper.memo, self.snapshot.state
+        state = self.snapshot.state
         if self._sink:
             self._sink.close()
-        half_met = bool(memo.root) and not memo.met  # the sender may have taken our proof, and wait
-        if self.error and (
-            (self._left and memo.root) or (state is State.FAILED and (half_met or self.begun))
-        ):
+        if self.error and self._can_go_on(state):
             self._keeper.rest(self.error.message)
             return
         self._discard_parts()
-        if state is State.DONE and not self._receiver.understood:
-            self._keeper.rest()  # the sender may still come and ask
+        if state is State.DONE and not self._is_told:
+            self._keeper.rest()  # the other side may still come and ask
         else:
             self._keeper.end(state, self.snapshot.reason)
+
+    @abstractmethod
+    def _can_go_on(self, state: State) -> bool:
+        """Whether another process can go on with what ended early in this one."""
+
+    @property
+    @abstractmethod
+    def _is_told(self) -> bool:
+        """Whether the other side knows how it ended."""
 
     def _discard_parts(self) -> None:
         """Remove what is not published; if that fails, the outcome stays what it is."""
@@ -180,13 +184,16 @@ class Receiving(Activity):
             self._receiver.reject(verdict or "", time.monotonic())
             self._session.pump()
             return
+        await self._take_in_turn(manifest, self._session)
+
+    async def _take_in_turn(self, manifest: Manifest, session: Session) -> None:
         self._queue(self._slots.receiving.is_full(self.limits.max_active))
         async with self._slots.receiving.turn(self.limits.max_active):
             self._queue(False)
-            self._started_now()
-            await self._take_in(manifest, self._session)
+            await self._take_in(manifest, session)
 
     async def _take_in(self, manifest: Manifest, session: Session) -> None:
+        self._started_now()
         resume = self._keeper.memo.accepted
         sink = await self._threads.call(lambda: self._intake.destination.open(manifest, resume=resume))
         self._sink = sink
@@ -201,9 +208,9 @@ class Receiving(Activity):
 
     @property
     def begun(self) -> bool:
-        """See :attr:`Activity.begun`: it is over when the sender knows that everything is published."""
-        over = self._receipt is not None and self._receiver.understood
-        return self._keeper.memo.accepted and not over
+        """See :attr:`Activity.begun`: it is over when the other side knows that everything is published."""
+        over = self._receipt is not None and self._is_told
+        return bool(self._keeper.memo.accepted) and not over
 
     def _published(self, files: tuple[Path, ...]) -> None:
         receiver, session = self._receiver, self._session
@@ -273,9 +280,15 @@ class Receiving(Activity):
         if self._session:
             self._session.pump()
 
-    def files(self) -> tuple[FileProgress, ...]:
+    def files(self, first: int = 0, count: int | None = None) -> tuple[FileProgress, ...]:
         """See :meth:`Activity.files`."""
-        return file_progress(self._receiver.manifest, self._receiver) if self._receiver.manifest else ()
+        manifest = self._receiver.manifest
+        return file_progress(manifest, self._receiver, first, count) if manifest else ()
+
+    @property
+    def folder(self) -> Path:
+        """See :meth:`Activity.folder`."""
+        return Path(self._keeper.memo.to)
 
     def _condition(self) -> tuple[State, str]:
         if self._session is None:
@@ -307,6 +320,34 @@ class Receiving(Activity):
             durable=manifest.bytes_in(self._receiver.durable),
             reused=manifest.bytes_in(self._receiver.reused),
         )
+
+
+class Receiving(TakingIn):
+    """What another kernel sends."""
+
+    role = "receive"
+    _keeper: Keeper[ReceiveMemo]
+
+    async def _meet(self) -> Connector:
+        assert self._intake.ticket  # a receiver has one
+        around = await self._surroundings()
+        return Caller(around, await enter(around, self._intake.ticket, self._keeper, self._threads))
+
+    async def _say_that_it_is_done(self) -> None:
+        """If the sender cannot be told within a moment, another process may."""
+        _, telling = self._begin_session(await self._meet(), _nothing)
+        await asyncio.wait({telling})
+
+    def _can_go_on(self, state: State) -> bool:
+        memo = self._keeper.memo
+        if self._left:
+            return bool(memo.root)
+        half_met = bool(memo.root) and not memo.met  # the sender may have taken our proof, and wait
+        return state is State.FAILED and (half_met or self.begun)
+
+    @property
+    def _is_told(self) -> bool:
+        return self._receiver.understood
 
 
 async def _nothing() -> None:

@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 
 from nbferry.crypto.keys import SessionKeys
-from nbferry.engine.activity import Activity, Means, file_progress, state_of
+from nbferry.engine.activity import NOTHING, Activity, Means, file_progress, state_of
 from nbferry.engine.connect import Answerer, RelayAddress, Surroundings
 from nbferry.engine.inviting import Invitation, Inviter, Reception
 from nbferry.engine.keeping import Keeper
@@ -25,16 +25,21 @@ from nbferry.protocol.sender import Sender
 from nbferry.status import FileProgress, Result, Snapshot, State
 from nbferry.storage.base import Skipped, Source
 from nbferry.storage.memos import ACCEPTED, RelayNote, SendMemo
+from nbferry.storage.page import PageFiles
 from nbferry.ticket import Code, Ticket
 
 
 @dataclass(frozen=True)
 class Offering:
-    """What is sent; ``keeper`` knows under which secret, to how many, until when, and who came so far."""
+    """What is sent; ``keeper`` knows under which secret, to how many, until when, and who came so far.
+
+    ``page_files`` if the source is one of files of a browser's machine.
+    """
 
     open_source: Callable[[], Source]
     keeper: Keeper[SendMemo]
     agent: str
+    page_files: PageFiles | None = None
 
 
 class _Enough(Exception):  # no error: it ends a wait
@@ -221,11 +226,14 @@ class Sending(Activity):
             await service.accepted.wait()
             await self._threads.call(self._note_state, service.number, ACCEPTED)
             self._started_now()
-            service.queued = self._slots.sending.is_full(self.limits.max_active)
-            self.changed()
-            async with self._slots.sending.turn(self.limits.max_active):
-                service.sender.held = service.queued = False
-                await service.serving.run(service.session)
+
+            def queued(waits: bool) -> None:
+                service.queued = waits
+                self.changed()
+
+            await service.serving.run_in_turn(
+                service.session, self._slots.sending, self.limits.max_active, queued
+            )
 
         running = asyncio.create_task(service.session.run(work))
         try:
@@ -274,6 +282,15 @@ class Sending(Activity):
         return self._receivers is None or len(pairings) < self._receivers
 
     @property
+    def page_files(self) -> PageFiles | None:
+        """See :attr:`Activity.page_files`."""
+        return self._offering.page_files
+
+    def _interrupt(self) -> None:
+        if self._source:
+            self._source.interrupt()
+
+    @property
     def skipped(self) -> tuple[Skipped, ...]:
         """What was found in the folders and is not sent; known once there is a code."""
         return self._source.skipped if self._source else ()
@@ -320,11 +337,12 @@ class Sending(Activity):
         for service in self._services:
             service.session.pump()
 
-    def files(self) -> tuple[FileProgress, ...]:
-        """Each file's progress, at the receiver that came last."""
-        if not self._services or not self._source:
+    def files(self, first: int = 0, count: int | None = None) -> tuple[FileProgress, ...]:
+        """See :meth:`Activity.files`: at the receiver that came last."""
+        if not self._source:
             return ()
-        return file_progress(self._source.manifest, self._services[-1].sender)
+        counted = self._services[-1].sender if self._services else NOTHING
+        return file_progress(self._source.manifest, counted, first, count)
 
     def _condition(self) -> tuple[State, str]:
         current = self._current()

@@ -20,7 +20,7 @@ from typing import Any
 
 from nbferry.engine.backoff import Backoff
 from nbferry.engine.connect import Connector
-from nbferry.engine.link import Lease, Link
+from nbferry.engine.link import AnyLink, Lease
 from nbferry.errors import Expired, NbferryError, TransportBroken, TransportError
 from nbferry.limits import Limits
 from nbferry.protocol.events import Event, Store
@@ -47,7 +47,7 @@ class Session:
         *,
         handle: Handle,
         changed: Callable[[], None],
-        frame_sent: Callable[[Link, float], None] = lambda link, seconds: None,
+        frame_sent: Callable[[AnyLink, float], None] = lambda link, seconds: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.machine = machine
@@ -202,7 +202,7 @@ class Session:
         self.trouble = trouble
         self._changed()
 
-    async def _serve(self, link: Link) -> None:
+    async def _serve(self, link: AnyLink) -> None:
         """Use a link until the machine has finished; raises :class:`TransportError` when it is lost."""
         self._lost = asyncio.get_running_loop().create_future()
         self.machine.connected(self.now())
@@ -225,7 +225,7 @@ class Session:
             await asyncio.gather(writing, superseded, return_exceptions=True)
             await link.aclose()
 
-    async def _write(self, link: Link) -> None:
+    async def _write(self, link: AnyLink) -> None:
         while True:
             started = self.now()
             frame = self.machine.next_frame(started)

@@ -58,6 +58,11 @@ class Machine(ABC):
         return bool(self._pauses)
 
     @property
+    def paused_here(self) -> bool:
+        """Whether a person on this side has paused it."""
+        return "user" in self._pauses
+
+    @property
     def pause_reason(self) -> str:
         """Why it is paused, in words."""
         return "; ".join(self._pauses.values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from nbferry.errors import DigestMismatch, Expired, Rejected, RemoteProtocolError
 from nbferry.limits import MAX_MESSAGE, Limits, MiB
@@ -20,6 +21,7 @@ from nbferry.status import State
 ENTRIES_PER_FRAME = 1_000
 ENTRIES_BYTES = 512 * 1024  # of paths in one frame: JSON may escape each byte to more
 MAX_WANTS = 1_024  # unanswered WANT frames: a receiver keeps a few
+AHEAD = 5  # of them are looked at before their turn: a receiver has one for each quarter of its window, and one more
 BATCH = 4 * MiB  # read in one go: enough to make the hop to a worker thread cheap
 
 
@@ -33,11 +35,15 @@ class Want:
 
 @dataclass(eq=False, slots=True)
 class ReadJob:
-    """Read these chunks into the batch (or, without one, only hash them), then call ``chunks_read``."""
+    """Read these chunks into the batch (or, without one, only hash them), then call ``chunks_read``.
+
+    ``ahead`` are those that will be read soon, with these.
+    """
 
     chunks: RangeSet
     batch: ChunkBatch | None
     generation: int
+    ahead: RangeSet
 
 
 class Sender(Machine):
@@ -93,7 +99,7 @@ class Sender(Machine):
         if self._wanted:
             want = self._wanted[0]
             batch = self._take_batch(want)
-            return ReadJob(want.chunks, batch, self._generation) if batch else None
+            return ReadJob(want.chunks, batch, self._generation, self._ahead()) if batch else None
         return self._next_hash()
 
     def chunks_read(self, job: ReadJob, done: RangeSet, digests: dict[int, bytes]) -> None:
@@ -107,6 +113,26 @@ class Sender(Machine):
             self._send(job.batch, done)
         elif job.batch:
             self._give_back(job.batch)
+
+    def _ahead(self) -> RangeSet:
+        wanted = RangeSet()
+        for want in islice(self._wanted, AHEAD):
+            wanted |= want.chunks
+        return wanted
+
+    def source_away(self, job: ReadJob, why: str) -> None:
+        """A job cannot be done now: pause until ``source_back``."""
+        if job is self._hashing:
+            self._hashing = None
+        if job.batch:
+            self._give_back(job.batch)
+        if not self.state.final:
+            self._pause("source", why)
+            self._say("pause", reason=self._own_reasons)
+
+    def source_back(self) -> None:
+        """What was wanted can be read again."""
+        self._release("source")
 
     def _send(self, batch: ChunkBatch, done: RangeSet) -> None:
         self._ready.append((batch, deque(batch.frames())))
@@ -133,7 +159,7 @@ class Sender(Machine):
         chunks = self._debts.next_job() if self._debts and not self._hashing else None
         if not chunks:
             return None
-        self._hashing = ReadJob(chunks, None, self._generation)
+        self._hashing = ReadJob(chunks, None, self._generation, RangeSet())
         self._changed()
         return self._hashing
 

@@ -6,10 +6,13 @@
     rooms.py      what the core remembers: connections, rooms, channels, ended rooms
     rates.py      token buckets      deadlines.py   what is due when      limits.py   every number
     driver.py     runs a core on an asyncio loop, over Tornado's WebSockets
-    handlers.py   the two routes     app.py   a server of its own         extension.py   in a Jupyter server
+    handlers.py   its two routes     app.py   a server of its own         extension.py   in a Jupyter server
+    lines.py      what joins a kernel and the pages that show its cards, specified; without I/O
+    pages.py      runs it, over Tornado's WebSockets; in a Jupyter server only
 
 It runs in a process of its own (``nbferry relay``), inside a sender's process, or as an extension of a
-Jupyter server; it never sees plaintext. Importing this package loads neither Tornado nor jupyter_server.
+Jupyter server; it never sees plaintext. Lines are there in a Jupyter server only, for its users. Importing this
+package loads neither Tornado nor jupyter_server.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The relay as an extension of a Jupyter server: the only module that knows jupyter_server.
+"""The relay and the lines as an extension of a Jupyter server: the only module that knows jupyter_server.
 
-Both routes are public, as the other side of a transfer has no account here: what protects a room is knowing
-it. To create one takes a user of this server.
+The relay's routes are public, as the other side of a transfer has no account here: what protects a room is
+knowing it. To create one takes a user of this server, and so does each end of a line.
 """
 
 from __future__ import annotations
@@ -12,15 +12,18 @@ from collections.abc import Callable, MutableMapping
 from datetime import UTC, datetime
 from typing import Any
 
-from jupyter_server.auth.decorator import allow_unauthenticated
+from jupyter_server.auth.decorator import allow_unauthenticated, ws_authenticated
 from jupyter_server.base.handlers import JupyterHandler
 from jupyter_server.base.websocket import WebSocketMixin
 from jupyter_server.serverapp import ServerApp
 from jupyter_server.utils import ensure_async, url_path_join
+from tornado.web import HTTPError
 from tornado.websocket import WebSocketHandler
 
 from nbferry.server.driver import RelayDriver
 from nbferry.server.handlers import VERSION_PATH, WS_PATH, RelaySocket, version_fields
+from nbferry.server.lines import PAGES_VERSION, Lines
+from nbferry.server.pages import PAGE_PATH, PageSocket
 
 AUTH_RESOURCE = "nbferry"
 
@@ -39,23 +42,43 @@ class JupyterRelaySocket(RelaySocket, WebSocketMixin, WebSocketHandler, JupyterH
     @allow_unauthenticated
     async def get(self, *args: Any, **kwargs: Any) -> None:
         """Open the socket, for everybody; users may create rooms."""
-        self.may_create = await self._is_user()
+        self.may_create = await _is_user(self)
         await super().get(*args, **kwargs)
 
-    async def _is_user(self) -> bool:
-        user = self.current_user
-        return bool(user) and await ensure_async(
-            self.authorizer.is_authorized(self, user, "write", AUTH_RESOURCE)
-        )
+
+class JupyterPageSocket(PageSocket, WebSocketMixin, WebSocketHandler, JupyterHandler):
+    """An end of a line, for users of this server; the page of another site cannot open it.
+
+    Users, origin and host check are the server's, as for its own sockets to kernels.
+    """
+
+    auth_resource = AUTH_RESOURCE
+
+    def set_default_headers(self) -> None:
+        """Undo JupyterHandler's, which are for pages."""
+
+    @ws_authenticated
+    async def get(self, name: str) -> None:
+        """Open the socket for whoever may write here."""
+        if not await _is_user(self):
+            raise HTTPError(403)
+        await super().get(name)
+
+
+async def _is_user(handler: JupyterHandler) -> bool:
+    user = handler.current_user
+    return bool(user) and await ensure_async(
+        handler.authorizer.is_authorized(handler, user, "write", AUTH_RESOURCE)
+    )
 
 
 class JupyterVersionHandler(JupyterHandler):
-    """Says that there is a relay, and which."""
+    """Says that there is a relay, and which, and that there are lines."""
 
     @allow_unauthenticated
     async def get(self) -> None:
         """Answer as JSON, for everybody: a client must know before it has any credentials."""
-        self.finish(version_fields())
+        self.finish(version_fields() | {"pages": PAGES_VERSION})
 
 
 def activity(
@@ -77,15 +100,22 @@ def activity(
 
 
 def load(server_app: ServerApp) -> None:
-    """Put both routes under a Jupyter server's base URL."""
+    """Put the routes under a Jupyter server's base URL."""
     web_app = server_app.web_app
-    driver = web_app.settings["nbferry_relay"] = RelayDriver(traffic=activity(web_app.settings))
+    traffic = activity(web_app.settings)
+    driver = web_app.settings["nbferry_relay"] = RelayDriver(traffic=traffic)
+    lines = web_app.settings["nbferry_lines"] = Lines()
     base = web_app.settings["base_url"]
     web_app.add_handlers(  # type: ignore[no-untyped-call]  # it has no types
         ".*$",
         [
             (url_path_join(base, WS_PATH), JupyterRelaySocket, {"driver": driver}),
             (url_path_join(base, VERSION_PATH), JupyterVersionHandler),
+            (
+                url_path_join(base, PAGE_PATH),
+                JupyterPageSocket,
+                {"lines": lines, "traffic": traffic},
+            ),
         ],
     )
     server_app.log.info("nbferry: relay at %s", url_path_join(base, WS_PATH))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,14 +29,26 @@ class Source(ABC):
     def read(self, chunks: RangeSet, batch: ChunkBatch) -> RangeSet:
         """Read, hash and lay out as many of the chunks as the batch has room for, lowest first; say which.
 
-        At least one chunk is read if the batch was empty. May be called again with the same chunks, after a
-        reconnect. Raises :class:`SourceChanged` if a file is no longer what the manifest says, and
+        At least one chunk is read if the batch was empty; fewer than it has room for if the next would have to be
+        waited for. May be called again with the same chunks, after a reconnect. Raises :class:`SourceChanged` if a
+        file is no longer what the manifest says, :class:`SourceAway` if it cannot be had now, and
         :class:`StorageError` if it cannot be read.
         """
 
     @abstractmethod
     def digests(self, chunks: RangeSet) -> dict[int, bytes]:
         """The digest of each of these chunks, read but not sent. Raises like :meth:`read`."""
+
+    def expect(self, chunks: RangeSet) -> None:
+        """These will be read soon: where an answer takes a while, it can be asked for now."""
+        del chunks
+
+    def when_back(self, callback: Callable[[], None]) -> None:
+        """After :class:`SourceAway`: have ``callback`` called once, in any thread, when it is worth reading again."""
+        del callback
+
+    def interrupt(self) -> None:  # noqa: B027  # files do not keep anybody waiting
+        """Whoever waits in another thread for something to be read comes back at once, with an error; for good."""
 
     @abstractmethod
     def close(self) -> None:

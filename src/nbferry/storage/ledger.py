@@ -25,7 +25,9 @@ from nbferry.storage.failures import translated
 from nbferry.storage.memos import (
     ID,
     MAX_MEMO,
+    AnyMemo,
     Ended,
+    FolderMemo,
     Memo,
     Pairing,
     ReceiveMemo,
@@ -41,7 +43,7 @@ from nbferry.storage.state import existing_state, insist, made_state, remove_unu
 from nbferry.storage.system import REAL_DISK
 from nbferry.storage.whole import belongs_to, read_whole, remove_quietly, write_whole
 
-__all__ = ["Ended", "Ledger", "Memo", "Pairing", "ReceiveMemo", "RelayNote", "SendMemo"]
+__all__ = ["AnyMemo", "Ended", "Ledger", "Memo", "Pairing", "ReceiveMemo", "RelayNote", "SendMemo"]
 
 MEMO = "memo.json"
 ENDED = "ended"
@@ -76,7 +78,7 @@ class Ledger:
         return self.folder / _checked(transfer)
 
     # -------------------------------------------------------------- what is there
-    def memos(self) -> list[SendMemo | ReceiveMemo]:
+    def memos(self) -> list[AnyMemo]:
         """All unfinished transfers, oldest first. What is damaged or not ours is left out; raises nothing."""
         try:
             with existing_state(self.folder) as state:
@@ -87,7 +89,7 @@ class Ledger:
             return []
         return sorted(filter(None, found), key=lambda memo: (memo.created, memo.id))
 
-    def load(self, transfer: str) -> SendMemo | ReceiveMemo | None:
+    def load(self, transfer: str) -> AnyMemo | None:
         """Read the memo of a transfer; None if there is none that can be read."""
         with self._translated("Reading a transfer"):
             try:
@@ -96,7 +98,7 @@ class Ledger:
             except FileNotFoundError:
                 return None
 
-    def find(self, prefix: str) -> SendMemo | ReceiveMemo:
+    def find(self, prefix: str) -> AnyMemo:
         """Find a transfer by the beginning of its id. Raises :class:`TransferUnknown` if none or several match."""
         found = [memo for memo in self.memos() if prefix and memo.id.startswith(prefix)]
         if len(found) > 1:
@@ -114,7 +116,7 @@ class Ledger:
         why = f" ({display_name(ended[0].reason, LONGEST_REASON).rstrip('.')})" if ended[0].reason else ""
         return TransferUnknown(f"Transfer {ended[0].id} ended on {when}: {ended[0].state}{why}.", hint="")
 
-    def _read(self, state: Directory, transfer: str) -> SendMemo | ReceiveMemo | None:
+    def _read(self, state: Directory, transfer: str) -> AnyMemo | None:
         """Read a memo unless there is none, it has ended, or it is not as we write them."""
         try:
             with state.child(transfer) as folder:
@@ -131,7 +133,7 @@ class Ledger:
             return None
 
     # -------------------------------------------------------------- changes
-    def save(self, memo: SendMemo | ReceiveMemo) -> None:
+    def save(self, memo: AnyMemo) -> None:
         """Make a memo durable, in place of an earlier one of this id, or of how that ended."""
         memo = replace(memo, reason=memo.reason[:LONGEST_REASON])
         try:
@@ -149,7 +151,7 @@ class Ledger:
             self._forget_ended(state, transfer)
             state.sync(self._sync)
 
-    def end(self, memo: SendMemo | ReceiveMemo, state: str, reason: str = "") -> None:
+    def end(self, memo: AnyMemo, state: str, reason: str = "") -> None:
         """Note how a transfer ended, then remove its memo and claim. Staging data stay: a sink removes its own."""
         ended = Ended(
             id=_checked(memo.id),
@@ -167,7 +169,7 @@ class Ledger:
             _remove_memo(folder, memo.id)
             folder.sync(self._sync)
 
-    def forget(self, memo: SendMemo | ReceiveMemo) -> None:
+    def forget(self, memo: AnyMemo) -> None:
         """Remove the memo and claim of a transfer that came to nothing; nobody will ask how it ended."""
         with self._translated("Ending a transfer"), suppress(FileNotFoundError):
             with existing_state(self.folder) as state:
@@ -192,7 +194,7 @@ class Ledger:
             return False
 
     # -------------------------------------------------------------- what is over
-    def sweep(self, now: float) -> list[SendMemo | ReceiveMemo]:
+    def sweep(self, now: float) -> list[AnyMemo]:
         """Find the transfers that are over and that nobody runs; the caller removes their data and ends them.
 
         They are offers that expired before anybody took them, and what gave no sign of life for as long as it is kept.
@@ -202,7 +204,7 @@ class Ledger:
             self._prune(state, now)
         return [memo for memo in self.memos() if self._is_over(memo, now)]
 
-    def _is_over(self, memo: SendMemo | ReceiveMemo, now: float) -> bool:
+    def _is_over(self, memo: AnyMemo, now: float) -> bool:
         expired = isinstance(memo, SendMemo) and not memo.pairings and memo.expires_at <= now
         try:
             with existing_state(self.folder) as state, state.child(memo.id) as folder:
@@ -261,10 +263,10 @@ def _remove_memo(state: Directory, transfer: str) -> None:
         state.rmdir(transfer)
 
 
-def _last_sign(memo: SendMemo | ReceiveMemo, folder: Directory) -> float:
+def _last_sign(memo: AnyMemo, folder: Directory) -> float:
     """When anything was last written for a transfer: its memo, its claim, or the journal at its destination."""
     last = _newest(folder)
-    if isinstance(memo, ReceiveMemo):
+    if isinstance(memo, FolderMemo):
         with (
             suppress(OSError),
             Directory.open(Path(memo.to)) as to,
@@ -289,7 +291,7 @@ def _checked(transfer: str) -> str:
     return transfer
 
 
-def _decoded(data: bytes, transfer: str) -> SendMemo | ReceiveMemo:
+def _decoded(data: bytes, transfer: str) -> AnyMemo:
     memo = decode(data)
     if memo.id != transfer:
         raise ValueError("it is that of another transfer")

@@ -1,8 +1,9 @@
 """Memos: what an unfinished transfer needs to go on in another process, and how a memo is written as JSON.
 
-A memo is an object: ``version`` (1), ``role`` ("send" or "receive"), and the fields of :class:`SendMemo` or
-:class:`ReceiveMemo`; how a transfer ended is one with the fields of :class:`Ended`. Bytes are hex, tuples are lists,
-:class:`RelayNote` and :class:`Pairing` are objects; what has a default may be missing.
+A memo is an object: ``version`` (1), ``role`` ("send", "receive" or "upload"), and the fields of :class:`SendMemo`,
+:class:`ReceiveMemo` or :class:`UploadMemo`; how a transfer ended is one with the fields of :class:`Ended`. Bytes are
+hex, tuples are lists, :class:`RelayNote` and :class:`Pairing` are objects, an :class:`Entry` is [path, size (null for
+a folder), mtime in ns]; what has a default may be missing.
 
 What is read may be torn, or planted by somebody else: each field is judged, and what is not known is left out.
 """
@@ -17,7 +18,8 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, ClassVar, Literal, TypeVar
 
 from nbferry.limits import KiB, MiB
-from nbferry.names import MAX_NAME
+from nbferry.manifest import MAX_SIZE, Entry, Manifest
+from nbferry.names import MAX_NAME, MAX_PATH
 
 VERSION = 1
 ACCEPTED = "accepted"  # the state of a pairing whose receiver has accepted
@@ -28,6 +30,7 @@ _MAX_PATH = 32 * KiB  # characters; Windows has the longest
 _MAX_SECRET = 4 * KiB
 _MAX_TEXT = 2 * KiB
 _MAX_RECEIVERS = 1_000_000
+_MAX_PATHS = 1_000_000
 _MAX_TIME = 2.5e11  # seconds since 1970: the year 9892, which a date can still say
 
 T = TypeVar("T")
@@ -82,13 +85,14 @@ class Memo:
 class SendMemo(Memo):
     """What a sender remembers.
 
-    ``paths`` are absolute; ``receivers`` is None for as many as come; ``invitation`` the words joined by "-" or a
-    ticket; ``room`` the number that the relay gave, ``key`` (hex) what opens that room; ``wrong`` counts guesses;
-    ``expires_at`` is seconds since 1970.
+    ``paths`` are absolute; ``entries`` are files of a browser's machine instead, as they are offered; ``receivers`` is
+    None for as many as come; ``invitation`` the words joined by "-" or a ticket; ``room`` the number that the relay
+    gave, ``key`` (hex) what opens that room; ``wrong`` counts guesses; ``expires_at`` is seconds since 1970.
     """
 
     role: ClassVar[str] = "send"
     paths: tuple[str, ...]
+    entries: tuple[Entry, ...] = ()
     follow_symlinks: bool
     chunk_size: int
     receivers: int | None
@@ -116,22 +120,15 @@ class SendMemo(Memo):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReceiveMemo(Memo):
-    """What a receiver remembers.
+class FolderMemo(Memo):
+    """What is remembered of data that go into a folder of this computer.
 
-    ``root`` is 32 bytes, or none before the code was used; ``met`` says that the sender has proved that it has it
-    too; ``to`` is absolute; ``willing`` to accept any offer; ``digest`` (hex) is set once all is
-    published, and only the sender has to be told.
+    ``to`` is absolute; ``digest`` (hex) is set once all is published.
     """
 
-    role: ClassVar[str] = "receive"
-    code: str = field(repr=False)
-    root: bytes = field(default=b"", repr=False)
-    met: bool = False
     to: str
     overwrite: Literal["rename", "replace", "refuse"]
     allow_hidden: bool
-    willing: bool = False
     accepted: bool = False
     digest: str = ""
 
@@ -139,6 +136,38 @@ class ReceiveMemo(Memo):
     def was_accepted(self) -> bool:
         """Whether the offer was accepted."""
         return self.accepted
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReceiveMemo(FolderMemo):
+    """What a receiver remembers.
+
+    ``root`` is 32 bytes, or none before the code was used; ``met`` says that the sender has proved that it has it
+    too; ``willing`` to accept any offer. If ``digest`` is set, only the sender has to be told.
+    """
+
+    role: ClassVar[str] = "receive"
+    code: str = field(repr=False)
+    root: bytes = field(default=b"", repr=False)
+    met: bool = False
+    willing: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class UploadMemo(FolderMemo):
+    """What is remembered of an upload: ``entries`` are the files of the browser's machine, as they are offered."""
+
+    role: ClassVar[str] = "upload"
+    entries: tuple[Entry, ...]
+    chunk_size: int
+
+    @property
+    def manifest(self) -> Manifest:
+        """What is uploaded."""
+        return Manifest(self.entries, self.chunk_size)
+
+
+AnyMemo = SendMemo | ReceiveMemo | UploadMemo
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,6 +259,15 @@ def _object(kind: Callable[..., T], checks: Mapping[str, Check]) -> Callable[[An
     return check
 
 
+def _entry(value: Any) -> Entry:
+    if not isinstance(value, list) or len(value) != 3:
+        raise ValueError("no entry")
+    path, size, mtime_ns = _text(MAX_PATH, r"[^\0]+")(value[0]), _SIZE(value[1]), _TIME(value[2])
+    return Entry(path, size or 0, mtime_ns, folder=size is None)
+
+
+_SIZE, _TIME = _or_none(_whole(0, MAX_SIZE)), _whole(-(1 << 63), (1 << 63) - 1)
+_ENTRIES, _CHUNK_SIZE = _many(_entry, _MAX_PATHS), _whole(4 * KiB, 64 * MiB)
 _STATE = _text(32, "[a-z-]*")
 _URL = _text(_MAX_TEXT, r"[^\0-\x20]*")
 _NAMES = _many(_text(MAX_NAME), 10)
@@ -251,9 +289,10 @@ _COMMON: dict[str, Check] = {
 }
 _SEND: dict[str, Check] = {
     **_COMMON,
-    "paths": _many(_path, 1_000_000),
+    "paths": _many(_path, _MAX_PATHS),
+    "entries": _ENTRIES,
     "follow_symlinks": _flag,
-    "chunk_size": _whole(4 * KiB, 64 * MiB),
+    "chunk_size": _CHUNK_SIZE,
     "receivers": _or_none(_whole(1, _MAX_RECEIVERS)),
     "invitation": _text(_MAX_SECRET),
     "room": _text(128, "[0-9a-z-]*"),
@@ -262,29 +301,36 @@ _SEND: dict[str, Check] = {
     "expires_at": _seconds,
     "pairings": _many(_PAIRING, _MAX_RECEIVERS),
 }
-_RECEIVE: dict[str, Check] = {
+_FOLDER: dict[str, Check] = {
     **_COMMON,
-    "code": _text(_MAX_SECRET),
-    "root": _bytes(0, 32),
-    "met": _flag,
     "to": _path,
     "overwrite": _one_of("rename", "replace", "refuse"),
     "allow_hidden": _flag,
-    "willing": _flag,
     "accepted": _flag,
     "digest": _text(64, "([0-9a-f]{64})?"),
 }
+_RECEIVE: dict[str, Check] = {
+    **_FOLDER,
+    "code": _text(_MAX_SECRET),
+    "root": _bytes(0, 32),
+    "met": _flag,
+    "willing": _flag,
+}
+_UPLOAD: dict[str, Check] = {**_FOLDER, "entries": _ENTRIES, "chunk_size": _CHUNK_SIZE}
 _ENDED: dict[str, Check] = {
     "id": _ID,
-    "role": _one_of("send", "receive"),
+    "role": _one_of("send", "receive", "upload"),
     "state": _STATE,
     "reason": _text(_MAX_TEXT),
     "at": _seconds,
     "names": _NAMES,
     "total": _TOTAL,
 }
-_read_send = _object(SendMemo, _SEND)
-_read_receive = _object(ReceiveMemo, _RECEIVE)
+_READ: dict[str, Callable[[Any], AnyMemo]] = {
+    SendMemo.role: _object(SendMemo, _SEND),
+    ReceiveMemo.role: _object(ReceiveMemo, _RECEIVE),
+    UploadMemo.role: _object(UploadMemo, _UPLOAD),
+}
 _read_ended = _object(Ended, _ENDED)
 
 
@@ -300,9 +346,9 @@ def encode(memo: Memo | Ended) -> bytes:
     return data
 
 
-def decode(data: bytes) -> SendMemo | ReceiveMemo:
+def decode(data: bytes) -> AnyMemo:
     """Read a memo. Raises ValueError for anything that is none."""
-    return _decoded(data, _of_either_role)
+    return _decoded(data, _of_any_role)
 
 
 def decode_ended(data: bytes) -> Ended:
@@ -310,14 +356,14 @@ def decode_ended(data: bytes) -> Ended:
     return _decoded(data, _read_ended)
 
 
-def _of_either_role(found: Any) -> SendMemo | ReceiveMemo:
-    return _read_send(found) if found["role"] == SendMemo.role else _read_receive(found)
+def _of_any_role(found: Any) -> AnyMemo:
+    return _READ[found["role"]](found)
 
 
 def _decoded(data: bytes, read: Callable[[Any], T]) -> T:
     try:
         found = json.loads(data)
-        if found["version"] != VERSION or found["role"] not in (SendMemo.role, ReceiveMemo.role):
+        if found["version"] != VERSION or found["role"] not in _READ:
             raise ValueError("another version, or no role")
         return read(found)
     except (KeyError, TypeError, RecursionError) as error:  # a field is missing, or nothing that has fields
@@ -329,6 +375,8 @@ def _plain(value: Any) -> Any:
         return value.hex()
     if isinstance(value, tuple):
         return [_plain(each) for each in value]
+    if isinstance(value, Entry):
+        return [value.path, None if value.folder else value.size, value.mtime_ns]
     if is_dataclass(value):
         return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
     return value

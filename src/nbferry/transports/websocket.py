@@ -207,6 +207,7 @@ async def connect(url: str, *, via: str, limits: Limits, headers: dict[str, str]
     except (OSError, PicowsError, ValueError) as error:
         raise ConnectFailed(f"{_place(url)} cannot be reached ({_why(error)}).") from error
     if not transport.is_open:  # picows says nothing of a server that hangs up before it has answered
+        await transport.aclose()
         raise ConnectFailed(f"{_place(url)} hung up.")
     return transport
 

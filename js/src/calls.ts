@@ -1,0 +1,251 @@
+/**
+ * Requests between a page and its kernel, both ways, over carriers that lose messages and repeat them.
+ *
+ * What is asked goes out on the best carrier that is up. Without an answer it is said again: on a comm after a while, on
+ * another carrier at once when the one that was used is lost, or a better one comes up. The kernel does nothing twice.
+ */
+
+import type { Clock } from "./clock";
+import { type Bytes, isMessage, type Message, NO_BYTES, pieces } from "./frames";
+import { Parts } from "./parts";
+import { Refusal } from "./types";
+
+/** A way to the kernel. What is sent may be lost, and nobody says so. */
+export interface Carrier {
+  readonly kind: "line" | "comm";
+  /** Bytes of the largest buffer that it takes. */
+  readonly part: number;
+  /** Resolves when there is room for more; rejects when the carrier is lost. */
+  send(message: Message, buffer: Bytes): Promise<void>;
+}
+
+export interface Answer {
+  ok: Message;
+  buffer: Bytes;
+}
+
+/** Does what the kernel asks for. Rejects with Refusal for what the kernel is told. */
+export type Serve = (op: string, message: Message) => Promise<Served>;
+
+export interface Served extends Answer {
+  /** Called when a carrier has taken the buffer, or it will not be sent. */
+  sent?: () => void;
+}
+
+/** Hears what the kernel says without asking. */
+export type Heard = (op: string, message: Message) => void;
+
+/** Its answer is large: there is no second request for it as long as others are answered. */
+const BULK: ReadonlySet<string> = new Set(["fetch"]);
+
+const AGAIN = [2000, 4000, 8000, 16000]; // ms without an answer, the last for ever
+const ON_LINE = [4000, 16000]; // ms after which what a line does not answer is said on the comm as well: it may be dead
+
+interface Call {
+  readonly message: Message;
+  readonly parts: Parts;
+  readonly settle: (answer: Answer) => void;
+  readonly fail: (error: unknown) => void;
+  carrier: Carrier | null;
+  tries: number;
+  stopTimer: () => void;
+}
+
+export class Calls {
+  private readonly carriers = new Map<Carrier["kind"], Carrier>();
+  private readonly calls = new Map<number, Call>();
+  private readonly inWork = new Map<string, Carrier>();
+  private lastId = 0;
+  private closed = false;
+
+  constructor(
+    private readonly page: string,
+    private readonly clock: Clock,
+    private readonly serve: Serve,
+    private readonly heard: Heard,
+  ) {}
+
+  // ---------------------------------------------------------------- carriers
+
+  /** A carrier is up: what has no answer yet is said there too. */
+  came(carrier: Carrier): void {
+    this.carriers.set(carrier.kind, carrier);
+    if (this.best() !== carrier) return;
+    for (const call of this.calls.values()) if (call.carrier !== carrier) this.post(call);
+  }
+
+  /** A carrier is lost, and with it perhaps what was on its way. */
+  lost(carrier: Carrier): void {
+    if (this.carriers.get(carrier.kind) === carrier) this.carriers.delete(carrier.kind);
+    for (const call of this.calls.values()) if (call.carrier === carrier) this.post(call);
+  }
+
+  private best(): Carrier | null {
+    return this.carriers.get("line") ?? this.carriers.get("comm") ?? null;
+  }
+
+  // ---------------------------------------------------------------- what the page wants
+
+  /** Ask the kernel. Rejects with Refusal if it says no, with the signal's reason when that is aborted. */
+  ask(op: string, fields: Message = {}, signal?: AbortSignal): Promise<Answer> {
+    return new Promise((resolve, reject) => {
+      signal?.throwIfAborted();
+      if (this.closed) throw gone();
+      const id = ++this.lastId;
+      const abort = () => call.fail(signal?.reason);
+      const settled = () => {
+        this.calls.delete(id);
+        call.stopTimer();
+        signal?.removeEventListener("abort", abort);
+      };
+      const call: Call = {
+        message: { ...fields, page: this.page, id, op },
+        parts: new Parts(),
+        settle(answer) {
+          settled();
+          resolve(answer);
+        },
+        fail(error) {
+          settled();
+          reject(error);
+        },
+        carrier: null,
+        tries: 0,
+        stopTimer: () => undefined,
+      };
+      signal?.addEventListener("abort", abort, { once: true });
+      this.calls.set(id, call);
+      this.post(call);
+    });
+  }
+
+  /** Say something that is not answered, on all carriers: it matters only once. */
+  tell(op: string): void {
+    for (const carrier of this.carriers.values()) send(carrier, { page: this.page, op });
+  }
+
+  /** Nobody is to be heard of any more; what is asked for fails. */
+  close(): void {
+    this.closed = true;
+    for (const call of [...this.calls.values()]) call.fail(gone());
+  }
+
+  private post(call: Call): void {
+    const carrier = this.best();
+    call.carrier = carrier;
+    if (carrier) send(carrier, call.message);
+    this.wait(call);
+  }
+
+  private wait(call: Call): void {
+    call.stopTimer();
+    const onLine = call.carrier?.kind === "line";
+    if (onLine && isBulk(call)) return;
+    call.stopTimer = this.clock.after(nth(onLine ? ON_LINE : AGAIN, call.tries), () => {
+      call.tries++;
+      const comm = this.carriers.get("comm");
+      if (comm) send(comm, call.message);
+      this.wait(call);
+    });
+  }
+
+  // ---------------------------------------------------------------- what comes
+
+  /** Take in one message. */
+  received(carrier: Carrier, message: Message, buffer: Bytes = NO_BYTES): void {
+    if (this.closed || (message.page !== undefined && message.page !== this.page)) return;
+    if (typeof message.re === "number") this.answered(message.re, message, buffer);
+    else if (typeof message.op !== "string") return;
+    else if (typeof message.id === "number") void this.work(carrier, message.id, message.op, message);
+    else this.heard(message.op, message);
+  }
+
+  private answered(id: number, message: Message, buffer: Bytes): void {
+    const call = this.calls.get(id);
+    if (!call) return; // it was repeated, and this is the second answer
+    if (isMessage(message.error)) {
+      call.fail(refusal(message.error));
+      return;
+    }
+    const whole = call.parts.add(message, buffer);
+    if (whole) call.settle(whole);
+    if (isBulk(call)) this.progress(call);
+  }
+
+  /** Something large has come: the rest of it, and what is behind it, is on its way. */
+  private progress(arrived: Call): void {
+    if (this.calls.has(arrived.message.id as number)) this.wait(arrived);
+    for (const call of this.calls.values()) if (isBulk(call)) this.wait(call);
+  }
+
+  // ---------------------------------------------------------------- what the kernel wants
+
+  private async work(carrier: Carrier, id: number, op: string, message: Message): Promise<void> {
+    const same = JSON.stringify(message);
+    const known = this.inWork.has(same);
+    this.inWork.set(same, carrier);
+    if (known) return; // it was repeated; the answer goes where it was asked for last
+    try {
+      const served = await this.serve(op, message);
+      await this.answer(same, id, served).finally(() => served.sent?.());
+    } catch (error) {
+      const { code, message: text, hint } = asRefusal(error);
+      this.reply(this.wayBack(same), { re: id, error: { code, message: text, hint } }, NO_BYTES);
+    } finally {
+      this.inWork.delete(same);
+    }
+  }
+
+  private async answer(same: string, id: number, answer: Answer): Promise<void> {
+    const way = this.wayBack(same);
+    const cut = pieces(answer.buffer, way?.part ?? answer.buffer.length);
+    for (const [part, piece] of cut.entries()) {
+      const place = cut.length > 1 ? { part, parts: cut.length } : {};
+      const ok = part === cut.length - 1 ? { ok: answer.ok } : {};
+      await this.reply(way, { re: id, ...place, ...ok }, piece);
+      if (this.wayBack(same) !== way) return this.answer(same, id, answer); // the whole of it, as the new one cuts it
+    }
+  }
+
+  private async reply(way: Carrier | null, message: Message, buffer: Bytes): Promise<void> {
+    await way?.send({ page: this.page, ...message }, buffer).catch(ignoreLoss);
+  }
+
+  /** Where it was asked, or any other if that is lost. */
+  private wayBack(same: string): Carrier | null {
+    const asked = this.inWork.get(same);
+    return asked && this.carriers.get(asked.kind) === asked ? asked : this.best();
+  }
+}
+
+function send(carrier: Carrier, message: Message): void {
+  carrier.send(message, NO_BYTES).catch(ignoreLoss);
+}
+
+/** Whoever waits for what was on the carrier says it again: that is what all of this is for. */
+function ignoreLoss(): void {}
+
+function nth(list: readonly number[], at: number): number {
+  return list[Math.min(at, list.length - 1)] ?? 0;
+}
+
+function isBulk(call: Call): boolean {
+  return BULK.has(call.message.op as string);
+}
+
+function gone(): Refusal {
+  return new Refusal("gone", "This card is not shown any more.");
+}
+
+function refusal(error: Message): Refusal {
+  const text = (value: unknown, otherwise: string) => (typeof value === "string" ? value : otherwise);
+  return new Refusal(
+    text(error.code, "error"),
+    text(error.message, "The kernel refused."),
+    text(error.hint, ""),
+  );
+}
+
+function asRefusal(error: unknown): Refusal {
+  return error instanceof Refusal ? error : new Refusal("storage", String(error));
+}

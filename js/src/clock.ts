@@ -1,0 +1,33 @@
+/** Time, so that tests have their own. */
+export interface Clock {
+  now(): number;
+  /** Calls `action` once, in so many milliseconds. Returns what keeps it from happening. */
+  after(ms: number, action: () => void): () => void;
+}
+
+export const wallClock: Clock = {
+  now: () => performance.now(),
+  after(ms, action) {
+    const timer = setTimeout(action, ms);
+    return () => clearTimeout(timer);
+  },
+};
+
+/** Ends after so many milliseconds, or rejects with the signal's reason. */
+export function pause(clock: Clock, ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted) {
+      reject(signal.reason);
+      return;
+    }
+    const stop = () => {
+      cancel();
+      reject(signal?.reason);
+    };
+    const cancel = clock.after(ms, () => {
+      signal?.removeEventListener("abort", stop);
+      resolve();
+    });
+    signal?.addEventListener("abort", stop, { once: true });
+  });
+}

@@ -1,0 +1,107 @@
+/** Slices of the files that are lent, as the kernel asks for them. */
+
+import { Budget } from "./budget";
+import { type Clock, pause } from "./clock";
+import type { Perform } from "./hands";
+import type { Done, Job } from "./hashing";
+import { type Picked, Refusal } from "./types";
+
+const MEMORY = 16 * 1024 * 1024; // bytes between reading and sending
+const PAUSES = [100, 500]; // ms before the second and the third try
+
+interface Lent {
+  readonly file: File;
+  /** As they were when the file was offered; some browsers keep them up to date. */
+  readonly size: number;
+  readonly lastModified: number;
+  wasRead: boolean;
+}
+
+export interface Slice {
+  digest: string;
+  bytes: ArrayBuffer | null;
+  /** To be called when the bytes are not needed any more. */
+  release(): void;
+}
+
+export class Slices {
+  private lent = new Map<string, Lent>();
+  private readonly budget = new Budget(MEMORY);
+
+  constructor(
+    private readonly perform: Perform,
+    private readonly clock: Clock,
+  ) {}
+
+  /** From now on these can be read, and no others. */
+  lend(files: readonly Picked[]): void {
+    this.lent = new Map();
+    for (const { path, file } of files) {
+      if (!file) continue;
+      this.lent.set(path, { file, size: file.size, lastModified: file.lastModified, wasRead: false });
+    }
+  }
+
+  get isEmpty(): boolean {
+    return this.lent.size === 0;
+  }
+
+  /** Rejects with Refusal: source-away, source-changed, storage. */
+  async slice(kind: "read" | "digest", path: string, offset: number, length: number): Promise<Slice> {
+    const lent = this.lent.get(path);
+    if (!lent) throw new Refusal("source-away", `This page has no file "${path}" at hand.`);
+    if (offset + length > lent.size) throw changed(path);
+    const release = await this.budget.take(length);
+    try {
+      const done = await this.tried(
+        { do: kind, file: lent.file, start: offset, end: offset + length },
+        path,
+        lent,
+      );
+      if (done.length !== length) throw changed(path);
+      lent.wasRead = true;
+      return { digest: done.digest, bytes: done.bytes, release };
+    } catch (error) {
+      release();
+      throw error;
+    }
+  }
+
+  private async tried(job: Job, path: string, lent: Lent): Promise<Done> {
+    for (let tries = 0; ; tries++) {
+      try {
+        return await this.perform(job);
+      } catch (error) {
+        const wait = PAUSES[tries];
+        if (isOther(lent)) throw changed(path);
+        if (wait === undefined) throw refused(error, path, lent);
+        await pause(this.clock, wait);
+      }
+    }
+  }
+}
+
+function isOther({ file, size, lastModified }: Lent): boolean {
+  return file.size !== size || file.lastModified !== lastModified;
+}
+
+/** A browser does not read on in a file that is not as it was; it says the same of one that it may not read at all. */
+function refused(error: unknown, path: string, lent: Lent): Refusal {
+  const { name, message } =
+    error instanceof Error || error instanceof DOMException ? error : new Error(String(error));
+  if (name === "NotReadableError" && lent.wasRead) return changed(path);
+  const why = name === "NotFoundError" ? "it is not there any more" : message;
+  return new Refusal(
+    "storage",
+    `The browser cannot read "${path}": ${why}`,
+    "See whether the file is still there.",
+  );
+}
+
+function changed(path: string): Refusal {
+  return new Refusal(
+    "source-changed",
+    `"${path}" was changed since it was chosen.`,
+    "Cancel this, and begin anew with the file as it is now.",
+  );
+}

@@ -1,0 +1,138 @@
+/** Where files of the kernel are written on this machine: a file or a folder that a person chose, or memory. */
+
+import { freeName } from "./files";
+import type { Bytes } from "./frames";
+import type { KernelFile, Target } from "./pull";
+
+/** One file that a person chose. It gets its new content at the end, all at once. */
+export class FileTarget implements Target {
+  private out: FileSystemWritableFileStream | null = null;
+
+  constructor(private readonly handle: FileSystemFileHandle) {}
+
+  async begin(): Promise<void> {
+    this.out = await this.handle.createWritable();
+  }
+
+  async write(bytes: Bytes): Promise<void> {
+    await this.out?.write(bytes);
+  }
+
+  async end(): Promise<void> {
+    await this.out?.close();
+  }
+
+  async abort(): Promise<void> {
+    await this.out?.abort().catch(ignore); // it may have failed before
+    const left = await this.handle.getFile().catch(ignore);
+    if (left?.size === 0) await this.handle.remove?.().catch(ignore); // the dialog has made it
+  }
+}
+
+/** A folder that a person chose; nothing in it is replaced. */
+export class FolderTarget implements Target {
+  private readonly places: Promise<Places>;
+  private current: { target: FileTarget; folder: FileSystemDirectoryHandle; name: string } | null = null;
+
+  constructor(private readonly root: FileSystemDirectoryHandle) {
+    this.places = Places.in(root);
+    this.places.catch(ignore); // whoever waits for it hears of it
+  }
+
+  async begin({ path }: KernelFile): Promise<void> {
+    const parts = (await this.places).of(path).split("/");
+    const name = parts.pop() ?? "file";
+    let folder = this.root;
+    for (const part of parts) folder = await folder.getDirectoryHandle(part, { create: true });
+    const target = new FileTarget(await folder.getFileHandle(name, { create: true }));
+    this.current = { target, folder, name };
+    await target.begin();
+  }
+
+  async write(bytes: Bytes): Promise<void> {
+    await this.current?.target.write(bytes);
+  }
+
+  async end(): Promise<void> {
+    await this.current?.target.end();
+    this.current = null;
+  }
+
+  async abort(): Promise<void> {
+    if (!this.current) return;
+    const { target, folder, name } = this.current;
+    await target.abort();
+    await folder.removeEntry(name).catch(ignore); // it is gone already where handles can be removed
+  }
+}
+
+/** Which path a file gets in a folder: its own, if all of its names are allowed and nobody has it. */
+class Places {
+  private readonly tops = new Map<string, string>();
+  private readonly used = new Set<string>();
+
+  private constructor(private readonly there: Set<string>) {}
+
+  static async in(folder: FileSystemDirectoryHandle): Promise<Places> {
+    const there = new Set<string>();
+    for await (const name of folder.keys()) there.add(name.toLowerCase()); // to many systems case makes no difference
+    return new Places(there);
+  }
+
+  of(path: string): string {
+    const [top = "", ...below] = path.split("/").map(allowedName);
+    const wanted = [this.top(top), ...below].join("/");
+    const place = freeName(wanted, (each) => this.used.has(each.toLowerCase()));
+    this.used.add(place.toLowerCase());
+    return place;
+  }
+
+  private top(wanted: string): string {
+    const name = this.tops.get(wanted) ?? freeName(wanted, (each) => this.there.has(each.toLowerCase()));
+    this.tops.set(wanted, name);
+    return name;
+  }
+}
+
+/** Memory, from where the browser's own download takes it. */
+export class MemoryTarget implements Target {
+  private parts: Bytes[] = [];
+  private name = "file";
+
+  constructor(private readonly download: (url: string, name: string) => void) {}
+
+  async begin({ path }: KernelFile): Promise<void> {
+    this.parts = [];
+    this.name = lastName(path);
+  }
+
+  async write(bytes: Bytes): Promise<void> {
+    this.parts.push(bytes);
+  }
+
+  async end(): Promise<void> {
+    const url = URL.createObjectURL(new Blob(this.parts));
+    this.parts = [];
+    this.download(url, this.name);
+    setTimeout(() => URL.revokeObjectURL(url), 60_000); // browsers do not say when they have taken it
+  }
+
+  async abort(): Promise<void> {
+    this.parts = [];
+  }
+}
+
+export function lastName(path: string): string {
+  return allowedName(path.slice(path.lastIndexOf("/") + 1));
+}
+
+/** A name that every system takes: what some of them forbid becomes "_". */
+export function allowedName(name: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+  const plain = name.replace(/[\u0000-\u001f\u007f<>:"/\\|?*]/g, "_").replace(/[. ]+$/, "_");
+  const reserved = /^(con|prn|aux|nul|com\d|lpt\d)(\.|$)/i.test(plain);
+  return plain === "" ? "_" : reserved ? `_${plain}` : plain;
+}
+
+/** What cleaning up cannot do is not what went wrong. */
+function ignore(): undefined {}

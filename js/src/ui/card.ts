@@ -1,0 +1,141 @@
+/** The card: its parts in their order, all brought up to date with each view. Nothing is shared with other cards. */
+
+import type { Ferry, State, View } from "../types";
+import { Again } from "./again";
+import { Code } from "./code";
+import { Commands } from "./commands";
+import { Desk, type Part } from "./desk";
+import { icon, make, setAttribute, setShown, setText } from "./dom";
+import { isolated } from "./format";
+import { Head } from "./head";
+import { Intake } from "./intake";
+import { Live } from "./live";
+import { Notify } from "./notify";
+import { Offer } from "./offer";
+import { Overall } from "./overall";
+import { Pick } from "./pick";
+import { Rows } from "./rows";
+import { Saving } from "./saving";
+import { Take } from "./take";
+
+/** Draw a card into an element; call what this returns to take it away. */
+export function drawCard(el: HTMLElement, ferry: Ferry): () => void {
+  const card = new Card(ferry);
+  el.append(card.node);
+  return () => card.close();
+}
+
+const FINAL: State[] = ["done", "failed", "rejected", "cancelled", "expired"];
+
+class Card {
+  readonly node = make("section", "nbferry");
+  private readonly ending = new AbortController();
+  private readonly desk: Desk;
+  private readonly parts: Part[];
+  private readonly wrong = make("div", "nf-box nf-warn");
+  private readonly nobody = make("div", "nf-box nf-warn");
+  private readonly foot = make("footer", "nf-row");
+  private readonly unwatch: () => void;
+
+  constructor(private readonly ferry: Ferry) {
+    this.desk = new Desk(ferry, this.ending.signal, () => this.update());
+    this.node.tabIndex = -1; // so that a click in it makes it the target of a paste
+    this.node.dataset.lmSuppressShortcuts = "true"; // JupyterLab would take Enter, arrows and paste for the cell
+    const intake = new Intake(this.desk, this.node, () => this.wantsFiles());
+    this.parts = this.assemble(intake);
+    this.unwatch = ferry.watch(() => {
+      this.desk.changed();
+      this.update();
+    });
+    this.update();
+  }
+
+  close(): void {
+    this.unwatch();
+    this.ending.abort();
+    this.node.remove();
+  }
+
+  private assemble(intake: Intake): Part[] {
+    const { desk } = this;
+    const commands = new Commands(desk);
+    const notify = new Notify(desk);
+    const live = new Live(desk);
+    const main = [new Code(desk), new Take(desk), new Pick(desk, intake), new Again(desk, intake)];
+    const more = [new Overall(desk), new Rows(desk), new Saving(desk)];
+    const offer = new Offer(desk);
+    const head = new Head(desk);
+    this.nobody.append(icon("warn"), make("p", "", desk.text.nobody));
+    this.wrong.append(icon("warn"), make("p"));
+    this.foot.append(offer.node, commands.node, desk.waiting.node, notify.node);
+    this.node.append(head.node, desk.trouble.node, this.nobody, this.wrong);
+    this.node.append(...main.map((part) => part.node), intake.node, ...more.map((part) => part.node));
+    this.node.append(this.foot, live.node);
+    return [head, ...main, ...more, offer, commands, notify, live];
+  }
+
+  private update(): void {
+    if (this.ending.signal.aborted) return;
+    const { view } = this.ferry;
+    const focused = this.focused();
+    setAttribute(this.node, "data-kind", view.kind);
+    setAttribute(this.node, "data-phase", view.phase);
+    setAttribute(this.node, "data-state", view.transfer?.state ?? "none");
+    setAttribute(this.node, "aria-label", this.name(view));
+    this.desk.trouble.update(view.error);
+    this.desk.waiting.update();
+    this.warn(view);
+    for (const part of this.parts) part.update(view);
+    setShown(
+      this.foot,
+      [...this.foot.querySelectorAll("button, .nf-note")].some((node) => isSeen(node, this.foot)),
+    );
+    if (focused && !(focused.isConnected && isSeen(focused))) this.successor(focused).focus();
+  }
+
+  private name(view: View): string {
+    const kind = this.desk.text.kinds[view.transfer?.role ?? view.kind].toLowerCase();
+    const what = view.transfer?.title ?? view.what;
+    return `nbferry: ${kind}${what ? ` ${isolated(what)}` : ""}`;
+  }
+
+  private warn(view: View): void {
+    const { text, format } = this.desk;
+    const transfer = view.transfer;
+    const over = transfer !== null && FINAL.includes(transfer.state);
+    setShown(this.nobody, !this.desk.reached && !over);
+    const wrong = transfer?.wrong ?? 0;
+    setShown(this.wrong, wrong > 0);
+    if (wrong > 0) setText(this.wrong.lastElementChild ?? this.wrong, format.plural(text.wrong, wrong));
+  }
+
+  private wantsFiles(): boolean {
+    const { view } = this.ferry;
+    if (!this.desk.reached) return false;
+    if (view.transfer) return view.transfer.needs_files;
+    return view.phase === "pick" && (view.kind === "send" || view.kind === "upload");
+  }
+
+  private focused(): HTMLElement | null {
+    const root = this.node.getRootNode() as Document | ShadowRoot;
+    const active = root.activeElement;
+    return active instanceof HTMLElement && active !== this.node && this.node.contains(active)
+      ? active
+      : null;
+  }
+
+  /** Where the focus goes when what had it is away: a button beside it, else any, else the card. */
+  private successor(gone: HTMLElement): HTMLElement {
+    const beside = gone.parentElement?.querySelectorAll<HTMLElement>("button") ?? [];
+    const all = this.node.querySelectorAll<HTMLElement>("button, input:not([type=file])");
+    return [...beside, ...all].find((node) => isSeen(node)) ?? this.node;
+  }
+}
+
+/** Whether nothing hides it, up to and without `within`. */
+function isSeen(node: Element, within: Element | null = null): boolean {
+  for (let at: Element | null = node; at && at !== within; at = at.parentElement) {
+    if (at.hasAttribute("hidden")) return false;
+  }
+  return true;
+}

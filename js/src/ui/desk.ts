@@ -1,0 +1,101 @@
+/** What the parts of one card share: the ferry, the words, and how a button's work is shown. */
+
+import type { Command, Ferry, View } from "../types";
+import { setAttribute } from "./dom";
+import { Format } from "./format";
+import { type Strings, tongue } from "./strings";
+import { Trouble } from "./trouble";
+import { Waiting } from "./waiting";
+
+/** A piece of the card: drawn once, then only brought up to date. */
+export interface Part {
+  readonly node: HTMLElement;
+  update(view: View): void;
+}
+
+const SETTLES = 1000; // ms that a view may take to follow the answer to a command
+
+export class Desk {
+  readonly text: Strings;
+  readonly format: Format;
+  readonly trouble: Trouble;
+  readonly waiting: Waiting;
+  /** The command that was asked for and has not shown in the view yet. */
+  doing: Exclude<Command, "save"> | null = null;
+  private readonly watchers = new Set<() => void>();
+
+  constructor(
+    readonly ferry: Ferry,
+    /** Aborted when the card goes. */
+    readonly signal: AbortSignal,
+    /** Brings the whole card up to date. */
+    readonly redraw: () => void,
+  ) {
+    const words = tongue(document.documentElement.lang || "en");
+    this.text = words.text;
+    this.format = new Format(words);
+    this.trouble = new Trouble(this.text);
+    this.waiting = new Waiting(this);
+  }
+
+  /**
+   * Do what a button asks for, once: it is busy at once, says so if nobody answers, and shows what went wrong.
+   * It stays busy until `followed` holds too, within reason: the view comes on its own. Says whether it went well.
+   */
+  async run(button: HTMLElement, act: () => Promise<unknown>, followed = () => true): Promise<boolean> {
+    if (isBusy(button)) return false;
+    this.trouble.clear();
+    setBusy(button, true);
+    const answered = this.waiting.begin();
+    try {
+      await act();
+      answered();
+      await this.until(followed);
+      return true;
+    } catch (error) {
+      if (!this.signal.aborted) this.trouble.show(error);
+      return false;
+    } finally {
+      answered();
+      setBusy(button, false);
+      this.redraw();
+    }
+  }
+
+  /** Whether anybody answers, so that buttons are of use. */
+  get reached(): boolean {
+    return this.ferry.reach.by !== "none";
+  }
+
+  /** Called with every new view. */
+  changed(): void {
+    for (const watcher of [...this.watchers]) watcher();
+  }
+
+  private until(holds: () => boolean): Promise<void> {
+    if (holds() || this.signal.aborted) return Promise.resolve();
+    return new Promise((resolve) => {
+      const end = () => {
+        this.watchers.delete(look);
+        clearTimeout(timer);
+        resolve();
+      };
+      const look = () => {
+        if (holds()) end();
+      };
+      const timer = setTimeout(end, SETTLES);
+      this.watchers.add(look);
+      this.signal.addEventListener("abort", end, { once: true });
+    });
+  }
+}
+
+/** Busy is not `disabled`, which would take the focus away. */
+export function setBusy(button: HTMLElement, busy: boolean): void {
+  setAttribute(button, "aria-busy", busy ? "true" : null);
+  setAttribute(button, "aria-disabled", busy ? "true" : null);
+}
+
+export function isBusy(button: HTMLElement): boolean {
+  return button.getAttribute("aria-busy") === "true";
+}

@@ -1,0 +1,50 @@
+/** What went wrong last: one sentence, what to do about it, and a button to put it away. */
+
+import { Refusal } from "../types";
+import { bareButton, icon, make, marked, setShown, setText } from "./dom";
+import type { Strings } from "./strings";
+
+export class Trouble {
+  readonly node = make("div", "nf-trouble");
+  private readonly message = make("strong");
+  private readonly hint = make("span");
+  private readonly box: HTMLElement;
+  private fromView = "";
+
+  constructor(private readonly text: Strings) {
+    const dismiss = bareButton("nf-bare", () => this.clear(), icon("cross"));
+    marked(dismiss, { "aria-label": text.dismiss });
+    this.box = make(
+      "div",
+      "nf-box nf-bad",
+      icon("warn"),
+      make("p", "", this.message, " ", this.hint),
+      dismiss,
+    );
+    this.box.hidden = true;
+    marked(this.node, { role: "alert" }); // there before its content, or readers would not say it
+    this.node.append(this.box);
+  }
+
+  show(error: unknown): void {
+    const message = error instanceof Error ? error.message : "";
+    this.put(message || this.text.broken, error instanceof Refusal ? error.hint : "");
+  }
+
+  clear(): void {
+    this.put("", "");
+  }
+
+  /** What the view says could not begin; put away it stays away until it is something else. */
+  update(error: string): void {
+    if (error === this.fromView) return;
+    this.fromView = error;
+    this.put(error, "");
+  }
+
+  private put(message: string, hint: string): void {
+    setText(this.message, message);
+    setText(this.hint, hint);
+    setShown(this.box, message !== "");
+  }
+}

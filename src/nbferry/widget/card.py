@@ -1,0 +1,87 @@
+"""The card: the widget itself. Everything that it does is at its desk."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import time
+import uuid
+from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import traitlets
+
+from nbferry.errors import TimedOut
+from nbferry.status import Result
+from nbferry.transfer import SLICE, Transfer
+from nbferry.widget.calls import Buffer
+from nbferry.widget.desk import Desk
+from nbferry.widget.unpinned import unpin
+
+STATIC = Path(__file__).parent.parent / "static"
+
+
+class Card(anywidget.AnyWidget):
+    """Shows one transfer, or waits for a person to choose what to begin.
+
+    ``transfer`` is what it shows, None before something is chosen. ``await card`` and ``card.wait()`` wait for that,
+    and then for its result.
+    """
+
+    _esm = STATIC / "widget.js"
+    _css = STATIC / "widget.css"
+    view = traitlets.Dict().tag(sync=True)
+    _line = traitlets.Unicode().tag(sync=True)  # the widget's own id, which a model in a page does not tell
+
+    def __init__(self, desk: Desk) -> None:
+        name = uuid.uuid4().hex
+        super().__init__(view=desk.view(), model_id=name, _line=name)
+        self._desk = desk
+        unpin(self.comm)
+        self.on_msg(self._hear)
+        desk.open(self._line, self._say, self._show)
+
+    @property
+    def transfer(self) -> Transfer | None:
+        """What it shows."""
+        return self._desk.transfer
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether a page shows it, or has shown it."""
+        return self._desk.met.is_set()
+
+    def wait_until_seen(self, seconds: float) -> bool:
+        """Wait for a page to show it; whether one does."""
+        return self._desk.met.wait(seconds)
+
+    def wait(self, timeout: float | None = None) -> Result:
+        """Wait until something has begun, then like :meth:`Transfer.wait`."""
+        until = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = SLICE if until is None else min(SLICE, max(0.0, until - time.monotonic()))
+            try:
+                transfer = self._desk.begun.result(left)
+                return transfer.wait(None if until is None else max(0.0, until - time.monotonic()))
+            except concurrent.futures.TimeoutError:
+                if until is not None and time.monotonic() >= until:
+                    raise TimedOut("Nothing was chosen in time.", hint="") from None
+
+    def __await__(self) -> Generator[Any, None, Result]:
+        return self._wait_async().__await__()
+
+    async def _wait_async(self) -> Result:
+        transfer = await asyncio.wrap_future(self._desk.begun)
+        return await transfer
+
+    # ---------------------------------------------------------------- the comm
+    def _hear(self, _widget: object, message: Mapping[str, Any], buffers: Sequence[Buffer]) -> None:
+        self._desk.hear(message, [bytes(buffer) for buffer in buffers])
+
+    def _say(self, message: Mapping[str, Any], buffers: Sequence[Buffer]) -> None:
+        self.send(message, buffers)
+
+    def _show(self, view: dict[str, Any]) -> None:
+        self.view = view

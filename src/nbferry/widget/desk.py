@@ -1,0 +1,168 @@
+"""What stands behind a card: the transfer that it shows, the pages that show it, and the line to them.
+
+On the engine's loop, unless it says otherwise.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import nbferry
+from nbferry.engine.portal import Portal
+from nbferry.errors import LocalProtocolError, RemoteProtocolError
+from nbferry.transfer import Transfer
+from nbferry.widget import view
+from nbferry.widget.calls import Buffer
+from nbferry.widget.line import Line
+from nbferry.widget.page import Comm, Page, page_of
+from nbferry.widget.saving import Saving
+from nbferry.widget.view import Kind
+from nbferry.widget.wants import Wants
+
+MOST_PAGES = 64
+
+log = logging.getLogger("nbferry")
+
+Begin = Callable[[Any], Transfer]
+"""Begins with what a person chose: paths of the kernel's files, a code, or entries of a browser's machine."""
+
+Publish = Callable[[dict[str, Any]], None]
+"""Makes a view the widget's."""
+
+
+class Desk:
+    """See the module. ``savable``: what a download offers; ``begin``: what a choice leads to."""
+
+    def __init__(
+        self, kind: Kind, used: Portal, *, begin: Begin | None = None, savable: Sequence[Path] = ()
+    ) -> None:
+        self.kind = kind
+        self.begun: Future[Transfer] = Future()
+        self.met = threading.Event()  # once a page is there
+        self._portal = used
+        self._begin = begin
+        self._savable = tuple(savable)
+        self._pages: dict[str, Page] = {}
+        self._line: Line | None = None
+        self._seq = 0
+        self._wants = Wants(self, used)
+        self._starting = threading.Lock()
+        self._comm: Comm | None = None
+        self._publish: Publish = lambda _: (
+            None
+        )  # until the widget is there, which begins with a view of its own
+
+    # ---------------------------------------------------------------- any thread
+    @property
+    def transfer(self) -> Transfer | None:
+        """What has begun."""
+        return self.begun.result() if self.begun.done() else None
+
+    def saving(self) -> Saving:
+        """What can be saved now. Raises :class:`StorageError` if it is not there any more."""
+        transfer = self.transfer
+        if transfer and transfer.outcome and transfer.folder:
+            return Saving(transfer.outcome.files, beside=transfer.folder)
+        if not self._savable:
+            raise LocalProtocolError("There is nothing to save yet.")
+        return Saving(self._savable)
+
+    def view(self) -> dict[str, Any]:
+        """What there is to see now."""
+        self._seq += 1
+        transfer = self.transfer
+        return {
+            "seq": self._seq,
+            "kind": self.kind,
+            "phase": "transfer" if transfer else "pick",
+            "agent": f"nbferry/{nbferry.__version__}",
+            "what": ", ".join(path.name for path in self._savable[:3]),
+            "transfer": view.of_transfer(transfer) if transfer else None,
+        }
+
+    def begin(self, chosen: Any) -> Transfer:
+        """A person has chosen. Raises what keeps it from beginning."""
+        with self._starting:
+            if self._begin is None or self.begun.done():
+                raise LocalProtocolError("This has begun already.")
+            transfer = self._begin(chosen)
+            self.show(transfer)
+            return transfer
+
+    def show(self, transfer: Transfer) -> None:
+        """From now on this is what there is to see."""
+        self.begun.set_result(transfer)
+        transfer.subscribe(lambda _: self.refresh())
+        transfer.when_done(self.refresh)
+
+    def refresh(self) -> None:
+        """Something is to be seen that was not."""
+        self._portal.call(self._refresh)
+
+    def open(self, name: str, comm: Comm, publish: Publish) -> None:
+        """The widget is there, under this name: what goes to pages may go out."""
+        self._comm, self._publish = comm, publish
+        self._portal.call(lambda: self._open_line(name))
+        self.refresh()  # what happened meanwhile
+
+    def hear(self, message: Mapping[str, Any], buffers: Sequence[Buffer]) -> None:
+        """A page said something on the comm."""
+        self._portal.call(lambda: self._heard(message, buffers[0] if buffers else b"", None))
+
+    # ---------------------------------------------------------------- the loop's thread
+    def _open_line(self, name: str) -> None:
+        self._line = Line(name, received=self._heard_on_line, left=self._left)
+        self._line.start()
+
+    def _heard_on_line(self, number: int, message: Mapping[str, Any], buffer: Buffer) -> None:
+        assert self._line
+        self._heard(message, buffer, (self._line, number))
+
+    def _left(self, number: int) -> None:
+        assert self._line
+        for page in list(self._pages.values()):
+            page.line_lost(self._line, number)
+
+    def _heard(self, message: Mapping[str, Any], buffer: Buffer, line: tuple[Line, int] | None) -> None:
+        try:
+            name = page_of(message)
+            if message.get("op") == "bye":
+                if name in self._pages:
+                    self._pages[name].close()
+                return
+            page = self._pages.get(name) or self._new_page(name)
+            page.reached_by(line)
+            page.received(message, buffer)
+        except RemoteProtocolError as error:
+            log.warning("a page said something that makes no sense: %s", error.message)
+
+    def _new_page(self, name: str) -> Page:
+        assert self._comm  # pages come when the widget is there
+        if len(self._pages) >= MOST_PAGES:
+            raise RemoteProtocolError("There are too many pages.")
+        page = self._pages[name] = Page(name, self._comm, self._wants.do, self._gone)
+        self.met.set()
+        return page
+
+    def _gone(self, page: Page) -> None:
+        self._pages.pop(page.name, None)
+        self._wants.forget(page)
+        self._refresh()
+
+    def _refresh(self) -> None:
+        shown = self.view()
+        self._publish(shown)
+        for page in self._pages.values():
+            page.show(shown)
+
+    async def aclose(self) -> None:
+        """Let go of the pages."""
+        for page in list(self._pages.values()):
+            page.close()
+        if self._line:
+            await self._line.aclose()

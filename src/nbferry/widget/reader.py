@@ -1,0 +1,59 @@
+"""Files that a page lends, asked for slice by slice.
+
+    read    path, offset, length     answered by the bytes, and by their BLAKE3 as the page has it: ``digest`` (hex)
+    digest  path, offset, length     by ``digest`` alone: to see what need not travel
+
+A page refuses with ``source-away`` (it has no such file), ``source-changed`` or ``storage`` (it cannot be read).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
+
+from nbferry.engine.portal import Portal
+from nbferry.errors import NbferryError, RemoteProtocolError
+from nbferry.storage.page import Reader, Slice
+from nbferry.widget.calls import Answer
+from nbferry.widget.page import Page
+
+T = TypeVar("T")
+
+
+class PageReader(Reader):
+    """What one page lends; from any thread."""
+
+    def __init__(self, page: Page, portal: Portal) -> None:
+        self._page = page
+        self._portal = portal
+
+    def read(self, path: str, offset: int, length: int) -> Future[Slice]:
+        """See :meth:`Reader.read`."""
+        return self._ask("read", path, offset, length, lambda answer: Slice(answer.parts, _digest(answer)))
+
+    def digest(self, path: str, offset: int, length: int) -> Future[bytes]:
+        """See :meth:`Reader.digest`."""
+        return self._ask("digest", path, offset, length, _digest)
+
+    def _ask(self, op: str, path: str, offset: int, length: int, read: Callable[[Answer], T]) -> Future[T]:
+        outcome: Future[T] = Future()
+
+        def answered(asked: Future[Answer]) -> None:
+            try:
+                outcome.set_result(read(asked.result()))
+            except NbferryError as error:  # the page's refusal, or an answer that makes no sense
+                outcome.set_exception(error)
+
+        def ask() -> None:
+            self._page.ask(op, path=path, offset=offset, length=length).add_done_callback(answered)
+
+        self._portal.call(ask)
+        return outcome
+
+
+def _digest(answer: Answer) -> bytes:
+    try:
+        return bytes.fromhex(answer.ok["digest"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise RemoteProtocolError("The page sent no digest with a slice.") from error

@@ -1,0 +1,92 @@
+"""Files of the kernel on their way to the browser's machine: the page asks for slices and writes them.
+
+files    what there is: path (relative, its parts joined by "/"), size, and url, the server's own download of it
+         relative to its base, "" if it has none
+fetch    file (its place in that list), offset, length: the bytes, and their BLAKE3 as ``digest`` (hex)
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from nbferry.crypto.digest import chunk_digest
+from nbferry.errors import SourceChanged, StorageError
+from nbferry.limits import MiB
+from nbferry.names import display_name
+from nbferry.storage.failures import translated
+
+MOST_FILES = 10_000
+MOST_BYTES = 1 * MiB  # of one slice
+
+
+@dataclass(frozen=True)
+class SavedFile:
+    """One file as it was when the list was made."""
+
+    path: str
+    local: Path
+    size: int
+    mtime_ns: int
+
+
+class Saving:
+    """What a page may save: ``named`` files and folders. Raises :class:`StorageError` if one is not there."""
+
+    def __init__(self, named: Sequence[Path], *, beside: Path | None = None) -> None:
+        self.files = [_saved(local, path) for path, local in _walk(named, beside)]
+        if len(self.files) > MOST_FILES:
+            raise StorageError(
+                f"These are more than {MOST_FILES:,} files.", hint="Pack them into one, and save that."
+            )
+
+    def listed(self, root: str) -> list[dict[str, str | int]]:
+        """The list for a page; ``root`` is the folder that the Jupyter server shows, "" if there is none."""
+        return [{"path": file.path, "size": file.size, "url": _url(file.local, root)} for file in self.files]
+
+    def fetch(self, index: int, offset: int, length: int) -> tuple[str, bytes]:
+        """Read a slice: its digest and its bytes. Raises :class:`StorageError`, :class:`SourceChanged`."""
+        if not (0 <= index < len(self.files) and offset >= 0 and 0 <= length <= MOST_BYTES):
+            raise StorageError("There is no such part of a file to be saved.")
+        file = self.files[index]
+        with translated(f'Reading "{display_name(file.path)}"'), file.local.open("rb") as opened:
+            info = os.fstat(opened.fileno())
+            opened.seek(offset)
+            data = opened.read(length)
+        if (info.st_size, info.st_mtime_ns) != (file.size, file.mtime_ns) or len(data) != min(
+            length, max(0, file.size - offset)
+        ):
+            raise SourceChanged(
+                f'"{display_name(file.path)}" was changed while it was being saved.', hint="Save it again."
+            )
+        return chunk_digest(data).hex(), data
+
+
+def _walk(named: Sequence[Path], beside: Path | None) -> Iterator[tuple[str, Path]]:
+    """Each file with the path that it is saved under: relative to ``beside``, or by its own name."""
+    for path in named:
+        base = beside if beside and path.is_relative_to(beside) else path.parent
+        found = sorted(path.rglob("*")) if path.is_dir() else [path]
+        for each in found:
+            if not each.is_dir() and not each.is_symlink():
+                yield each.relative_to(base).as_posix(), each
+
+
+def _saved(local: Path, path: str) -> SavedFile:
+    with translated(f'Looking at "{display_name(path)}"'):
+        info = local.stat()
+    if not stat.S_ISREG(info.st_mode):
+        raise StorageError(f'"{display_name(path)}" is not a file.')
+    return SavedFile(path, local, info.st_size, info.st_mtime_ns)
+
+
+def _url(local: Path, root: str) -> str:
+    """Where the server lets it be downloaded; it shows nothing that is hidden or outside of its folder."""
+    if not root or not local.is_relative_to(root):
+        return ""
+    parts = local.relative_to(root).parts
+    return "" if any(part.startswith(".") for part in parts) else "files/" + "/".join(map(quote, parts))

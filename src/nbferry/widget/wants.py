@@ -1,0 +1,192 @@
+"""What a page may ask for, and how it is done: in worker threads, as much of it looks at files.
+
+hello    base (address of the Jupyter server as the page reaches it, "" if it knows none): version, view
+look     view
+code     code, note: what the receiver needs, and what is to be said of it
+pause resume cancel accept reject      reason
+rows     first, count: rows of the list of files
+list     folder (null: the current one): the kernel's files
+send     paths of the kernel's files; begins
+receive  code; begins
+offer    entries: files of the page's machine, see :mod:`nbferry.widget.offers`; begins, or lends them again
+files fetch    see :mod:`nbferry.widget.saving`
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from nbferry import kernel, render
+from nbferry.engine.portal import Portal
+from nbferry.errors import LocalProtocolError, RemoteProtocolError
+from nbferry.storage.page import PageFiles, Reader
+from nbferry.transfer import Transfer
+from nbferry.widget import view
+from nbferry.widget.calls import Buffer, Request
+from nbferry.widget.chooser import list_folder
+from nbferry.widget.offers import Offers, same_files
+from nbferry.widget.page import Page
+from nbferry.widget.reader import PageReader
+from nbferry.widget.saving import Saving
+
+VERSION = 1
+MOST_ROWS = 200
+HERE_ONLY = "This code works on this machine only; relay= or NBFERRY_HOST change that."
+
+Outcome = Mapping[str, Any] | tuple[Mapping[str, Any], list[Buffer]]
+"""Fields of an answer, and perhaps buffers."""
+
+
+class Behind(Protocol):
+    """What these need of a :class:`nbferry.widget.desk.Desk`."""
+
+    @property
+    def transfer(self) -> Transfer | None:
+        """What has begun."""
+
+    def view(self) -> dict[str, Any]:
+        """What there is to see; on the engine's loop."""
+
+    def begin(self, chosen: Any) -> Transfer:
+        """A person has chosen."""
+
+    def refresh(self) -> None:
+        """Something is to be seen that was not."""
+
+    def saving(self) -> Saving:
+        """What can be saved now."""
+
+
+class Wants:
+    """What the pages of one card want."""
+
+    def __init__(self, desk: Behind, portal: Portal) -> None:
+        self._desk = desk
+        self._portal = portal
+        self._lock = threading.Lock()
+        self._offers: dict[str, Offers] = {}
+        self._lent: dict[str, tuple[PageFiles, Reader]] = {}
+        self._savings: dict[str, Saving] = {}
+        self._ways: dict[str, Callable[[Page, Mapping[str, Any]], Outcome | None]] = {
+            "hello": self._hello,
+            "look": self._look,
+            "code": self._code,
+            "pause": lambda *_: self._transfer.pause(),
+            "resume": lambda *_: self._transfer.resume(),
+            "cancel": lambda _, asked: self._transfer.cancel(_text(asked, "reason")),
+            "accept": lambda *_: self._transfer.accept(),
+            "reject": lambda _, asked: self._transfer.reject(_text(asked, "reason")),
+            "rows": self._rows,
+            "list": self._list,
+            "send": self._send,
+            "receive": self._receive,
+            "offer": self._offer,
+            "files": self._files,
+            "fetch": self._fetch,
+        }
+
+    def do(self, page: Page, request: Request) -> Outcome:
+        """Do it, and say what came of it. Raises :class:`NbferryError`."""
+        way = self._ways.get(request.op)
+        if way is None:
+            raise RemoteProtocolError(
+                f'The page asked for "{request.op[:40]}", which this nbferry does not know.'
+            )
+        return way(page, request.arguments) or {}
+
+    def forget(self, page: Page) -> None:
+        """A page is gone, and with it what it lent."""
+        with self._lock:
+            lent = self._lent.pop(page.name, None)
+            self._offers.pop(page.name, None)
+            self._savings.pop(page.name, None)
+        if lent:
+            files, reader = lent
+            files.gone(reader)
+
+    @property
+    def _transfer(self) -> Transfer:
+        if self._desk.transfer is None:
+            raise LocalProtocolError("Nothing has begun yet.")
+        return self._desk.transfer
+
+    # ---------------------------------------------------------------- looking
+    def _hello(self, page: Page, asked: Mapping[str, Any]) -> Outcome:
+        if base := _text(asked, "base"):
+            kernel.heard_from_page(base)
+        return {"version": VERSION, **self._look(page, asked)}
+
+    def _look(self, _page: Page, _asked: Mapping[str, Any]) -> dict[str, Any]:
+        return {"view": self._portal.ask(self._desk.view)}
+
+    def _code(self, _page: Page, _asked: Mapping[str, Any]) -> Outcome:
+        code = self._transfer.code
+        return {"code": code, "note": HERE_ONLY if render.here_only(code) else ""}
+
+    def _rows(self, _page: Page, asked: Mapping[str, Any]) -> Outcome:
+        first, count = _number(asked, "first"), min(MOST_ROWS, _number(asked, "count"))
+        return {"rows": [view.row(file) for file in self._transfer.files_from(first, count)]}
+
+    def _list(self, _page: Page, asked: Mapping[str, Any]) -> Outcome:
+        return list_folder(_text(asked, "folder") or None)
+
+    # ---------------------------------------------------------------- beginning
+    def _send(self, _page: Page, asked: Mapping[str, Any]) -> None:
+        paths = asked.get("paths")
+        if not isinstance(paths, list) or not paths or not all(isinstance(path, str) for path in paths):
+            raise RemoteProtocolError("The page did not say what to send.")
+        self._desk.begin([str(path) for path in paths])
+
+    def _receive(self, _page: Page, asked: Mapping[str, Any]) -> None:
+        self._desk.begin(_text(asked, "code").strip())
+
+    def _offer(self, page: Page, asked: Mapping[str, Any]) -> None:
+        with self._lock:
+            entries = self._offers.setdefault(page.name, Offers()).add(asked)
+        if entries is None:
+            return
+        transfer = self._desk.transfer or self._desk.begin(entries)
+        files = transfer.page_files
+        if files is None:
+            raise LocalProtocolError("This transfer needs no files of this machine.")
+        same_files(files.manifest, entries)
+        self._lend(page, files)
+
+    def _lend(self, page: Page, files: PageFiles) -> None:
+        reader = PageReader(page, self._portal)
+        with self._lock:
+            self._lent[page.name] = (files, reader)
+        files.lend(reader)
+        self._desk.refresh()
+
+    # ---------------------------------------------------------------- saving
+    def _files(self, page: Page, _asked: Mapping[str, Any]) -> Outcome:
+        saving = self._savings[page.name] = self._desk.saving()
+        server = kernel.own_server()
+        return {"files": saving.listed(server.root if server else "")}
+
+    def _fetch(self, page: Page, asked: Mapping[str, Any]) -> Outcome:
+        saving = self._savings.get(page.name)
+        if saving is None:
+            raise LocalProtocolError("The page asked for a file before it asked which there are.")
+        digest, data = saving.fetch(
+            _number(asked, "file"), _number(asked, "offset"), _number(asked, "length")
+        )
+        parts = [memoryview(data)[at : at + page.part] for at in range(0, len(data), page.part)]
+        return {"digest": digest}, list(parts)
+
+
+def _text(asked: Mapping[str, Any], name: str) -> str:
+    value = asked.get(name) or ""
+    if not isinstance(value, str):
+        raise RemoteProtocolError(f'The page sent no text as "{name}".')
+    return value
+
+
+def _number(asked: Mapping[str, Any], name: str) -> int:
+    value = asked.get(name)
+    if type(value) is not int or value < 0:
+        raise RemoteProtocolError(f'The page sent no number as "{name}".')
+    return value

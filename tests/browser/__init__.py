@@ -1,0 +1,1 @@
+"""The cards in a real browser, of real kernels below a real JupyterLab."""

@@ -1,0 +1,324 @@
+"""A browser with notebooks open in it, as a person has them: pages of JupyterLab, notebooks, cells, cards."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from browser.lab import Lab, address, kill, process_of
+from cells import TOKEN, Kernel
+from running import PATIENCE
+
+OPEN = """async (path) => {
+    const app = window.jupyterapp;
+    const panel = await app.commands.execute("docmanager:open", {path, factory: "Notebook"});
+    app.shell.mode = "single-document";
+    await panel.context.ready;
+    await panel.sessionContext.ready;
+    await panel.revealed;
+    await panel.sessionContext.session.kernel.info;
+}"""
+NO_PICKERS = "for (const what of ['OpenFile', 'SaveFile', 'Directory']) delete window[`show${what}Picker`]"
+"""As in Firefox; a browser without a screen has them and cannot show them."""
+
+CODE = re.compile("[0-9]{6}(-[a-z]+){3,}(@.*)?")
+READY = """() => {
+    const panel = window.jupyterapp?.shell.currentWidget;
+    return panel?.content?.widgets?.length > 0 && panel.sessionContext?.session?.kernel?.status === "idle";
+}"""
+RUN = """async (cell) => {
+    const {shell, commands} = window.jupyterapp;
+    const notebook = shell.currentWidget.content;
+    notebook.deselectAll();
+    notebook.activeCellIndex = cell;
+    await commands.execute("notebook:run-cell");
+}"""
+CLOSE = """() => {
+    for (const panel of [...window.jupyterapp.shell.widgets("main")]) {
+        if (panel.context) panel.context.model.dirty = false;
+        panel.dispose();
+    }
+}"""
+WATCH = """() => {
+    const session = window.jupyterapp.shell.currentWidget.sessionContext;
+    window.restarted = false;
+    session.statusChanged.connect((_, status) => {
+        if (status === "autorestarting") window.restarted = true;
+    });
+}"""
+SAVE = "() => window.jupyterapp.shell.currentWidget.context.save()"
+RESTART = "() => window.jupyterapp.shell.currentWidget.sessionContext.restartKernel()"
+DATA_TRANSFER = """files => {
+    const carried = new DataTransfer();
+    for (const [name, text] of files) carried.items.add(new File([text], name));
+    return carried;
+}"""
+
+
+class Card:
+    """A card in a page, by the roles and names that a person, or a screen reader, finds it by."""
+
+    def __init__(self, root: Locator) -> None:
+        self.root = root
+
+    def button(self, name: str) -> Locator:
+        """A button of this name."""
+        return self.root.get_by_role("button", name=name, exact=True)
+
+    def click(self, *names: str) -> None:
+        """Click on buttons, one after the other."""
+        for name in names:
+            self.button(name).click()
+
+    def waits_until(self, state: str) -> None:
+        """Return when it shows this state."""
+        expect(self.root).to_have_attribute("data-state", state)
+
+    def is_in_the_middle(self) -> None:
+        """Return when something has arrived; what holds it up sees to it that something is left."""
+        expect(self.overall).not_to_have_attribute("aria-valuenow", "0")
+        expect(self.root).to_have_attribute("data-state", "transferring")
+
+    def has_durable_bytes(self) -> None:
+        """Return when something is on the disk for good, so that it survives the kernel."""
+        expect(self.root.locator(".nf-amount-durable .nf-number")).not_to_have_text("0 B")
+
+    def reach(self, target: Locator) -> None:
+        """Press Tab until something has the focus, from the start of the card on."""
+        self.root.evaluate("card => { card.tabIndex = -1; card.focus(); }")
+        for _ in range(30):
+            if target.evaluate("target => target === document.activeElement"):
+                return
+            self.root.page.keyboard.press("Tab")
+        raise AssertionError(f"{target} cannot be reached by keyboard")
+
+    def tick(self, *names: str) -> None:
+        """Choose files or folders of the kernel that are listed."""
+        for name in names:
+            label = re.compile(f"^{re.escape(name)}( \\(folder\\))?$")
+            self.root.get_by_role("checkbox", name=label).check()
+
+    @property
+    def overall(self) -> Locator:
+        """The progress bar of everything."""
+        return self.root.get_by_role("progressbar", name="All files", exact=True)
+
+    def bar(self, file: str) -> Locator:
+        """The progress bar of a file."""
+        return self.root.get_by_role("progressbar", name=file, exact=True)
+
+    @property
+    def percent(self) -> float:
+        """What the progress bar of everything says."""
+        return float(self.overall.get_attribute("aria-valuenow") or 0)
+
+    @property
+    def code(self) -> str:
+        """The invitation, when it is shown."""
+        shown = self.root.locator("code.nbferry-code")
+        expect(shown).to_have_text(CODE)
+        return shown.inner_text()
+
+    def enter(self, code: str) -> None:
+        """Type a code, and go."""
+        self.root.get_by_label("Code", exact=True).fill(code)
+        self.click("Receive")
+
+    def choose(self, button: str, *paths: Path) -> None:
+        """Click on a button that opens the browser's file chooser, and choose there."""
+        with self.root.page.expect_file_chooser() as opened:
+            self.click(button)
+        opened.value.set_files(list(paths))
+
+    def drop(self, *paths: Path) -> None:
+        """Drop files and folders of this machine, as the desktop does."""
+        self.root.scroll_into_view_if_needed()
+        box = self.root.bounding_box()
+        assert box
+        at = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+        data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+        protocol = self.root.page.context.new_cdp_session(self.root.page)
+        for kind in ("dragEnter", "dragOver", "drop"):
+            protocol.send("Input.dispatchDragEvent", {"type": kind, **at, "data": data})
+        protocol.detach()
+
+    def paste(self, **files: str) -> None:
+        """Paste files with these contents."""
+        carried = self.root.page.evaluate_handle(DATA_TRANSFER, list(files.items()))
+        self.root.evaluate(
+            "(card, clipboardData) => card.dispatchEvent("
+            "new ClipboardEvent('paste', {clipboardData, bubbles: true, cancelable: true}))",
+            carried,
+        )
+
+
+@dataclass
+class Notebook:
+    """An open notebook."""
+
+    page: Page
+    lab: Lab
+    path: str
+
+    @property
+    def folder(self) -> Path:
+        """Where its kernel runs."""
+        return (self.lab.root / self.path).parent
+
+    @property
+    def kernel(self) -> Kernel:
+        """Its kernel, for what a test does behind the page's back."""
+        return self.lab.kernel(self.path)
+
+    def run(self, cell: int = 0) -> Locator:
+        """Run a cell to its end; its output."""
+        self.page.evaluate(RUN, cell)
+        return self.output(cell)
+
+    def start(self, cell: int = 0) -> Locator:
+        """Run a cell, and do not wait until it ends; its output."""
+        self.page.evaluate(f"cell => void ({RUN})(cell)", cell)
+        return self.output(cell)
+
+    def output(self, cell: int) -> Locator:
+        """What is below a cell."""
+        return self.page.locator(".jp-Notebook .jp-Cell").nth(cell).locator(".jp-Cell-outputWrapper")
+
+    def prompt(self, cell: int) -> Locator:
+        """The number beside a cell."""
+        return self.page.locator(".jp-Notebook .jp-Cell").nth(cell).locator(".jp-InputPrompt")
+
+    def card(self, cell: int = 0) -> Card:
+        """The card below a cell."""
+        return Card(self.output(cell).locator("section.nbferry"))
+
+    def cards(self, cell: int) -> Locator:
+        """All cards below a cell."""
+        return self.output(cell).locator("section.nbferry")
+
+    def show(self, cell: int = 0) -> Card:
+        """Run a cell that shows a card."""
+        self.run(cell)
+        return self.card(cell)
+
+    def save(self) -> None:
+        """What Ctrl-S does."""
+        self.page.evaluate(SAVE)
+
+    def reload(self) -> None:
+        """Save the notebook and load its page again."""
+        self.save()
+        self.page.reload()
+        self.page.wait_for_function(READY)
+
+    def restart(self) -> None:
+        """What the button with the arrow does."""
+        self.page.evaluate(RESTART)
+        self.page.wait_for_function(READY)
+
+    def kill_kernel(self) -> None:
+        """End its kernel as ``kill -9`` does; the server starts it again."""
+        killed = process_of(self.kernel)
+        self.page.evaluate(WATCH)
+        kill(killed)
+        self.page.wait_for_function("window.restarted")
+        self.page.wait_for_function(READY)
+
+    def interrupt(self) -> None:
+        """What the button with the square does."""
+        self.lab.interrupt(self.path)
+
+
+class Person:
+    """Pages of one browser. They stay for the next test, with other notebooks in them: that is four times as quick."""
+
+    def __init__(self, browser: Browser, lab: Lab) -> None:
+        self.lab = lab
+        self.context = browser.new_context(viewport={"width": 1000, "height": 800})
+        self.context.set_default_timeout(PATIENCE / 2 * 1000)
+        self.context.add_init_script(NO_PICKERS)
+        self.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        self.said: list[str] = []
+        self._pages: list[Page] = []
+        self._numbers = count()
+        self._folders: list[Path] = []
+
+    def page(self) -> Page:
+        """A page; what it writes to its console is kept."""
+        page = self.context.new_page()
+        page.on("console", lambda message: self.said.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: self.said.append(f"uncaught: {error.message}\n{error.stack}"))
+        return page
+
+    def at(self, path: str) -> str:
+        """The address of something on the server, for one who has not logged in."""
+        return f"{self.lab.url}{path}{'&' if '?' in path else '?'}token={TOKEN}"
+
+    def _lab_page(self, number: int) -> Page:
+        while len(self._pages) <= number:
+            page = self.page()
+            page.goto(self.at(f"lab/workspaces/page-{len(self._pages)}?reset"))
+            page.wait_for_function("window.jupyterapp && window.jupyterapp.restored.then(() => true)")
+            self._pages.append(page)
+        return self._pages[number]
+
+    def notebook(
+        self, *cells: str, name: str = "notebook", files: dict[str, bytes | int] | None = None
+    ) -> str:
+        """Write a notebook into a folder of its own, with these files beside it; its path."""
+        path = f"{next(self._numbers)}/{name}.ipynb"
+        file = self.lab.notebook(path, *cells)
+        self._folders.append(file.parent)
+        for other, content in (files or {}).items():
+            write(file.parent / other, content)
+        return path
+
+    def open(self, *cells: str, page: int = 0, **options: Any) -> Notebook:
+        """Write a notebook, and open it in a page."""
+        path = self.notebook(*cells, **options)
+        shown = self._lab_page(page)
+        shown.evaluate(OPEN, path)
+        return Notebook(shown, self.lab, path)
+
+    def visit(self, path: str, server: str = "", before: str = "") -> Notebook:
+        """Open a notebook in a page of its own, at another address of the server, after a script."""
+        page = self.page()
+        if before:
+            page.add_init_script(before)
+        place = self.at(address(path, workspace=f"visit-{next(self._numbers)}"))
+        page.goto(place.replace(self.lab.url, server or self.lab.url))
+        page.wait_for_function(READY)
+        return Notebook(page, self.lab, path)
+
+    def clear(self) -> None:
+        """Close the notebooks, end their kernels, and remove their folders."""
+        for page in self._pages:
+            page.evaluate(CLOSE)
+        for page in set(self.context.pages) - set(self._pages):
+            page.close()
+        self.lab.end_kernels()
+        for folder in self._folders:
+            shutil.rmtree(folder)
+        self._folders.clear()
+        self.said.clear()
+
+    def close(self) -> None:
+        """Close all pages."""
+        self.context.close()
+
+
+def write(file: Path, content: bytes | int) -> Path:
+    """Make a file with this content, or with a hole of this size."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("wb") as opened:
+        if isinstance(content, int):
+            opened.truncate(content)
+        else:
+            opened.write(content)
+    return file

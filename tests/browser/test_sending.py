@@ -1,0 +1,185 @@
+"""From one notebook to another, by what the cards offer."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from browser.person import Card, Notebook, Person, write
+from browser.slow import LARGE, SLOW_DISK, hurry
+from running import MIB
+
+SEND, RECEIVE = "import nbferry\nnbferry.send()", "import nbferry\nnbferry.receive()"
+SEND_LARGE = "import nbferry\nsending = nbferry.send('data.bin')\nsending"
+RECEIVE_SLOWLY = SLOW_DISK + "nbferry.receive()"
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    """What a person sees in a folder: the files, by their paths."""
+    found = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".ipynb")
+    paths = {path.relative_to(folder).as_posix(): path for path in found}
+    return {name: path.read_bytes() for name, path in paths.items() if not name.startswith(".")}
+
+
+def both_wait_until(cards: tuple[Card, Card], state: str) -> None:
+    """Return when both cards show this state."""
+    for card in cards:
+        card.waits_until(state)
+
+
+@pytest.fixture
+def notebooks(person: Person) -> tuple[Notebook, Notebook]:
+    """A notebook with a large file beside it, and one whose kernel has a slow disk."""
+    sender = person.open(SEND_LARGE, name="sender", files={"data.bin": LARGE})
+    return sender, person.open(RECEIVE_SLOWLY, "nbferry.transfers()[0].snapshot", name="receiver", page=1)
+
+
+@pytest.fixture
+def cards(notebooks: tuple[Notebook, Notebook]) -> tuple[Card, Card]:
+    """Their cards, in the middle of a transfer."""
+    return in_the_middle(*notebooks)
+
+
+def in_the_middle(sender: Notebook, receiver: Notebook) -> tuple[Card, Card]:
+    """Send, receive and accept."""
+    sending, receiving = sender.show(), receiver.show()
+    receiving.enter(sending.code)
+    receiving.click("Accept")
+    receiving.is_in_the_middle()
+    sending.is_in_the_middle()
+    return sending, receiving
+
+
+def test_clicking_only(person: Person) -> None:
+    """A folder and a file are chosen, the code is copied and pasted, the offer accepted; they arrive as they were."""
+    content = {
+        "flights/2013.parquet": os.urandom(11 * MIB),
+        "flights/notes/read me.txt": b"!",
+        "plot.png": b"2",
+    }
+    sender = person.open(SEND, name="sender", files={**content, "stays.csv": b"3"})
+    receiver = person.open(RECEIVE, name="receiver", page=1)
+    sending, receiving = sender.show(), receiver.show()
+    sending.click("Files of the kernel")
+    sending.tick("flights", "plot.png")
+    sending.click("Send", "Copy")
+    expect(sending.root).to_contain_text("Copied")
+    receiving.root.get_by_label("Code", exact=True).focus()
+    receiver.page.keyboard.press("ControlOrMeta+V")
+    receiving.click("Receive")
+    receiving.waits_until("offered")
+    assert files_below(receiver.folder) == {}
+    receiving.click("Accept")
+    both_wait_until((sending, receiving), "done")
+    assert files_below(receiver.folder) == content
+    for card in (sending, receiving):
+        expect(card.overall).to_have_attribute("aria-valuenow", "100")
+        expect(card.bar("flights/2013.parquet")).to_have_attribute("aria-valuenow", "100")
+
+
+def test_pause_and_resume(notebooks: tuple[Notebook, Notebook], cards: tuple[Card, Card]) -> None:
+    """Either side pauses, both show it, and who has paused resumes."""
+    sending, receiving = cards
+    for here, there in ((sending, receiving), (receiving, sending)):
+        here.click("Pause")
+        both_wait_until(cards, "paused")
+        expect(here.button("Resume")).to_be_visible()
+        expect(there.button("Resume")).to_be_hidden()
+        here.click("Resume")
+        both_wait_until(cards, "transferring")
+    hurry(notebooks[1])
+    both_wait_until(cards, "done")
+    assert (notebooks[1].folder / "data.bin").stat().st_size == LARGE
+
+
+@pytest.mark.parametrize("by", ["sender", "receiver"])
+def test_cancel(by: str, notebooks: tuple[Notebook, Notebook], cards: tuple[Card, Card]) -> None:
+    """Either side cancels, both show it, and nothing stays behind."""
+    cards[by == "receiver"].click("Cancel")
+    both_wait_until(cards, "cancelled")
+    for card in cards:
+        expect(card.root.get_by_role("button").filter(visible=True)).to_have_count(0)
+    receiver = notebooks[1]
+    assert files_below(receiver.folder) == {}
+    assert not [path for path in receiver.folder.rglob("*") if path.is_file() and path.stat().st_size > MIB]
+
+
+def test_reject(person: Person) -> None:
+    """An offer is declined with a reason; the sender's card shows it."""
+    sender = person.open(SEND_LARGE, files={"data.bin": LARGE})
+    receiver = person.open(RECEIVE, page=1)
+    sending, receiving = sender.show(), receiver.show()
+    receiving.enter(sending.code)
+    receiving.root.get_by_label("Reason for rejecting").fill("I have <b>no</b> room")
+    receiving.click("Reject")
+    both_wait_until((sending, receiving), "rejected")
+    expect(sending.root).to_contain_text("I have <b>no</b> room")
+    assert files_below(receiver.folder) == {}
+
+
+def test_a_wrong_code(person: Person) -> None:
+    """What cannot be a code is said at once, and another one can be entered."""
+    receiving = person.open(RECEIVE).show()
+    receiving.enter("no code at all")
+    expect(receiving.root.get_by_role("alert")).to_be_visible()
+    expect(receiving.root.get_by_label("Code", exact=True)).to_be_editable()
+
+
+def test_by_keyboard(person: Person) -> None:
+    """Code, offer and its end: Tab and Enter are enough."""
+    sender = person.open(SEND_LARGE, files={"data.bin": 11 * MIB})
+    receiver = person.open(RECEIVE, page=1)
+    sending, receiving = sender.show(), receiver.show()
+    keys = receiver.page.keyboard
+    receiving.reach(receiving.root.get_by_label("Code", exact=True))
+    keys.insert_text(sending.code)
+    keys.press("Enter")
+    receiving.waits_until("offered")
+    receiving.reach(receiving.button("Accept"))
+    keys.press("Enter")
+    both_wait_until((sending, receiving), "done")
+
+
+def test_the_address_in_the_code(person: Person) -> None:
+    """A code carries the address under which the page reaches the server; no other name of it."""
+    path = person.notebook("import nbferry\nnbferry.send('data.bin')", files={"data.bin": 1})
+    elsewhere = person.lab.url.replace("127.0.0.1", "localhost")
+    notebook = person.visit(path, elsewhere)
+    assert notebook.show().code.endswith(f"@{elsewhere}")
+
+
+def test_files_of_the_browser_to_another_kernel(person: Person, tmp_path: Path) -> None:
+    """They go from the browser to the other kernel, and nothing of them is written where the sender's kernel runs."""
+    picked = write(tmp_path / "local.bin", os.urandom(20 * MIB))
+    sender = person.open(SEND, name="sender")
+    receiver = person.open(RECEIVE, name="receiver", page=1)
+    sending, receiving = sender.show(), receiver.show()
+    sending.choose("Choose files", picked)
+    receiving.enter(sending.code)
+    receiving.click("Accept")
+    both_wait_until((sending, receiving), "done")
+    assert files_below(receiver.folder) == {"local.bin": picked.read_bytes()}
+    written = sum(path.stat().st_size for path in sender.folder.rglob("*") if path.is_file())
+    assert written < MIB
+
+
+def test_the_page_with_the_files_is_gone_for_a_while(person: Person, tmp_path: Path) -> None:
+    """Both sides show why it is paused; when the same files are chosen again it goes on."""
+    picked = write(tmp_path / "local.bin", LARGE)
+    sender = person.open(SEND, name="sender")
+    receiver = person.open(RECEIVE_SLOWLY, name="receiver", page=1)
+    sending, receiving = sender.show(), receiver.show()
+    sending.choose("Choose files", picked)
+    receiving.enter(sending.code)
+    receiving.click("Accept")
+    receiving.is_in_the_middle()
+    sender.reload()
+    sending = sender.card()
+    receiving.waits_until("paused")
+    hurry(receiver)
+    sending.choose("Choose the same files again", picked)
+    both_wait_until((sending, receiving), "done")
+    assert (receiver.folder / "local.bin").stat().st_size == LARGE

@@ -1,0 +1,185 @@
+"""The notebooks that teach nbferry: what is committed of them, and that they run from top to bottom."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+from running import PATIENCE
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+SEND, RECEIVE = NOTEBOOKS / "01-send.ipynb", NOTEBOOKS / "02-receive.ipynb"
+ALL = sorted(NOTEBOOKS.glob("*.ipynb"))
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+CODE = re.compile(r"\d{6}(?:-[a-z]+){3}@\S+")
+
+
+# ---------------------------------------------------------------- as they are committed
+@pytest.fixture(params=ALL, ids=[path.name for path in ALL])
+def notebook(request: pytest.FixtureRequest) -> NotebookNode:
+    """One of them, which is valid."""
+    read = nbformat.read(request.param, as_version=nbformat.NO_CONVERT)
+    nbformat.validate(read)
+    assert (read.nbformat, read.nbformat_minor) == (4, 5)
+    return read
+
+
+def test_these_are_all() -> None:
+    """There is one for each side, and they stand in the order in which they are read."""
+    assert ALL == [SEND, RECEIVE]
+
+
+def test_nothing_of_a_run_is_committed(notebook: NotebookNode) -> None:
+    """No output, no number of a run, no state of a widget, and nothing about whose kernel it was."""
+    for cell in code_cells(notebook):
+        assert (cell.outputs, cell.execution_count) == ([], None)
+        assert set(cell.metadata) <= {"tags"}
+    assert set(notebook.metadata) == {"kernelspec", "language_info"}
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert dict(notebook.metadata.language_info) == {"name": "python"}
+
+
+def test_every_step_is_explained(notebook: NotebookNode) -> None:
+    """It begins with a heading, and each cell has something in it."""
+    assert notebook.cells[0].source.startswith("# ")
+    assert all(cell.source.strip() for cell in notebook.cells)
+    ids = [cell.id for cell in notebook.cells]
+    assert len(ids) == len(set(ids))
+
+
+def test_they_are_named_as_they_are() -> None:
+    """What one says of the other's name is right."""
+    for path in ALL:
+        named = re.findall(r"[\w-]+\.ipynb", path.read_text(encoding="utf-8"))
+        assert all((NOTEBOOKS / name).exists() for name in named)
+
+
+# ---------------------------------------------------------------- run
+def code_cells(notebook: NotebookNode) -> Iterator[NotebookNode]:
+    """Those that run."""
+    return (cell for cell in notebook.cells if cell.cell_type == "code")
+
+
+def printed(cell: NotebookNode) -> str:
+    """What it printed."""
+    return "".join(output.text for output in cell.outputs if output.output_type == "stream")
+
+
+def parameters(notebook: NotebookNode) -> NotebookNode:
+    """The one cell that is there to be filled in."""
+    (cell,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
+    return cell
+
+
+async def run(
+    notebook: NotebookNode, folder: Path, ran: Callable[[NotebookNode], None] = lambda _: None
+) -> None:
+    """Run all cells in a kernel of its own; ``ran`` is told of each that has run."""
+    client = NotebookClient(
+        notebook,
+        timeout=int(PATIENCE),
+        kernel_name="python3",
+        resources={"metadata": {"path": str(folder)}},
+        on_cell_executed=lambda cell, **_: ran(cell),
+    )
+    await client.async_execute()
+
+
+async def run_both(folder: Path) -> tuple[NotebookNode, NotebookNode]:
+    """Run both side by side, and hand the code over as a person does: when it is printed."""
+    sender, receiver = (nbformat.read(path, as_version=4) for path in (SEND, RECEIVE))
+    code: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def look_for_the_code(cell: NotebookNode) -> None:
+        if not code.done() and (found := CODE.search(printed(cell))):
+            code.set_result(found[0])
+
+    async def send() -> None:
+        try:
+            await run(sender, folder, look_for_the_code)
+        finally:
+            code.cancel()  # the other one waits in vain, if it still waits
+
+    async def receive() -> None:
+        parameters(receiver).source = f"code = {await code!r}"
+        await run(receiver, folder)
+
+    for outcome in await asyncio.gather(send(), receive(), return_exceptions=True):
+        if outcome:
+            raise outcome
+    return sender, receiver
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where they run: nothing outside of it is seen, and nothing but the loopback interface used."""
+    monkeypatch.setenv("NBFERRY_HOST", "127.0.0.1")
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
+    for name in ("NBFERRY_RELAY", "NBFERRY_UI", "JPY_PARENT_PID"):
+        monkeypatch.delenv(name, raising=False)
+    path = tmp_path / "notebooks"
+    path.mkdir()
+    yield path
+    shutil.rmtree(path)
+
+
+def shown(cell: NotebookNode) -> list[NotebookNode]:
+    """What it displayed, by MIME type."""
+    return [
+        output.data for output in cell.outputs if output.output_type in ("display_data", "execute_result")
+    ]
+
+
+def cards(notebook: NotebookNode) -> list[NotebookNode]:
+    """The cards that were displayed."""
+    return [data for cell in code_cells(notebook) for data in shown(cell) if WIDGET in data]
+
+
+def secrets_of(saved: Any) -> list[str]:
+    """All codes in what a notebook is saved as."""
+    return CODE.findall(json.dumps(saved))
+
+
+def test_they_run(folder: Path) -> None:
+    """Both run to their ends without a person; every byte arrives; nothing secret is in what a page would save."""
+    sender, receiver = asyncio.run(run_both(folder))
+    sent = {path.name: path.read_bytes() for path in (folder / "trips").iterdir()}
+    received = {path.name: path.read_bytes() for path in (folder / "received/trips").iterdir()}
+    assert sent == received
+    assert 10 > sum(map(len, sent.values())) / 1e6 > 1  # a slow line has it in a minute, and nobody is asked
+    displayed = [shown(cell) for cell in code_cells(sender)]
+    assert secrets_of([displayed, sender.metadata, receiver.metadata]) == []
+
+
+def test_what_is_left_without_a_kernel(folder: Path) -> None:
+    """Each card comes with a table that says the same, for whoever opens the saved notebook somewhere else."""
+    sender, receiver = asyncio.run(run_both(folder))
+    offered, cancelled, *pickers = cards(sender)
+    assert "print(transfer.code)" in offered["text/html"]
+    assert "12 files (trips)" in offered["text/plain"]
+    assert "sending, cancelled" in cancelled["text/html"]
+    taken, saving = cards(receiver)
+    assert "receiving" in taken["text/html"]
+    assert len(pickers) == 2
+    assert all(card["text/plain"] for card in (*pickers, saving))
+
+
+def test_the_code_is_asked_for_without_one(folder: Path) -> None:
+    """Left as it is, the second one shows a card that asks for the code."""
+    receiver = nbformat.read(RECEIVE, as_version=4)
+    until = next(at for at, cell in enumerate(receiver.cells) if "nbferry.receive(" in cell.source)
+    del receiver.cells[until + 1 :]
+    asyncio.run(run(receiver, folder))
+    assert len(cards(receiver)) == 1

@@ -1,0 +1,151 @@
+"""Pages that lend files: what a browser does, without one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from secrets import token_hex
+from time import time
+from typing import Any, NamedTuple
+
+from nbferry import api, running, unfinished
+from nbferry.crypto.digest import chunk_digest
+from nbferry.engine.connect import Via
+from nbferry.engine.keeping import Keeper
+from nbferry.limits import KiB, Limits
+from nbferry.manifest import Entry, Manifest
+from nbferry.storage.memos import SendMemo, UploadMemo
+from nbferry.storage.page import PageFiles, Reader, Slice
+from nbferry.transfer import Transfer
+from nbferry.unfinished import How
+
+CHUNK = 4 * KiB
+SMALL = Limits(chunk_size=CHUNK, window=8 * CHUNK, read_ahead=8 * CHUNK, backoff_first=0.01)
+
+
+class Question(NamedTuple):
+    """What a page was asked, and where its answer goes."""
+
+    op: str
+    path: str
+    offset: int
+    length: int
+    answer: Future[Any]
+
+
+class Lender(Reader):
+    """Has files at hand, and answers at once; ``hold`` has it keep what it is asked in ``asked``.
+
+    ``spoil`` makes something else of a slice: the bytes and their digest are what it returns.
+    """
+
+    def __init__(
+        self,
+        files: Mapping[str, bytes],
+        *,
+        hold: bool = False,
+        spoil: Callable[[bytes], tuple[bytes, bytes]] = lambda data: (data, chunk_digest(data)),
+    ) -> None:
+        self.files = files
+        self.hold = hold
+        self.asked: list[Question] = []
+        self.count = 0
+        self.error: Exception | None = None
+        self._spoil = spoil
+        self._lock = threading.Lock()
+
+    def read(self, path: str, offset: int, length: int) -> Future[Slice]:
+        """See :meth:`Reader.read`."""
+        return self._ask(Question("read", path, offset, length, Future()))
+
+    def digest(self, path: str, offset: int, length: int) -> Future[bytes]:
+        """See :meth:`Reader.digest`."""
+        return self._ask(Question("digest", path, offset, length, Future()))
+
+    def _ask(self, question: Question) -> Future[Any]:
+        with self._lock:
+            self.count += 1
+            self.asked.append(question)
+        if not self.hold:
+            self.answer_all()
+        return question.answer
+
+    def answer_all(self) -> None:
+        """Answer everything that it was asked so far."""
+        with self._lock:
+            asked, self.asked = self.asked, []
+        for question in asked:
+            self.answer(question)
+
+    def answer(self, question: Question) -> None:
+        """Answer this."""
+        if self.error:
+            question.answer.set_exception(self.error)
+            return
+        end = question.offset + question.length
+        data, digest = self._spoil(self.files[question.path][question.offset : end])
+        half = len(data) // 2
+        parts = [data[:half], memoryview(data)[half:]]  # as it comes in several messages
+        question.answer.set_result(Slice(parts, digest) if question.op == "read" else digest)
+
+
+def entries_of(files: Mapping[str, bytes], folders: tuple[str, ...] = ()) -> tuple[Entry, ...]:
+    """The list of an offer of these."""
+    found = [Entry(path, len(data), 7) for path, data in files.items()]
+    found += [Entry(path, mtime_ns=5, folder=True) for path in folders]
+    return tuple(sorted(found, key=lambda entry: entry.path))
+
+
+def page_files(files: Mapping[str, bytes], folders: tuple[str, ...] = (), chunk: int = CHUNK) -> PageFiles:
+    """Files that nobody lends yet."""
+    return PageFiles(Manifest(entries_of(files, folders), chunk))
+
+
+def lent(transfer: Transfer) -> PageFiles:
+    """The files of a transfer, for a page to lend."""
+    files = transfer.page_files
+    assert files
+    return files
+
+
+def upload(
+    files: Mapping[str, bytes] | tuple[Entry, ...], to: Path, *, limits: Limits = SMALL, **wishes: Any
+) -> Transfer:
+    """Begin an upload; a page has to lend the files."""
+    entries = files if isinstance(files, tuple) else entries_of(files)
+    defaults = {"overwrite": "rename", "allow_hidden": False, "kept_for": limits.partials}
+    memo = UploadMemo(
+        id=token_hex(6),
+        created=time(),
+        to=str(to),
+        entries=entries,
+        chunk_size=limits.chunk_size,
+        **(defaults | wishes),
+    )
+    ledger = api._ledger()
+    return running.start(
+        unfinished.uploading(Keeper(memo, ledger), How(api._wishes(None, "auto", []), limits, "page"))
+    )
+
+
+def send_from_page(files: Mapping[str, bytes], *, limits: Limits = SMALL, via: Via = "auto") -> Transfer:
+    """Begin a send of files that a page has to lend."""
+    memo = SendMemo(
+        id=token_hex(6),
+        created=time(),
+        kept_for=limits.partials,
+        via=via,
+        paths=(),
+        entries=entries_of(files),
+        follow_symlinks=False,
+        chunk_size=limits.chunk_size,
+        receivers=1,
+        invitation="amber-canyon-tulip",
+        key=token_hex(16),
+        expires_at=time() + 3600,
+    )
+    ledger = api._ledger()
+    how = How(api._wishes(None, via, []), limits, "page")
+    return running.start(unfinished.sending(Keeper(memo, ledger), ledger, how))
