@@ -24,7 +24,7 @@ const DAYS = 7;
 export class KeptHandles {
   private opened: Promise<IDBDatabase> | null = null;
 
-  constructor(private readonly factory: IDBFactory | undefined = globalThis.indexedDB) {}
+  constructor(private readonly factory: IDBFactory | null = globalThis.indexedDB ?? null) {}
 
   /** Keep what leads to these again; false where that cannot be. */
   async keep(id: string, picked: readonly Picked[]): Promise<boolean> {

@@ -86,7 +86,7 @@ export class Lending {
 
   /** The transfer is over. */
   async over(transfer: string): Promise<void> {
-    if (this.lent?.transfer === transfer) {
+    if (this.lent && (this.lent.transfer === transfer || this.lent.transfer === "")) {
       this.lent = null;
       this.slices.lend([]);
     }

@@ -44,8 +44,9 @@ export class FolderTarget implements Target {
     const name = parts.pop() ?? "file";
     let folder = this.root;
     for (const part of parts) folder = await folder.getDirectoryHandle(part, { create: true });
-    const target = new FileTarget(await folder.getFileHandle(name, { create: true }));
-    this.current = { target, folder, name };
+    const handle = await fileIn(folder, name);
+    const target = new FileTarget(handle);
+    this.current = { target, folder, name: handle.name };
     await target.begin();
   }
 
@@ -63,6 +64,16 @@ export class FolderTarget implements Target {
     const { target, folder, name } = this.current;
     await target.abort();
     await folder.removeEntry(name).catch(ignore); // it is gone already where handles can be removed
+  }
+}
+
+/** A new file. Some names a browser takes for dangerous, links for instance: they get another ending. */
+async function fileIn(folder: FileSystemDirectoryHandle, name: string): Promise<FileSystemFileHandle> {
+  try {
+    return await folder.getFileHandle(name, { create: true });
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    return folder.getFileHandle(`${name}_`, { create: true });
   }
 }
 

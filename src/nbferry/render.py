@@ -162,7 +162,9 @@ def _rows(view: Snapshot, code: str | None) -> list[tuple[str, str]]:
             rows.append(("note", "this code works on this machine only; with relay= it works elsewhere"))
     elif view.role == "send" and view.state is State.WAITING:
         rows.append(("code", "print(transfer.code)"))
-    if shown := progress(view):
+    if view.total and view.state in BEFORE and not view.verified:
+        rows.append(("size", size(view.total)))
+    elif shown := progress(view):
         rows.append(("progress", shown))
     if view.reason:
         rows.append(("why", display_name(view.reason, 300)))

@@ -15,7 +15,7 @@ class State(StrEnum):
     OFFERED = "offered"  # the receiver is deciding
     HASHING = "hashing"  # the sender reads what need not travel
     TRANSFERRING = "transferring"
-    PAUSED = "paused"  # by a person or by a full disk: see Snapshot.reason
+    PAUSED = "paused"  # by a person, a full disk or a closed page: see Snapshot.reason
     VERIFYING = "verifying"  # every byte is there; the files' digests are compared
     WRITING = "writing"  # made durable and moved to its place
     DONE = "done"

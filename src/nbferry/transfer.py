@@ -213,7 +213,7 @@ class Transfer:
         """
         until = None if timeout is None else time.monotonic() + timeout
         try:
-            with self._face.following(self):
+            with self._followed():
                 while True:
                     left = SLICE if until is None else min(SLICE, until - time.monotonic())
                     try:
@@ -240,7 +240,7 @@ class Transfer:
         unsubscribe = self._activity.subscribe(wake)
         self._activity.result.add_done_callback(wake)
         try:
-            with self._face.following(self):
+            with self._followed():
                 while not self._activity.result.done():
                     news.clear()
                     self._decide_if_asked()
@@ -252,6 +252,10 @@ class Transfer:
             raise
         finally:
             unsubscribe()
+
+    def _followed(self) -> AbstractContextManager[object]:
+        """Show how it goes, unless it is over or this process has let go of it."""
+        return nullcontext() if self._activity.result.done() else self._face.following(self)
 
     def _say_that_it_goes_on(self) -> None:
         sys.stderr.write(f"\nThe transfer {self.id} goes on. To end it: transfer.cancel()\n")

@@ -92,7 +92,11 @@ def uploading(keeper: Keeper[UploadMemo], how: How) -> Begin:
     memo = keeper.memo
     intake = Intake(destination_of(memo), keeper, _accept, how.agent)
     limits = replace(how.limits, chunk_size=memo.chunk_size, partials=memo.kept_for)
-    return lambda engine: engine.uploading(intake, PageFiles(memo.manifest), how.wishes, limits)
+    manifest = memo.manifest
+    assert (
+        manifest.id
+    )  # takes a while if there are very many files, so it is not worked out on the engine's thread
+    return lambda engine: engine.uploading(intake, PageFiles(manifest), how.wishes, limits)
 
 
 def again(keeper: Keeper[Any], ledger: Ledger, how: How) -> Begin:

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
 from browser.lab import Lab, jupyter
-from browser.person import Person
+from browser.person import ELSEWHERE, Person
 from running import PATIENCE
 
 SCREENSHOTS = Path(__file__).parents[2] / "bench/screenshots"
@@ -34,7 +34,9 @@ def chromium() -> Iterator[Browser]:
     assert found, "These tests need Chromium; `make test` installs it on Debian and Ubuntu."
     expect.set_options(timeout=PATIENCE / 2 * 1000)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(
+            executable_path=found, args=["--no-sandbox", f"--host-resolver-rules=MAP {ELSEWHERE} 127.0.0.1"]
+        )
         yield browser
         browser.close()
 

@@ -154,6 +154,7 @@ def jupyter(root: Path, program: str = "jupyterlab") -> Iterator[Lab]:
         "--port=0",
         "--allow-root",
         f"--ServerApp.root_dir={root / 'notebooks'}",
+        "--ServerApp.allow_remote_access=True",  # a page may call it by another name
         "--LabApp.expose_app_in_browser=True",
     ]
     process = subprocess.Popen(

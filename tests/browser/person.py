@@ -15,23 +15,27 @@ from browser.lab import Lab, address, kill, process_of
 from cells import TOKEN, Kernel
 from running import PATIENCE
 
+ELSEWHERE = "notebooks.example"
+"""A name that our own computer has for the browser, and for nobody else."""
+
+NO_PICKERS = "for (const what of ['OpenFile', 'SaveFile', 'Directory']) delete window[`show${what}Picker`]"
+"""As in Firefox; a browser without a screen has them and cannot show them."""
+
+CODE = re.compile("[0-9]{6}(-[a-z]+){3,}(@.*)?")
 OPEN = """async (path) => {
-    const app = window.jupyterapp;
-    const panel = await app.commands.execute("docmanager:open", {path, factory: "Notebook"});
-    app.shell.mode = "single-document";
+    const {commands, shell} = window.jupyterapp;
+    const panel = await commands.execute("docmanager:open", {path, factory: "Notebook"});
+    shell.mode = "single-document";
     await panel.context.ready;
     await panel.sessionContext.ready;
     await panel.revealed;
     await panel.sessionContext.session.kernel.info;
 }"""
-NO_PICKERS = "for (const what of ['OpenFile', 'SaveFile', 'Directory']) delete window[`show${what}Picker`]"
-"""As in Firefox; a browser without a screen has them and cannot show them."""
-
-CODE = re.compile("[0-9]{6}(-[a-z]+){3,}(@.*)?")
 READY = """() => {
     const panel = window.jupyterapp?.shell.currentWidget;
     return panel?.content?.widgets?.length > 0 && panel.sessionContext?.session?.kernel?.status === "idle";
 }"""
+SHOWN = "path => window.jupyterapp.shell.currentWidget?.context?.path === path"
 RUN = """async (cell) => {
     const {shell, commands} = window.jupyterapp;
     const notebook = shell.currentWidget.content;
@@ -284,15 +288,16 @@ class Person:
         path = self.notebook(*cells, **options)
         shown = self._lab_page(page)
         shown.evaluate(OPEN, path)
+        shown.wait_for_function(SHOWN, arg=path)
         return Notebook(shown, self.lab, path)
 
-    def visit(self, path: str, server: str = "", before: str = "") -> Notebook:
-        """Open a notebook in a page of its own, at another address of the server, after a script."""
+    def visit(self, path: str, host: str = "127.0.0.1", before: str = "") -> Notebook:
+        """Open a notebook in a page of its own, at another name of the server, after a script."""
         page = self.page()
         if before:
             page.add_init_script(before)
         place = self.at(address(path, workspace=f"visit-{next(self._numbers)}"))
-        page.goto(place.replace(self.lab.url, server or self.lab.url))
+        page.goto(place.replace("127.0.0.1", host))
         page.wait_for_function(READY)
         return Notebook(page, self.lab, path)
 

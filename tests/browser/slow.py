@@ -5,22 +5,22 @@ from __future__ import annotations
 from browser.person import Notebook
 from running import MIB
 
-LARGE = 512 * MIB  # with holes; half a minute on the slow disk, which takes 16 MiB at once
+LARGE = 192 * MIB  # with holes; half a minute on the slow disk
 
 SLOW_DISK = """
 import pathlib, time
 from nbferry.storage.sink import FolderSink
 
 def store(self, chunks, quickly=FolderSink.store):
-    until = time.monotonic() + 1
-    while not pathlib.Path(".quick").exists() and time.monotonic() < until:
+    until = time.monotonic() + 2
+    while self.have and not pathlib.Path(".quick").exists() and time.monotonic() < until:
         time.sleep(0.01)
     return quickly(self, chunks)
 
 FolderSink.store = store
 import nbferry
 """
-"""The start of a cell in whose kernel everything is stored slowly."""
+"""The start of a cell in whose kernel everything but the first is stored slowly."""
 
 
 def hurry(notebook: Notebook) -> None:

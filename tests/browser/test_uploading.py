@@ -15,7 +15,7 @@ from running import MIB
 
 UPLOAD = "import nbferry\nupload = nbferry.upload()\nupload"
 UPLOAD_SLOWLY = SLOW_DISK + "upload = nbferry.upload()\nupload"
-FLOOD = "import time\nwhile True:\n    print('x' * 100_000)\n    time.sleep(0.1)"
+FLOOD = "import time\nwhile True:\n    print('x' * 100_000, end='\\r')\n    time.sleep(0.1)"
 COUNTS = "snapshot = upload.transfer.snapshot; print(snapshot.sent, snapshot.verified, snapshot.reused)"
 
 OPEN_PICKER = f"""
@@ -132,7 +132,7 @@ def test_a_killed_kernel(person: Person, tmp_path: Path) -> None:
 
 def test_beside_a_flood_of_output(person: Person, tmp_path: Path) -> None:
     """A cell prints a megabyte a second all the while: everything arrives, and the card is right about it."""
-    picked = write(tmp_path / "data.bin", os.urandom(30 * MIB))
+    picked = write(tmp_path / "data.bin", os.urandom(10 * MIB))
     notebook = person.open(UPLOAD, FLOOD)
     card = notebook.show()
     notebook.start(1)

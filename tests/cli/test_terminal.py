@@ -16,7 +16,7 @@ from running import MIB, PATIENCE, Commands, environment
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
 HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
-BAR = r"{} [^\r\n]*\d+ %  [0-9.]+ [MG]B/s  \d+ s left  direct"
+BAR = r"{} [^\r\n]*\d+ %  [0-9.]+ [kMG]?B/s  \d[0-9a-z ]* left  direct"
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 
 from running import PATIENCE
@@ -82,10 +83,8 @@ def parameters(notebook: NotebookNode) -> NotebookNode:
     return cell
 
 
-async def run(
-    notebook: NotebookNode, folder: Path, ran: Callable[[NotebookNode], None] = lambda _: None
-) -> None:
-    """Run all cells in a kernel of its own; ``ran`` is told of each that has run."""
+async def run(notebook: NotebookNode, folder: Path, ran: Callable[[NotebookNode], Any] = bool) -> None:
+    """Run all cells in a kernel of its own; ``ran`` is called, and waited for, with each that has run."""
     client = NotebookClient(
         notebook,
         timeout=int(PATIENCE),
@@ -96,29 +95,51 @@ async def run(
     await client.async_execute()
 
 
-async def run_both(folder: Path) -> tuple[NotebookNode, NotebookNode]:
-    """Run both side by side, and hand the code over as a person does: when it is printed."""
-    sender, receiver = (nbformat.read(path, as_version=4) for path in (SEND, RECEIVE))
-    code: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+class Desk:
+    """A person with both notebooks side by side: hands the code over when it is printed, and closes none too early."""
 
-    def look_for_the_code(cell: NotebookNode) -> None:
-        if not code.done() and (found := CODE.search(printed(cell))):
-            code.set_result(found[0])
+    def __init__(self, folder: Path) -> None:
+        self.sender, self.receiver = (nbformat.read(path, as_version=4) for path in (SEND, RECEIVE))
+        self._folder = folder
+        self._code: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._both = asyncio.Barrier(2)
 
-    async def send() -> None:
+    async def run(self) -> None:
+        """Run both; raises what the first of them raised."""
+        for outcome in await asyncio.gather(self._send(), self._receive(), return_exceptions=True):
+            if outcome:
+                raise outcome
+
+    async def _send(self) -> None:
         try:
-            await run(sender, folder, look_for_the_code)
+            await run(self.sender, self._folder, self._sent)
         finally:
-            code.cancel()  # the other one waits in vain, if it still waits
+            self._code.cancel()  # the other one waits in vain, if it still waits
+            await self._both.abort()
 
-    async def receive() -> None:
-        parameters(receiver).source = f"code = {await code!r}"
-        await run(receiver, folder)
+    async def _receive(self) -> None:
+        parameters(self.receiver).source = f"code = {await self._code!r}"
+        try:
+            await run(self.receiver, self._folder, self._received)
+        finally:
+            await self._both.abort()
 
-    for outcome in await asyncio.gather(send(), receive(), return_exceptions=True):
-        if outcome:
-            raise outcome
-    return sender, receiver
+    async def _sent(self, cell: NotebookNode) -> None:
+        if not self._code.done() and (found := CODE.search(printed(cell))):
+            self._code.set_result(found[0])
+        if cell is self.sender.cells[-1]:
+            await self._both.wait()
+
+    async def _received(self, cell: NotebookNode) -> None:
+        if cell is self.receiver.cells[-1]:
+            await self._both.wait()
+
+
+async def run_both(folder: Path) -> tuple[NotebookNode, NotebookNode]:
+    """Run both side by side."""
+    desk = Desk(folder)
+    await desk.run()
+    return desk.sender, desk.receiver
 
 
 @pytest.fixture
@@ -142,9 +163,12 @@ def shown(cell: NotebookNode) -> list[NotebookNode]:
     ]
 
 
-def cards(notebook: NotebookNode) -> list[NotebookNode]:
-    """The cards that were displayed."""
-    return [data for cell in code_cells(notebook) for data in shown(cell) if WIDGET in data]
+def card(notebook: NotebookNode, call: str) -> NotebookNode:
+    """The card that the cell with this call displays."""
+    (cell,) = (cell for cell in code_cells(notebook) if call in cell.source)
+    (data,) = shown(cell)
+    assert WIDGET in data
+    return data
 
 
 def secrets_of(saved: Any) -> list[str]:
@@ -166,14 +190,15 @@ def test_they_run(folder: Path) -> None:
 def test_what_is_left_without_a_kernel(folder: Path) -> None:
     """Each card comes with a table that says the same, for whoever opens the saved notebook somewhere else."""
     sender, receiver = asyncio.run(run_both(folder))
-    offered, cancelled, *pickers = cards(sender)
+    offered, taken = card(sender, "transfer = nbferry.send("), card(receiver, "nbferry.receive(")
     assert "print(transfer.code)" in offered["text/html"]
-    assert "12 files (trips)" in offered["text/plain"]
-    assert "sending, cancelled" in cancelled["text/html"]
-    taken, saving = cards(receiver)
-    assert "receiving" in taken["text/html"]
-    assert len(pickers) == 2
-    assert all(card["text/plain"] for card in (*pickers, saving))
+    assert "<table" in taken["text/html"]
+    others = [card(sender, "upload("), card(sender, "nbferry.send()"), card(receiver, "download(")]
+    assert all(shown["text/plain"] for shown in (offered, taken, *others))
+    del sender.metadata["widgets"]  # pages do not save it unless they are told to
+    page, _ = HTMLExporter().from_notebook_node(sender)  # type: ignore[no-untyped-call]  # it has no types
+    assert "nbferry: sending, waiting" in page
+    assert ">trips/12.csv<" in page
 
 
 def test_the_code_is_asked_for_without_one(folder: Path) -> None:
@@ -182,4 +207,4 @@ def test_the_code_is_asked_for_without_one(folder: Path) -> None:
     until = next(at for at, cell in enumerate(receiver.cells) if "nbferry.receive(" in cell.source)
     del receiver.cells[until + 1 :]
     asyncio.run(run(receiver, folder))
-    assert len(cards(receiver)) == 1
+    assert card(receiver, "nbferry.receive(")

@@ -150,7 +150,7 @@ def test_files_of_a_browsers_machine_are_kept(ledger: Ledger, memo: AnyMemo) -> 
 def test_entries_that_cannot_be(entry: object) -> None:
     """A memo with one of these is none."""
     fields = json.loads(memos.encode(UPLOAD))
-    fields["entries"] = [entry]
+    fields["entries"] = json.dumps([entry])
     assert read(json.dumps(fields).encode()) is None
 
 

@@ -152,6 +152,22 @@ def test_both_ways() -> None:
     run(scenario)
 
 
+def test_a_page_that_comes_first() -> None:
+    """What it has sent meanwhile, however large, is kept for the kernel's end until that is ready for it."""
+
+    async def scenario() -> None:
+        site = Site([(PAGE_PATH, Cuttable, {"lines": Lines()})])
+        page = await site.page()
+        await page.write_message(pack({"n": 1}) + bytes(3 * MIB), binary=True)
+        kernel = Kernel(site.url)
+        assert await kernel.hear() == ("came", 1)
+        assert await kernel.hear() == (1, {"n": 1}, bytes(3 * MIB))
+        await kernel.line.aclose()
+        await site.aclose()
+
+    run(scenario)
+
+
 def test_order() -> None:
     """What several tasks send to a page arrives in the order in which they asked."""
 

@@ -198,6 +198,15 @@ def test_text() -> None:
     }
 
 
+@pytest.mark.parametrize("state", render.BEFORE)
+def test_before_anything_moves(state: State) -> None:
+    """Before anything moves there is a size, and no progress; what an earlier process did is progress."""
+    seen = rows(view(state=state, verified=0, rate=0.0, eta=None, via=None))
+    assert seen["size"] == "1.0 GB"
+    assert "progress" not in seen
+    assert rows(view(state=state, via=None, eta=None))["progress"] == "45 %  450 MB of 1.0 GB"
+
+
 def test_an_offer_says_what_to_do() -> None:
     """A receiver that has an offer is told how to decide; nobody else is."""
     assert "transfer.accept()" in rows(view(state=State.OFFERED))["next"]

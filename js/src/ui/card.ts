@@ -40,7 +40,7 @@ class Card {
   constructor(private readonly ferry: Ferry) {
     this.desk = new Desk(ferry, this.ending.signal, () => this.update());
     this.node.tabIndex = -1; // so that a click in it makes it the target of a paste
-    this.node.dataset.lmSuppressShortcuts = "true"; // JupyterLab would take Enter, arrows and paste for the cell
+    this.node.addEventListener("focusin", () => this.keepKeys(), { signal: this.ending.signal });
     const intake = new Intake(this.desk, this.node, () => this.wantsFiles());
     this.parts = this.assemble(intake);
     this.unwatch = ferry.watch(() => {
@@ -77,7 +77,7 @@ class Card {
   private update(): void {
     if (this.ending.signal.aborted) return;
     const { view } = this.ferry;
-    const focused = this.focused();
+    const focused = this.active();
     setAttribute(this.node, "data-kind", view.kind);
     setAttribute(this.node, "data-phase", view.phase);
     setAttribute(this.node, "data-state", view.transfer?.state ?? "none");
@@ -91,6 +91,17 @@ class Card {
       [...this.foot.querySelectorAll("button, .nf-note")].some((node) => isSeen(node, this.foot)),
     );
     if (focused && !(focused.isConnected && isSeen(focused))) this.successor(focused).focus();
+    this.keepKeys();
+  }
+
+  /**
+   * Keys that are pressed here stay here while something is to be chosen: JupyterLab would move, delete and paste
+   * cells by them. Later it may have them, so that Shift+Enter runs the cell after a click on Pause.
+   */
+  private keepKeys(): void {
+    const target = this.active();
+    const kept = this.ferry.view.phase === "pick" || this.wantsFiles();
+    if (target) setAttribute(target, "data-lm-suppress-shortcuts", kept ? "true" : null);
   }
 
   private name(view: View): string {
@@ -116,12 +127,10 @@ class Card {
     return view.phase === "pick" && (view.kind === "send" || view.kind === "upload");
   }
 
-  private focused(): HTMLElement | null {
-    const root = this.node.getRootNode() as Document | ShadowRoot;
-    const active = root.activeElement;
-    return active instanceof HTMLElement && active !== this.node && this.node.contains(active)
-      ? active
-      : null;
+  /** What has the focus in the card, if it has it. */
+  private active(): HTMLElement | null {
+    const { activeElement } = this.node.getRootNode() as Document | ShadowRoot;
+    return activeElement instanceof HTMLElement && this.node.contains(activeElement) ? activeElement : null;
   }
 
   /** Where the focus goes when what had it is away: a button beside it, else any, else the card. */

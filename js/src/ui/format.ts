@@ -77,9 +77,12 @@ export function share(part: number, all: number, complete: boolean): number {
 
 const UNSEEN = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff]/gu;
 
-/** A name with what cannot be seen, or turns the direction of what follows, spelled out. */
+/** A name with what cannot be seen, or turns the direction of what follows, spelled out, as Python does it. */
 export function visible(name: string): string {
-  return name.replace(UNSEEN, (char) => `\\u${(char.codePointAt(0) ?? 0).toString(16).padStart(4, "0")}`);
+  return name.replace(UNSEEN, (char) => {
+    const code = (char.codePointAt(0) ?? 0).toString(16);
+    return code.length > 2 ? `\\u${code.padStart(4, "0")}` : `\\x${code.padStart(2, "0")}`;
+  });
 }
 
 /** A name for the middle of a sentence or an attribute: its direction stays its own. */

@@ -1,9 +1,9 @@
 /** How files of this machine come to the card: by dialog, by drop, by paste. What becomes of them the ferry knows. */
 
+import { type Found, fromDrop, fromHandles, fromList } from "../files";
 import { type Picked, Refusal } from "../types";
 import { type Desk, isBusy } from "./desk";
 import { make, marked, setShown, setText } from "./dom";
-import { type Found, fromDrop, fromHandles, fromList } from "./gather";
 
 type Gather = (found: Found) => Promise<Picked[]>;
 
@@ -110,7 +110,7 @@ export class Intake {
     await desk.run(
       this.node,
       async () => {
-        const picked = await this.gathered(gather);
+        const picked = await gather((count) => this.say(desk.format.plural(desk.text.gathering, count)));
         if (picked.length === 0) throw new Refusal("nothing", desk.text.nothingPicked);
         this.say(desk.text.starting);
         await desk.ferry.offer(picked);
@@ -118,16 +118,6 @@ export class Intake {
       followed,
     );
     this.say("");
-  }
-
-  private async gathered(gather: Gather): Promise<Picked[]> {
-    const { text, format } = this.desk;
-    try {
-      return await gather((count) => this.say(format.plural(text.gathering, count)));
-    } catch (error) {
-      const why = error instanceof Error ? error.message : "";
-      throw new Refusal("unreadable", text.unreadable, why);
-    }
   }
 
   private say(words: string): void {

@@ -96,8 +96,8 @@ export class Overall implements Part {
   }
 
   private amount(name: string, label: string, tip: string): HTMLElement {
-    const style = name === "reused" ? "" : `nf-amount nf-${name}`;
-    const node = make("span", style, `${label} `, make("span"));
+    const style = name === "reused" ? "" : `nf-amount nf-amount-${name}`;
+    const node = make("span", style, `${label} `, make("span", "nf-number"));
     node.title = tip;
     this.amounts.append(node);
     return node;

@@ -134,7 +134,6 @@ const ENGLISH = {
   gathering: { one: "{n} file found…", other: "{n} files found…" } as Plural,
   starting: "Starting…",
   nothingPicked: "There was no file in it.",
-  unreadable: "The browser could not read it.",
 
   againTitle: "The files are needed again",
   againText: "Choose, drop or paste the same ones. What has arrived is kept; only the rest travels.",

@@ -89,7 +89,7 @@ describe("names", () => {
   });
 
   it("control characters are spelled out", () => {
-    expect(visible("a\nb\x1b")).toBe("a\\u000ab\\u001b");
+    expect(visible("a\nb\x1b")).toBe("a\\x0ab\\x1b");
   });
 
   it("joiners stay, as Persian cannot be read without", () => {

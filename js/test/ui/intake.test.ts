@@ -1,7 +1,7 @@
 // @vitest-environment happy-dom
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { fromHandles } from "../../src/files";
 import { Refusal } from "../../src/types";
-import { fromHandles } from "../../src/ui/gather";
 import { Drawn, FakeFerry, settled, viewOf } from "./fake";
 
 let ferry: FakeFerry;

@@ -132,9 +132,9 @@ class Keeper(Generic[M]):
         """
         with self._lock:
             self._over = True
-            self._let_go()
             if self._saved:
-                self._remove(state, reason)
+                self._remove(state, reason)  # while it is claimed: nobody is to go on with what is over
+            self._let_go()
 
     def _remove(self, state: State, reason: str) -> None:
         try:

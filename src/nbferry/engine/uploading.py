@@ -18,6 +18,7 @@ from nbferry.engine.session import Session
 from nbferry.errors import NbferryError
 from nbferry.manifest import Manifest
 from nbferry.protocol.events import Event
+from nbferry.protocol.receiver import Receiver
 from nbferry.protocol.sender import Sender
 from nbferry.status import State
 from nbferry.storage.memos import UploadMemo
@@ -72,8 +73,8 @@ class Uploading(TakingIn):
     _keeper: Keeper[UploadMemo]
 
     def __init__(self, intake: Intake, files: PageFiles, means: Means) -> None:
-        super().__init__(intake, means)
         self._files = files
+        super().__init__(intake, means)
         self._source = PageSource(files, self.limits)
         self._sender = Sender(files.manifest, self.limits, agent=intake.agent)
         self._sender.held = True
@@ -87,6 +88,11 @@ class Uploading(TakingIn):
         return self._files
 
     # ---------------------------------------------------------------- the two ends
+    def _new_receiver(self, known: tuple[str, Manifest] | None) -> Receiver:
+        """See :meth:`TakingIn._new_receiver`: the list need not be told, and a sink judges it too."""
+        manifest = self._files.manifest
+        return super()._new_receiver(known or (manifest.id, manifest))
+
     async def _meet(self) -> Connector:
         manifest = self._files.manifest
         await self._keeper.note(self._threads, names=manifest.top_names, total=manifest.total_bytes)

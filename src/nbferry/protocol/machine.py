@@ -54,7 +54,7 @@ class Machine(ABC):
 
     @property
     def paused(self) -> bool:
-        """Whether a person or a full disk, on either side, holds the transfer."""
+        """Whether a person, a full disk or a source that is away holds the transfer, on either side."""
         return bool(self._pauses)
 
     @property

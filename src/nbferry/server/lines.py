@@ -78,11 +78,15 @@ class End(Hashable, Protocol):
     def room(self) -> Awaitable[object] | None:
         """What to wait for before more is sent to it; None if there is room."""
 
-    def introduced(self) -> None:
-        """The kernel is there: what the page says can be passed on."""
-
     def finish(self, code: int, reason: str) -> None:
         """Close it when it has taken what was sent to it."""
+
+
+class Page(End, Protocol):
+    """A page's socket."""
+
+    def introduced(self) -> None:
+        """The kernel is there: what the page says can be passed on."""
 
 
 class Line:
@@ -91,7 +95,7 @@ class Line:
     def __init__(self, limits: LineLimits = DEFAULT_LIMITS) -> None:
         self.kernel: End | None = None
         self._limits = limits
-        self._pages: dict[int, End] = {}
+        self._pages: dict[int, Page] = {}
         self._latest = 0
         self.sockets = 0  # that are open, whatever they are
 
@@ -126,7 +130,7 @@ class Line:
             self.page_left(number)
 
     # -------------------------------------------------------------- pages
-    def page_came(self, page: End) -> int:
+    def page_came(self, page: Page) -> int:
         """Let a page in: its number, or 0 if there are too many."""
         if len(self._pages) >= self._limits.max_pages:
             page.finish(TOO_MANY, "too many pages")
@@ -159,7 +163,7 @@ class Line:
         if not self.kernel and (page := self._pages.pop(number, None)):
             page.finish(NO_KERNEL, "no kernel is here")
 
-    def _introduce(self, number: int, page: End) -> None:
+    def _introduce(self, number: int, page: Page) -> None:
         self._tell(came=number)
         page.introduced()
 

@@ -114,10 +114,6 @@ class LineEnd(ABC):
         """See :class:`End`."""
         return self._outlet.room()
 
-    def introduced(self) -> None:
-        """See :class:`End`."""
-        self.heard()
-
     def finish(self, code: int, reason: str) -> None:
         """See :class:`End`."""
         self._outlet.finish(code, reason)
@@ -187,7 +183,7 @@ class PageEnd(LineEnd):
         return self._held(wait) if wait else None
 
     def introduced(self) -> None:
-        """See :class:`End`."""
+        """See :class:`nbferry.server.lines.Page`."""
         self._settled.set()
 
     def finish(self, code: int, reason: str) -> None:
@@ -273,9 +269,7 @@ class PageSocket(WebSocketHandler):
         connection = cast("WebSocketProtocol13", self.ws_connection)  # there is no other protocol
         limits = self._lines.limits
         self._end = self._kind(self._lines.enter(self._name), Outlet(connection, limits), limits)
-        if (
-            connection.stream.closed()
-        ):  # since before the handshake: on_close has been called, and is not again
+        if connection.stream.closed():  # since before the handshake: on_close was called, and is not again
             self.on_close()
 
     def on_message(self, message: str | bytes) -> Any:

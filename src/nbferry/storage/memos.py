@@ -2,8 +2,8 @@
 
 A memo is an object: ``version`` (1), ``role`` ("send", "receive" or "upload"), and the fields of :class:`SendMemo`,
 :class:`ReceiveMemo` or :class:`UploadMemo`; how a transfer ended is one with the fields of :class:`Ended`. Bytes are
-hex, tuples are lists, :class:`RelayNote` and :class:`Pairing` are objects, an :class:`Entry` is [path, size (null for
-a folder), mtime in ns]; what has a default may be missing.
+hex, tuples are lists, :class:`RelayNote` and :class:`Pairing` are objects; entries, of which there may be very many,
+are a text of compact JSON: [[path, size (null for a folder), mtime in ns], ...]. What has a default may be missing.
 
 What is read may be torn, or planted by somebody else: each field is judged, and what is not known is left out.
 """
@@ -30,7 +30,6 @@ _MAX_PATH = 32 * KiB  # characters; Windows has the longest
 _MAX_SECRET = 4 * KiB
 _MAX_TEXT = 2 * KiB
 _MAX_RECEIVERS = 1_000_000
-_MAX_PATHS = 1_000_000
 _MAX_TIME = 2.5e11  # seconds since 1970: the year 9892, which a date can still say
 
 T = TypeVar("T")
@@ -259,15 +258,23 @@ def _object(kind: Callable[..., T], checks: Mapping[str, Check]) -> Callable[[An
     return check
 
 
-def _entry(value: Any) -> Entry:
-    if not isinstance(value, list) or len(value) != 3:
-        raise ValueError("no entry")
-    path, size, mtime_ns = _text(MAX_PATH, r"[^\0]+")(value[0]), _SIZE(value[1]), _TIME(value[2])
-    return Entry(path, size or 0, mtime_ns, folder=size is None)
+def _entries(value: Any) -> tuple[Entry, ...]:
+    """Judge the text of a list; without the checks above, because it is written again every few seconds."""
+    if not isinstance(value, str):
+        raise ValueError("no text")  # noqa: TRY004  # as above
+    found = []
+    for path, size, mtime_ns in json.loads(value):
+        if type(path) is not str or not 0 < len(path) <= MAX_PATH or "\0" in path:
+            raise ValueError("a path that cannot be")
+        if size is not None and (type(size) is not int or not 0 <= size <= MAX_SIZE):
+            raise ValueError("a size that cannot be")
+        if type(mtime_ns) is not int or abs(mtime_ns) >= 1 << 63:
+            raise ValueError("a time that cannot be")
+        found.append(Entry(path, size or 0, mtime_ns, folder=size is None))
+    return tuple(found)
 
 
-_SIZE, _TIME = _or_none(_whole(0, MAX_SIZE)), _whole(-(1 << 63), (1 << 63) - 1)
-_ENTRIES, _CHUNK_SIZE = _many(_entry, _MAX_PATHS), _whole(4 * KiB, 64 * MiB)
+_CHUNK_SIZE = _whole(4 * KiB, 64 * MiB)
 _STATE = _text(32, "[a-z-]*")
 _URL = _text(_MAX_TEXT, r"[^\0-\x20]*")
 _NAMES = _many(_text(MAX_NAME), 10)
@@ -289,8 +296,8 @@ _COMMON: dict[str, Check] = {
 }
 _SEND: dict[str, Check] = {
     **_COMMON,
-    "paths": _many(_path, _MAX_PATHS),
-    "entries": _ENTRIES,
+    "paths": _many(_path, 1_000_000),
+    "entries": _entries,
     "follow_symlinks": _flag,
     "chunk_size": _CHUNK_SIZE,
     "receivers": _or_none(_whole(1, _MAX_RECEIVERS)),
@@ -316,7 +323,7 @@ _RECEIVE: dict[str, Check] = {
     "met": _flag,
     "willing": _flag,
 }
-_UPLOAD: dict[str, Check] = {**_FOLDER, "entries": _ENTRIES, "chunk_size": _CHUNK_SIZE}
+_UPLOAD: dict[str, Check] = {**_FOLDER, "entries": _entries, "chunk_size": _CHUNK_SIZE}
 _ENDED: dict[str, Check] = {
     "id": _ID,
     "role": _one_of("send", "receive", "upload"),
@@ -375,8 +382,12 @@ def _plain(value: Any) -> Any:
         return value.hex()
     if isinstance(value, tuple):
         return [_plain(each) for each in value]
-    if isinstance(value, Entry):
-        return [value.path, None if value.folder else value.size, value.mtime_ns]
     if is_dataclass(value):
-        return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
+        plain = {each.name: getattr(value, each.name) for each in fields(value)}
+        return {name: _rows(each) if name == "entries" else _plain(each) for name, each in plain.items()}
     return value
+
+
+def _rows(entries: tuple[Entry, ...]) -> str:
+    rows = [(entry.path, None if entry.folder else entry.size, entry.mtime_ns) for entry in entries]
+    return json.dumps(rows, separators=(",", ":"))

@@ -9,17 +9,16 @@ from __future__ import annotations
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 from nbferry.crypto.digest import DIGEST_SIZE, chunk_digest_of
-from nbferry.errors import DigestMismatch, Interrupted, SourceAway, StorageError, UnsafePath
+from nbferry.errors import DigestMismatch, Interrupted, SourceAway
 from nbferry.limits import KiB, Limits, MiB
-from nbferry.manifest import Entry, Manifest
-from nbferry.names import check_paths
+from nbferry.manifest import Manifest
 from nbferry.protocol.frames import ChunkBatch
 from nbferry.ranges import RangeSet
 from nbferry.storage.base import Source
@@ -55,29 +54,6 @@ class Reader(ABC):
     @abstractmethod
     def digest(self, path: str, offset: int, length: int) -> Future[bytes]:
         """Ask for the BLAKE3 digest of bytes of a file."""
-
-
-def offer_of_page(
-    entries: Iterable[Entry],
-    *,
-    chunk_size: int,
-    max_entries: int = Limits.max_entries,
-    allow_hidden: bool = False,
-) -> Manifest:
-    """Offer files and folders of a browser's machine, in the order of their paths: the same files are the same offer.
-
-    Raises :class:`UnsafePath` for a name that no receiver would take, :class:`StorageError` for too many.
-    """
-    found = sorted(entries, key=lambda entry: entry.path)
-    if len(found) > max_entries:
-        hint = "Pack them into one file, or choose fewer at a time."
-        raise StorageError(f"These are more than {max_entries:,} files and folders.", hint=hint)
-    folders = {entry.path for entry in found if entry.folder}
-    try:
-        check_paths((entry.path for entry in found), folders=folders, allow_hidden=allow_hidden)
-    except UnsafePath as error:
-        raise UnsafePath(error.message, hint="Rename it, then choose it again.") from None
-    return Manifest.of(found, chunk_size)
 
 
 @dataclass(eq=False)

@@ -13,6 +13,7 @@ from typing import Any
 import anywidget
 import traitlets
 
+from nbferry import render
 from nbferry.errors import TimedOut
 from nbferry.status import Result
 from nbferry.transfer import SLICE, Transfer
@@ -76,6 +77,13 @@ class Card(anywidget.AnyWidget):
         transfer = await asyncio.wrap_future(self._desk.begun)
         return await transfer
 
+    # ---------------------------------------------------------------- faces
+    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:  # type: ignore[override]  # one of the two forms
+        if self.transfer:
+            return shown(self, self.transfer)
+        kind, what = self.view["kind"], self.view["what"]
+        return bundle(self, render.unbegun_html(kind, what), render.unbegun(kind, what))
+
     # ---------------------------------------------------------------- the comm
     def _hear(self, _widget: object, message: Mapping[str, Any], buffers: Sequence[Buffer]) -> None:
         self._desk.hear(message, [bytes(buffer) for buffer in buffers])
@@ -85,3 +93,15 @@ class Card(anywidget.AnyWidget):
 
     def _show(self, view: dict[str, Any]) -> None:
         self.view = view
+
+
+def shown(card: Card, transfer: Transfer) -> dict[str, Any]:
+    """A card of a transfer as it is displayed; no code in it, as notebooks are saved with this."""
+    files = transfer.files_from(0, render.MOST)
+    return bundle(card, render.html(transfer.snapshot, None, files), render.text(transfer.snapshot, None))
+
+
+def bundle(widget: Any, html: str, text: str) -> dict[str, Any]:
+    """A widget, and beside it what shows where no kernel stands behind it."""
+    reference = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
+    return {"application/vnd.jupyter.widget-view+json": reference, "text/html": html, "text/plain": text}

@@ -16,7 +16,7 @@ from nbferry.engine.portal import portal
 from nbferry.errors import LocalProtocolError
 from nbferry.manifest import Manifest
 from nbferry.transfer import Face, Transfer
-from nbferry.widget.card import Card
+from nbferry.widget.card import Card, bundle, shown
 from nbferry.widget.desk import Desk
 from nbferry.widget.saving import Saving
 from nbferry.widget.view import Kind
@@ -48,7 +48,7 @@ class NotebookFace(Face):
 
     def card(self, transfer: Transfer) -> Mapping[str, Any]:
         """See :meth:`Face.card`."""
-        return bundle_of(self.card_of(transfer), transfer)
+        return shown(self.card_of(transfer), transfer)
 
     def cards(self, transfers: Sequence[Transfer]) -> Mapping[str, Any] | None:
         """See :meth:`Face.cards`."""
@@ -56,7 +56,7 @@ class NotebookFace(Face):
             return None
         box = ipywidgets.VBox([self.card_of(transfer) for transfer in transfers])
         files = "".join(render.html(transfer.snapshot, None) for transfer in transfers)
-        return _bundle(box, files, "\n".join(map(repr, transfers)))
+        return bundle(box, files, "\n".join(map(repr, transfers)))
 
     def card_of(self, transfer: Transfer) -> Card:
         """The one card of a transfer."""
@@ -91,17 +91,6 @@ class NotebookFace(Face):
         """
         Saving(paths)  # says now what is missing
         return Card(Desk("download", portal(), savable=paths))
-
-
-def bundle_of(card: Card, transfer: Transfer) -> dict[str, Any]:
-    """A card, and what shows where no kernel stands behind it: notebooks are saved with this, so it has no code."""
-    files = transfer.files_from(0, render.MOST)
-    return _bundle(card, render.html(transfer.snapshot, None, files), render.text(transfer.snapshot, None))
-
-
-def _bundle(widget: ipywidgets.DOMWidget, html: str, text: str) -> dict[str, Any]:
-    reference = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
-    return {"application/vnd.jupyter.widget-view+json": reference, "text/html": html, "text/plain": text}
 
 
 def _kind(transfer: Transfer) -> Kind:
