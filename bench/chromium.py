@@ -31,9 +31,13 @@ OPTIONS = (
     "--remote-allow-origins=*",
     "--window-size=1200,900",
 )
+LISTENS = re.compile(r"ws://127\.0\.0\.1:(\d+)/")
 WITHIN = 600.0  # seconds
-SAMPLE_EVERY = 0.1
-UNTIL = "new Promise(done => {{ const look = () => {{ const found = {}; found ? done(found) : setTimeout(look, 20); }}; look(); }})"
+SAMPLE_EVERY = 0.2
+UNTIL = """new Promise((done) => {{
+    const look = () => (({}) ? done(true) : setTimeout(look, 20));
+    look();
+}})"""
 
 
 class PageError(Exception):
@@ -81,12 +85,14 @@ class Tab:
             raise PageError(json.dumps(done["exceptionDetails"])[:2000])
         return done["result"].get("value")
 
-    def until(self, condition: str) -> Any:
-        """Wait until an expression is true; its value."""
-        return self.run(UNTIL.format(condition))
+    def until(self, condition: str) -> None:
+        """Wait until an expression is true."""
+        self.run(UNTIL.format(condition))
 
-    def open(self, url: str) -> None:
-        """Go to an address."""
+    def open(self, url: str, before: str = "") -> None:
+        """Go to an address; ``before`` runs there before everything else."""
+        if before:
+            self.call("Page.addScriptToEvaluateOnNewDocument", source=before)
         self._events.clear()
         self.call("Page.navigate", url=url)
         self.event("Page.loadEventFired")
@@ -116,36 +122,37 @@ class Chromium:
         self.pid = pid
         self._port = port
 
-    def tab(self, url: str) -> Tab:
-        """Open a page."""
+    def tab(self, url: str, before: str = "") -> Tab:
+        """Open a page; ``before`` runs in it before everything else."""
         request = urllib.request.Request(f"http://127.0.0.1:{self._port}/json/new?about:blank", method="PUT")
         with urllib.request.urlopen(request, timeout=WITHIN) as answer:
             tab = Tab(json.load(answer)["webSocketDebuggerUrl"])
-        tab.open(url)
+        tab.open(url, before)
         return tab
 
-    def renderers(self) -> list[int]:
-        """The processes that pages live in, workers and all."""
-        return [pid for pid in below(self.pid) if "--type=renderer" in command_of(pid)]
+    def processes(self) -> tuple[list[int], list[int]]:
+        """Those that pages live in, workers and all; and all others."""
+        pages = [pid for pid in below(self.pid) if "--type=renderer" in command_of(pid)]
+        return pages, [self.pid, *(pid for pid in below(self.pid) if pid not in pages)]
 
 
 @contextmanager
 def chromium(folder: Path) -> Iterator[Chromium]:
     """A browser with a profile of its own."""
-    found = next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None:
+    program = next(filter(None, map(shutil.which, NAMES)), None)
+    if program is None:
         raise Missing("Chromium is not installed")
-    command = [found, *OPTIONS, f"--user-data-dir={folder}", "about:blank"]
+    command = [program, *OPTIONS, f"--user-data-dir={folder}", "about:blank"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
         assert process.stderr
-        port = next(
-            int(m[1]) for line in process.stderr if (m := re.search(r"ws://127\.0\.0\.1:(\d+)/", line))
-        )
         reader = threading.Thread(target=process.stderr.read)  # it must not be kept waiting
-        reader.start()
-        yield Chromium(process.pid, port)
-        process.terminate()
-        reader.join()
+        try:
+            port = next(int(found[1]) for line in process.stderr if (found := LISTENS.search(line)))
+            reader.start()
+            yield Chromium(process.pid, port)
+        finally:
+            process.terminate()
+            reader.join()
 
 
 # -------------------------------------------------------------------- memory
@@ -184,13 +191,14 @@ def memory_of(pids: list[int]) -> int:
 class Watch:
     """Samples the memory of groups of processes while it is entered: how much each had at first, and at most."""
 
-    def __init__(self, **groups: Callable[[], list[int]]) -> None:
+    def __init__(self, **groups: list[int]) -> None:
         self._groups = groups
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._sample)
-        self.first: dict[str, int] = {}
-        self.most: dict[str, int] = {}
+        self.first = self._now()
+        self.most = dict(self.first)
 
+    @property
     def extra(self) -> dict[str, int]:
         """How much more each had at most than at first."""
         return {name: self.most[name] - self.first[name] for name in self._groups}
@@ -201,11 +209,9 @@ class Watch:
                 self.most[name] = max(self.most[name], size)
 
     def _now(self) -> dict[str, int]:
-        return {name: memory_of(pids()) for name, pids in self._groups.items()}
+        return {name: memory_of(pids) for name, pids in self._groups.items()}
 
     def __enter__(self) -> Self:
-        self.first = self._now()
-        self.most = dict(self.first)
         self._thread.start()
         return self
 

@@ -14,7 +14,7 @@ const common = {
   minify: true,
   target: ["es2022"],
   charset: "utf8",
-  legalComments: "none",
+  legalComments: "eof",
   logLevel: "warning",
 };
 

@@ -21,6 +21,7 @@ from nbferry.storage.page import PageFiles, Reader, Slice
 from nbferry.transfer import Transfer
 from nbferry.unfinished import How
 
+PATIENCE = 60  # seconds
 CHUNK = 4 * KiB
 SMALL = Limits(chunk_size=CHUNK, window=8 * CHUNK, read_ahead=8 * CHUNK, backoff_first=0.01)
 
@@ -54,7 +55,7 @@ class Lender(Reader):
         self.count = 0
         self.error: Exception | None = None
         self._spoil = spoil
-        self._lock = threading.Lock()
+        self._news = threading.Condition()
 
     def read(self, path: str, offset: int, length: int) -> Future[Slice]:
         """See :meth:`Reader.read`."""
@@ -65,16 +66,22 @@ class Lender(Reader):
         return self._ask(Question("digest", path, offset, length, Future()))
 
     def _ask(self, question: Question) -> Future[Any]:
-        with self._lock:
+        with self._news:
             self.count += 1
             self.asked.append(question)
+            self._news.notify_all()
         if not self.hold:
             self.answer_all()
         return question.answer
 
+    def until_asked(self, count: int = 1) -> None:
+        """Wait until it was asked so many questions."""
+        with self._news:
+            assert self._news.wait_for(lambda: self.count >= count, PATIENCE)
+
     def answer_all(self) -> None:
         """Answer everything that it was asked so far."""
-        with self._lock:
+        with self._news:
             asked, self.asked = self.asked, []
         for question in asked:
             self.answer(question)

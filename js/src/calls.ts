@@ -38,8 +38,9 @@ export type Heard = (op: string, message: Message) => void;
 /** Its answer is large: there is no second request for it as long as others are answered. */
 const BULK: ReadonlySet<string> = new Set(["fetch"]);
 
-const AGAIN = [2000, 4000, 8000, 16000]; // ms without an answer, the last for ever
-const ON_LINE = [4000, 16000]; // ms after which what a line does not answer is said on the comm as well: it may be dead
+const AGAIN = [2000, 4000, 8000, 16_000]; // ms without an answer, the last for ever
+const ON_LINE = [4000, 16_000]; // the same, said on the comm: a line that does not answer may be dead
+const BULK_ON_LINE = [60_000]; // 1 MiB on a slow line takes its time
 
 interface Call {
   readonly message: Message;
@@ -139,9 +140,8 @@ export class Calls {
 
   private wait(call: Call): void {
     call.stopTimer();
-    const onLine = call.carrier?.kind === "line";
-    if (onLine && isBulk(call)) return;
-    call.stopTimer = this.clock.after(nth(onLine ? ON_LINE : AGAIN, call.tries), () => {
+    const pauses = call.carrier?.kind !== "line" ? AGAIN : isBulk(call) ? BULK_ON_LINE : ON_LINE;
+    call.stopTimer = this.clock.after(nth(pauses, call.tries), () => {
       call.tries++;
       const comm = this.carriers.get("comm");
       if (comm) send(comm, call.message);

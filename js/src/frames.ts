@@ -51,3 +51,8 @@ export function pieces(bytes: Bytes, size: number): Bytes[] {
   for (let at = 0; at === 0 || at < bytes.length; at += size) cut.push(bytes.subarray(at, at + size));
   return cut;
 }
+
+/** Give memory back at once, where a browser can: it takes its time to notice that nobody needs it. Nothing may use it any more. */
+export function free(buffer: ArrayBuffer): void {
+  if ("transfer" in buffer && !buffer.detached) buffer.transfer(0);
+}

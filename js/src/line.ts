@@ -2,7 +2,7 @@
 
 import type { Carrier } from "./calls";
 import type { Clock } from "./clock";
-import { type Bytes, type Message, NO_BYTES, pack, unpack } from "./frames";
+import { type Bytes, free, type Message, NO_BYTES, pack, unpack } from "./frames";
 
 export interface LineEvents {
   came(line: Carrier): void;
@@ -14,6 +14,7 @@ export type OpenSocket = () => WebSocket;
 
 const FIRST_WAIT = 500;
 const LONGEST_WAIT = 30_000; // ms between two tries
+const LONGEST_WITHOUT_KERNEL = 120_000; // a saved notebook may have many cards, and no kernel behind them
 const STEADY = 10_000; // ms after which a socket counts as one that works
 const NO_KERNEL = 4404;
 const TOO_MANY = 4429;
@@ -68,7 +69,7 @@ export class Line {
     const steady = wasOpen && this.clock.now() - this.openedAt >= STEADY;
     if (steady && code !== NO_KERNEL && code !== TOO_MANY) this.wait = FIRST_WAIT;
     this.stopTimer = this.clock.after(this.wait * (0.5 + this.random()), () => this.start());
-    this.wait = Math.min(2 * this.wait, LONGEST_WAIT);
+    this.wait = Math.min(2 * this.wait, code === NO_KERNEL ? LONGEST_WITHOUT_KERNEL : LONGEST_WAIT);
   }
 }
 
@@ -128,7 +129,9 @@ class LineSocket implements Carrier {
 
   private write(message: Message, buffer: Bytes): void {
     if (!this.isOpen) throw new Error("The line is lost.");
-    this.socket.send(pack(message, buffer));
+    const packed = pack(message, buffer);
+    this.socket.send(packed); // which copies it
+    free(packed.buffer);
   }
 
   private hasRoom(): boolean {

@@ -25,16 +25,16 @@ export function findServer(page: Document = document): Server | null {
 
 /** Whether lines can be had there. */
 export async function hasLines(server: Server): Promise<boolean> {
-  const headers = server.token ? { Authorization: `token ${server.token}` } : {};
-  const response = await fetch(`${server.base}nbferry/version`, { headers });
+  const response = await fetch(`${server.base}nbferry/version`);
   if (!response.ok) return false;
   const said: unknown = await response.json().catch(() => null);
   return typeof said === "object" && said !== null && "pages" in said;
 }
 
-/** Where a line of this name ends. */
+/** Where a line of this name ends. Addresses are written to logs: the token is shown only where there can be no cookie. */
 export function lineUrl(server: Server, name: string): string {
-  const query = server.token ? `?token=${encodeURIComponent(server.token)}` : "";
+  const elsewhere = new URL(server.sockets).host !== new URL(server.base).host;
+  const query = elsewhere && server.token ? `?token=${encodeURIComponent(server.token)}` : "";
   return `${server.sockets}nbferry/page/${name}${query}`;
 }
 

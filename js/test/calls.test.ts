@@ -91,9 +91,12 @@ describe("what the page asks", () => {
     const { calls, comm, line, clock } = rig();
     calls.came(line);
     calls.ask("pause").catch(() => undefined);
+    calls.ask("fetch").catch(() => undefined);
     expect(comm.said).toHaveLength(0);
     await clock.pass(5000);
-    expect(comm.said).toHaveLength(1);
+    expect(comm.messages.map(({ op }) => op)).toEqual(["pause"]);
+    await clock.pass(56_000);
+    expect(comm.messages.filter(({ op }) => op === "fetch")).toHaveLength(1);
   });
 
   test("a fetch waits as long as others come: a slow way is not made slower by asking again", async () => {

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { bytesOf, pack, pieces, unpack } from "../src/frames";
+import { bytesOf, free, pack, pieces, unpack } from "../src/frames";
 
 test("what is packed is had back, names of all scripts and the buffer included", () => {
   const message = { op: "read", path: "Größe/数据.csv", "🚢": [1, null] };
@@ -32,4 +32,11 @@ test("pieces are cut without copying, and nothing is one empty piece", () => {
   expect(cut.map(({ length }) => length)).toEqual([2, 2, 1]);
   expect(cut.every(({ buffer }) => buffer === whole.buffer)).toBe(true);
   expect(pieces(new Uint8Array(0), 2)).toHaveLength(1);
+});
+
+test("memory that is given back is gone at once where that can be, and a second time does nothing", () => {
+  const buffer = new ArrayBuffer(8);
+  free(buffer);
+  free(buffer);
+  expect(buffer.byteLength).toBe("transfer" in ArrayBuffer.prototype ? 0 : 8);
 });

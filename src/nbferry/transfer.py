@@ -144,10 +144,14 @@ class Transfer:
         return self._activity.result.done()
 
     @property
+    def is_resting(self) -> bool:
+        """Whether an earlier process left it, and nobody has gone on with it here."""
+        return self._activity.resting
+
+    @property
     def is_held(self) -> bool:
-        """Whether it waits for ``resume``: somebody here has paused it, or an earlier process left it."""
-        activity = self._activity
-        return activity.resting or any(machine.paused_here for machine in activity.machines())
+        """Whether it waits for ``resume``: it rests, or somebody here has paused it."""
+        return self.is_resting or any(machine.paused_here for machine in self._activity.machines())
 
     @property
     def page_files(self) -> PageFiles | None:

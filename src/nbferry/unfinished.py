@@ -172,12 +172,12 @@ def same_receive(ledger: Ledger, ticket: Code | Ticket, to: Path) -> ReceiveMemo
 
 
 def same_upload(ledger: Ledger, wanted: UploadMemo) -> UploadMemo | None:
-    """The unfinished upload of the same files into the same folder, if there is one."""
+    """The unfinished upload of the same files into the same folder in the same way, if there is one."""
 
-    def is_same(memo: AnyMemo) -> bool:
-        return isinstance(memo, UploadMemo) and (memo.to, memo.manifest) == (wanted.to, wanted.manifest)
+    def place(memo: UploadMemo) -> tuple[object, ...]:
+        return memo.to, memo.overwrite, memo.allow_hidden, memo.manifest
 
-    return next((memo for memo in _uploads(ledger) if is_same(memo)), None)
+    return next((memo for memo in _uploads(ledger) if place(memo) == place(wanted)), None)
 
 
 def is_over(memo: AnyMemo) -> bool:

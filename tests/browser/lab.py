@@ -46,6 +46,11 @@ class Lab:
         self._reader.start()
         self._clients: list[Kernel] = []
 
+    @property
+    def pid(self) -> int:
+        """The server's process."""
+        return self._process.pid
+
     def _read(self) -> None:
         assert self._process.stderr
         self.said.extend(self._process.stderr)

@@ -15,6 +15,8 @@ from browser.lab import Lab, address, kill, process_of
 from cells import TOKEN, Kernel
 from running import PATIENCE
 
+LOOK_EVERY = 50  # ms; a page in the background draws no frames, which is when one would look otherwise
+
 ELSEWHERE = "notebooks.example"
 """A name that our own computer has for the browser, and for nobody else."""
 
@@ -35,7 +37,12 @@ READY = """() => {
     const panel = window.jupyterapp?.shell.currentWidget;
     return panel?.content?.widgets?.length > 0 && panel.sessionContext?.session?.kernel?.status === "idle";
 }"""
-SHOWN = "path => window.jupyterapp.shell.currentWidget?.context?.path === path"
+SHOWN = """(path) => {
+    const {shell} = window.jupyterapp;
+    const panel = [...shell.widgets("main")].find((each) => each.context?.path === path);
+    if (panel && panel !== shell.currentWidget) shell.activateById(panel.id);
+    return panel && panel === shell.currentWidget;
+}"""
 RUN = """async (cell) => {
     const {shell, commands} = window.jupyterapp;
     const notebook = shell.currentWidget.content;
@@ -219,20 +226,20 @@ class Notebook:
         """Save the notebook and load its page again."""
         self.save()
         self.page.reload()
-        self.page.wait_for_function(READY)
+        self.page.wait_for_function(READY, polling=LOOK_EVERY)
 
     def restart(self) -> None:
         """What the button with the arrow does."""
         self.page.evaluate(RESTART)
-        self.page.wait_for_function(READY)
+        self.page.wait_for_function(READY, polling=LOOK_EVERY)
 
     def kill_kernel(self) -> None:
         """End its kernel as ``kill -9`` does; the server starts it again."""
         killed = process_of(self.kernel)
         self.page.evaluate(WATCH)
         kill(killed)
-        self.page.wait_for_function("window.restarted")
-        self.page.wait_for_function(READY)
+        self.page.wait_for_function("window.restarted", polling=LOOK_EVERY)
+        self.page.wait_for_function(READY, polling=LOOK_EVERY)
 
     def interrupt(self) -> None:
         """What the button with the square does."""
@@ -268,7 +275,9 @@ class Person:
         while len(self._pages) <= number:
             page = self.page()
             page.goto(self.at(f"lab/workspaces/page-{len(self._pages)}?reset"))
-            page.wait_for_function("window.jupyterapp && window.jupyterapp.restored.then(() => true)")
+            page.wait_for_function(
+                "window.jupyterapp && window.jupyterapp.restored.then(() => true)", polling=LOOK_EVERY
+            )
             self._pages.append(page)
         return self._pages[number]
 
@@ -288,7 +297,7 @@ class Person:
         path = self.notebook(*cells, **options)
         shown = self._lab_page(page)
         shown.evaluate(OPEN, path)
-        shown.wait_for_function(SHOWN, arg=path)
+        shown.wait_for_function(SHOWN, arg=path, polling=LOOK_EVERY)
         return Notebook(shown, self.lab, path)
 
     def visit(self, path: str, host: str = "127.0.0.1", before: str = "") -> Notebook:
@@ -298,7 +307,7 @@ class Person:
             page.add_init_script(before)
         place = self.at(address(path, workspace=f"visit-{next(self._numbers)}"))
         page.goto(place.replace("127.0.0.1", host))
-        page.wait_for_function(READY)
+        page.wait_for_function(READY, polling=LOOK_EVERY)
         return Notebook(page, self.lab, path)
 
     def clear(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from browser.conftest import SCREENSHOTS
-from browser.person import Card, Notebook, Person
+from browser.person import LOOK_EVERY, Card, Notebook, Person
 from browser.slow import hurry
 from browser.test_pages import two
 from browser.test_sending import RECEIVE, SEND, in_the_middle
@@ -27,7 +27,7 @@ SWITCHED = "theme => document.body.dataset.jpThemeName === theme"
 def switch(notebook: Notebook, theme: str) -> None:
     """Show JupyterLab in a theme."""
     notebook.page.evaluate(SWITCH, theme)
-    notebook.page.wait_for_function(SWITCHED, arg=theme)
+    notebook.page.wait_for_function(SWITCHED, arg=theme, polling=LOOK_EVERY)
 
 
 def look(notebook: Notebook, name: str, card: Card | None = None) -> None:

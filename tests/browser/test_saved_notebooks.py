@@ -18,6 +18,13 @@ SWITCH_SAVING_OF_STATE = """() =>
 """
 
 
+def save_with_state(notebook: Notebook) -> None:
+    """Save a notebook with the state of its widgets."""
+    notebook.page.evaluate(SWITCH_SAVING_OF_STATE)
+    notebook.save()
+    notebook.page.evaluate(SWITCH_SAVING_OF_STATE)
+
+
 @pytest.fixture
 def sent(person: Person) -> tuple[Notebook, str]:
     """A notebook with the card of an offer, and its code."""
@@ -29,11 +36,7 @@ def sent(person: Person) -> tuple[Notebook, str]:
 def test_no_secret_is_saved(with_state: bool, sent: tuple[Notebook, str]) -> None:
     """No code, no token, no path: neither in the outputs, nor where the widgets' state is saved with them."""
     notebook, code = sent
-    if with_state:
-        notebook.page.evaluate(SWITCH_SAVING_OF_STATE)
-    notebook.save()
-    if with_state:
-        notebook.page.evaluate(SWITCH_SAVING_OF_STATE)
+    (save_with_state if with_state else Notebook.save)(notebook)
     saved = (notebook.lab.root / notebook.path).read_text()
     assert ("application/vnd.jupyter.widget-state+json" in saved) is with_state
     assert "trips.parquet" in saved
@@ -43,12 +46,14 @@ def test_no_secret_is_saved(with_state: bool, sent: tuple[Notebook, str]) -> Non
 
 
 def test_without_its_kernel(sent: tuple[Notebook, str], person: Person) -> None:
-    """Who opens it later sees a table of what was there."""
+    """Saved with the widgets' state, a card is there as it was; it says that nobody answers, and has no buttons."""
     notebook, _ = sent
-    notebook.save()
+    save_with_state(notebook)
     person.lab.end_kernels()
-    table = person.visit(notebook.path).output(0).get_by_role("table")
-    expect(table).to_contain_text("trips.parquet")
+    card = person.visit(notebook.path).card()
+    expect(card.root).to_contain_text("The kernel does not answer.")
+    expect(card.root).to_contain_text("trips.parquet")
+    expect(card.root.get_by_role("button").filter(visible=True)).to_have_count(0)
 
 
 def test_as_a_web_page(sent: tuple[Notebook, str], person: Person) -> None:
@@ -60,4 +65,4 @@ def test_as_a_web_page(sent: tuple[Notebook, str], person: Person) -> None:
     subprocess.run(command, check=True, timeout=PATIENCE, stderr=subprocess.DEVNULL)
     page = person.page()
     page.goto(file.with_suffix(".html").as_uri())
-    expect(page.get_by_role("table")).to_contain_text("trips.parquet")
+    expect(page.get_by_role("table", name="nbferry transfer")).to_contain_text("trips.parquet")

@@ -340,6 +340,50 @@ class Batches(Lender):
             threading.Thread(target=super().answer_all).start()
 
 
+def test_published_before_the_process_ended(to: Path) -> None:
+    """If all that is missing is the note that it is over, no page is needed."""
+    transfer = upload(FILES, to)
+    lent(transfer).lend(Lender(FILES))
+    assert ended(transfer) is None
+    keeper = transfer._activity._keeper
+    keeper._ledger.save(replace(keeper.memo, digest=""))
+    (again,) = nbferry.resume()
+    assert ended(again) is None
+    assert again.wait().files == transfer.wait().files
+    assert tree(to) == {**FILES, "trips": None}
+    assert nbferry.resume() == []
+
+
+def test_what_is_there_already(to: Path) -> None:
+    """The ways to deal with a name that exists are those of a receive; what is equal does not travel."""
+    to.mkdir()
+    (to / "a.bin").write_bytes(DATA[:CHUNK] + bytes(CHUNK))
+    files = {"a.bin": DATA}
+    refused = upload(files, to, overwrite="refuse")
+    lent(refused).lend(Lender(files))
+    assert ended(refused) is errors.DestinationExists
+    replaced = upload(files, to, overwrite="replace")
+    lent(replaced).lend(Lender(files))
+    assert ended(replaced) is None
+    assert replaced.wait().reused == CHUNK
+    renamed = upload({"a.bin": b"other"}, to)
+    lent(renamed).lend(Lender({"a.bin": b"other"}))
+    assert ended(renamed) is None
+    assert tree(to) == {"a.bin": DATA, "a (1).bin": b"other"}
+
+
+@pytest.mark.parametrize(
+    "name", ["../out", "/etc/out", "a/../../out", ".nbferry/memo.json", ".git/config", "con"]
+)
+def test_names_that_are_not_safe(to: Path, name: str) -> None:
+    """They are refused, though they come from the page of the same person; nothing is written."""
+    transfer = upload({name: b"x"}, to)
+    lent(transfer).lend(Lender({name: b"x"}))
+    assert ended(transfer) is errors.UnsafePath
+    assert not list(to.parent.rglob("out"))
+    assert not to.exists() or tree(to) == {}
+
+
 # ------------------------------------------------------------------ sent from a page to another kernel
 @pytest.mark.parametrize("via", ["direct", "relay"])
 def test_sent_from_a_page(to: Path, via: Literal["direct", "relay"]) -> None:

@@ -27,9 +27,7 @@ class Page:
     @property
     def may_have_a_subshell(self) -> bool:
         """Whether the kernel has them; asked as JupyterLab asks."""
-        self._client.kernel_info()
-        info = self._client.get_shell_msg(timeout=PATIENCE)["content"]
-        return "kernel subshells" in info.get("supported_features", [])
+        return "kernel subshells" in self._control("kernel_info_request").get("supported_features", [])
 
     def get_a_subshell(self) -> None:
         """From now on what it says goes there."""

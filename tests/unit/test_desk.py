@@ -56,6 +56,7 @@ class Played:
     waits_for_decision: bool = False
     begun: bool = False
     is_held: bool = False
+    is_resting: bool = False
     is_over: bool = False
     watchers: list[Callable[[Snapshot], None]] = field(default_factory=list)
 

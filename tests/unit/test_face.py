@@ -42,7 +42,7 @@ class Played:
         self.snapshot = Snapshot(id=name, role=role, state=State.WAITING, names=("a",), files=1, total=5)
         self.code, self.has_code = CODE, role == "send"
         self.page_files = self.outcome = self.folder = None
-        self.is_over = self.is_held = self.begun = self.waits_for_decision = False
+        self.is_over = self.is_held = self.is_resting = self.begun = self.waits_for_decision = False
 
     def subscribe(self, _: Callable[[Snapshot], None]) -> None:
         """Nothing happens."""

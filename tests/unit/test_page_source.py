@@ -53,10 +53,8 @@ def thread() -> Iterator[ThreadPoolExecutor]:
 
 def reading(thread: ThreadPoolExecutor, source: PageSource, page: Lender) -> Future[RangeSet]:
     """Somebody who reads everything, and waits for the page."""
-    before = page.count
     read = thread.submit(source.read, ALL, a_batch())
-    while page.count == before and not read.done():
-        pass
+    page.until_asked()
     return read
 
 
@@ -212,8 +210,7 @@ def test_digests_travel_alone(files: PageFiles, source: PageSource) -> None:
     files.lend(page)
     with ThreadPoolExecutor() as pool:
         told = pool.submit(source.digests, ALL)
-        while len(page.asked) < len(ALL):
-            pass
+        page.until_asked(len(ALL))
         assert {question.op for question in page.asked} == {"digest"}
         page.answer_all()
         assert told.result(PATIENCE)[6] == chunk_digest(b"hello")

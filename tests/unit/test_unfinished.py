@@ -198,7 +198,7 @@ def test_the_same_receive(ledger: Ledger, tmp_path: Path) -> None:
     ("changes", "same"),
     [
         ({}, True),
-        ({"overwrite": "replace"}, True),
+        ({"overwrite": "replace"}, False),
         ({"to": "/elsewhere"}, False),
         ({"entries": (Entry("trips", 6, 7),)}, False),
         ({"entries": (Entry("trips", 5, 8),)}, False),
@@ -207,7 +207,7 @@ def test_the_same_receive(ledger: Ledger, tmp_path: Path) -> None:
     ids=str,
 )
 def test_the_same_upload(ledger: Ledger, tmp_path: Path, changes: dict[str, object], same: bool) -> None:
-    """The same files, as large and as old, into the same folder."""
+    """The same files, as large and as old, into the same folder, in the same way."""
     memo = upload_into(tmp_path)
     ledger.save(memo)
     wanted = replace(memo, id="f" * 12, **changes)  # type: ignore[arg-type]

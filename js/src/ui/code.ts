@@ -24,7 +24,7 @@ export class Code implements Part {
     this.help = make("p", "nf-note", text.codeUse, this.use);
     this.note.hidden = true;
     const row = make("div", "nf-row", this.code, this.copy, this.copied);
-    this.node.append(row, this.help, make("p", "nf-note", text.codeOnce), this.note);
+    this.node.append(row, this.help, make("p", "nf-note", text.codeFor), this.note);
     desk.signal.addEventListener("abort", () => clearTimeout(this.timer), { once: true });
   }
 

@@ -1,7 +1,7 @@
 /** Pause, Resume, Cancel: as the view says what can be done now. */
 
 import type { Command, View } from "../types";
-import type { Desk, Part } from "./desk";
+import { type Desk, isBusy, type Part } from "./desk";
 import { make, plainButton, setShown } from "./dom";
 
 type Told = Exclude<Command, "save">;
@@ -10,6 +10,7 @@ type Told = Exclude<Command, "save">;
 export function commandButton(desk: Desk, name: Told, style = "", reason = () => ""): HTMLButtonElement {
   const followed = () => !desk.ferry.view.transfer?.can.includes(name);
   const act = async () => {
+    if (isBusy(button)) return;
     const told = desk.run(button, () => desk.ferry.command(name, reason()), followed);
     desk.doing = name;
     desk.redraw();

@@ -42,23 +42,35 @@ export class Desk {
    * Do what a button asks for, once: it is busy at once, says so if nobody answers, and shows what went wrong.
    * It stays busy until `followed` holds too, within reason: the view comes on its own. Says whether it went well.
    */
-  async run(button: HTMLElement, act: () => Promise<unknown>, followed = () => true): Promise<boolean> {
+  run(button: HTMLElement, act: () => Promise<unknown>, followed = () => true): Promise<boolean> {
+    return this.work(button, () => this.asked(act()), followed);
+  }
+
+  /** The same for what is not only a question to the kernel, which is what {@link asked} is for. */
+  async work(button: HTMLElement, act: () => Promise<unknown>, followed = () => true): Promise<boolean> {
     if (isBusy(button)) return false;
     this.trouble.clear();
     setBusy(button, true);
-    const answered = this.waiting.begin();
     try {
       await act();
-      answered();
       await this.until(followed);
       return true;
     } catch (error) {
       if (!this.signal.aborted) this.trouble.show(error);
       return false;
     } finally {
-      answered();
       setBusy(button, false);
       this.redraw();
+    }
+  }
+
+  /** Wait for the kernel's answer, and tell the person if it takes long. */
+  async asked<T>(answer: Promise<T>): Promise<T> {
+    const answered = this.waiting.begin();
+    try {
+      return await answer;
+    } finally {
+      answered();
     }
   }
 

@@ -107,13 +107,13 @@ export class Intake {
     const { desk } = this;
     if (isBusy(this.node)) return;
     const followed = () => !this.open();
-    await desk.run(
+    await desk.work(
       this.node,
       async () => {
         const picked = await gather((count) => this.say(desk.format.plural(desk.text.gathering, count)));
         if (picked.length === 0) throw new Refusal("nothing", desk.text.nothingPicked);
         this.say(desk.text.starting);
-        await desk.ferry.offer(picked);
+        await desk.asked(desk.ferry.offer(picked));
       },
       followed,
     );

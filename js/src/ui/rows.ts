@@ -10,6 +10,7 @@ import { hasProgress } from "./overall";
 import { fill } from "./strings";
 
 const PAGE = 200;
+const FIT = 11; // rows that are seen without scrolling
 const REFRESH = 2000; // ms between two looks at pages that are not in the view
 
 export class Rows implements Part {
@@ -49,7 +50,7 @@ export class Rows implements Part {
       this.line(at).show(row, transfer, shown);
     });
     for (const line of this.lines.splice(all.length)) line.node.remove();
-    setAttribute(this.list, "tabindex", all.length > PAGE / 10 ? "0" : null); // what scrolls is reached by keys
+    setAttribute(this.list, "tabindex", all.length > FIT ? "0" : null); // what scrolls is reached by keys
     const left = transfer.files - all.length;
     setShown(this.more, left > 0);
     const { text, format } = this.desk;
@@ -111,11 +112,16 @@ class Line {
   private readonly percent = make("span", "nf-number");
   private readonly size = make("span", "nf-number nf-dim");
 
+  private drawn = "";
+
   constructor(private readonly desk: Desk) {
     this.node.append(this.name.node, this.bar.node, this.percent, this.size);
   }
 
   show([name, size, verified, durable]: Row, transfer: TransferView, progress: boolean): void {
+    const state = [progress, transfer.state === "done", size, verified, durable, name].join();
+    if (state === this.drawn) return; // there may be thousands
+    this.drawn = state;
     const { format, text } = this.desk;
     const percent = share(verified, size, transfer.state === "done");
     this.name.show(name);

@@ -108,7 +108,7 @@ const ENGLISH = {
   copied: "Copied",
   copyFailed: "It is selected now; press Ctrl+C or ⌘C.",
   codeUse: "In the other notebook: ",
-  codeOnce: "It works once. Give it only to whom you want to send to.",
+  codeFor: "Give it only to whom you want to send to.",
   codeComes: "The code is on its way.",
   codeLater: "The code comes when the running cell ends.",
   wrong: {

@@ -23,6 +23,7 @@ describe("commands", () => {
     card.click("Pause");
     card.click("Pause");
     expect(ferry.told).toEqual(["pause"]);
+    expect(card.text).toContain("Pausing…");
   });
 
   it("stay busy for a moment until the view follows the answer", async () => {

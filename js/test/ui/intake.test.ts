@@ -222,3 +222,17 @@ describe("a paste", () => {
     expect(event.defaultPrevented).toBe(false);
   });
 });
+
+describe("while a folder is read", () => {
+  it("it counts, and does not say that a cell is in the way", async () => {
+    vi.useFakeTimers();
+    ferry.reach = { by: "comm" };
+    const slow = { ...fileHandle("slow"), getFile: () => new Promise<File>(() => {}) } as FileSystemHandle;
+    vi.stubGlobal("showDirectoryPicker", async () => folderHandle("data", [fileHandle("a"), slow]));
+    card.click("Choose a folder");
+    await vi.advanceTimersByTimeAsync(5000);
+    expect(card.text).toContain("1 file found…");
+    expect(card.text).not.toContain("It will act");
+    vi.useRealTimers();
+  });
+});

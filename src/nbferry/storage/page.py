@@ -114,7 +114,7 @@ class PageFiles:
 
     # ---------------------------------------------------------------- requests
     def read(self, path: str, offset: int, length: int) -> Future[Slice]:
-        """Ask for bytes of a file; like :meth:`Reader.read`, and the future may be failed or cancelled by anybody."""
+        """Ask for bytes of a file, of one page after the other if need be; anybody may :func:`settle` the future."""
         return self._request(lambda reader: reader.read(path, offset, length))
 
     def digest(self, path: str, offset: int, length: int) -> Future[bytes]:
@@ -172,11 +172,10 @@ class Pace:
     def answered(self, cost: int, asked: float, now: float) -> None:
         """What was asked for at ``asked`` is here."""
         seconds = now - asked
+        known = asked < self._slow_since  # before the last halving: it says nothing new
         if seconds < QUICK:
             self.window = min(self._most, self.window + cost)
-        elif (
-            seconds > SLOW and asked >= self._slow_since
-        ):  # what was asked for before the last halving says no more
+        elif seconds > SLOW and not known:
             self.window = max(min(LEAST, self._most), self.window // 2)
             self._slow_since = now
 

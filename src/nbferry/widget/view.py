@@ -56,7 +56,9 @@ def of_transfer(transfer: Transfer) -> dict[str, Any]:
         "via": snapshot.via or "",
         "wrong": snapshot.wrong_guesses,
         "has_code": transfer.has_code,
-        "needs_files": bool(files and not files.present and not snapshot.state.final),
+        "needs_files": bool(
+            files and not files.present and not transfer.is_resting and not snapshot.state.final
+        ),
         "can": _can(transfer),
         "rows": [row(file) for file in transfer.files_from(0, ROWS)],
         "seconds": outcome.seconds if outcome else 0.0,
