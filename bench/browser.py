@@ -24,7 +24,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # that has a package of this script's name
 
 from browser.lab import Lab, jupyter
-from browser.person import NO_PICKERS, OPEN, RUN
+from browser.person import NO_PICKERS, OPEN, RUN, SHOWN
 from cells import TOKEN
 from chromium import Chromium, Tab, Watch, below, chromium, command_of, seconds_of
 from contestants import warm
@@ -74,7 +74,8 @@ class Desk:
         """Run a cell in a new notebook in a folder, and wait for its card; the folder."""
         notebook = self.lab.notebook(f"{folder}/notebook.ipynb", cell)
         self.tab.run(f"({OPEN})('{folder}/notebook.ipynb')")
-        self.tab.run(f"void ({RUN})(0)")
+        self.tab.until(f"({SHOWN})('{folder}/notebook.ipynb')")
+        self.tab.run(f"({RUN})(0)")
         self.tab.until("document.querySelector('section.nbferry button')")
         return notebook.parent
 

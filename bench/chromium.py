@@ -53,6 +53,7 @@ class Tab:
         self._events: list[dict[str, Any]] = []
         self.call("Page.enable")
         self.call("DOM.enable")
+        self.call("Emulation.setFocusEmulationEnabled", enabled=True)
 
     def call(self, method: str, **params: object) -> dict[str, Any]:
         """Call a method of the protocol; its result."""

@@ -7,13 +7,20 @@ export const NO_BYTES: Bytes = new Uint8Array(0);
 
 const LENGTH_BYTES = 4;
 
-export function pack(message: Message, buffer: Bytes = NO_BYTES): Bytes {
-  const json = new TextEncoder().encode(JSON.stringify(message));
-  const packed = new Uint8Array(LENGTH_BYTES + json.length + buffer.length);
-  new DataView(packed.buffer).setUint32(0, json.length);
-  packed.set(json, LENGTH_BYTES);
-  packed.set(buffer, LENGTH_BYTES + json.length);
-  return packed;
+/** Packs messages one after the other into the same memory; each is good until the next one is packed. */
+export class Packer {
+  private memory: Bytes = new Uint8Array(4096);
+
+  pack(message: Message, buffer: Bytes = NO_BYTES): Bytes {
+    const json = new TextEncoder().encode(JSON.stringify(message));
+    const length = LENGTH_BYTES + json.length + buffer.length;
+    if (this.memory.length < length) this.memory = new Uint8Array(2 * length);
+    const packed = this.memory.subarray(0, length);
+    new DataView(packed.buffer).setUint32(0, json.length);
+    packed.set(json, LENGTH_BYTES);
+    packed.set(buffer, LENGTH_BYTES + json.length);
+    return packed;
+  }
 }
 
 /** The message, and its buffer as a view of the same memory; null for what makes no sense. */
@@ -50,9 +57,4 @@ export function pieces(bytes: Bytes, size: number): Bytes[] {
   const cut: Bytes[] = [];
   for (let at = 0; at === 0 || at < bytes.length; at += size) cut.push(bytes.subarray(at, at + size));
   return cut;
-}
-
-/** Give memory back at once, where a browser can: it takes its time to notice that nobody needs it. Nothing may use it any more. */
-export function free(buffer: ArrayBuffer): void {
-  if ("transfer" in buffer && !buffer.detached) buffer.transfer(0);
 }

@@ -2,7 +2,7 @@
 
 import type { Carrier } from "./calls";
 import type { Clock } from "./clock";
-import { type Bytes, free, type Message, NO_BYTES, pack, unpack } from "./frames";
+import { type Bytes, type Message, NO_BYTES, Packer, unpack } from "./frames";
 
 export interface LineEvents {
   came(line: Carrier): void;
@@ -86,6 +86,7 @@ const LOOK_AGAIN = 15; // ms: browsers do not say when a socket has room
 class LineSocket implements Carrier {
   readonly kind = "line";
   readonly part = 2 * 1024 * 1024;
+  private readonly packer = new Packer();
   private turn: Promise<void> = Promise.resolve(); // of what has a buffer
   private letOn: () => void = () => undefined;
   private isOpen = false;
@@ -129,9 +130,7 @@ class LineSocket implements Carrier {
 
   private write(message: Message, buffer: Bytes): void {
     if (!this.isOpen) throw new Error("The line is lost.");
-    const packed = pack(message, buffer);
-    this.socket.send(packed); // which copies it
-    free(packed.buffer);
+    this.socket.send(this.packer.pack(message, buffer)); // which copies it
   }
 
   private hasRoom(): boolean {

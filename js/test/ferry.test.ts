@@ -52,7 +52,7 @@ function moving(seq: number, over: Partial<TransferView> = {}): View {
 function openSocket(): WebSocket {
   const socket = {
     bufferedAmount: 0,
-    send: (data: Uint8Array<ArrayBuffer>) => sent.push(unpack(data.buffer)?.message ?? {}),
+    send: (data: Uint8Array<ArrayBuffer>) => sent.push(unpack(data.slice().buffer)?.message ?? {}),
     close: () => undefined,
   } as unknown as WebSocket;
   sockets.push(socket);

@@ -1,15 +1,19 @@
 import { expect, test } from "vitest";
-import { bytesOf, free, pack, pieces, unpack } from "../src/frames";
+import { type Bytes, bytesOf, type Message, Packer, pieces, unpack } from "../src/frames";
+
+function packed(message: Message, buffer?: Bytes): ArrayBuffer {
+  return new Packer().pack(message, buffer).slice().buffer;
+}
 
 test("what is packed is had back, names of all scripts and the buffer included", () => {
   const message = { op: "read", path: "Größe/数据.csv", "🚢": [1, null] };
-  const found = unpack(pack(message, new Uint8Array([1, 2, 3])).buffer);
+  const found = unpack(packed(message, new Uint8Array([1, 2, 3])));
   expect(found?.message).toEqual(message);
   expect([...(found?.buffer ?? [])]).toEqual([1, 2, 3]);
 });
 
 test("the length in front is big-endian and counts the JSON's bytes", () => {
-  expect([...pack({ ä: 1 }).subarray(0, 4)]).toEqual([0, 0, 0, 8]);
+  expect([...new Uint8Array(packed({ ä: 1 })).subarray(0, 4)]).toEqual([0, 0, 0, 8]);
 });
 
 test.each([
@@ -34,9 +38,11 @@ test("pieces are cut without copying, and nothing is one empty piece", () => {
   expect(pieces(new Uint8Array(0), 2)).toHaveLength(1);
 });
 
-test("memory that is given back is gone at once where that can be, and a second time does nothing", () => {
-  const buffer = new ArrayBuffer(8);
-  free(buffer);
-  free(buffer);
-  expect(buffer.byteLength).toBe("transfer" in ArrayBuffer.prototype ? 0 : 8);
+test("one message after the other is packed into the same memory, large and small", () => {
+  const packer = new Packer();
+  for (const size of [0, 10_000, 3]) {
+    const found = unpack(packer.pack({ size }, new Uint8Array(size).fill(7)).slice().buffer);
+    expect([found?.message, found?.buffer]).toEqual([{ size }, new Uint8Array(size).fill(7)]);
+  }
+  expect(packer.pack({}).buffer).toBe(packer.pack({}, new Uint8Array(50)).buffer);
 });

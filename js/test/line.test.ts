@@ -1,6 +1,6 @@
 import { beforeEach, expect, test } from "vitest";
 import type { Carrier } from "../src/calls";
-import { pack, unpack } from "../src/frames";
+import { Packer, unpack } from "../src/frames";
 import { Line } from "../src/line";
 import { settle, TestClock } from "./clock";
 
@@ -13,13 +13,17 @@ class TestSocket {
   onmessage: (event: { data: unknown }) => void = () => undefined;
 
   send(data: Uint8Array<ArrayBuffer>): void {
-    this.sent.push(unpack(data.buffer)?.message);
+    this.sent.push(unpack(data.slice().buffer)?.message);
     this.bufferedAmount += data.length;
   }
 
   close(): void {
     this.onclose({ code: 1000 });
   }
+}
+
+function packed(message: object, size = 0): ArrayBuffer {
+  return new Packer().pack({ ...message }, new Uint8Array(size)).slice().buffer;
 }
 
 const MIB = 1024 * 1024;
@@ -64,7 +68,7 @@ function socket(): TestSocket {
 test("a socket that opens is a carrier, and its messages come with their buffers", () => {
   expect(socket().binaryType).toBe("arraybuffer");
   socket().onopen();
-  socket().onmessage({ data: pack({ op: "view" }, new Uint8Array(3)).buffer });
+  socket().onmessage({ data: packed({ op: "view" }, 3) });
   socket().onmessage({ data: "text" });
   socket().onmessage({ data: new ArrayBuffer(1) });
   expect(told).toEqual(["came", '{"op":"view"} 3']);
@@ -137,7 +141,7 @@ test("a message that comes lets on what waits: timers are rare in a tab that is 
   const sending = carrier.send({ name: "a" }, new Uint8Array(1));
   await settle();
   socket().bufferedAmount = 0;
-  socket().onmessage({ data: pack({ op: "read" }).buffer });
+  socket().onmessage({ data: packed({ op: "read" }) });
   await sending;
   expect(socket().sent).toEqual([{ name: "a" }]);
 });

@@ -61,7 +61,6 @@ def person(
     yield _persons[0]
     if request.node.stash.get(_failed, False):
         _persons.pop().close()
-        lab.end_kernels()
     else:
         _persons[0].clear()
 

@@ -33,6 +33,7 @@ OPEN = """async (path) => {
     await panel.revealed;
     await panel.sessionContext.session.kernel.info;
 }"""
+RESTORED = "window.jupyterapp && window.jupyterapp.restored.then(() => true)"
 READY = """() => {
     const panel = window.jupyterapp?.shell.currentWidget;
     return panel?.content?.widgets?.length > 0 && panel.sessionContext?.session?.kernel?.status === "idle";
@@ -70,6 +71,9 @@ DATA_TRANSFER = """files => {
     for (const [name, text] of files) carried.items.add(new File([text], name));
     return carried;
 }"""
+
+
+_numbers = count()  # of folders and workspaces: what one person left another must not find
 
 
 class Card:
@@ -257,7 +261,6 @@ class Person:
         self.context.grant_permissions(["clipboard-read", "clipboard-write"])
         self.said: list[str] = []
         self._pages: list[Page] = []
-        self._numbers = count()
         self._folders: list[Path] = []
 
     def page(self) -> Page:
@@ -275,9 +278,7 @@ class Person:
         while len(self._pages) <= number:
             page = self.page()
             page.goto(self.at(f"lab/workspaces/page-{len(self._pages)}?reset"))
-            page.wait_for_function(
-                "window.jupyterapp && window.jupyterapp.restored.then(() => true)", polling=LOOK_EVERY
-            )
+            page.wait_for_function(RESTORED, polling=LOOK_EVERY)
             self._pages.append(page)
         return self._pages[number]
 
@@ -285,7 +286,7 @@ class Person:
         self, *cells: str, name: str = "notebook", files: dict[str, bytes | int] | None = None
     ) -> str:
         """Write a notebook into a folder of its own, with these files beside it; its path."""
-        path = f"{next(self._numbers)}/{name}.ipynb"
+        path = f"{next(_numbers)}/{name}.ipynb"
         file = self.lab.notebook(path, *cells)
         self._folders.append(file.parent)
         for other, content in (files or {}).items():
@@ -305,7 +306,7 @@ class Person:
         page = self.page()
         if before:
             page.add_init_script(before)
-        place = self.at(address(path, workspace=f"visit-{next(self._numbers)}"))
+        place = self.at(address(path, workspace=f"visit-{next(_numbers)}"))
         page.goto(place.replace("127.0.0.1", host))
         page.wait_for_function(READY, polling=LOOK_EVERY)
         return Notebook(page, self.lab, path)
@@ -316,15 +317,19 @@ class Person:
             page.evaluate(CLOSE)
         for page in set(self.context.pages) - set(self._pages):
             page.close()
+        self._tidy()
+        self.said.clear()
+
+    def _tidy(self) -> None:
         self.lab.end_kernels()
         for folder in self._folders:
             shutil.rmtree(folder)
         self._folders.clear()
-        self.said.clear()
 
     def close(self) -> None:
-        """Close all pages."""
+        """Close all pages, and clear up."""
         self.context.close()
+        self._tidy()
 
 
 def write(file: Path, content: bytes | int) -> Path:

@@ -124,6 +124,17 @@ def test_an_answer_in_parts_is_put_together(kernel: Kernel) -> None:
     assert (answer.ok, answer.parts) == ({"digest": "x"}, [b"ab", b"cd"])
 
 
+def test_an_answer_that_is_cut_in_another_way_begins_anew(kernel: Kernel) -> None:
+    """Over a line in two, of which one was lost with it; over the comm in three."""
+    future = kernel.calls.ask("read", kernel.now)
+    kernel.hear(b"def", re=1, part=1, parts=2, ok={"digest": "x"})
+    for part, buffer in enumerate((b"ab", b"cd")):
+        kernel.hear(buffer, re=1, part=part, parts=3)
+        assert not future.done()
+    kernel.hear(b"ef", re=1, part=2, parts=3, ok={"digest": "x"})
+    assert future.result(0).parts == [b"ab", b"cd", b"ef"]
+
+
 def test_an_answer_without_a_buffer_has_no_parts(kernel: Kernel) -> None:
     """An empty slice, or a digest alone."""
     future = kernel.calls.ask("digest", kernel.now)

@@ -65,7 +65,7 @@ class Card {
     const more = [new Overall(desk), new Rows(desk), new Saving(desk)];
     const offer = new Offer(desk);
     const head = new Head(desk);
-    this.nobody.append(icon("warn"), make("p", "", desk.text.nobody));
+    this.nobody.append(icon("warn"), make("p"));
     this.wrong.append(icon("warn"), make("p"));
     this.foot.append(offer.node, commands.node, desk.waiting.node, notify.node);
     this.node.append(head.node, desk.trouble.node, this.nobody, this.wrong);
@@ -114,10 +114,9 @@ class Card {
     const { text, format } = this.desk;
     const transfer = view.transfer;
     const over = transfer !== null && FINAL.includes(transfer.state);
-    setShown(this.nobody, !this.desk.reached && !over);
+    say(this.nobody, !this.desk.reached && !over ? text.nobody : "");
     const wrong = transfer?.wrong ?? 0;
-    setShown(this.wrong, wrong > 0);
-    if (wrong > 0) setText(this.wrong.lastElementChild ?? this.wrong, format.plural(text.wrong, wrong));
+    say(this.wrong, wrong > 0 ? format.plural(text.wrong, wrong) : "");
   }
 
   private wantsFiles(): boolean {
@@ -139,6 +138,12 @@ class Card {
     const all = this.node.querySelectorAll<HTMLElement>("button, input:not([type=file])");
     return [...beside, ...all].find((node) => isSeen(node)) ?? this.node;
   }
+}
+
+/** Show a box with this sentence, or none: what is not so is not in the page either. */
+function say(box: HTMLElement, words: string): void {
+  setText(box.lastElementChild ?? box, words);
+  setShown(box, words !== "");
 }
 
 /** Whether nothing hides it, up to and without `within`. */

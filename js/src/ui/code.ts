@@ -32,29 +32,32 @@ export class Code implements Part {
     const wanted = view.transfer?.has_code === true && view.transfer.state === "waiting";
     setShown(this.node, wanted);
     if (wanted && !this.asked && this.desk.reached) void this.ask();
-    if (wanted) this.draw();
+    this.draw(wanted);
   }
 
   private async ask(): Promise<void> {
     this.asked = true;
+    let refused = false;
     try {
       const { code, note } = await this.desk.ferry.code();
       this.value = code;
       setText(this.note, note);
       setShown(this.note, note !== "");
     } catch (error) {
-      this.asked = false; // the next view asks again
+      refused = true;
       if (!this.desk.signal.aborted) this.desk.trouble.show(error);
     }
-    this.draw();
+    this.update(this.desk.ferry.view);
+    this.asked = !refused; // if so the next view asks again
   }
 
-  private draw(): void {
+  /** A code that is of no use any more is not in the page either. */
+  private draw(wanted: boolean): void {
     const { text, ferry } = this.desk;
     const coming = ferry.reach.by === "comm" ? text.codeLater : text.codeComes;
-    setText(this.code, this.value || coming);
+    setText(this.code, wanted ? this.value || coming : "");
     this.code.classList.toggle("nf-coming", this.value === "");
-    setText(this.use, `nbferry.receive(${JSON.stringify(this.value)})`);
+    setText(this.use, wanted ? `nbferry.receive(${JSON.stringify(this.value)})` : "");
     setShown(this.copy, this.value !== "");
     setShown(this.help, this.value !== "");
   }

@@ -30,7 +30,8 @@ export class Waiting {
 
   /** Through a line the kernel acts whatever it does; where nobody answers at all the card says so elsewhere. */
   update(): void {
-    setText(this.node, this.desk.text.later);
-    setShown(this.node, this.late.size > 0 && this.desk.ferry.reach.by === "comm");
+    const late = this.late.size > 0 && this.desk.ferry.reach.by === "comm";
+    setText(this.node, late ? this.desk.text.later : "");
+    setShown(this.node, late);
   }
 }

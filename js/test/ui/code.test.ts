@@ -26,6 +26,7 @@ describe("the code", () => {
     const ferry = draw(waiting(), { codeAnswer: Promise.reject(new Refusal("x", "Not now.")) });
     await settled();
     expect(card.role("alert").textContent).toContain("Not now.");
+    expect(ferry.told).toEqual(["code"]);
     ferry.codeAnswer = Promise.resolve({ code: "7-a", note: "" });
     ferry.change({});
     await settled();
@@ -63,6 +64,6 @@ describe("the code", () => {
     const ferry = draw(waiting());
     await settled();
     ferry.change({ state: "offered" });
-    expect(card.text).not.toContain("7-walnut-ribbon");
+    expect(card.root.textContent).not.toContain("7-walnut-ribbon");
   });
 });

@@ -39,7 +39,7 @@ describe("commands", () => {
     draw(viewOf({}), { answer: new Promise(() => {}), reach: { by: "comm" } });
     card.click("Pause");
     await vi.advanceTimersByTimeAsync(1499);
-    expect(card.text).not.toContain("It will act");
+    expect(card.root.textContent).not.toContain("It will act");
     await vi.advanceTimersByTimeAsync(1);
     expect(card.text).toContain("It will act when the running cell ends.");
   });
@@ -48,7 +48,7 @@ describe("commands", () => {
     draw(viewOf({}), { answer: new Promise(() => {}) });
     card.click("Pause");
     await vi.advanceTimersByTimeAsync(5000);
-    expect(card.text).not.toContain("It will act");
+    expect(card.root.textContent).not.toContain("It will act");
   });
 
   it("that are refused show why and what to do, until the next action", async () => {
@@ -80,6 +80,6 @@ describe("commands", () => {
 
   it("and the kernel are not missed at the end", () => {
     draw(viewOf({ state: "done", can: [] }), { reach: { by: "none" } });
-    expect(card.text).not.toContain("does not answer");
+    expect(card.root.textContent).not.toContain("does not answer");
   });
 });

@@ -49,6 +49,7 @@ class _Call:
     message: Message
     future: Future[Answer] = field(default_factory=Future)
     parts: dict[int, bytes] = field(default_factory=dict)
+    count: int = 1  # of parts
     ok: Mapping[str, Any] | None = None
 
 
@@ -135,6 +136,9 @@ class Calls:
         if type(parts) is not int or type(part) is not int or not 0 <= part < parts <= MAX_PARTS:
             self._end(message["re"], RemoteProtocolError("The page sent an answer that makes no sense."))
             return
+        if parts != call.count:  # said again over the other carrier, and cut in another way
+            call.count, call.ok = parts, None
+            call.parts.clear()
         call.parts[part] = bytes(buffer)  # a carrier may use its memory again
         if isinstance(ok := message.get("ok"), dict):
             call.ok = ok
