@@ -1,6 +1,6 @@
 """Chromium, told what to do over its own protocol, and how much memory it takes.
 
-Not through Playwright: that has the browser report all traffic, and this costs more than the uploads that are measured.
+Not through Playwright: that has the browser report all traffic with its content, which weighs on what is measured.
 """
 
 from __future__ import annotations

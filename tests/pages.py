@@ -10,7 +10,7 @@ from secrets import token_hex
 from time import time
 from typing import Any, NamedTuple
 
-from nbferry import api, running, unfinished
+from nbferry import api, arguments, running, unfinished
 from nbferry.crypto.digest import chunk_digest
 from nbferry.engine.connect import Via
 from nbferry.engine.keeping import Keeper
@@ -133,7 +133,7 @@ def upload(
     )
     ledger = api._ledger()
     return running.start(
-        unfinished.uploading(Keeper(memo, ledger), How(api._wishes(None, "auto", []), limits, "page"))
+        unfinished.uploading(Keeper(memo, ledger), How(arguments.wishes(None, "auto", []), limits, "page"))
     )
 
 
@@ -154,5 +154,5 @@ def send_from_page(files: Mapping[str, bytes], *, limits: Limits = SMALL, via: V
         expires_at=time() + 3600,
     )
     ledger = api._ledger()
-    how = How(api._wishes(None, via, []), limits, "page")
+    how = How(arguments.wishes(None, via, []), limits, "page")
     return running.start(unfinished.sending(Keeper(memo, ledger), ledger, how))

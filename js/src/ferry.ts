@@ -120,7 +120,8 @@ export class PageFerry implements Ferry {
   // ---------------------------------------------------------------- Ferry
 
   get reach(): Reach {
-    return { by: this.lineIsUp ? "line" : this.pulse.silent ? "none" : "comm" };
+    if (this.pulse.silent) return { by: "none" }; // a line may be up that ends at the server: it waits for a kernel there
+    return { by: this.lineIsUp ? "line" : "comm" };
   }
 
   get remembered(): boolean {

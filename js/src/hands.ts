@@ -44,7 +44,8 @@ export class Hands {
     const id = ++this.lastId;
     return new Promise((resolve, reject) => {
       this.waiting.set(id, { resolve, reject });
-      helper.postMessage({ id, job }, job.do === "hash" ? [job.bytes] : []);
+      const given = job.do === "hash" ? job.bytes : job.into;
+      helper.postMessage({ id, job }, given ? [given] : []);
     });
   }
 

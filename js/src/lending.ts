@@ -2,7 +2,7 @@
 
 import type { Served } from "./calls";
 import { fromHandles } from "./files";
-import { type Message, NO_BYTES } from "./frames";
+import type { Message } from "./frames";
 import { type KeptHandles, type Known, matches } from "./kept";
 import type { Slices } from "./slices";
 import { type Picked, Refusal } from "./types";
@@ -101,7 +101,7 @@ export class Lending {
       throw new Refusal("unknown", "The kernel asked for something that makes no sense.");
     }
     const { digest, bytes, release } = await this.slices.slice(op, path, offset, length);
-    return { ok: { digest }, buffer: bytes ? new Uint8Array(bytes) : NO_BYTES, sent: release };
+    return { ok: { digest }, buffer: bytes, sent: release };
   }
 }
 

@@ -2,11 +2,12 @@
 
 import { Budget } from "./budget";
 import { type Clock, pause } from "./clock";
+import { type Bytes, NO_BYTES } from "./frames";
 import type { Perform } from "./hands";
-import type { Done, Job } from "./hashing";
+import { type Done, READS_INTO } from "./hashing";
 import { type Picked, Refusal } from "./types";
 
-const MEMORY = 16 * 1024 * 1024; // bytes between reading and sending
+const MEMORY = 8 * 1024 * 1024; // bytes between reading and sending
 const PAUSES = [100, 500]; // ms before the second and the third try
 
 interface Lent {
@@ -19,7 +20,7 @@ interface Lent {
 
 export interface Slice {
   digest: string;
-  bytes: ArrayBuffer | null;
+  bytes: Bytes;
   /** To be called when the bytes are not needed any more. */
   release(): void;
 }
@@ -27,10 +28,12 @@ export interface Slice {
 export class Slices {
   private lent = new Map<string, Lent>();
   private readonly budget = new Budget(MEMORY);
+  private readonly spare: ArrayBuffer[] = []; // that slices were read into, and are sent
 
   constructor(
     private readonly perform: Perform,
     private readonly clock: Clock,
+    private readonly readsInto = READS_INTO,
   ) {}
 
   /** From now on these can be read, and no others. */
@@ -53,24 +56,40 @@ export class Slices {
     if (offset + length > lent.size) throw changed(path);
     const release = await this.budget.take(length);
     try {
-      const done = await this.tried(
-        { do: kind, file: lent.file, start: offset, end: offset + length },
-        path,
-        lent,
-      );
+      const done = await this.tried(lent, path, offset, length);
       if (done.length !== length) throw changed(path);
       lent.wasRead = true;
-      return { digest: done.digest, bytes: done.bytes, release };
+      const given = () => {
+        this.keep(done.bytes);
+        release();
+      };
+      if (kind === "read")
+        return { digest: done.digest, bytes: new Uint8Array(done.bytes, 0, length), release: given };
+      given();
+      return { digest: done.digest, bytes: NO_BYTES, release: () => undefined };
     } catch (error) {
       release();
       throw error;
     }
   }
 
-  private async tried(job: Job, path: string, lent: Lent): Promise<Done> {
+  /** Memory for a slice: what another one was in, if that is large enough. */
+  private memory(length: number): ArrayBuffer | null {
+    if (!this.readsInto || length === 0) return null;
+    const at = this.spare.findIndex((buffer) => buffer.byteLength >= length);
+    return this.spare.splice(at, at < 0 ? 0 : 1)[0] ?? new ArrayBuffer(length);
+  }
+
+  private keep(buffer: ArrayBuffer): void {
+    const kept = this.spare.reduce((sum, each) => sum + each.byteLength, 0);
+    if (this.readsInto && kept + buffer.byteLength <= MEMORY) this.spare.push(buffer);
+  }
+
+  private async tried(lent: Lent, path: string, start: number, length: number): Promise<Done> {
     for (let tries = 0; ; tries++) {
       try {
-        return await this.perform(job);
+        const into = this.memory(length);
+        return await this.perform({ do: "read", file: lent.file, start, end: start + length, into });
       } catch (error) {
         const wait = PAUSES[tries];
         if (isOther(lent)) throw changed(path);

@@ -21,7 +21,7 @@ const scope = globalThis as unknown as Scope;
 scope.onmessage = async ({ data: { id, job } }) => {
   try {
     const done = await perform(job);
-    scope.postMessage({ id, done }, done.bytes ? [done.bytes] : []);
+    scope.postMessage({ id, done }, [done.bytes]);
   } catch (error) {
     scope.postMessage({ id, failed: failure(error) }, []);
   }

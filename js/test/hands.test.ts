@@ -24,7 +24,7 @@ class TestHelper implements Helper {
   }
 }
 
-const DONE: Done = { digest: "d", bytes: null, length: 3 };
+const DONE: Done = { digest: "d", bytes: new ArrayBuffer(3), length: 3 };
 
 function job() {
   return { do: "hash", bytes: new ArrayBuffer(3) } as const;

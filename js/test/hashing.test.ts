@@ -19,15 +19,29 @@ test.each(DIGESTS)("the digest of %i bytes is Python's", async (size, digest) =>
   expect([found, length]).toEqual([digest, size]);
 });
 
-test("a slice is read and hashed; its digest alone comes without the bytes", async () => {
-  const [size, digest] = DIGESTS[2] ?? [0, ""];
-  const whole = counted(size);
-  const file = new Blob([new Uint8Array(7), whole, new Uint8Array(9)]);
-  const slice = { file, start: 7, end: 7 + size };
-  const read = await perform({ do: "read", ...slice });
-  expect(read.digest).toBe(digest);
-  expect(new Uint8Array(read.bytes ?? new ArrayBuffer(0))).toEqual(whole);
-  expect(await perform({ do: "digest", ...slice })).toEqual({ digest, bytes: null, length: size });
+test.each([null, 1025, 2000])(
+  "a slice is read, into memory of %s bytes if there is some, and hashed",
+  async (room) => {
+    const [size, digest] = DIGESTS[2] ?? [0, ""];
+    const whole = counted(size);
+    const file = new Blob([new Uint8Array(7), whole, new Uint8Array(9)]);
+    const into = room === null ? null : new ArrayBuffer(room);
+    const read = await perform({ do: "read", file, start: 7, end: 7 + size, into });
+    expect([read.digest, read.length]).toEqual([digest, size]);
+    expect(read.bytes.byteLength).toBe(room ?? size);
+    expect(new Uint8Array(read.bytes, 0, size)).toEqual(whole);
+  },
+);
+
+test("of what lies beyond the end of a file nothing is read", async () => {
+  const read = await perform({
+    do: "read",
+    file: new Blob([new Uint8Array(5)]),
+    start: 3,
+    end: 9,
+    into: new ArrayBuffer(6),
+  });
+  expect(read.length).toBe(2);
 });
 
 test("several at once do not mix", async () => {

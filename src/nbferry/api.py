@@ -1,33 +1,25 @@
-"""What a notebook calls: arguments over environment over defaults, then on to the engine.
-
-The environment is read here, in :mod:`nbferry.notebook`, :mod:`nbferry.kernel` and in the command line, nowhere
-else: ``NBFERRY_RELAY`` (address of a relay), ``NBFERRY_HOST`` (the only address to listen on), ``NBFERRY_STATE`` (the
-folder in which ``.nbferry`` keeps what is needed to go on with a transfer; else beside the notebook).
-"""
+"""What a notebook calls: arguments over environment over defaults, then on to the engine."""
 
 from __future__ import annotations
 
-import ipaddress
-import math
-import os
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 import nbferry
-from nbferry import faces, follow, kernel, render, running, unfinished
-from nbferry.engine.connect import RelayAddress, Via
+from nbferry import arguments, meeting, running, unfinished
+from nbferry.arguments import Accept, Overwrite, PathLike, ReceiveOptions, SendOptions
+from nbferry.engine.connect import Via
 from nbferry.engine.engine import Wishes
 from nbferry.engine.keeping import Keeper
 from nbferry.engine.receiving import Decide
-from nbferry.errors import CodeInvalid, NoPage, TransferBusy, TransferUnknown, UnsafePath
+from nbferry.errors import TransferBusy, TransferUnknown
 from nbferry.limits import Limits
-from nbferry.manifest import Entry, Manifest
-from nbferry.names import check_paths, display_name
+from nbferry.manifest import Entry
 from nbferry.notebook import own_state_folder, state_folder
 from nbferry.running import Begin
 from nbferry.status import Snapshot
@@ -36,42 +28,12 @@ from nbferry.storage.ledger import Ledger
 from nbferry.storage.memos import AnyMemo, FolderMemo, ReceiveMemo, RelayNote, SendMemo, UploadMemo
 from nbferry.storage.receipts import Verification
 from nbferry.storage.seal import user_key
-from nbferry.ticket import Code, Ticket, canonical_url, new_code_words, new_ticket, parse
-from nbferry.transfer import Face, Transfer, Transfers
+from nbferry.ticket import Code, Ticket, canonical_url, parse
+from nbferry.transfer import Transfer, Transfers
 from nbferry.unfinished import How
 
 if TYPE_CHECKING:
     from nbferry.widget.card import Card
-    from nbferry.widget.face import NotebookFace
-    from nbferry.widget.view import Kind
-
-PathLike = str | os.PathLike[str]
-Overwrite = Literal["rename", "replace", "refuse"]
-Accept = bool | Callable[[Manifest], "bool | str"] | None
-
-
-class SendOptions(TypedDict, total=False):
-    """What :func:`send` takes besides paths."""
-
-    to: int | None
-    relay: str | None
-    via: Via
-    code: int | Literal["ticket"] | None
-    limits: Limits | None
-    expires: float | None
-    follow_symlinks: bool
-
-
-class ReceiveOptions(TypedDict, total=False):
-    """What :func:`receive` takes besides the code."""
-
-    to: PathLike
-    accept: Accept
-    overwrite: Overwrite
-    relay: str | None
-    via: Via
-    limits: Limits | None
-    allow_hidden: bool
 
 
 @overload
@@ -106,20 +68,20 @@ def send(
     limits = limits or Limits()
     if to is not None and to < 1:
         raise ValueError(f"to must be at least 1, or None, not {to}")
-    secret = _invitation(code, many=to != 1)
-    expires = _positive("expires", limits.expires if expires is None else expires)
-    wishes = _wishes(relay, via, [])
+    secret = arguments.invitation(code, many=to != 1)
+    expires = arguments.positive("expires", limits.expires if expires is None else expires)
+    wishes = arguments.wishes(relay, via, [])
 
     def begin(chosen: Sequence[PathLike] | Sequence[Entry]) -> Transfer:
         picked = [each for each in chosen if isinstance(each, Entry)]
-        named = [Path(each).expanduser().absolute() for each in chosen if not isinstance(each, Entry)]
+        named = [arguments.absolute(each) for each in chosen if not isinstance(each, Entry)]
         memo = SendMemo(
             id=token_hex(6),
             created=time.time(),
             kept_for=limits.partials,
             via=via,
             paths=tuple(map(str, named)),
-            entries=_picked(picked, allow_hidden=False),
+            entries=arguments.picked(picked, allow_hidden=False),
             follow_symlinks=follow_symlinks,
             chunk_size=limits.chunk_size,
             receivers=to,
@@ -130,11 +92,8 @@ def send(
         return _send(memo, wishes, relay, limits)
 
     if paths is None:
-        return _card("send", begin)
-    named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    if not named or "" in named:  # which would be the current folder
-        raise ValueError("there is nothing to send")
-    return begin(named)
+        return meeting.picker("send", begin)
+    return begin(arguments.named_paths(paths, "send"))
 
 
 def _send(memo: SendMemo, wishes: Wishes, relay: str | None, limits: Limits) -> Transfer:
@@ -145,7 +104,7 @@ def _send(memo: SendMemo, wishes: Wishes, relay: str | None, limits: Limits) -> 
         with suppress(TransferBusy, TransferUnknown):  # it runs, or has just ended: then this is another one
             return _go_on(same, ledger, limits)
     how = How(wishes, limits, _agent())
-    return running.start(unfinished.sending(Keeper(memo, ledger), ledger, how), _face())
+    return running.start(unfinished.sending(Keeper(memo, ledger), ledger, how), meeting.face())
 
 
 @overload
@@ -177,14 +136,14 @@ def receive(
     raised by ``await transfer`` and ``transfer.wait()``.
     """
     limits = limits or Limits()
-    _check_overwrite(overwrite)
-    folder = Path(to).expanduser().absolute()
+    arguments.check_overwrite(overwrite)
+    folder = arguments.absolute(to)
     decide = (lambda _: accept) if isinstance(accept, bool) else accept
 
     def begin(code: str) -> Transfer:
         ticket = parse(code)
-        wishes = _wishes(relay or ticket.url, via, [ticket])
-        url = relay or ticket.url or _relay_of_environment() or ""
+        wishes = arguments.wishes(relay or ticket.url, via, [ticket])
+        url = relay or ticket.url or arguments.relay_of_environment() or ""
         memo = ReceiveMemo(
             id=token_hex(6),
             created=time.time(),
@@ -199,7 +158,7 @@ def receive(
         )
         return _receive(memo, ticket, decide, How(wishes, limits, _agent()), asks=accept is None)
 
-    return _card("receive", begin) if code is None else begin(code)
+    return meeting.picker("receive", begin) if code is None else begin(code)
 
 
 def _receive(
@@ -208,13 +167,13 @@ def _receive(
     """Go on with the unfinished receive that is the same, or begin a new one."""
     ledger = _ledger()
     memo = running.settled(lambda: unfinished.same_receive(ledger, ticket, Path(new.to)))
-    if memo and (transfer := running.transfer(memo.id, _face(), asks=asks)):
+    if memo and (transfer := running.transfer(memo.id, meeting.face(), asks=asks)):
         if new.willing:
             transfer.accept()
         return transfer
     keeper = Keeper(memo or new, ledger)
     with keeper.taken() if memo else nullcontext():
-        return running.start(unfinished.receiving(keeper, how, decide), _face(), asks=asks)
+        return running.start(unfinished.receiving(keeper, how, decide), meeting.face(), asks=asks)
 
 
 @overload
@@ -238,7 +197,7 @@ def resume(
     if id is not None:
         memo = running.settled(lambda: ledger.find(id))
         return _going_on(memo, ledger, limits, take_over=take_over)
-    resumed = Transfers([], _face())
+    resumed = Transfers([], meeting.face())
     for found in ledger.memos():
         left: AnyMemo | None = running.settled(partial(ledger.load, found.id))
         if left:
@@ -257,8 +216,8 @@ def transfers() -> list[Transfer]:
     views = {memo.id: unfinished.snapshot_of(ledger, memo) for memo in unended}
     running.forget_resting(views)
     left = [_resting(memo, ledger, views[memo.id]) for memo in unended]
-    here = [transfer for transfer in running.transfers(_face()) if transfer.id not in views]
-    return Transfers([*left, *here], _face())
+    here = [transfer for transfer in running.transfers(meeting.face()) if transfer.id not in views]
+    return Transfers([*left, *here], meeting.face())
 
 
 def discard(id: str) -> None:  # noqa: A002  # what it is
@@ -289,8 +248,8 @@ def upload(
     :func:`receive`. Raises :class:`NoPage` where there is no notebook in a browser.
     """
     limits = limits or Limits()
-    _check_overwrite(overwrite)
-    folder = Path(to).expanduser().absolute()
+    arguments.check_overwrite(overwrite)
+    folder = arguments.absolute(to)
 
     def begin(chosen: Sequence[Entry]) -> Transfer:
         memo = UploadMemo(
@@ -300,7 +259,7 @@ def upload(
             to=str(folder),
             overwrite=overwrite,
             allow_hidden=allow_hidden,
-            entries=_picked(chosen, allow_hidden=allow_hidden),
+            entries=arguments.picked(chosen, allow_hidden=allow_hidden),
             chunk_size=limits.chunk_size,
         )
         ledger = _ledger()
@@ -308,9 +267,9 @@ def upload(
         if same:
             return _going_on(same, ledger, limits, take_over=False)
         how = How(unfinished.wishes_of(memo, None), limits, _agent())
-        return running.start(unfinished.uploading(Keeper(memo, ledger), how), _face())
+        return running.start(unfinished.uploading(Keeper(memo, ledger), how), meeting.face())
 
-    return _card("upload", begin)
+    return meeting.picker("upload", begin)
 
 
 def download(paths: PathLike | Sequence[PathLike]) -> Card:
@@ -320,10 +279,7 @@ def download(paths: PathLike | Sequence[PathLike]) -> Card:
     server's own download is used. Raises :class:`StorageError` if something is not there, and :class:`NoPage` where
     there is no notebook in a browser.
     """
-    face = _notebook_face()
-    named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    local = [Path(path).expanduser().absolute() for path in named]
-    return face.download(local)
+    return meeting.notebook_face().download(arguments.named_paths(paths, "save"))
 
 
 def verify(path: PathLike) -> Verification:
@@ -336,18 +292,18 @@ def verify(path: PathLike) -> Verification:
 
 def _going_on(memo: AnyMemo, ledger: Ledger, limits: Limits, *, take_over: bool) -> Transfer:
     """What runs here already, or goes on from now on."""
-    there = running.transfer(memo.id, _face(), asks=True)
+    there = running.transfer(memo.id, meeting.face(), asks=True)
     return there or _go_on(memo, ledger, limits, take_over=take_over)
 
 
 def _go_on(memo: AnyMemo, ledger: Ledger, limits: Limits, *, take_over: bool = False) -> Transfer:
     keeper: Keeper[Any] = Keeper(memo, ledger)
     with keeper.taken(take_over=take_over):
-        return running.start(_again(keeper, ledger, limits), _face(), asks=True)
+        return running.start(_again(keeper, ledger, limits), meeting.face(), asks=True)
 
 
 def _again(keeper: Keeper[Any], ledger: Ledger, limits: Limits) -> Begin:
-    how = How(unfinished.wishes_of(keeper.memo, _host()), limits, _agent())
+    how = How(unfinished.wishes_of(keeper.memo, arguments.host()), limits, _agent())
     return unfinished.again(keeper, ledger, how)
 
 
@@ -355,136 +311,13 @@ def _resting(memo: AnyMemo, ledger: Ledger, view: Snapshot) -> Transfer:
     """The transfer of a memo: the one that runs here, or one that waits to be resumed."""
     keeper: Keeper[Any] = Keeper(memo, ledger)
     begin, give_up = _again(keeper, ledger, Limits()), partial(unfinished.discard, ledger, memo)
-    return running.rest(begin, view, _face(), take=keeper.take, give_up=give_up)
+    return running.rest(begin, view, meeting.face(), take=keeper.take, give_up=give_up)
 
 
 def _ledger() -> Ledger:
     ledger = Ledger(state_folder(), key=user_key(own_state_folder()))
     unfinished.sweep(ledger)
     return ledger
-
-
-def _face() -> Face:
-    """How transfers meet a person here."""
-    return _notebook_face() if faces.kind() == "widget" else TEXT
-
-
-def _notebook_face() -> NotebookFace:
-    """How they meet one in a notebook. Raises :class:`NoPage` elsewhere."""
-    if faces.kind() != "widget":
-        raise NoPage
-    from nbferry.widget.face import face_of  # noqa: PLC0415  # ipywidgets takes its time to load
-
-    return face_of(ask_in_words)
-
-
-def _card(kind: Kind, begin: Callable[[Any], Transfer]) -> Card:
-    """A card in which a person chooses what to begin with."""
-    return _notebook_face().picker(kind, begin)
-
-
-class _Text(Face):
-    """A terminal, or a log."""
-
-    def ask(self, transfer: Transfer, offer: Manifest) -> bool | str:
-        """See :meth:`Face.ask`."""
-        with follow.aside():
-            return ask_in_words(offer)
-
-    def following(self, transfer: Transfer) -> AbstractContextManager[None]:
-        """See :meth:`Face.following`."""
-        return follow.following(transfer)
-
-
-TEXT = _Text()
-
-
-def ask_in_words(manifest: Manifest) -> bool | str:
-    """Ask a person at the keyboard; nobody there is a no."""
-    print("\n".join(describe(manifest)))  # noqa: T201  # the question is put on the screen
-    try:
-        answer = input("Accept? [y/N] ")
-    except (EOFError, RuntimeError, NotImplementedError):
-        return "nobody is there to accept it; pass accept=True"
-    return answer.strip().lower() in ("y", "yes")
-
-
-def describe(manifest: Manifest, most: int = 20) -> list[str]:
-    """Lines that say what is offered."""
-    files = [entry for entry in manifest.entries if not entry.folder]
-    lines = [f"Offered: {len(files):,} file{'s' * (len(files) != 1)}, {render.size(manifest.total_bytes)}"]
-    lines += [f"  {display_name(entry.path)}  {render.size(entry.size)}" for entry in files[:most]]
-    return lines + ([f"  … and {len(files) - most:,} more"] if len(files) > most else [])
-
-
-def _invitation(code: int | str | None, *, many: bool) -> Ticket | tuple[str, ...]:
-    """A ticket, or the words of a code whose number the relay gives."""
-    if code == "ticket" or (code is None and many):
-        return new_ticket()
-    if many:
-        raise ValueError("a short code is for one receiver; for more, leave code= out")
-    if code is None:
-        code = 3
-    if not isinstance(code, int) or not 3 <= code <= 8:
-        raise ValueError(f'code must be a number of words from 3 to 8, or "ticket", not {code!r}')
-    return new_code_words(code)
-
-
-def _wishes(relay: str | None, via: Via, tickets: list[Code | Ticket]) -> Wishes:
-    if via not in ("auto", "direct", "relay"):
-        raise ValueError(f'via must be "auto", "direct" or "relay", not {via!r}')
-    host = _host()
-    if named := canonical_url(relay) if relay else _relay_of_environment():
-        address = RelayAddress(named)
-        return Wishes(lambda: address, via, host)
-    if tickets:
-        raise CodeInvalid(
-            "This code does not say which relay it belongs to.",
-            hint="Copy all of it, with @https://…, or pass relay=.",
-        )
-    return Wishes(kernel.server_relay, via, host)
-
-
-def _relay_of_environment() -> str | None:
-    named = os.environ.get("NBFERRY_RELAY")
-    try:
-        return canonical_url(named) if named else None
-    except CodeInvalid as error:
-        raise ValueError(f"NBFERRY_RELAY: {error}") from None
-
-
-def _host() -> str | None:
-    """The only address to listen on; None for all of them."""
-    named = os.environ.get("NBFERRY_HOST")
-    if not named:
-        return None
-    try:
-        address = ipaddress.ip_address(named)
-    except ValueError:
-        raise ValueError(f"NBFERRY_HOST must be an IP address, not {named!r}") from None
-    return None if address.is_unspecified else str(address)
-
-
-def _picked(entries: Iterable[Entry], *, allow_hidden: bool) -> tuple[Entry, ...]:
-    """Files of a browser's machine in the order of their paths, so that the same ones are the same offer."""
-    found = sorted(entries, key=lambda entry: entry.path)
-    folders = {entry.path for entry in found if entry.folder}
-    try:
-        check_paths((entry.path for entry in found), folders=folders, allow_hidden=allow_hidden)
-    except UnsafePath as error:
-        raise UnsafePath(error.message, hint="Rename it, then choose it again.") from None
-    return tuple(found)
-
-
-def _check_overwrite(overwrite: str) -> None:
-    if overwrite not in ("rename", "replace", "refuse"):
-        raise ValueError(f'overwrite must be "rename", "replace" or "refuse", not {overwrite!r}')
-
-
-def _positive(name: str, seconds: float) -> float:
-    if not 0 < seconds < math.inf:
-        raise ValueError(f"{name} must be a positive number of seconds, not {seconds}")
-    return seconds
 
 
 def _agent() -> str:

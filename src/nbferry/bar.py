@@ -17,6 +17,8 @@ from nbferry import render
 from nbferry.names import display_name
 from nbferry.status import Snapshot, State
 
+_DONE = {"send": "Sent", "receive": "Received", "upload": "Uploaded"}
+
 
 class Board:
     """The place on the screen where all bars of this process are. Any thread may call it."""
@@ -139,7 +141,7 @@ class Bar:
         """Say that it went well; what went wrong is raised where somebody waits."""
         self.close()
         if view.state is State.DONE:
-            what = "Received" if view.role == "receive" else "Sent"
+            what = _DONE[view.role]
             self._board.say(f"{what} {render.title(view)}: {render.size(view.total)}, every byte verified.")
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from nbferry.ticket import canonical_url, parse
 
 PROBE_SECONDS = 3.0
 MAX_ANSWER = 10_000  # bytes of a relay's version, or of what somebody else answers in its place
-_page_url = ""  # as the last page told
+_page_url = ""  # as the page told that came last
 _ANYWHERE = ("", "*", "0.0.0.0", "::")  # noqa: S104  # compared with, not bound to
 
 
@@ -32,19 +33,15 @@ def server_relay(environ: Mapping[str, str] = os.environ) -> RelayAddress | None
     server = own_server(environ)
     if server is None:
         return None
-    relay = RelayAddress(server.url, _outward_url(server, environ), server.headers)
+    relay = RelayAddress(server.url, _public_url(environ) or server.shared_url, server.headers)
     return relay if has_relay(relay.url) else None
-
-
-def _outward_url(server: Server, environ: Mapping[str, str]) -> str:
-    """Where others reach this server: as its hub tells, or as a page did, or as its own address looks from outside."""
-    return _public_url(environ) or _page_url or server.shared_url
 
 
 def heard_from_page(url: str) -> None:
     """A page says under which address it reaches the Jupyter server, with base path: through a hub or a tunnel.
 
-    One on the page's own machine is none for others.
+    One on the page's own machine is none for others. What it says is put into codes when they are shown, and
+    written down nowhere: the next page may know better.
     """
     global _page_url  # noqa: PLW0603  # one server for each kernel
     with suppress(CodeInvalid):  # then it has nothing that could stand in a code
@@ -54,16 +51,23 @@ def heard_from_page(url: str) -> None:
 
 
 def _is_here(host: str) -> bool:
-    return host in ("localhost", "::1") or host.startswith("127.") or host.endswith(".localhost")
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    return mapped.is_loopback or mapped.is_unspecified
 
 
 def outside(code: str, environ: Mapping[str, str] = os.environ) -> str:
-    """A code that leads to this kernel's Jupyter server, with the address that works from outside, if one is known."""
-    server = own_server(environ)
-    ticket = parse(code)
-    if server is None or ticket.url not in (server.url, server.shared_url):
+    """A code that leads to this kernel's Jupyter server, with the address that a page knows, if one told.
+
+    That of a hub is better, and stands there already.
+    """
+    server = own_server(environ) if _page_url else None
+    if server is None or parse(code).url not in (server.url, server.shared_url):
         return code
-    return str(ticket.with_url(_outward_url(server, environ) or ticket.url))
+    return str(parse(code).with_url(_page_url))
 
 
 def relay_again(url: str, public_url: str, environ: Mapping[str, str] = os.environ) -> RelayAddress:

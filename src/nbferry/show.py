@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from nbferry import render
-from nbferry.api import describe
 from nbferry.errors import NbferryError, Rejected
 from nbferry.follow import text_face
 from nbferry.manifest import Manifest
+from nbferry.meeting import describe
 from nbferry.names import display_name
 from nbferry.status import Result, Snapshot, State
 from nbferry.storage.base import Skipped

@@ -54,7 +54,7 @@ FACELESS = Face()
 
 
 class Transfer:
-    """One send or receive. It goes on whether or not anybody waits for it."""
+    """One send or receive. It goes on whether or not anybody waits for it. All handles on the same one are equal."""
 
     def __init__(
         self, activity: Activity, portal: Portal, face: Face = FACELESS, *, asks: bool = False
@@ -171,9 +171,7 @@ class Transfer:
         """
 
         def begin() -> Callable[[], None]:
-            callback(
-                self._activity.snapshot
-            )  # on the thread that makes them, so that none is missed or too late
+            callback(self._activity.snapshot)  # on the thread that makes them: none is missed, or too late
             return self._activity.subscribe(callback)
 
         return self._portal.ask(begin)
@@ -284,6 +282,12 @@ class Transfer:
         transfer is done.
         """
         return self._face.saving(self)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Transfer) and self._activity is other._activity
+
+    def __hash__(self) -> int:
+        return hash(self.id)
 
     def __repr__(self) -> str:
         return render.line(self.snapshot)

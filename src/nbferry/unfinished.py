@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from nbferry import kernel
 from nbferry.engine.engine import Wishes
@@ -31,6 +31,8 @@ from nbferry.storage.memos import AnyMemo, FolderMemo, ReceiveMemo, SendMemo, Up
 from nbferry.storage.page import PageFiles, PageSource
 from nbferry.storage.source import FileSource, offer_of
 from nbferry.ticket import Code, Ticket, parse
+
+M = TypeVar("M", bound=AnyMemo)
 
 log = logging.getLogger("nbferry")
 
@@ -93,9 +95,7 @@ def uploading(keeper: Keeper[UploadMemo], how: How) -> Begin:
     intake = Intake(destination_of(memo), keeper, _accept, how.agent)
     limits = replace(how.limits, chunk_size=memo.chunk_size, partials=memo.kept_for)
     manifest = memo.manifest
-    assert (
-        manifest.id
-    )  # takes a while if there are very many files, so it is not worked out on the engine's thread
+    _ = manifest.id  # of very many files it takes a while: worked out here, not on the engine's thread
     return lambda engine: engine.uploading(intake, PageFiles(manifest), how.wishes, limits)
 
 
@@ -127,29 +127,21 @@ def wishes_of(memo: AnyMemo, host: str | None) -> Wishes:
 def same_send(ledger: Ledger, wanted: SendMemo, relay: str | None) -> SendMemo | None:
     """The unfinished send that the same cell began, if there is one: the newest."""
 
-    def is_same(memo: AnyMemo) -> bool:
+    def is_same(memo: SendMemo) -> bool:
         return (
-            isinstance(memo, SendMemo)
-            and (memo.paths, memo.entries, memo.follow_symlinks, memo.receivers, memo.via)
+            (memo.paths, memo.entries, memo.follow_symlinks, memo.receivers, memo.via)
             == (wanted.paths, wanted.entries, wanted.follow_symlinks, wanted.receivers, wanted.via)
             and _form(memo.invitation) == _form(wanted.invitation)
             and relay in (None, memo.relay and memo.relay.url)
             and not is_over(memo)
         )
 
-    return next((memo for memo in reversed(_sends(ledger)) if is_same(memo)), None)
+    return next((memo for memo in _of_kind(ledger, SendMemo) if is_same(memo)), None)
 
 
-def _sends(ledger: Ledger) -> list[SendMemo]:
-    return [memo for memo in ledger.memos() if isinstance(memo, SendMemo)]
-
-
-def _receives(ledger: Ledger) -> list[ReceiveMemo]:
-    return [memo for memo in ledger.memos() if isinstance(memo, ReceiveMemo)]
-
-
-def _uploads(ledger: Ledger) -> list[UploadMemo]:
-    return [memo for memo in ledger.memos() if isinstance(memo, UploadMemo)]
+def _of_kind(ledger: Ledger, kind: type[M]) -> list[M]:
+    """The newest first."""
+    return [memo for memo in reversed(ledger.memos()) if isinstance(memo, kind)]
 
 
 def _form(invitation: str) -> int:
@@ -161,14 +153,12 @@ def _form(invitation: str) -> int:
 def same_receive(ledger: Ledger, ticket: Code | Ticket, to: Path) -> ReceiveMemo | None:
     """The unfinished receive that the same cell began, if there is one."""
 
-    def is_same(memo: AnyMemo) -> bool:
-        if not isinstance(memo, ReceiveMemo) or Path(memo.to) != to:
-            return False
+    def is_same(memo: ReceiveMemo) -> bool:
         with suppress(CodeInvalid):  # somebody edited it
-            return parse(memo.code).with_url(None) == ticket.with_url(None)
+            return Path(memo.to) == to and parse(memo.code).with_url(None) == ticket.with_url(None)
         return False
 
-    return next((memo for memo in reversed(_receives(ledger)) if is_same(memo)), None)
+    return next((memo for memo in _of_kind(ledger, ReceiveMemo) if is_same(memo)), None)
 
 
 def same_upload(ledger: Ledger, wanted: UploadMemo) -> UploadMemo | None:
@@ -177,7 +167,7 @@ def same_upload(ledger: Ledger, wanted: UploadMemo) -> UploadMemo | None:
     def place(memo: UploadMemo) -> tuple[object, ...]:
         return memo.to, memo.overwrite, memo.allow_hidden, memo.manifest
 
-    return next((memo for memo in _uploads(ledger) if place(memo) == place(wanted)), None)
+    return next((memo for memo in _of_kind(ledger, UploadMemo) if place(memo) == place(wanted)), None)
 
 
 def is_over(memo: AnyMemo) -> bool:
@@ -238,7 +228,7 @@ def end(ledger: Ledger, memo: AnyMemo, state: State, reason: str = "") -> None:
 def sweep(ledger: Ledger) -> None:
     """Remove what has expired. What cannot be removed now is tried again next time."""
     over = ledger.sweep(time.time())
-    served = [memo for memo in _sends(ledger) if is_over(memo) and not ledger.is_claimed(memo.id)]
+    served = [memo for memo in _of_kind(ledger, SendMemo) if is_over(memo) and not ledger.is_claimed(memo.id)]
     for memo in [*over, *(memo for memo in served if memo not in over)]:
         try:
             end(ledger, memo, State.DONE if _is_done(memo) else State.EXPIRED)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, Error, expect, sync_playwright
 
 from browser.lab import Lab, jupyter
 from browser.person import ELSEWHERE, Person
@@ -31,7 +32,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 def chromium() -> Iterator[Browser]:
     """A browser. It ends with this folder's tests: while it is there, no other event loop can run in this thread."""
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    assert found, "These tests need Chromium; `make test` installs it on Debian and Ubuntu."
+    assert found, "These tests need Chromium; `make test` installs it where there is apt."
     expect.set_options(timeout=PATIENCE / 2 * 1000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
@@ -80,7 +81,8 @@ def _seen(test: str, person: Person) -> Iterator[tuple[str, str]]:
     SCREENSHOTS.mkdir(exist_ok=True)
     for number, page in enumerate(person.context.pages):
         picture = SCREENSHOTS / f"failed-{re.sub('[^a-z0-9_-]', '-', test)}-{number}.png"
-        page.screenshot(path=picture)
-        yield "screenshot", str(picture)
+        with suppress(Error):  # a page that hangs or is gone shows nothing
+            page.screenshot(path=picture)
+            yield "screenshot", str(picture)
     yield "console", "\n".join(person.said[-LINES:])
     yield "server", "".join(person.lab.said[-LINES:])

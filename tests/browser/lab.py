@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import nbformat
 from jupyter_client.blocking.client import BlockingKernelClient
@@ -128,11 +127,6 @@ class Lab:
         self._process.stderr.close()
 
 
-def address(path: str, *, workspace: str) -> str:
-    """Where JupyterLab shows a notebook, as the only one of a workspace."""
-    return f"lab/workspaces/{quote(workspace)}/tree/{quote(path)}?reset"
-
-
 @contextmanager
 def jupyter(root: Path, program: str = "jupyterlab") -> Iterator[Lab]:
     """A program on a Jupyter server, with our extension enabled as ``pip install`` does it."""
@@ -161,6 +155,7 @@ def jupyter(root: Path, program: str = "jupyterlab") -> Iterator[Lab]:
         f"--ServerApp.root_dir={root / 'notebooks'}",
         "--ServerApp.allow_remote_access=True",  # a page may call it by another name
         "--LabApp.expose_app_in_browser=True",
+        "--JupyterNotebookApp.expose_app_in_browser=True",
     ]
     process = subprocess.Popen(
         [sys.executable, "-m", program, *options],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from browser.person import Notebook
 from running import MIB
 
-LARGE = 192 * MIB  # with holes; half a minute on the slow disk
+LARGE = 96 * MIB  # with holes; half a minute on the slow disk
 
 SLOW_DISK = """
 import pathlib, time

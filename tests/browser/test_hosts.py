@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
 
 from browser.person import Card, Person, write
 from browser.test_sending import files_below
@@ -40,16 +39,11 @@ if __name__ == "__main__":
 def test_notebook_7(person: Person, tmp_path: Path) -> None:
     """An upload in Notebook 7."""
     picked = write(tmp_path / "data.bin", os.urandom(3 * MIB))
-    path = person.notebook(UPLOAD)
-    page = person.page()
-    page.goto(person.at(f"notebooks/{path}"))
-    expect(page.locator(".jp-Notebook-ExecutionIndicator")).to_have_attribute("data-status", "idle")
-    page.locator(".jp-Notebook .jp-Cell").first.click()
-    page.keyboard.press("Shift+Enter")
-    card = Card(page.locator("section.nbferry"))
+    notebook = person.visit(person.notebook(UPLOAD), place="notebooks/{path}")
+    card = notebook.show()
     card.choose("Choose files", picked)
     card.waits_until("done")
-    assert files_below((person.lab.root / path).parent) == {"data.bin": picked.read_bytes()}
+    assert files_below(notebook.folder) == {"data.bin": picked.read_bytes()}
 
 
 @pytest.fixture

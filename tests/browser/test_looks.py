@@ -33,6 +33,7 @@ def switch(notebook: Notebook, theme: str) -> None:
 def look(notebook: Notebook, name: str, card: Card | None = None) -> None:
     """Take pictures of a card in both themes; nobody may be kept from using it."""
     card = card or notebook.card()
+    notebook.page.bring_to_front()  # one in the background takes seconds to be drawn
     for theme in ("Dark", "Light"):
         switch(notebook, f"JupyterLab {theme}")
         card.root.screenshot(path=SCREENSHOTS / f"{name}-{theme.lower()}.png", animations="disabled")

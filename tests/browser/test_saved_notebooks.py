@@ -50,7 +50,10 @@ def test_without_its_kernel(sent: tuple[Notebook, str], person: Person) -> None:
     notebook, _ = sent
     save_with_state(notebook)
     person.lab.end_kernels()
-    card = person.visit(notebook.path).card()
+    later = person.visit(notebook.path)
+    card = later.card()
+    card.waits_until("waiting")
+    later.minutes_later()
     expect(card.root).to_contain_text("The kernel does not answer.")
     expect(card.root).to_contain_text("trips.parquet")
     expect(card.root.get_by_role("button").filter(visible=True)).to_have_count(0)

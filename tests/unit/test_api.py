@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,13 +11,13 @@ from typing import Any
 import pytest
 
 import nbferry
-from nbferry import api, running
-from nbferry.api import describe, receive, send, transfers
+from nbferry import meeting, running
+from nbferry.api import receive, send, transfers
 from nbferry.engine.engine import Wishes
 from nbferry.engine.receiving import Intake
 from nbferry.engine.sending import Offering
 from nbferry.errors import CodeInvalid, StorageError
-from nbferry.limits import KiB, Limits, MiB
+from nbferry.limits import KiB, Limits
 from nbferry.manifest import Entry, Manifest
 from nbferry.ticket import Code, Ticket, parse
 from nbferry.transfer import Face
@@ -190,7 +189,7 @@ def test_what_is_received_by_default(started: list[Started], tmp_path: Path) -> 
     assert one.what.ticket == parse(CODE)
     assert isinstance(one.what.ticket, Code)
     assert one.what.decide is None
-    assert (one.face, one.asks) == (api.TEXT, True)
+    assert (one.face, one.asks) == (meeting.TEXT, True)
     assert one.what.destination.to == tmp_path
     memo = one.what.keeper.memo
     assert (memo.code, memo.to, memo.relay.url) == (CODE, str(tmp_path), "http://127.0.0.1:8888/")
@@ -249,47 +248,6 @@ def test_a_relay_that_is_none(started: list[Started]) -> None:
     with pytest.raises(CodeInvalid, match="relay"):
         send("x", relay="ftp://x")
     assert not started
-
-
-# ---------------------------------------------------------------- what is shown and asked
-def test_describing_an_offer() -> None:
-    """An offer is described by number, size, and its files, whose names are made safe to print."""
-    assert describe(MANIFEST) == ["Offered: 2 files, 1.0 kB", "  d/a  1.0 kB", "  b\\x1b  0 B"]
-    one = Manifest.of([Entry("a", 5)], 4 * KiB)
-    assert describe(one)[0] == "Offered: 1 file, 5 B"
-
-
-def test_describing_a_large_offer() -> None:
-    """Of many files the first are named, and the others counted."""
-    many = Manifest.of([Entry(str(n), MiB) for n in range(5000)], 4 * KiB)
-    lines = describe(many)
-    assert lines[0] == "Offered: 5,000 files, 5.2 GB"
-    assert len(lines) == 22
-    assert lines[-1] == "  … and 4,980 more"
-    assert len(describe(many, most=5000)) == 5001
-
-
-@pytest.mark.parametrize(
-    ("answer", "verdict"),
-    [
-        ("y\n", True),
-        (" YES \n", True),
-        ("n\n", False),
-        ("\n", False),
-        ("yesterday\n", False),
-        ("", "nobody is there to accept it; pass accept=True"),
-    ],
-)
-def test_asking_in_words(
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    answer: str,
-    verdict: bool | str,
-) -> None:
-    """A person says yes or no; nobody there is a no that says why."""
-    monkeypatch.setattr("sys.stdin", io.StringIO(answer))
-    assert api.ask_in_words(MANIFEST) == verdict
-    assert capsys.readouterr().out.startswith("Offered: 2 files")
 
 
 def test_transfers_without_any(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 import pytest
 
 from nbferry.errors import NbferryError, RemoteProtocolError, SourceAway, SourceChanged
-from nbferry.widget.calls import FIRST_AGAIN, KEPT, KEPT_BUFFER, LONGEST_AGAIN, Calls, Request
+from nbferry.widget.calls import (
+    FIRST_AGAIN,
+    KEPT,
+    KEPT_BUFFER,
+    LONGEST_AGAIN,
+    MOST_IN_WORK,
+    Calls,
+    Request,
+)
 
 PAGE = "0123456789abcdef"
 
@@ -109,6 +118,15 @@ def test_what_is_no_request_is_an_error(kernel: Kernel, message: dict[str, Any])
         kernel.calls.received(message, b"", 0.0)
 
 
+def test_a_page_cannot_want_without_end(kernel: Kernel) -> None:
+    """What is in work is bounded; when something of it is done there is room again."""
+    first, *_ = [asked(kernel, number) for number in range(1, MOST_IN_WORK + 1)]
+    with pytest.raises(RemoteProtocolError, match="too much"):
+        kernel.hear(id=MOST_IN_WORK + 1, op="pause")
+    kernel.calls.answer(first, {})
+    asked(kernel, MOST_IN_WORK + 1)
+
+
 # ------------------------------------------------------------------ what the kernel wants
 def test_an_answer_in_parts_is_put_together(kernel: Kernel) -> None:
     """In whatever order and however often the parts come; the buffers are the caller's to reuse."""
@@ -161,12 +179,34 @@ def test_parts_that_make_no_sense_end_the_call(kernel: Kernel, fields: dict[str,
     assert isinstance(future.exception(0), RemoteProtocolError)
 
 
-@pytest.mark.parametrize("number", [1, 99, "1", None])
+@pytest.mark.parametrize("number", [1, 99, "1", None, True])
 def test_an_answer_to_nothing_is_ignored(kernel: Kernel, number: object) -> None:
     """The second answer to a repeated request, or nonsense."""
     kernel.calls.ask("read", kernel.now)
     kernel.hear(re=1, ok={})
     assert kernel.hear(re=number, ok={}) is None
+
+
+def test_more_than_was_asked_for_is_not_collected(kernel: Kernel) -> None:
+    """However a page cuts it."""
+    future = kernel.calls.ask("read", kernel.now, length=3)
+    kernel.hear(b"ab", re=1, part=0, parts=3)
+    assert not future.done()
+    kernel.hear(b"cd", re=1, part=1, parts=3)
+    assert isinstance(future.exception(0), RemoteProtocolError)
+
+
+def test_a_late_answer_is_none_to_another_request() -> None:
+    """A page that was given up has the same name when it is back, and may still answer what it was asked then."""
+    ids = count(1)
+    before, after = Calls(PAGE, ids), Calls(PAGE, ids)
+    before.ask("read", 0.0, path="a")
+    before.close(SourceAway())
+    future = after.ask("read", 0.0, path="b")
+    after.received({"re": 1, "ok": {"digest": "of a"}}, b"a", 0.0)
+    assert not future.done()
+    after.received({"re": 2, "ok": {"digest": "of b"}}, b"b", 0.0)
+    assert future.result(0).parts == [b"b"]
 
 
 # ------------------------------------------------------------------ time

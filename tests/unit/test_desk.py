@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import queue
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -24,7 +26,7 @@ from nbferry.widget import desk as module
 from nbferry.widget.calls import Buffer
 from nbferry.widget.desk import Desk
 
-PAGE, OTHER = "a" * 16, "b" * 16
+PAGE, OTHER, THIRD = "a" * 16, "b" * 16, "c" * 16
 WITHIN = 20
 ENTRIES = [Entry("d/a", 5, 7_000_000), Entry("d/b", 0, 7_000_000)]
 LISTED = [{"path": "d/a", "size": 5, "mtime": 7}, {"path": "d/b", "size": 0, "mtime": 7}]
@@ -90,7 +92,7 @@ class Card:
         self.desk = desk
         self.said: queue.Queue[tuple[dict[str, Any], bytes]] = queue.Queue()
         self.views: queue.Queue[dict[str, Any]] = queue.Queue()
-        self._numbers = {PAGE: 0, OTHER: 0}
+        self._numbers = {PAGE: 0, OTHER: 0, THIRD: 0}
         desk.open("model", self._say, self.views.put)
 
     def _say(self, message: Mapping[str, Any], buffers: Sequence[Buffer]) -> None:
@@ -211,11 +213,12 @@ def test_a_request_that_nobody_knows(card: Card) -> None:
 
 
 def test_nonsense_is_dropped(card: Card, caplog: pytest.LogCaptureFixture) -> None:
-    """And the next message is heard."""
+    """And the next message is heard; a page that goes on like that fills no cell with warnings."""
+    caplog.set_level("DEBUG", "nbferry")
     card.desk.hear({"op": "look"}, [])
     card.desk.hear({"page": PAGE, "op": "look"}, [])
     assert card.ask("look")
-    assert len(caplog.records) == 2
+    assert [record.levelname for record in caplog.records] == ["DEBUG", "DEBUG"]
 
 
 # ------------------------------------------------------------------ beginning
@@ -322,10 +325,162 @@ def test_what_was_received_can_be_saved(used: Portal, tmp_path: Path) -> None:
     assert card.ask("files")["files"] == [{"path": "d/a", "size": 1, "url": ""}]
 
 
-def test_too_many_pages_are_turned_away(card: Card, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A page that reloads for ever fills no memory: it says goodbye, or is the last one that fits."""
-    monkeypatch.setattr(module, "MOST_PAGES", 1)
+def test_of_too_many_pages_the_most_silent_one_is_gone(used: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page that reloads for ever fills no memory, and those that crashed without a goodbye keep nobody out."""
+    monkeypatch.setattr(module, "MOST_PAGES", 2)
+    lent = PageFiles(Manifest.of(ENTRIES, MiB))
+    card = picker(used, lambda _: Played(page_files=lent))
+    assert card.ask("offer", OTHER, entries=LISTED) == {}
     assert card.ask("look")
-    card.desk.hear({"page": OTHER, "id": 1, "op": "look"}, [])
+    assert card.ask("look", OTHER)
+    assert card.ask("look", THIRD)
+    assert lent.present
+    assert card.ask("look")
+    assert not lent.present
+
+
+def test_a_page_that_lends_anew_lends_once(used: Portal) -> None:
+    """When it goes, nothing is at hand any more."""
+    lent = PageFiles(Manifest.of(ENTRIES, MiB))
+    card = picker(used, lambda _: Played(page_files=lent))
+    assert card.ask("offer", entries=LISTED) == {}
+    assert card.ask("offer", entries=LISTED) == {}
     card.desk.hear({"page": PAGE, "op": "bye"}, [])
     assert card.ask("look", OTHER)
+    assert not lent.present
+
+
+def test_a_long_list_begins_when_all_of_it_is_there(used: Portal) -> None:
+    """Each part is answered, so that the page sends the next one."""
+    lent = PageFiles(Manifest.of(ENTRIES, MiB))
+    card = picker(used, lambda entries: Played(page_files=lent) if entries == ENTRIES else None, "upload")
+    assert card.ask("offer", entries=LISTED[:1], part=0, parts=2) == {}
+    assert card.ask("look")["view"]["phase"] == "pick"
+    assert card.ask("offer", entries=LISTED[1:], part=1, parts=2) == {}
+    assert lent.present
+
+
+def test_a_page_that_went_while_it_offered_lends_nothing(used: Portal) -> None:
+    """Nobody could read from it."""
+    lent = PageFiles(Manifest.of(ENTRIES, MiB))
+    played, begins, gone = Played(page_files=lent), threading.Event(), threading.Event()
+
+    def begin(_: object) -> Played:
+        begins.set()
+        assert gone.wait(WITHIN)
+        return played
+
+    card = picker(used, begin)
+    card.desk.hear({"page": PAGE, "id": 1, "op": "offer", "entries": LISTED}, [])
+    assert begins.wait(WITHIN)
+    card.desk.hear({"page": PAGE, "op": "bye"}, [])
+    used.call(gone.set)
+    assert card.desk.begun.result(WITHIN) is cast("Any", played)
+    assert card.ask("offer", OTHER, entries=LISTED) == {}
+    card.desk.hear({"page": OTHER, "op": "bye"}, [])
+    assert card.ask("look", THIRD)
+    assert not lent.present
+
+
+@pytest.mark.parametrize(
+    ("kind", "op", "asked"),
+    [
+        ("receive", "send", {"paths": ["/x"]}),
+        ("upload", "send", {"paths": ["/x"]}),
+        ("send", "receive", {"code": "1-a-b-c"}),
+        ("receive", "offer", {"entries": LISTED}),
+    ],
+)
+def test_a_card_does_what_it_is_for(used: Portal, kind: Any, op: str, asked: dict[str, Any]) -> None:
+    """Whatever a page asks of it."""
+    card = picker(used, lambda _: pytest.fail("begun"), kind)
+    assert card.ask(op, **asked) == "remote-protocol"
+
+
+def test_who_waits_for_a_choice_may_give_up(used: Portal, played: Played) -> None:
+    """Ctrl-C in a cell cancels what it awaits; a person can still choose."""
+    card = picker(used, lambda _: played)
+
+    async def give_up() -> None:
+        waiting = asyncio.ensure_future(asyncio.wrap_future(card.desk.begun))
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+
+    asyncio.run(give_up())
+    assert card.ask("look")["view"]["phase"] == "pick"
+    assert card.ask("send", paths=["/x"]) == {}
+
+
+def test_what_a_view_says_can_be_printed(used: Portal, played: Played) -> None:
+    """Names and reasons are others'; and a notebook that is saved does not say where one is at home."""
+    card = Card(Desk("download", used, savable=[Path("/x/a\u202eb")]))
+    assert card.ask("look")["view"]["what"].isprintable()
+    desk = Desk("send", used)
+    desk.show(cast("Transfer", played))
+    played.snapshot = played.snapshot.evolve(reason=f'Reading "{Path.home() / "a"}" failed.')
+    assert Card(desk).ask("look")["view"]["transfer"]["reason"] == 'Reading "~/a" failed.'
+
+
+class OneLine(NoLine):
+    """A line that a test plays."""
+
+    def __init__(
+        self, *_: object, received: Callable[..., None], left: Callable[[int], None], **__: object
+    ) -> None:
+        self.received, self.left = received, left
+        self.said: queue.Queue[dict[str, Any]] = queue.Queue()
+        self.closed = threading.Event()
+        LINES.append(self)
+
+    async def send(self, number: int, message: dict[str, Any], _buffer: Buffer = b"") -> None:
+        """To the page."""
+        self.said.put(message)
+
+    async def aclose(self) -> None:
+        """For good."""
+        self.closed.set()
+
+
+LINES: list[OneLine] = []
+
+
+def one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that has lines."""
+    LINES.clear()
+    monkeypatch.setattr(module, "Line", OneLine)
+
+
+def test_a_page_that_left_its_line_has_the_comm(
+    used: Portal, played: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next answer goes there, though the page has said nothing since."""
+    one_line(monkeypatch)
+    lent = PageFiles(Manifest.of(ENTRIES, MiB))
+    card = picker(used, lambda _: Played(page_files=lent))
+    offer = {"page": PAGE, "id": 1, "op": "offer", "entries": LISTED}
+    used.ask(lambda: LINES[-1].received(1, offer, b""))
+    while "re" not in LINES[-1].said.get(timeout=WITHIN):
+        pass
+    used.ask(lambda: LINES[-1].left(1))
+    reading = lent.read("d/a", 0, 5)
+    assert card.answer(b"12345", ok={"digest": "00ff"})["op"] == "read"
+    assert reading.result(WITHIN).parts == [b"12345"]
+
+
+def test_a_card_without_its_line_has_the_comm(
+    used: Portal, played: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It hangs up once, and says there what it would have said on the line."""
+    one_line(monkeypatch)
+    desk = Desk("send", used)
+    desk.show(cast("Transfer", played))
+    card = Card(desk)
+    used.ask(lambda: LINES[-1].received(1, {"page": PAGE, "id": 1, "op": "look"}, b""))
+    while "re" not in LINES[-1].said.get(timeout=WITHIN):
+        pass
+    for _ in range(2):
+        desk.hang_up()
+    assert LINES[-1].closed.wait(WITHIN)
+    assert len(LINES) == 1
+    desk.hear({"page": PAGE, "id": 2, "op": "look"}, [])
+    assert card.said.get(timeout=WITHIN)[0]["re"] == 2

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from nbferry import kernel
 from nbferry.engine.addresses import local_addresses
-from nbferry.kernel import has_relay, server_relay
+from nbferry.kernel import has_pages, has_relay, heard_from_page, outside, server_relay
+from nbferry.widget.line import server_with_pages
 
 VERSION = b'{"nbferry": "0.1.0", "relay": 1}'
 
@@ -152,3 +154,107 @@ def test_no_proxy_leads_to_this_machine(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.delenv("no_proxy", raising=False)
     with answering(VERSION) as port:
         assert has_relay(f"http://127.0.0.1:{port}/base/")
+
+
+# ------------------------------------------------------------------ pages
+@pytest.mark.parametrize(
+    ("body", "is_one"),
+    [(b'{"relay": 1, "pages": 1}', True), (VERSION, False), (b'{"pages": true}', False), (b"", False)],
+)
+def test_what_has_lines_to_pages(body: bytes, is_one: bool) -> None:
+    """An older extension has a relay, and no lines."""
+    with answering(body) as port:
+        assert has_pages(f"http://127.0.0.1:{port}/base/") is is_one
+
+
+def test_a_server_with_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that started this kernel, if its extension has them."""
+    monkeypatch.setenv("JPY_PARENT_PID", "7")
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path))
+    assert server_with_pages() is None
+    for body, there in ((b'{"pages": 1}', True), (VERSION, False)):
+        with answering(body) as port:
+            (tmp_path / "jpserver-7.json").write_text(json.dumps(info(port, root_dir="/here")))
+            server = server_with_pages()
+        assert (server is not None) is there
+        assert server is None or server.root == "/here"
+
+
+CODE = "482913-amber-canyon-tulip"
+THERE = "https://hub.example/user/anna/"
+
+
+@pytest.fixture
+def environ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """A kernel of a server at port 8888, of which no page has said anything."""
+    monkeypatch.setattr(kernel, "_page_url", "")
+    (tmp_path / "jpserver-7.json").write_text(json.dumps(info(8888)))
+    return {"JPY_PARENT_PID": "7", "JUPYTER_RUNTIME_DIR": str(tmp_path)}
+
+
+def test_the_address_that_a_page_knows_is_in_a_code(environ: dict[str, str]) -> None:
+    """Not before it is told, and always the newest: a wrong one is nowhere for good."""
+    code = f"{CODE}@http://127.0.0.1:8888/base/"
+    assert outside(code, environ) == code
+    heard_from_page("https://wrong.example/")
+    heard_from_page("HTTPS://hub.example/user/anna")
+    assert outside(code, environ) == f"{CODE}@{THERE}"
+
+
+def test_a_server_that_listens_everywhere_has_two_addresses(environ: dict[str, str], tmp_path: Path) -> None:
+    """Each stands for the server that a page reaches in its own way."""
+    (tmp_path / "jpserver-7.json").write_text(json.dumps(info(8888, hostname="")))
+    server = kernel.own_server(environ)
+    assert server
+    heard_from_page(THERE)
+    for url in (server.url, server.shared_url):
+        assert outside(f"{CODE}@{url}", environ) == f"{CODE}@{THERE}"
+
+
+@pytest.mark.parametrize("url", ["@https://relay.example/", "@http://127.0.0.1:8888/other/", ""])
+def test_a_code_that_leads_elsewhere_is_left_alone(environ: dict[str, str], url: str) -> None:
+    """To a relay that was named, to one in this process, or to none."""
+    heard_from_page(THERE)
+    assert outside(CODE + url, environ) == CODE + url
+
+
+def test_without_a_server_no_code_leads_to_it(environ: dict[str, str]) -> None:
+    """Whatever a page has said."""
+    heard_from_page(THERE)
+    code = f"{CODE}@http://127.0.0.1:8888/base/"
+    assert outside(code, {**environ, "JPY_PARENT_PID": ""}) == code
+
+
+def test_what_a_page_says_is_not_written_down(tmp_path: Path, environ: dict[str, str]) -> None:
+    """The relay keeps the server's own addresses, which go into memos; so a code can always be corrected."""
+    heard_from_page(THERE)
+    with answering(VERSION) as port:
+        relay = found(tmp_path, info(port), **environ)
+    assert relay.share_url == relay.url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://localhost:8888/",
+        "http://lab.localhost/",
+        "http://127.0.0.1/",
+        "http://127.1.2.3/",
+        "http://0.0.0.0/",
+        "http://[::1]:8888/",
+        "http://[::ffff:127.0.0.1]/",
+        "http://[::]/",
+        "file:///etc/passwd",
+        "https://anna:secret@hub.example/",
+        "https://hub.example/?token=secret",
+        "https://hub.example:99999/",
+        "https://hub.example/" + "a" * 500,
+        "https://[1.2.3/",
+        "",
+    ],
+)
+def test_an_address_that_is_none_for_others_is_ignored(environ: dict[str, str], url: str) -> None:
+    """One on the page's own machine, as through a tunnel, and nonsense; the last good one stays."""
+    heard_from_page(THERE)
+    heard_from_page(url)
+    assert outside(f"{CODE}@http://127.0.0.1:8888/base/", environ) == f"{CODE}@{THERE}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from nbferry.errors import RemoteProtocolError, SourceChanged, StorageError
 from nbferry.limits import MiB
 from nbferry.manifest import Entry, Manifest
-from nbferry.widget.offers import MS, Offers, same_files
+from nbferry.widget.offers import MOST_PARTS, MS, Offers, same_files
 
 ROW = {"path": "a", "size": 3, "mtime": 1700000000123.4}
 ENTRY = Entry("a", 3, 1700000000123 * MS)
@@ -19,6 +20,11 @@ def test_a_list_becomes_entries() -> None:
     """Times are milliseconds, with or without fractions; a folder has no size."""
     rows = [ROW, {"path": "d", "folder": True}]
     assert Offers().add({"entries": rows}) == [ENTRY, Entry("d", folder=True)]
+
+
+def test_no_file_of_a_page_is_a_program() -> None:
+    """A browser does not know; and what is gone on with is the same offer."""
+    assert Offers().add({"entries": [{**ROW, "executable": True}]}) == [ENTRY]
 
 
 def test_a_long_list_comes_in_parts() -> None:
@@ -42,6 +48,12 @@ def test_a_long_list_comes_in_parts() -> None:
         {"entries": [{**ROW, "size": -1}]},
         {"entries": [ROW], "part": "0"},
         {"entries": [ROW], "parts": None},
+        {"entries": [ROW], "part": -1, "parts": 2},
+        {"entries": [ROW], "part": 2, "parts": 2},
+        {"entries": [], "part": 0, "parts": MOST_PARTS + 1},
+        {"entries": [{**ROW, "mtime": math.inf}]},
+        {"entries": [{**ROW, "mtime": math.nan}]},
+        {"entries": [{**ROW, "mtime": 1e300}]},
     ],
 )
 def test_nonsense_is_refused(message: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from nbferry.errors import NbferryError, RemoteProtocolError, SourceAway, StorageError, TransportClosed
 from nbferry.widget.calls import Buffer, Message, Request
-from nbferry.widget.page import COMM_PART, GONE_AFTER, LINE_PART, Page, page_of
+from nbferry.widget.page import COMM_PART, GONE_AFTER, LINE_PART, MOST_FIELDS, Page, page_of
 
 Said = tuple[Message, bytes]
 
@@ -176,3 +176,67 @@ def test_everything_from_a_page_says_so() -> None:
     for page in (None, 1, "", "a" * 65):
         with pytest.raises(RemoteProtocolError):
             page_of({"page": page})
+
+
+def test_another_line_is_asked_again_at_once() -> None:
+    """What went over the comm or the line before may be lost with it, and nobody repeats anything on a line."""
+
+    async def test() -> None:
+        rig, first, second = Rig(), Line(), Line()
+        rig.page.ask("read", path="a")
+        asked = await rig.comm.get()
+        for line in (first, second):
+            rig.page.reached_by((line, 5))
+            assert await line.said.get() == asked
+        rig.page.line_lost(first, 5)
+        rig.page.reached_by((second, 5))
+        rig.page.show({"seq": 1})
+        assert (await second.said.get())[0]["op"] == "view"
+        assert rig.comm.empty()
+
+    run(test)
+
+
+def test_a_line_that_is_lost_altogether_is_lost_for_each_page() -> None:
+    """Whatever the number of its socket is; that of another card is not."""
+
+    async def test() -> None:
+        rig, line = Rig(), Line()
+        rig.page.reached_by((line, 5))
+        rig.page.line_lost(Line())
+        assert rig.page.part == LINE_PART
+        rig.page.line_lost(line)
+        assert rig.page.part == COMM_PART
+
+    run(test)
+
+
+def test_a_page_that_is_gone_has_nothing_at_hand() -> None:
+    """It is gone once, and what is asked of it afterwards fails without waiting for its silence."""
+
+    async def test() -> None:
+        rig = Rig()
+        rig.page.close()
+        rig.page.close()
+        assert rig.gone == [rig.page]
+        assert isinstance(rig.page.ask("read", path="a").exception(0), SourceAway)
+        assert rig.comm.empty()
+
+    run(test)
+
+
+def test_an_answer_that_fits_nowhere_is_refused() -> None:
+    """A list of very many long names; the next answer goes out as ever."""
+
+    def work(_page: Page, request: Request) -> Any:
+        return {"files": "x" * (MOST_FIELDS if request.op == "files" else 1)}
+
+    async def test() -> None:
+        rig, line = Rig(work), Line()
+        rig.page.reached_by((line, 5))
+        rig.page.received({"id": 1, "op": "files"}, b"")
+        assert (await line.said.get())[0]["error"]["code"] == "storage"
+        rig.page.received({"id": 2, "op": "look"}, b"")
+        assert await line.said.get() == ok(2, files="x")
+
+    run(test)

@@ -325,3 +325,18 @@ def test_what_cannot_be_put_away_has_ended_all_the_same(
     assert played.settled.wait(PATIENCE)
     assert "The drive is away." in caplog.text
     assert not stage.ledger.is_claimed(NAME)
+
+
+def test_handles_on_the_same_transfer_are_equal(stage: Stage) -> None:
+    """Also when what rested goes on; not when another one runs under the same id."""
+    resting = stage.rest()
+    assert resting == stage.rest()
+    going_on, activity = stage.start()
+    assert resting == going_on == running.transfer(NAME)
+    assert len({resting, going_on}) == 1
+    activity.go.set()
+    assert outcome(going_on) == RESULT
+    activity.settled.wait(PATIENCE)
+    again, _ = stage.start()
+    assert again != going_on
+    assert again != NAME

@@ -99,3 +99,27 @@ def test_what_is_no_file_cannot_be_saved(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(StorageError, match="not a file"):
         Saving([tmp_path / "pipe"])
+
+
+def test_a_link_that_was_named_is_followed(file: Path) -> None:
+    """Somebody wants what it leads to; one that leads nowhere is missing."""
+    link = file.with_name("link")
+    link.symlink_to(file)
+    assert Saving([link]).listed("") == [{"path": "link", "size": 5, "url": ""}]
+    file.unlink()
+    with pytest.raises(StorageError, match="No such file"):
+        Saving([link])
+
+
+def test_nothing_to_save_is_said_at_once(tmp_path: Path) -> None:
+    """A button that does nothing would be a riddle."""
+    with pytest.raises(StorageError, match="no file"):
+        Saving([tmp_path])
+
+
+def test_a_list_that_is_too_long_is_not_looked_at(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only counted, as far as it may go."""
+    monkeypatch.setattr(saving, "MOST_FILES", 1)
+    monkeypatch.setattr(saving, "_saved", lambda *_: pytest.fail("looked at"))
+    with pytest.raises(StorageError, match="more than 1"):
+        Saving([file, file])

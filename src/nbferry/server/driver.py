@@ -10,49 +10,26 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from tornado.iostream import StreamClosedError
 from tornado.websocket import WebSocketProtocol13
 
-from nbferry.limits import KiB
 from nbferry.server.effects import Abort, Close, Effect, Paired, Ping, RelayStatistics, Send
 from nbferry.server.limits import DEFAULT_LIMITS, RelayLimits
 from nbferry.server.relay import Relay
 from nbferry.server.rooms import Meter
+from nbferry.server.sockets import Writer
 from nbferry.server.wire import encode
 
 GOING_AWAY = 1001  # RFC 6455, section 7.4.1
 
-JOINED_UP_TO = 16 * KiB  # a smaller message is copied behind its header: cheaper than a second system call
 
-
-def frame_header(size: int) -> bytes:
-    """Make what stands before ``size`` bytes of a binary message from a server (RFC 6455, section 5.2)."""
-    if size < 126:
-        return bytes((0x82, size))
-    if size < 65_536:
-        return b"\x82\x7e" + size.to_bytes(2)
-    return b"\x82\x7f" + size.to_bytes(8)
-
-
-class Line:
-    """One WebSocket as the core sees it. Nothing here raises because the other side is gone.
-
-    It writes to Tornado's stream itself: ``write_message`` copies each message and starts a task for it, of
-    whose error asyncio complains if the socket closes meanwhile.
-    """
+class Line(Writer):
+    """One WebSocket as the core sees it."""
 
     def __init__(self, driver: RelayDriver, connection: WebSocketProtocol13) -> None:
+        super().__init__(connection)
         self._driver = driver
-        self._connection = connection
         self._peer: Line | None = None
         self._meter: Meter | None = None
-        self._written: asyncio.Future[None] | None = None  # when the latest message has gone to TCP
-        self._unsent = 0
-
-    @property
-    def unsent(self) -> int:
-        """Bytes of the messages that TCP has not taken to the last byte yet."""
-        return self._unsent
 
     # -------------------------------------------------------------- from the socket
     def received(self, message: str | bytes) -> Awaitable[None] | None:
@@ -81,29 +58,13 @@ class Line:
     # -------------------------------------------------------------- to the socket
     def write(self, data: bytes) -> None:
         """Send one binary message; it is dropped if the socket is closing."""
-        if self._connection.is_closing():
-            return
-        stream, size = self._connection.stream, len(data)
-        try:
-            if size <= JOINED_UP_TO:
-                written = stream.write(frame_header(size) + data)
-            else:
-                stream.write(frame_header(size))
-                written = stream.write(data)
-        except StreamClosedError:  # since its header was written; its reader has noticed, or will
-            return
-        self._written = written
-        if not written.done():
-            self._count(written, size)
+        written = self._put(b"", data)
+        if written and not written.done():
+            self._count(written, len(data))
 
     def send(self, fields: Mapping[str, Any]) -> None:
         """Send a control message."""
         self.write(encode(fields))
-
-    def ping(self) -> None:
-        """Ask whether somebody is there."""
-        if not self._connection.is_closing():
-            self._connection.write_ping(b"")
 
     def pair(self, peer: Line, meter: Meter, limits: RelayLimits) -> None:
         """Pass every message to ``peer`` from now on."""
@@ -112,22 +73,15 @@ class Line:
         self._connection.stream.read_chunk_size = limits.read_size
 
     def finish(self, code: int, reason: str) -> None:
-        """Close the socket when it has taken what was sent to it."""
+        """See :meth:`Writer.finish`; what still comes is passed to nobody."""
         self._peer = None
-        if self._written is None or self._written.done():
-            self._connection.close(code, reason)
-        else:
-            self._written.add_done_callback(lambda _: self._connection.close(code, reason))
-
-    def abort(self) -> None:
-        """Close the socket at once."""
-        self._connection.stream.close()
+        super().finish(code, reason)
 
     def _count(self, written: asyncio.Future[None], size: int) -> None:
         def sent(_: asyncio.Future[None]) -> None:
-            self._unsent -= size
+            self.unsent -= size
 
-        self._unsent += size
+        self.unsent += size
         written.add_done_callback(sent)
 
 

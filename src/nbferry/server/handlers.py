@@ -6,10 +6,11 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, cast
 
 from tornado.web import RequestHandler
-from tornado.websocket import WebSocketHandler, WebSocketProtocol13
+from tornado.websocket import WebSocketProtocol13
 
 from nbferry.server.driver import Line, RelayDriver
 from nbferry.server.relay import PROTOCOL_VERSION
+from nbferry.server.sockets import QuietSocket
 
 WS_PATH = "/nbferry/ws"
 VERSION_PATH = "/nbferry/version"
@@ -24,7 +25,7 @@ def version_fields() -> dict[str, str | int]:
     return {"nbferry": package, "relay": PROTOCOL_VERSION}
 
 
-class RelaySocket(WebSocketHandler):
+class RelaySocket(QuietSocket):
     """One WebSocket: what Tornado tells it goes to its :class:`Line`."""
 
     may_create = True
@@ -37,23 +38,9 @@ class RelaySocket(WebSocketHandler):
         self._driver = driver
 
     @property
-    def ping_interval(self) -> float:
-        """No pings by Tornado: the relay's core does it, and knows when silence means that a socket is gone."""
-        return 0
-
-    @property
-    def ping_timeout(self) -> float:
-        """See ``ping_interval``."""
-        return 0
-
-    @property
     def max_message_size(self) -> int:
         """Bytes of one message until the socket is paired; with room for a refusal of what is too long."""
         return 2 * self._driver.limits.max_control
-
-    def get_compression_options(self) -> dict[str, Any] | None:
-        """None: what passes is sealed, and does not compress."""
-        return None
 
     def open(self, *args: str, **kwargs: str) -> None:
         """Enter the relay, now that the handshake is done."""
@@ -61,9 +48,7 @@ class RelaySocket(WebSocketHandler):
         connection = cast("WebSocketProtocol13", self.ws_connection)  # there is no other protocol
         address = self.request.remote_ip or ""
         self._line = self._driver.opened(connection, address, may_create=self.may_create)
-        if (
-            connection.stream.closed()
-        ):  # since before the handshake: on_close has been called, and is not again
+        if connection.stream.closed():  # since before the handshake: on_close was called, and is not again
             self._line.closed()
 
     def on_message(self, message: str | bytes) -> Any:

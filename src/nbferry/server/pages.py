@@ -11,48 +11,32 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
-from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError
-from tornado.websocket import WebSocketHandler, WebSocketProtocol13
+from tornado.websocket import WebSocketProtocol13
 
-from nbferry.server.driver import JOINED_UP_TO, frame_header
 from nbferry.server.lines import UNSUPPORTED, Line, LineLimits, Lines
+from nbferry.server.sockets import QuietSocket, Writer
 
 PAGE_PATH = r"/nbferry/page/([0-9A-Fa-f]{32}|[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})"
 
 KERNEL, PAGE = "kernel", "page"
 
 
-class Outlet:
-    """Writes to an accepted WebSocket, and knows what of it was taken.
-
-    It writes to Tornado's stream itself: ``write_message`` joins the parts of a message and starts a task for it.
-    """
+class Outlet(Writer):
+    """Writes to a socket, and says what it has taken and when there is room."""
 
     def __init__(self, connection: WebSocketProtocol13, limits: LineLimits) -> None:
-        self._connection = connection
+        super().__init__(connection)
         self._limits = limits
-        self._written: asyncio.Future[None] | None = None  # when the latest message has gone to TCP
         self._room = asyncio.Event()
         self._room.set()
-        self.unsent = 0
         connection.stream.read_chunk_size = limits.read_size
 
     def write(self, head: bytes, body: bytes | memoryview, taken: Callable[[int], None]) -> None:
         """Send one message of two parts; ``taken`` is called with its size when TCP has all of it."""
-        if self._connection.is_closing():
-            return
-        stream, size = self._connection.stream, len(head) + len(body)
-        head = frame_header(size) + head
-        try:
-            if size <= JOINED_UP_TO:
-                self._written = stream.write(b"".join((head, body)))
-            else:
-                stream.write(head)
-                self._written = stream.write(body)
-        except StreamClosedError:  # since its header was written; its reader has noticed, or will
-            return
-        self._count(self._written, size, taken)
+        written = self._put(head, body)
+        if written:
+            self._count(written, len(head) + len(body), taken)
 
     def _count(self, written: asyncio.Future[None], size: int, taken: Callable[[int], None]) -> None:
         def sent(_: asyncio.Future[None]) -> None:
@@ -69,22 +53,6 @@ class Outlet:
     def room(self) -> Awaitable[object] | None:
         """What to wait for until there is room again; None if there is. A socket that is gone has room."""
         return None if self._room.is_set() else self._room.wait()
-
-    def ping(self) -> None:
-        """Ask whether somebody is there."""
-        if not self._connection.is_closing():
-            self._connection.write_ping(b"")
-
-    def finish(self, code: int, reason: str) -> None:
-        """Close the socket when it has taken what was sent to it."""
-        if self._written is None or self._written.done():
-            self._connection.close(code, reason)
-        else:
-            self._written.add_done_callback(lambda _: self._connection.close(code, reason))
-
-    def abort(self) -> None:
-        """Close the socket at once."""
-        self._connection.stream.close()
 
 
 class LineEnd(ABC):
@@ -225,7 +193,7 @@ class PageEnd(LineEnd):
         super()._beat()
 
 
-class PageSocket(WebSocketHandler):
+class PageSocket(QuietSocket):
     """One WebSocket: what Tornado tells it goes to its :class:`LineEnd`. Who may open it, a subclass decides."""
 
     _end: LineEnd | None = None  # there from the handshake to the close
@@ -236,23 +204,9 @@ class PageSocket(WebSocketHandler):
         self._traffic = traffic
 
     @property
-    def ping_interval(self) -> float:
-        """No pings by Tornado: :class:`LineEnd` does it, and knows when silence means that a socket is gone."""
-        return 0
-
-    @property
-    def ping_timeout(self) -> float:
-        """See ``ping_interval``."""
-        return 0
-
-    @property
     def max_message_size(self) -> int:
         """Bytes of one message."""
         return self._lines.limits.max_message
-
-    def get_compression_options(self) -> dict[str, Any] | None:
-        """None: files that are worth it are compressed already, and it is slow."""
-        return None
 
     async def get(self, name: str) -> None:
         """Open the socket, as the end that the query names."""

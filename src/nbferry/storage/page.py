@@ -25,9 +25,7 @@ from nbferry.storage.base import Source
 
 FIRST = 1 * MiB  # asked for at once of a page of which nothing is known: a whole chunk of the usual size
 LEAST = 64 * KiB  # not less, however slow it is: a page must not rest while an answer travels
-COST = (
-    4 * KiB
-)  # bytes that a slice counts for at least, so that 10,000 small files are not 10,000 messages at once
+COST = 4 * KiB  # bytes that a slice counts for at least: 10,000 small files are not 10,000 messages at once
 QUICK, SLOW = 0.5, 2.0  # seconds that an answer may take; what a person clicks on the page waits behind them
 
 T = TypeVar("T")
@@ -75,7 +73,7 @@ class PageFiles:
     def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest
         self._readers: list[Reader] = []
-        self._requests: set[_Request] = set()
+        self._requests: dict[Future[Any], _Request] = {}  # an answer that led to its request would lead to itself
         self._waiting: list[Callable[[], None]] = []
         self._lock = threading.Lock()
 
@@ -90,7 +88,7 @@ class PageFiles:
         with self._lock:
             self._readers = [*(each for each in self._readers if each is not reader), reader]
             waiting, self._waiting = self._waiting, []
-            owed = [request for request in self._requests if request.reader is not reader]
+            owed = [request for request in self._requests.values() if request.reader is not reader]
         for request in owed:
             self._pass_on(request)
         for callback in waiting:
@@ -100,7 +98,7 @@ class PageFiles:
         """A page has them no more: it was closed or loaded anew."""
         with self._lock:
             self._readers = [each for each in self._readers if each is not reader]
-            owed = [request for request in self._requests if request.reader is reader]
+            owed = [request for request in self._requests.values() if request.reader is reader]
         for request in owed:
             self._pass_on(request)
 
@@ -124,8 +122,8 @@ class PageFiles:
     def _request(self, ask: Callable[[Reader], Future[T]]) -> Future[T]:
         request = _Request(ask)
         with self._lock:
-            self._requests.add(request)
-        request.answer.add_done_callback(lambda _: self._over(request))
+            self._requests[request.answer] = request
+        request.answer.add_done_callback(self._over)
         self._pass_on(request)
         return request.answer
 
@@ -147,9 +145,9 @@ class PageFiles:
         else:
             settle(request.answer, error or answer.result())
 
-    def _over(self, request: _Request) -> None:
+    def _over(self, answer: Future[Any]) -> None:
         with self._lock:
-            self._requests.discard(request)
+            self._requests.pop(answer, None)
 
 
 def settle(future: Future[Any], outcome: object) -> None:
@@ -279,7 +277,7 @@ class PageSource(Source):
     def _ask(self, chunk: int, cost: int) -> Future[Slice]:
         at = self._clock()
         answer = self._watched(self._files.read(*self._where(chunk)))
-        answer.add_done_callback(lambda _: self._answered(answer, cost, at))
+        answer.add_done_callback(lambda done: self._answered(done, cost, at))
         return answer
 
     def _answered(self, answer: Future[Slice], cost: int, asked: float) -> None:

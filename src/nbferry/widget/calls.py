@@ -6,17 +6,21 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, NamedTuple
 
 from nbferry.errors import NbferryError, RemoteProtocolError, from_code
+from nbferry.limits import MiB
 
 KEPT = 64  # answers: a page has few requests under way at once
 KEPT_BUFFER = 4096  # bytes; an answer with more is not kept, as what asks for bulk may simply be done again
 FIRST_AGAIN, LONGEST_AGAIN = 2.0, 16.0  # seconds of silence after which requests are repeated
 MAX_PARTS = 64
+MOST = 64 * MiB  # bytes of an answer of which nobody said how long it is to be: the largest chunk
+MOST_IN_WORK = 256  # requests of one page: it has a window of a few
 
 Buffer = bytes | memoryview
 Message = dict[str, Any]
@@ -52,17 +56,25 @@ class _Call:
     count: int = 1  # of parts
     ok: Mapping[str, Any] | None = None
 
+    @property
+    def is_too_long(self) -> bool:
+        """Whether more has come than what was asked for."""
+        return sum(map(len, self.parts.values())) > int(self.message.get("length", MOST))
+
 
 class Calls:
-    """See the module."""
+    """See the module.
 
-    def __init__(self, page: str) -> None:
+    ``ids`` are those of our requests; none is used twice, or a late answer would be taken for another.
+    """
+
+    def __init__(self, page: str, ids: Iterator[int] | None = None) -> None:
         self.page = page
+        self._ids = ids or count(1)
         self.outbox: list[Outgoing] = []
         self._in_work: set[int] = set()
         self._answered: OrderedDict[int, Outgoing] = OrderedDict()
         self._calls: dict[int, _Call] = {}
-        self._last_id = 0
         self._heard = 0.0  # when the page last said something, or was asked after it had answered everything
         self._again_at = 0.0
         self._wait = FIRST_AGAIN
@@ -82,6 +94,8 @@ class Calls:
             return None
         if number in self._in_work:
             return None
+        if len(self._in_work) >= MOST_IN_WORK:
+            raise RemoteProtocolError("The page wants too much at once.")
         self._in_work.add(number)
         return Request(number, op, message)
 
@@ -111,11 +125,11 @@ class Calls:
     # ---------------------------------------------------------------- what we want
     def ask(self, op: str, now: float, **arguments: Any) -> Future[Answer]:
         """Ask the page for something; a refusal, or that it is gone, is the future's exception."""
-        self._last_id += 1
-        call = _Call({"id": self._last_id, "op": op, **arguments})
+        number = next(self._ids)
+        call = _Call({"id": number, "op": op, **arguments})
         if not self._calls:
             self._listen(now)
-        self._calls[self._last_id] = call
+        self._calls[number] = call
         self._say(call.message)
         return call.future
 
@@ -125,7 +139,7 @@ class Calls:
         self._again_at = now + self._wait
 
     def _answer_came(self, message: Mapping[str, Any], buffer: Buffer) -> None:
-        call = self._calls.get(message["re"]) if isinstance(message["re"], int) else None
+        call = self._calls.get(message["re"]) if type(message["re"]) is int else None
         if call is None:
             return  # it was repeated, and this is the second answer
         if isinstance(error := message.get("error"), dict):
@@ -140,6 +154,9 @@ class Calls:
             call.count, call.ok = parts, None
             call.parts.clear()
         call.parts[part] = bytes(buffer)  # a carrier may use its memory again
+        if call.is_too_long:
+            self._end(message["re"], RemoteProtocolError("The page sent more than it was asked for."))
+            return
         if isinstance(ok := message.get("ok"), dict):
             call.ok = ok
         if call.ok is not None and len(call.parts) == parts:

@@ -17,6 +17,7 @@ from nbferry import render
 from nbferry.errors import TimedOut
 from nbferry.status import Result
 from nbferry.transfer import SLICE, Transfer
+from nbferry.widget import view
 from nbferry.widget.calls import Buffer
 from nbferry.widget.desk import Desk
 from nbferry.widget.unpinned import unpin
@@ -49,10 +50,15 @@ class Card(anywidget.AnyWidget):
         """What it shows."""
         return self._desk.transfer
 
-    @property
-    def is_seen(self) -> bool:
-        """Whether a page shows it, or has shown it."""
-        return self._desk.met.is_set()
+    def hang_up(self) -> None:
+        """Do without a line: it is slower then, and otherwise the same."""
+        self._desk.hang_up()
+
+    def close(self) -> None:
+        """Take it away, in all pages. The transfer goes on."""
+        if self.comm is not None:  # else it was closed before; the garbage collector does it again
+            self.hang_up()
+        super().close()
 
     def wait_until_seen(self, seconds: float) -> bool:
         """Wait for a page to show it; whether one does."""
@@ -98,7 +104,8 @@ class Card(anywidget.AnyWidget):
 def shown(card: Card, transfer: Transfer) -> dict[str, Any]:
     """A card of a transfer as it is displayed; no code in it, as notebooks are saved with this."""
     files = transfer.files_from(0, render.MOST)
-    return bundle(card, render.html(transfer.snapshot, None, files), render.text(transfer.snapshot, None))
+    snapshot = transfer.snapshot.evolve(reason=view.to_be_saved(transfer.snapshot.reason))
+    return bundle(card, render.html(snapshot, None, files), render.text(snapshot, None))
 
 
 def bundle(widget: Any, html: str, text: str) -> dict[str, Any]:

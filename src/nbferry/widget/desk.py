@@ -5,16 +5,19 @@ On the engine's loop, unless it says otherwise.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import nbferry
 from nbferry.engine.portal import Portal
 from nbferry.errors import LocalProtocolError, RemoteProtocolError
+from nbferry.names import display_name
 from nbferry.transfer import Transfer
 from nbferry.widget import view
 from nbferry.widget.calls import Buffer
@@ -24,7 +27,7 @@ from nbferry.widget.saving import Saving
 from nbferry.widget.view import Kind
 from nbferry.widget.wants import Wants
 
-MOST_PAGES = 64
+MOST_PAGES = 64  # one that went without a word is gone when so many others have come
 
 log = logging.getLogger("nbferry")
 
@@ -36,26 +39,36 @@ Publish = Callable[[dict[str, Any]], None]
 
 
 class Desk:
-    """See the module. ``savable``: what a download offers; ``begin``: what a choice leads to."""
+    """See the module.
+
+    ``savable`` is what a download offers, and ``beside`` where its paths begin; ``begin`` what a choice leads to.
+    """
 
     def __init__(
-        self, kind: Kind, used: Portal, *, begin: Begin | None = None, savable: Sequence[Path] = ()
+        self,
+        kind: Kind,
+        used: Portal,
+        *,
+        begin: Begin | None = None,
+        savable: Sequence[Path] = (),
+        beside: Path | None = None,
     ) -> None:
         self.kind = kind
         self.begun: Future[Transfer] = Future()
+        self.begun.set_running_or_notify_cancel()  # who waits for it may be cancelled, and it stays
         self.met = threading.Event()  # once a page is there
         self._portal = used
         self._begin = begin
-        self._savable = tuple(savable)
-        self._pages: dict[str, Page] = {}
+        self._savable, self._beside = tuple(savable), beside
+        self._pages: dict[str, Page] = {}  # the one that was heard last comes last
+        self._ids = count(1)  # of what is asked of pages: one that was given up may still answer
         self._line: Line | None = None
+        self._closing: asyncio.Task[None] | None = None
         self._seq = 0
         self._wants = Wants(self, used)
         self._starting = threading.Lock()
         self._comm: Comm | None = None
-        self._publish: Publish = lambda _: (
-            None
-        )  # until the widget is there, which begins with a view of its own
+        self._publish: Publish = lambda _: None  # until there is the widget, which has a view of its own
 
     # ---------------------------------------------------------------- any thread
     @property
@@ -70,20 +83,11 @@ class Desk:
             return Saving(transfer.outcome.files, beside=transfer.folder)
         if not self._savable:
             raise LocalProtocolError("There is nothing to save yet.")
-        return Saving(self._savable)
+        return Saving(self._savable, beside=self._beside)
 
     def view(self) -> dict[str, Any]:
         """What there is to see now."""
-        self._seq += 1
-        transfer = self.transfer
-        return {
-            "seq": self._seq,
-            "kind": self.kind,
-            "phase": "transfer" if transfer else "pick",
-            "agent": f"nbferry/{nbferry.__version__}",
-            "what": ", ".join(path.name for path in self._savable[:3]),
-            "transfer": view.of_transfer(transfer) if transfer else None,
-        }
+        return self._portal.ask(self._view)
 
     def begin(self, chosen: Any) -> Transfer:
         """A person has chosen. Raises what keeps it from beginning."""
@@ -110,17 +114,40 @@ class Desk:
         self._portal.call(lambda: self._open_line(name))
         self.refresh()  # what happened meanwhile
 
+    def hang_up(self) -> None:
+        """Do without a line: pages are reached over the comm from now on."""
+        self._portal.call(self._close_line)
+
     def hear(self, message: Mapping[str, Any], buffers: Sequence[Buffer]) -> None:
         """A page said something on the comm."""
         self._portal.call(lambda: self._heard(message, buffers[0] if buffers else b"", None))
 
     # ---------------------------------------------------------------- the loop's thread
+    def _view(self) -> dict[str, Any]:
+        self._seq += 1
+        transfer = self.transfer
+        return {
+            "seq": self._seq,
+            "kind": self.kind,
+            "phase": "transfer" if transfer else "pick",
+            "agent": f"nbferry/{nbferry.__version__}",
+            "what": ", ".join(display_name(path.name) for path in self._savable[:3]),
+            "transfer": view.of_transfer(transfer) if transfer else None,
+        }
+
     def _open_line(self, name: str) -> None:
         self._line = Line(name, received=self._heard_on_line, left=self._left)
         self._line.start()
 
+    def _close_line(self) -> None:
+        line, self._line = self._line, None
+        if line:
+            for page in list(self._pages.values()):
+                page.line_lost(line)
+            self._closing = asyncio.create_task(line.aclose())
+
     def _heard_on_line(self, number: int, message: Mapping[str, Any], buffer: Buffer) -> None:
-        assert self._line
+        assert self._line  # it says nothing any more when it was closed
         self._heard(message, buffer, (self._line, number))
 
     def _left(self, number: int) -> None:
@@ -135,19 +162,26 @@ class Desk:
                 if name in self._pages:
                     self._pages[name].close()
                 return
-            page = self._pages.get(name) or self._new_page(name)
+            page = self._page(name)
             page.reached_by(line)
             page.received(message, buffer)
         except RemoteProtocolError as error:
-            log.warning("a page said something that makes no sense: %s", error.message)
+            log.debug(
+                "a page said something that makes no sense: %s", error.message
+            )  # and may go on like that
+
+    def _page(self, name: str) -> Page:
+        """Who says something; of too many pages the one that was silent for longest is gone."""
+        page = self._pages.pop(name, None) or self._new_page(name)
+        self._pages[name] = page
+        return page
 
     def _new_page(self, name: str) -> Page:
         assert self._comm  # pages come when the widget is there
         if len(self._pages) >= MOST_PAGES:
-            raise RemoteProtocolError("There are too many pages.")
-        page = self._pages[name] = Page(name, self._comm, self._wants.do, self._gone)
+            next(iter(self._pages.values())).close()
         self.met.set()
-        return page
+        return Page(name, self._comm, self._wants.do, self._gone, ids=self._ids)
 
     def _gone(self, page: Page) -> None:
         self._pages.pop(page.name, None)
@@ -155,14 +189,7 @@ class Desk:
         self._refresh()
 
     def _refresh(self) -> None:
-        shown = self.view()
+        shown = self._view()
         self._publish(shown)
         for page in self._pages.values():
             page.show(shown)
-
-    async def aclose(self) -> None:
-        """Let go of the pages."""
-        for page in list(self._pages.values()):
-            page.close()
-        if self._line:
-            await self._line.aclose()

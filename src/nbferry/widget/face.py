@@ -21,6 +21,7 @@ from nbferry.widget.desk import Desk
 from nbferry.widget.saving import Saving
 from nbferry.widget.view import Kind
 
+KEPT = 32  # cards with a line: older ones of what is over have the comm only, and are made anew if need be
 SEEN_WITHIN = 3.0  # seconds in which a page that is there has shown a card, and said so
 
 
@@ -34,13 +35,13 @@ class NotebookFace(Face):
 
     def ask(self, transfer: Transfer, offer: Manifest) -> bool | str | None:
         """See :meth:`Face.ask`: a card that is seen has buttons for it."""
-        card = self._cards.get(transfer.id)
+        card = self._card_there(transfer)
         return None if card and card.wait_until_seen(SEEN_WITHIN) else self._ask(offer)
 
     @contextmanager
     def following(self, transfer: Transfer) -> Iterator[None]:
         """See :meth:`Face.following`: show its card, unless it is shown already."""
-        if transfer.id not in self._cards and not transfer.is_over:
+        if not self._card_there(transfer) and not transfer.is_over:
             from IPython.display import display  # noqa: PLC0415  # a notebook has it loaded
 
             display(transfer)  # type: ignore[no-untyped-call]  # it has no types
@@ -61,36 +62,52 @@ class NotebookFace(Face):
     def card_of(self, transfer: Transfer) -> Card:
         """The one card of a transfer."""
         with self._lock:
-            if transfer.id not in self._cards:
+            card = self._card_there(transfer)
+            if not card:
                 desk = Desk(_kind(transfer), portal())
                 desk.show(transfer)
-                self._cards[transfer.id] = Card(desk)
-            return self._cards[transfer.id]
+                card = Card(desk)
+                self._keep(card, transfer)
+            return card
+
+    def _card_there(self, transfer: Transfer) -> Card | None:
+        """One that was made and not closed. What has failed and goes on is another transfer under the same id."""
+        card = self._cards.get(transfer.id)
+        fits = card and card.comm is not None and card.transfer in (None, transfer)
+        return card if fits else None
+
+    def _keep(self, card: Card, transfer: Transfer) -> None:
+        self._cards[transfer.id] = card
+        over = [name for name, each in self._cards.items() if each.transfer and each.transfer.is_over]
+        for name in over[: max(0, len(self._cards) - KEPT)]:
+            self._cards.pop(name).hang_up()
 
     def picker(self, kind: Kind, begin: Callable[[Any], Transfer]) -> Card:
         """A card in which a person chooses; what that begins has no other card."""
-        desk = Desk(kind, portal(), begin=begin)
-        card = Card(desk)
-        desk.begun.add_done_callback(lambda begun: self._remember(card, begun.result()))
-        return card
 
-    def _remember(self, card: Card, transfer: Transfer) -> None:
-        with self._lock:
-            self._cards[transfer.id] = card
+        def begin_here(chosen: Any) -> Transfer:
+            transfer = begin(chosen)
+            with self._lock:  # before somebody who waits hears of it, and would display another
+                self._keep(card, transfer)
+            return transfer
+
+        card = Card(Desk(kind, portal(), begin=begin_here))
+        return card
 
     def saving(self, transfer: Transfer) -> Card:
         """See :meth:`Face.saving`."""
         if not transfer.outcome or transfer.folder is None:
             raise LocalProtocolError("There is nothing to save before it is received.")
-        return self.download(transfer.outcome.files)
+        return self.download(transfer.outcome.files, beside=transfer.folder)
 
-    def download(self, paths: Sequence[Path]) -> Card:
+    def download(self, paths: Sequence[Path], *, beside: Path | None = None) -> Card:
         """A card with a button that saves files of the kernel onto the browser's machine.
 
-        Raises :class:`StorageError` for what is not there.
+        ``beside`` is the folder that their paths begin in; otherwise each has its own name. Raises
+        :class:`StorageError` for what is not there.
         """
-        Saving(paths)  # says now what is missing
-        return Card(Desk("download", portal(), savable=paths))
+        Saving(paths, beside=beside)  # says now what is missing
+        return Card(Desk("download", portal(), savable=paths, beside=beside))
 
 
 def _kind(transfer: Transfer) -> Kind:

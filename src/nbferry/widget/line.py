@@ -28,7 +28,7 @@ Number = Callable[[int], None]
 
 WINDOW = (
     4 * MiB
-)  # sent to one page and not yet taken by its socket; so a slow page fills nothing and stops no other
+)  # sent to a page and not yet taken by its socket: a slow one fills nothing and stops no other
 
 READY = bytes(NUMBER_BYTES) + b'{"ready":true}'
 

@@ -7,6 +7,7 @@ offer    entries of {path, size, mtime (ms since 1970), folder}; a long list com
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 from nbferry.errors import RemoteProtocolError, SourceChanged, StorageError
@@ -15,6 +16,7 @@ from nbferry.manifest import Entry, Manifest
 from nbferry.names import display_name
 
 MS = 1_000_000  # nanoseconds
+MOST_PARTS = 10_000
 
 
 class Offers:
@@ -28,7 +30,9 @@ class Offers:
         """Take in one part; the whole list once all are here. Raises :class:`RemoteProtocolError` on nonsense."""
         part, parts, entries = message.get("part", 0), message.get("parts", 1), message.get("entries")
         if type(part) is not int or type(parts) is not int or not isinstance(entries, list):
-            raise RemoteProtocolError("The page sent a list of files that makes no sense.")
+            raise _nonsense()
+        if not 0 <= part < parts <= MOST_PARTS:
+            raise _nonsense()
         if part == 0:
             self._parts.clear()
         self._parts[part] = list(map(_entry, entries))
@@ -46,8 +50,14 @@ class Offers:
 
 def _entry(row: Any) -> Entry:
     if not isinstance(row, dict) or not isinstance(mtime := row.get("mtime", 0), int | float):
-        raise RemoteProtocolError("The page sent a list of files that makes no sense.")
-    return Entry.from_wire({**row, "mtime": round(mtime) * MS})
+        raise _nonsense()
+    if not isfinite(mtime):
+        raise _nonsense()
+    return Entry.from_wire({**row, "mtime": round(mtime) * MS, "executable": False})
+
+
+def _nonsense() -> RemoteProtocolError:
+    return RemoteProtocolError("The page sent a list of files that makes no sense.")
 
 
 def same_files(manifest: Manifest, lent: Sequence[Entry]) -> None:

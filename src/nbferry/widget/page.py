@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol
 
-from nbferry.errors import NbferryError, RemoteProtocolError, SourceAway, TransportError
+from nbferry.errors import NbferryError, RemoteProtocolError, SourceAway, StorageError, TransportError
 from nbferry.limits import KiB, MiB
 from nbferry.widget.calls import Answer, Buffer, Calls, Message, Outgoing, Request
+from nbferry.widget.framing import pack
 
 COMM_PART, LINE_PART = 512 * KiB, 2 * MiB  # the largest buffer on either carrier
+MOST_FIELDS = 3 * MiB  # of an answer as JSON: a message on a line has 4 MiB
 GONE_AFTER = 30.0  # seconds for which a page that is asked for something may say nothing
 
 log = logging.getLogger("nbferry")
@@ -34,7 +36,7 @@ Work = Callable[["Page", Request], Any]
 
 
 class Page:
-    """See the module. ``gone`` is called once it is clear that the page is not there any more."""
+    """See the module. ``gone`` is called, once, when it is clear that the page is not there any more."""
 
     def __init__(
         self,
@@ -43,11 +45,13 @@ class Page:
         work: Work,
         gone: Callable[[Page], None],
         *,
+        ids: Iterator[int] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
+        self.is_gone = False
         self._clock = clock
-        self._calls = Calls(name)
+        self._calls = Calls(name, ids)
         self._comm, self._work, self._gone = comm, work, gone
         self._line: tuple[Line, int] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -62,12 +66,15 @@ class Page:
 
     # ---------------------------------------------------------------- carriers
     def reached_by(self, line: tuple[Line, int] | None) -> None:
-        """The carrier on which it was just heard; a line is kept until it is lost."""
-        self._line = line or self._line
+        """The carrier on which it was just heard; a line is kept until it is lost, or there is another."""
+        if line and line != self._line:
+            self._line = line
+            self._calls.repeat()  # what went another way may be lost with it, and on a line nothing is repeated
+            self._flush()
 
-    def line_lost(self, line: Line, number: int) -> None:
-        """A socket has gone; perhaps this page's."""
-        if self._line == (line, number):
+    def line_lost(self, line: Line, number: int | None = None) -> None:
+        """A socket of a line has gone, perhaps this page's; without a number, all of it."""
+        if self._line and self._line[0] is line and number in (None, self._line[1]):
             self._line = None
             self._calls.repeat()
             self._flush()
@@ -88,7 +95,7 @@ class Page:
 
     async def _do(self, request: Request) -> None:
         try:
-            done = await asyncio.to_thread(self._work, self, request)
+            fields, buffers = await asyncio.to_thread(self._worked, request)
         except NbferryError as error:
             self._calls.refuse(request, error)
         except Exception as error:  # a fault of ours: the page is told, and the engine goes on
@@ -97,18 +104,31 @@ class Page:
                 request, NbferryError(f"Something unexpected went wrong ({type(error).__name__}).")
             )
         else:
-            fields, buffers = done if isinstance(done, tuple) else (done, ())
-            self._calls.answer(request, fields or {}, buffers)
+            self._calls.answer(request, fields, buffers)
         self._flush()
+
+    def _worked(self, request: Request) -> tuple[Mapping[str, Any], Sequence[Buffer]]:
+        """In a worker thread: fields of the answer, and buffers."""
+        done = self._work(self, request)
+        fields, buffers = done if isinstance(done, tuple) else (done, ())
+        if len(pack(fields)) > MOST_FIELDS:
+            raise StorageError("This list is too long.", hint="Choose fewer files, or pack them into one.")
+        return fields, buffers
 
     def ask(self, op: str, **arguments: Any) -> Future[Answer]:
         """Ask it for something."""
         future = self._calls.ask(op, self._clock(), **arguments)
-        self._flush()
+        if self.is_gone:
+            self._calls.close(SourceAway())
+        else:
+            self._flush()
         return future
 
     def close(self) -> None:
         """It is gone. May be called twice."""
+        if self.is_gone:
+            return
+        self.is_gone = True
         self._calls.close(SourceAway())
         if self._timer:
             self._timer.cancel()

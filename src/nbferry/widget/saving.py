@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from urllib.parse import quote
 
@@ -38,11 +39,14 @@ class Saving:
     """What a page may save: ``named`` files and folders. Raises :class:`StorageError` if one is not there."""
 
     def __init__(self, named: Sequence[Path], *, beside: Path | None = None) -> None:
-        self.files = [_saved(local, path) for path, local in _walk(named, beside)]
-        if len(self.files) > MOST_FILES:
+        found = list(islice(_walk(named, beside), MOST_FILES + 1))
+        if len(found) > MOST_FILES:
             raise StorageError(
                 f"These are more than {MOST_FILES:,} files.", hint="Pack them into one, and save that."
             )
+        if not found:
+            raise StorageError("There is no file in it.", hint="Choose another one.")
+        self.files = [_saved(local, path) for path, local in found]
 
     def listed(self, root: str) -> list[dict[str, str | int]]:
         """The list for a page; ``root`` is the folder that the Jupyter server shows, "" if there is none."""
@@ -67,13 +71,18 @@ class Saving:
 
 
 def _walk(named: Sequence[Path], beside: Path | None) -> Iterator[tuple[str, Path]]:
-    """Each file with the path that it is saved under: relative to ``beside``, or by its own name."""
+    """Each file with the path that it is saved under: relative to ``beside``, or by its own name.
+
+    A link that was named is followed; those in a folder are left out.
+    """
     for path in named:
         base = beside if beside and path.is_relative_to(beside) else path.parent
-        found = sorted(path.rglob("*")) if path.is_dir() else [path]
-        for each in found:
-            if not each.is_dir() and not each.is_symlink():
-                yield each.relative_to(base).as_posix(), each
+        for each in _files_in(path) if path.is_dir() else [path]:
+            yield each.relative_to(base).as_posix(), each
+
+
+def _files_in(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob("*")) if not path.is_dir() and not path.is_symlink())
 
 
 def _saved(local: Path, path: str) -> SavedFile:

@@ -8,11 +8,13 @@
     error     why what a person asked for could not begin
     transfer  null, or the fields of :func:`of_transfer`
 
-No code, key, address or path in it. Names are made safe to print.
+No code and no key in it, and no address or path but in ``reason``: it names the host of a relay that cannot be reached,
+and a folder that cannot be written to, as a person needs both, with ``~`` for one's own. Names are made safe to print.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
 from nbferry import render
@@ -23,7 +25,15 @@ from nbferry.transfer import Transfer
 Kind = Literal["send", "receive", "upload", "download"]
 ROWS = 20  # files with a bar of their own; a page asks for more
 
-_MOVING = {State.WAITING, State.CONNECTING, State.HASHING, State.TRANSFERRING, State.VERIFYING, State.WRITING}
+_MOVING = {  # or it may move soon: paused by the other side, or by what went wrong
+    State.WAITING,
+    State.CONNECTING,
+    State.HASHING,
+    State.TRANSFERRING,
+    State.VERIFYING,
+    State.WRITING,
+    State.PAUSED,
+}
 
 
 def of_transfer(transfer: Transfer) -> dict[str, Any]:
@@ -43,7 +53,7 @@ def of_transfer(transfer: Transfer) -> dict[str, Any]:
         "id": snapshot.id,
         "role": snapshot.role,
         "state": str(snapshot.state),
-        "reason": display_name(snapshot.reason, 400),
+        "reason": to_be_saved(snapshot.reason),
         "title": render.title(snapshot),
         "files": snapshot.files,
         "total": snapshot.total,
@@ -66,6 +76,11 @@ def of_transfer(transfer: Transfer) -> dict[str, Any]:
     }
 
 
+def to_be_saved(reason: str) -> str:
+    """Why it stands as it does, in a notebook that others may read: without the name of one's home."""
+    return display_name(reason.replace(str(Path.home()), "~"), 400)
+
+
 def row(file: FileProgress) -> list[Any]:
     """One file's line."""
     return [display_name(file.path, 200), file.size, file.verified, file.durable]
@@ -78,11 +93,6 @@ def _can(transfer: Transfer) -> list[str]:
         return ["save"] if state is State.DONE and transfer.snapshot.role == "receive" else []
     if transfer.waits_for_decision:
         return ["accept", "reject", "cancel"]
-    hold = (
-        ["resume"]
-        if transfer.is_held
-        else ["pause"]
-        if transfer.begun and state in _MOVING | {State.PAUSED}
-        else []
-    )
-    return [*hold, "cancel"]
+    if transfer.is_held:
+        return ["resume", "cancel"]
+    return ["pause", "cancel"] if transfer.begun and state in _MOVING else ["cancel"]

@@ -42,12 +42,14 @@ Outcome = Mapping[str, Any] | tuple[Mapping[str, Any], list[Buffer]]
 class Behind(Protocol):
     """What these need of a :class:`nbferry.widget.desk.Desk`."""
 
+    kind: view.Kind
+
     @property
     def transfer(self) -> Transfer | None:
         """What has begun."""
 
     def view(self) -> dict[str, Any]:
-        """What there is to see; on the engine's loop."""
+        """What there is to see."""
 
     def begin(self, chosen: Any) -> Transfer:
         """A person has chosen."""
@@ -66,6 +68,9 @@ class Wants:
         self._desk = desk
         self._portal = portal
         self._lock = threading.Lock()
+        self._listing = (
+            threading.Lock()
+        )  # a long list takes a while, and the engine's loop must not wait for it
         self._offers: dict[str, Offers] = {}
         self._lent: dict[str, tuple[PageFiles, Reader]] = {}
         self._savings: dict[str, Saving] = {}
@@ -119,7 +124,7 @@ class Wants:
         return {"version": VERSION, **self._look(page, asked)}
 
     def _look(self, _page: Page, _asked: Mapping[str, Any]) -> dict[str, Any]:
-        return {"view": self._portal.ask(self._desk.view)}
+        return {"view": self._desk.view()}
 
     def _code(self, _page: Page, _asked: Mapping[str, Any]) -> Outcome:
         code = self._transfer.code
@@ -137,17 +142,25 @@ class Wants:
         paths = asked.get("paths")
         if not isinstance(paths, list) or not paths or not all(isinstance(path, str) for path in paths):
             raise RemoteProtocolError("The page did not say what to send.")
-        self._desk.begin([str(path) for path in paths])
+        self._begin([str(path) for path in paths], "send")
 
     def _receive(self, _page: Page, asked: Mapping[str, Any]) -> None:
-        self._desk.begin(_text(asked, "code").strip())
+        self._begin(_text(asked, "code").strip(), "receive")
+
+    def _begin(self, chosen: Any, *kinds: view.Kind) -> Transfer:
+        """Begin, if this card is of one of these kinds."""
+        if self._desk.kind not in kinds:
+            raise RemoteProtocolError("The page asked for what this card is not for.")
+        return self._desk.begin(chosen)
 
     def _offer(self, page: Page, asked: Mapping[str, Any]) -> None:
         with self._lock:
-            entries = self._offers.setdefault(page.name, Offers()).add(asked)
+            offers = self._offers.setdefault(page.name, Offers())
+        with self._listing:
+            entries = offers.add(asked)
         if entries is None:
             return
-        transfer = self._desk.transfer or self._desk.begin(entries)
+        transfer = self._desk.transfer or self._begin(entries, "send", "upload")
         files = transfer.page_files
         if files is None:
             raise LocalProtocolError("This transfer needs no files of this machine.")
@@ -157,13 +170,21 @@ class Wants:
     def _lend(self, page: Page, files: PageFiles) -> None:
         reader = PageReader(page, self._portal)
         with self._lock:
+            if page.is_gone:
+                return
+            _, before = self._lent.get(page.name, (files, None))
             self._lent[page.name] = (files, reader)
-        files.lend(reader)
+            files.lend(reader)  # within, so that whoever forgets the page comes later
+        if before:
+            files.gone(before)
         self._desk.refresh()
 
     # ---------------------------------------------------------------- saving
     def _files(self, page: Page, _asked: Mapping[str, Any]) -> Outcome:
-        saving = self._savings[page.name] = self._desk.saving()
+        saving = self._desk.saving()
+        with self._lock:
+            if not page.is_gone:
+                self._savings[page.name] = saving
         server = kernel.own_server()
         return {"files": saving.listed(server.root if server else "")}
 

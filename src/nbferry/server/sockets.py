@@ -1,0 +1,85 @@
+"""What the sockets of rooms and of lines have in common."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from tornado.iostream import StreamClosedError
+from tornado.websocket import WebSocketHandler, WebSocketProtocol13
+
+from nbferry.limits import KiB
+
+JOINED_UP_TO = 16 * KiB  # a smaller message is copied behind its header: cheaper than a second system call
+
+
+def frame_header(size: int) -> bytes:
+    """Make what stands before ``size`` bytes of a binary message from a server (RFC 6455, section 5.2)."""
+    if size < 126:
+        return bytes((0x82, size))
+    if size < 65_536:
+        return b"\x82\x7e" + size.to_bytes(2)
+    return b"\x82\x7f" + size.to_bytes(8)
+
+
+class Writer:
+    """Writes to an accepted WebSocket, and knows what of it was taken. Nothing raises because the other side is gone.
+
+    It writes to Tornado's stream itself: ``write_message`` copies each message and starts a task for it, of
+    whose error asyncio complains if the socket closes meanwhile.
+    """
+
+    def __init__(self, connection: WebSocketProtocol13) -> None:
+        self._connection = connection
+        self._written: asyncio.Future[None] | None = None  # when the latest message has gone to TCP
+        self.unsent = 0  # bytes of the messages that TCP has not taken to the last byte yet
+
+    def _put(self, head: bytes, body: bytes | memoryview) -> asyncio.Future[None] | None:
+        """Send one message of two parts; done when TCP has all of it. None: it is dropped, the socket is closing."""
+        if self._connection.is_closing():
+            return None
+        stream, size = self._connection.stream, len(head) + len(body)
+        head = frame_header(size) + head
+        try:
+            if size <= JOINED_UP_TO:
+                self._written = stream.write(b"".join((head, body)))
+            else:
+                stream.write(head)
+                self._written = stream.write(body)
+        except StreamClosedError:  # since its header was written; its reader has noticed, or will
+            return None
+        return self._written
+
+    def ping(self) -> None:
+        """Ask whether somebody is there."""
+        if not self._connection.is_closing():
+            self._connection.write_ping(b"")
+
+    def finish(self, code: int, reason: str) -> None:
+        """Close the socket when it has taken what was sent to it."""
+        if self._written is None or self._written.done():
+            self._connection.close(code, reason)
+        else:
+            self._written.add_done_callback(lambda _: self._connection.close(code, reason))
+
+    def abort(self) -> None:
+        """Close the socket at once."""
+        self._connection.stream.close()
+
+
+class QuietSocket(WebSocketHandler):
+    """Tornado's own pings and compression are off."""
+
+    @property
+    def ping_interval(self) -> float:
+        """No pings by Tornado: whoever is behind this does it, and knows when silence means that a socket is gone."""
+        return 0
+
+    @property
+    def ping_timeout(self) -> float:
+        """See ``ping_interval``."""
+        return 0
+
+    def get_compression_options(self) -> dict[str, Any] | None:
+        """None: what passes is sealed, or a file that is compressed already if that is worth it."""
+        return None

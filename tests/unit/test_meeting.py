@@ -1,0 +1,99 @@
+"""How transfers meet a person here, and what is asked in words."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+import pytest
+
+from nbferry import api, meeting
+from nbferry.errors import NoPage
+from nbferry.limits import KiB, MiB
+from nbferry.manifest import Entry, Manifest
+from nbferry.meeting import ask_in_words, describe
+from nbferry.widget.face import NotebookFace
+
+MANIFEST = Manifest.of([Entry("d", folder=True), Entry("d/a", 1000), Entry("b\x1b", 0)], 4 * KiB)
+
+
+def test_describing_an_offer() -> None:
+    """An offer is described by number, size, and its files, whose names are made safe to print."""
+    assert describe(MANIFEST) == ["Offered: 2 files, 1.0 kB", "  d/a  1.0 kB", "  b\\x1b  0 B"]
+    one = Manifest.of([Entry("a", 5)], 4 * KiB)
+    assert describe(one)[0] == "Offered: 1 file, 5 B"
+
+
+def test_describing_a_large_offer() -> None:
+    """Of many files the first are named, and the others counted."""
+    many = Manifest.of([Entry(str(n), MiB) for n in range(5000)], 4 * KiB)
+    lines = describe(many)
+    assert lines[0] == "Offered: 5,000 files, 5.2 GB"
+    assert len(lines) == 22
+    assert lines[-1] == "  … and 4,980 more"
+    assert len(describe(many, most=5000)) == 5001
+
+
+@pytest.mark.parametrize(
+    ("answer", "verdict"),
+    [
+        ("y\n", True),
+        (" YES \n", True),
+        ("n\n", False),
+        ("\n", False),
+        ("yesterday\n", False),
+        ("", "nobody is there to accept it; pass accept=True"),
+    ],
+)
+def test_asking_in_words(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    answer: str,
+    verdict: bool | str,
+) -> None:
+    """A person says yes or no; nobody there is a no that says why."""
+    monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+    assert ask_in_words(MANIFEST) == verdict
+    assert capsys.readouterr().out.startswith("Offered: 2 files")
+
+
+# ------------------------------------------------------------------ the face that fits
+@pytest.mark.parametrize("kind", ["text", "none"])
+def test_without_a_notebook_transfers_are_text(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Also in a kernel, if that is wanted."""
+    monkeypatch.setenv("NBFERRY_UI", kind)
+    assert meeting.face() is meeting.TEXT
+
+
+def test_in_a_notebook_there_is_one_face(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It knows the card of each transfer."""
+    monkeypatch.setenv("NBFERRY_UI", "widget")
+    assert isinstance(meeting.face(), NotebookFace)
+    assert meeting.face() is meeting.notebook_face()
+
+
+@pytest.mark.parametrize(
+    "call", [api.send, api.receive, api.upload, lambda: api.download("x"), lambda: meeting.TEXT.saving(None)]
+)
+def test_without_a_notebook_nobody_can_choose(
+    monkeypatch: pytest.MonkeyPatch, call: Callable[[], object]
+) -> None:
+    """The error says what to do instead."""
+    monkeypatch.setenv("NBFERRY_UI", "text")
+    with pytest.raises(NoPage) as raised:
+        call()
+    assert raised.value.hint
+
+
+@pytest.mark.parametrize("paths", [[], "", ["x", ""]])
+def test_nothing_to_save(monkeypatch: pytest.MonkeyPatch, paths: list[str] | str) -> None:
+    """An empty name would be the current folder."""
+    monkeypatch.setenv("NBFERRY_UI", "widget")
+    with pytest.raises(ValueError, match="nothing to save"):
+        api.download(paths)
+
+
+def test_in_a_terminal_a_person_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the face that shows the transfer."""
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    assert meeting.TEXT.ask(None, MANIFEST) is True
