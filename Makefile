@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 NPM := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix js
 MODULES := js/node_modules/.ready
 BUNDLED := js/package-lock.json js/build.mjs $(wildcard js/src/*.ts js/src/ui/*)
-SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+APT := $(shell [ "$$(id -u)" = 0 ] || echo sudo) env DEBIAN_FRONTEND=noninteractive apt-get
 
 .PHONY: demo test lint format bench reliability crash simulate chromium clean
 
@@ -45,8 +45,7 @@ simulate: $(READY)
 
 # the tests of the widget drive a real browser
 chromium:
-	@command -v chromium >/dev/null || { $(SUDO) apt-get update -qq && \
-	  DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq chromium; } || \
+	@command -v chromium >/dev/null || { $(APT) update -qq && $(APT) install -y -qq chromium; } || \
 	  { echo "The tests need Chromium, as 'chromium' on the PATH." >&2; exit 1; }
 
 clean:

@@ -52,7 +52,6 @@ export interface View {
   phase: "pick" | "transfer";
   agent: string;
   what: string;
-  error: string;
   transfer: TransferView | null;
 }
 

@@ -9,7 +9,6 @@ export const NO_VIEW: View = {
   phase: "pick",
   agent: "nbferry",
   what: "",
-  error: "",
   transfer: null,
 };
 

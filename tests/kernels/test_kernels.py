@@ -95,8 +95,9 @@ def test_a_question(kernels: Kernels) -> None:
 
 
 def test_shown_as_a_value(kernels: Kernels) -> None:
-    """As a cell's value a transfer is a table in HTML, with all that others chose escaped, and lines of text."""
+    """Without cards a transfer is a table in HTML, with all that others chose escaped, and lines of text."""
     sender, receiver = kernels
+    sender.run('import os; os.environ["NBFERRY_UI"] = "text"')
     (sender.folder / "R&D's.csv").write_bytes(b"1")
     code = sender.run('shown = nbferry.send("R&D\'s.csv"); print(shown.code)')
     waiting = sender.show("shown")

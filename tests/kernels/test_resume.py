@@ -58,7 +58,7 @@ def test_a_receiving_kernel_that_is_killed(kernels: Kernels) -> None:
     receiver.run("(receiving,) = nbferry.resume(); receiving.wait(60)")
     sender.run("sending.wait(60)")
     assert is_whole(kernels)
-    assert receiver.run("print(receiving.snapshot.state, nbferry.resume())") == "done []"
+    assert receiver.run("print(receiving.snapshot.state, list(nbferry.resume()))") == "done []"
 
 
 def test_a_sending_kernel_that_is_killed(kernels: Kernels) -> None:
@@ -85,7 +85,7 @@ def test_a_listed_transfer_is_discarded_by_its_handle(kernels: Kernels) -> None:
     listed = receiver.run(
         "import nbferry\n(rests,) = nbferry.transfers(); rests.cancel()\n"
         "try:\n    rests.wait(30)\nexcept nbferry.NbferryError as error:\n    print(error.code)\n"
-        "print(nbferry.resume())"
+        "print(list(nbferry.resume()))"
     )
     assert listed == "cancelled\n[]"
     assert not list(receiver.folder.rglob("data"))

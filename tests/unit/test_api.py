@@ -12,13 +12,14 @@ import pytest
 
 import nbferry
 from nbferry import meeting, running
-from nbferry.api import receive, send, transfers
+from nbferry.api import receive, send, transfers, upload
 from nbferry.engine.engine import Wishes
 from nbferry.engine.receiving import Intake
 from nbferry.engine.sending import Offering
-from nbferry.errors import CodeInvalid, StorageError
+from nbferry.errors import CodeInvalid, StorageError, UnsafePath
 from nbferry.limits import KiB, Limits
 from nbferry.manifest import Entry, Manifest
+from nbferry.storage.page import PageFiles
 from nbferry.ticket import Code, Ticket, parse
 from nbferry.transfer import Face
 
@@ -47,6 +48,12 @@ class Engine:
     def receiving(self, intake: Intake, wishes: Wishes, limits: Limits) -> tuple[Any, Wishes, Limits]:
         """Take note of what is to be received."""
         return intake, wishes, limits
+
+    def uploading(
+        self, intake: Intake, files: PageFiles, wishes: Wishes, limits: Limits
+    ) -> tuple[Any, Wishes, Limits]:
+        """Take note of what is to be uploaded."""
+        return (intake, files), wishes, limits
 
 
 @pytest.fixture
@@ -208,6 +215,94 @@ def test_a_decision_by_a_function(started: list[Started]) -> None:
     receive(CODE, accept=lambda manifest: manifest.total_bytes < 5 or "too large")
     assert started[0].what.decide(MANIFEST) == "too large"
     assert not started[0].asks
+
+
+# ---------------------------------------------------------------- what a person picks
+Picking = tuple[str, Callable[[Any], Any]]
+PICKED = [Entry("d/b", 1, 7), Entry("d", folder=True), Entry("a", 5, 7)]
+
+
+@pytest.fixture
+def picking(started: list[Started], monkeypatch: pytest.MonkeyPatch) -> list[Started]:
+    """A notebook whose cards are (what they are for, what a choice leads to)."""
+    monkeypatch.setattr(meeting, "picker", lambda kind, begin: (kind, begin))
+    return started
+
+
+def begin(card: Any, kind: str, chosen: Any) -> None:
+    """Choose in a card."""
+    what_for, lead_on = card
+    assert what_for == kind
+    lead_on(chosen)
+
+
+def test_what_is_picked_is_sent(picking: list[Started], tmp_path: Path) -> None:
+    """The kernel's files by their paths; those of a browser's machine in order, so that the same are the same offer."""
+    begin(send(to=2, expires=60), "send", [str(tmp_path)])
+    begin(send(), "send", PICKED)
+    ours, theirs = (one.what.keeper.memo for one in picking)
+    assert (ours.paths, ours.entries, ours.receivers) == ((str(tmp_path),), (), 2)
+    assert (theirs.paths, [entry.path for entry in theirs.entries]) == ((), ["a", "d", "d/b"])
+    assert picking[1].what.page_files.manifest.entries == theirs.entries
+
+
+def test_what_is_typed_is_received(picking: list[Started], tmp_path: Path) -> None:
+    """What cannot be a code is refused then; the card may be asked again."""
+    card = receive(to=tmp_path, accept=True)
+    with pytest.raises(CodeInvalid):
+        begin(card, "receive", "?")
+    begin(card, "receive", CODE)
+    (one,) = picking
+    assert (one.what.ticket, one.what.destination.to) == (parse(CODE), tmp_path)
+
+
+def test_what_is_picked_is_uploaded(picking: list[Started], tmp_path: Path) -> None:
+    """Into the folder and in the way that was named; nobody is asked."""
+    begin(upload(tmp_path, overwrite="replace"), "upload", PICKED)
+    (one,) = picking
+    intake, files = one.what
+    assert (intake.destination.to, intake.keeper.memo.overwrite) == (tmp_path, "replace")
+    assert [entry.path for entry in files.manifest.entries] == ["a", "d", "d/b"]
+    assert intake.decide(files.manifest) is True
+    assert intake.ticket is None
+
+
+def test_the_same_upload_goes_on(
+    picking: list[Started], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a second memo; other files, or another folder, are another one."""
+    monkeypatch.setattr(running, "_engines", {})
+    card = upload(tmp_path / "to")
+    begin(card, "upload", PICKED)
+    keeper = picking[0].what[0].keeper
+    keeper.note_now(accepted=True)
+    keeper.rest()
+    begin(card, "upload", reversed(PICKED))
+    begin(card, "upload", PICKED[1:])
+    begin(upload(tmp_path / "other"), "upload", PICKED)
+    first, same, *others = (one.what[0].keeper.memo.id for one in picking)
+    assert same == first
+    assert first not in others
+    assert picking[1].asks
+    picking[1].what[0].keeper.rest()
+
+
+@pytest.mark.parametrize("hidden", [True, False])
+def test_hidden_names_are_uploaded_if_that_is_wanted(picking: list[Started], hidden: bool) -> None:
+    """Otherwise a person is told what to do, before anything begins."""
+    card, chosen = upload(allow_hidden=hidden), [Entry(".bashrc", 1)]
+    if hidden:
+        begin(card, "upload", chosen)
+    else:
+        with pytest.raises(UnsafePath, match="Rename it"):
+            begin(card, "upload", chosen)
+    assert len(picking) == hidden
+
+
+def test_an_upload_overwrites_in_one_of_three_ways() -> None:
+    """As a receive does."""
+    with pytest.raises(ValueError, match="overwrite"):
+        upload(overwrite="ask")  # type: ignore[arg-type]
 
 
 # ---------------------------------------------------------------- the environment

@@ -217,6 +217,7 @@ def test_nonsense_is_dropped(card: Card, caplog: pytest.LogCaptureFixture) -> No
     caplog.set_level("DEBUG", "nbferry")
     card.desk.hear({"op": "look"}, [])
     card.desk.hear({"page": PAGE, "op": "look"}, [])
+    card.desk.hear({"page": OTHER, "op": "bye"}, [])
     assert card.ask("look")
     assert [record.levelname for record in caplog.records] == ["DEBUG", "DEBUG"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from nbferry.errors import NbferryError, RemoteProtocolError, SourceAway, StorageError, TransportClosed
-from nbferry.widget.calls import Buffer, Message, Request
+from nbferry.widget.calls import FIRST_AGAIN, Buffer, Message, Request
 from nbferry.widget.page import COMM_PART, GONE_AFTER, LINE_PART, MOST_FIELDS, Page, page_of
 
 Said = tuple[Message, bytes]
@@ -166,6 +166,29 @@ def test_a_page_that_is_silent_for_too_long_is_gone() -> None:
         outcomes = await asyncio.gather(*map(asyncio.wrap_future, (first, second)), return_exceptions=True)
         assert [type(outcome) for outcome in outcomes] == [SourceAway, SourceAway]
         assert rig.gone == [rig.page]
+
+    run(test)
+
+
+@pytest.mark.parametrize("lossy", [True, False])
+def test_a_silence_on_the_comm_is_broken(lossy: bool) -> None:
+    """What has no answer is asked again; a line loses nothing but itself."""
+
+    async def test() -> None:
+        rig, line = Rig(), Line()
+        if not lossy:
+            rig.page.reached_by((line, 5))
+        said = rig.comm if lossy else line.said
+        rig.page.ask("read", path="a")
+        first = await said.get()
+        rig.now = FIRST_AGAIN
+        rig.page.ask("read", path="b")
+        second = await said.get()
+        if lossy:
+            assert [await said.get() for _ in range(2)] == [first, second]
+        rig.page.received({"id": 1, "op": "look"}, b"")
+        assert await said.get() == ok(1, did="look")
+        assert said.empty()
 
     run(test)
 

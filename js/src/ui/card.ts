@@ -82,7 +82,6 @@ class Card {
     setAttribute(this.node, "data-phase", view.phase);
     setAttribute(this.node, "data-state", view.transfer?.state ?? "none");
     setAttribute(this.node, "aria-label", this.name(view));
-    this.desk.trouble.update(view.error);
     this.desk.waiting.update();
     this.warn(view);
     for (const part of this.parts) part.update(view);

@@ -9,7 +9,6 @@ export class Trouble {
   private readonly message = make("strong");
   private readonly hint = make("span");
   private readonly box: HTMLElement;
-  private fromView = "";
 
   constructor(private readonly text: Strings) {
     const dismiss = bareButton("nf-bare", () => this.clear(), icon("cross"));
@@ -33,13 +32,6 @@ export class Trouble {
 
   clear(): void {
     this.put("", "");
-  }
-
-  /** What the view says could not begin; put away it stays away until it is something else. */
-  update(error: string): void {
-    if (error === this.fromView) return;
-    this.fromView = error;
-    this.put(error, "");
   }
 
   private put(message: string, hint: string): void {

@@ -33,7 +33,7 @@ export function transferView(some: Partial<TransferView> = {}): TransferView {
 export function viewOf(transfer: Partial<TransferView> | null, some: Partial<View> = {}): View {
   const whole = transfer && transferView(transfer);
   const phase = whole ? "transfer" : "pick";
-  return { seq: 1, kind: "send", phase, agent: "nbferry/0", what: "", error: "", transfer: whole, ...some };
+  return { seq: 1, kind: "send", phase, agent: "nbferry/0", what: "", transfer: whole, ...some };
 }
 
 /** What a test answers later. */

@@ -32,12 +32,4 @@ describe("a code that is typed", () => {
     expect(ferry.told).toEqual([]);
     expect(document.activeElement).toBe(field());
   });
-
-  it("that was refused by the view shows why, once", () => {
-    const ferry = draw(viewOf(null, { kind: "receive", error: "This code has expired." }));
-    expect(card.role("alert").textContent).toContain("This code has expired.");
-    card.click("Dismiss");
-    ferry.show(ferry.view);
-    expect(card.text).not.toContain("expired");
-  });
 });

@@ -22,7 +22,8 @@ Requests, in both directions
 
 Whoever has asked and hears nothing for 2, 4, 8, 16, 16 ... seconds says the same again, or at once over the other
 carrier when the one that was used is lost. The kernel keeps the last answers of each page and repeats them, so that
-nothing is done twice. Everything from a page has ``page``, 16 hex digits that it chose; so has what goes to one only.
+nothing is done twice; no id of its own is used twice, whatever pages come and go. Everything from a page has ``page``,
+16 hex digits that it chose; so has what goes to one only.
 
     from a page    hello look bye code pause resume cancel accept reject rows list send receive offer files fetch
     from a kernel  read digest; and "view", which is not answered: on the comm it is the synced trait

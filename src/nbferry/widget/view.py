@@ -92,7 +92,7 @@ def _can(transfer: Transfer) -> list[str]:
     if transfer.is_over:
         return ["save"] if state is State.DONE and transfer.snapshot.role == "receive" else []
     if transfer.waits_for_decision:
-        return ["accept", "reject", "cancel"]
+        return ["accept", "reject"]
     if transfer.is_held:
         return ["resume", "cancel"]
     return ["pause", "cancel"] if transfer.begun and state in _MOVING else ["cancel"]
