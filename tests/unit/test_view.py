@@ -42,7 +42,7 @@ def of(state: State, role: str = "send", **facts: Any) -> dict[str, Any]:
         ({"state": State.PAUSED, "begun": True}, ["pause", "cancel"]),
         ({"state": State.PAUSED, "begun": True, "is_held": True}, ["resume", "cancel"]),
         ({"state": State.OFFERED, "begun": True}, ["cancel"]),
-        ({"state": State.OFFERED, "waits_for_decision": True}, ["accept", "reject", "cancel"]),
+        ({"state": State.OFFERED, "waits_for_decision": True}, ["accept", "reject"]),
         ({"state": State.DONE, "is_over": True}, []),
         ({"state": State.DONE, "is_over": True, "role": "receive"}, ["save"]),
         ({"state": State.DONE, "is_over": True, "role": "upload"}, []),

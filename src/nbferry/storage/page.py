@@ -73,7 +73,7 @@ class PageFiles:
     def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest
         self._readers: list[Reader] = []
-        self._requests: dict[Future[Any], _Request] = {}  # an answer that led to its request would lead to itself
+        self._requests: dict[Future[Any], _Request] = {}  # an answer that knew its own would hold itself
         self._waiting: list[Callable[[], None]] = []
         self._lock = threading.Lock()
 
