@@ -15,7 +15,7 @@ demo: $(READY)
 
 test: $(READY) $(MODULES) chromium
 	$(NPM) run --silent test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile  # most tests wait for others than the processor
 
 lint: $(READY) $(MODULES)
 	$(NPM) run --silent types

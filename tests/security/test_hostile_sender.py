@@ -291,7 +291,7 @@ async def wanted(peer: Peer, size: int) -> None:
         encode_leaves(2**64 - 1, bytes(64)),
         control("entries", first=1, entries=[file("y")]),
     ],
-    ids=lambda frame: bytes(frame[:24]).hex() if frame[0] > 1 else ascii(bytes(frame[:50])),
+    ids=lambda frame: bytes(frame[:17]).hex() if frame[0] > 1 else ascii(bytes(frame[:50])),
 )
 def test_chunks_that_do_not_fit(folder: Path, frame: bytes | memoryview) -> None:
     """A chunk that was not asked for, comes twice, or has a wrong length ends the transfer; so does a second offer."""
