@@ -85,7 +85,7 @@ const LOOK_AGAIN = 15; // ms: browsers do not say when a socket has room
 /** One socket; what is sent waits while too much is on its way. */
 class LineSocket implements Carrier {
   readonly kind = "line";
-  readonly part = 2 * 1024 * 1024;
+  readonly part = 512 * 1024;
   private readonly packer = new Packer();
   private turn: Promise<void> = Promise.resolve(); // of what has a buffer
   private letOn: () => void = () => undefined;

@@ -37,7 +37,7 @@ export interface Means {
 
 const SLICE = 1024 * 1024;
 const FEWEST = 4; // requests at a time
-const MOST = 16;
+const MOST = 8;
 const PAUSES = [200, 1000]; // ms before the second and the third try
 
 interface Piece {

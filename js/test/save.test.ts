@@ -126,7 +126,7 @@ test.each<[string, Fetch, object]>([
   expect(clock.pending).toBe(0);
 });
 
-test("between 4 and 16 slices are asked for at a time", async () => {
+test("between 4 and 8 slices are asked for at a time", async () => {
   const waiting: (() => void)[] = [];
   const { run } = rig(async (...asked) => {
     await new Promise<void>((go) => waiting.push(go));
@@ -144,8 +144,8 @@ test("between 4 and 16 slices are asked for at a time", async () => {
     for (const go of waiting.splice(0)) go();
     await settle();
   }
-  expect(counts.slice(0, 3)).toEqual([4, 8, 16]);
-  expect(Math.max(...counts)).toBe(16);
+  expect(counts.slice(0, 3)).toEqual([4, 8, 8]);
+  expect(Math.max(...counts)).toBe(8);
   while (waiting.length > 0) {
     for (const go of waiting.splice(0)) go();
     await settle();
