@@ -8,10 +8,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Self
 
 from nbferry.crypto.keys import SessionKeys
-from nbferry.engine.connect import Answerer, Caller, RelayAddress, Surroundings
+from nbferry.engine.bundle import TURN
+from nbferry.engine.connect import Answerer, Caller
 from nbferry.engine.inviting import Invitation, Inviter, Reception
 from nbferry.engine.link import Lease, Link
 from nbferry.engine.pairing import join
+from nbferry.engine.surroundings import RelayAddress, Surroundings
 from nbferry.errors import TransportError
 from nbferry.limits import Limits
 from nbferry.protocol.frames import LEAF, Control, LeafRun, decode
@@ -32,7 +34,7 @@ class Peer:
         link.deliver_to(self._received, self._heard.put_nowait)
 
     def _received(self, frame: memoryview, lease: Lease | None) -> None:
-        read = decode(frame)
+        read = decode(frame) if frame != TURN else Control("turn", {})
         match read:
             case Control():
                 self._heard.put_nowait(read)
@@ -119,7 +121,10 @@ class EvilSender:
     async def connect(self) -> Peer:
         """The victim's next connection."""
         await self._keys
-        return await self._stack.enter_async_context(Peer(await self._answerer.connect()))
+        peer = await self._stack.enter_async_context(Peer(await self._answerer.connect()))
+        await peer.hear("turn")
+        await peer.say(TURN)
+        return peer
 
     async def greeted(self) -> Peer:
         """The same, with greetings exchanged."""
@@ -155,7 +160,9 @@ class EvilReceiver:
 
     async def connect(self) -> Peer:
         """A new connection to the victim."""
-        return await self._stack.enter_async_context(Peer(await self._caller.connect()))
+        peer = await self._stack.enter_async_context(Peer(await self._caller.connect()))
+        await peer.say(TURN)
+        return peer
 
     async def offered(self) -> tuple[Peer, Control]:
         """The same, up to the victim's offer."""

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from nbferry import api, arguments, running, unfinished
 from nbferry.crypto.digest import chunk_digest
-from nbferry.engine.connect import Via
 from nbferry.engine.keeping import Keeper
+from nbferry.engine.surroundings import Via
 from nbferry.limits import KiB, Limits
 from nbferry.manifest import Entry, Manifest
 from nbferry.storage.memos import SendMemo, UploadMemo

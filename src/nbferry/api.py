@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 import nbferry
 from nbferry import arguments, meeting, running, unfinished
 from nbferry.arguments import Accept, Overwrite, PathLike, ReceiveOptions, SendOptions
-from nbferry.engine.connect import Via
 from nbferry.engine.engine import Wishes
 from nbferry.engine.keeping import Keeper
 from nbferry.engine.receiving import Decide
+from nbferry.engine.surroundings import Via
 from nbferry.errors import TransferBusy, TransferUnknown
 from nbferry.limits import Limits
 from nbferry.manifest import Entry

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Literal, TypedDict
 
 from nbferry import kernel
-from nbferry.engine.connect import RelayAddress, Via
 from nbferry.engine.engine import Wishes
+from nbferry.engine.surroundings import RelayAddress, Via
 from nbferry.errors import CodeInvalid, UnsafePath
 from nbferry.limits import Limits
 from nbferry.manifest import Entry, Manifest

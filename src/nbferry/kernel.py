@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from nbferry.engine.addresses import local_addresses
-from nbferry.engine.connect import RelayAddress
+from nbferry.engine.surroundings import RelayAddress
 from nbferry.errors import CodeInvalid
 from nbferry.ticket import canonical_url, parse
 

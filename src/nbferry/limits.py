@@ -48,6 +48,9 @@ class Limits:
     direct_head_start: float = 0.3
     """Seconds that direct paths get before the relay is dialled as well (RFC 8305 advises 0.25)."""
 
+    trial: float = 2.0
+    """Seconds for which a path carries a transfer before it is compared with others: some round trips of a slow one."""
+
     backoff_first: float = 0.25
     """Seconds before the first reconnection; doubles, with jitter, up to ``backoff_most``."""
 

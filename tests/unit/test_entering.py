@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from nbferry.crypto.keys import SessionKeys
-from nbferry.engine.connect import Answerer, RelayAddress, Surroundings
+from nbferry.engine.connect import Answerer
 from nbferry.engine.entering import enter
 from nbferry.engine.keeping import Keeper
 from nbferry.engine.pairing import Host
+from nbferry.engine.surroundings import RelayAddress, Surroundings
 from nbferry.engine.threads import Threads
 from nbferry.errors import CodeNotFound, CodeUsed, ConnectFailed, WrongCode
 from nbferry.limits import Limits

@@ -12,8 +12,10 @@ import pytest
 
 from nbferry.crypto.keys import SessionKeys
 from nbferry.crypto.pake import Joiner
-from nbferry.engine.connect import Answerer, RelayAddress, Signal, Surroundings
+from nbferry.engine.connect import Answerer
 from nbferry.engine.inviting import Invitation, Inviter, Reception
+from nbferry.engine.signals import Signal
+from nbferry.engine.surroundings import RelayAddress, Surroundings
 from nbferry.errors import CodeBurnt, ConnectFailed, RelayRefused, TransportClosed
 from nbferry.limits import Limits
 from nbferry.ticket import Code, Ticket, new_ticket

@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from nbferry.crypto.keys import SessionKeys
-from nbferry.engine.connect import RelayAddress
 from nbferry.engine.inviting import Invitation, Inviter, Reception
 from nbferry.engine.pairing import MAX_GUESSES, join
+from nbferry.engine.surroundings import RelayAddress
 from nbferry.errors import CodeBurnt, CodeUsed, ConnectFailed, NbferryError, WrongCode
 from nbferry.limits import Limits
 from nbferry.rendezvous import Mailbox

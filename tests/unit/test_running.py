@@ -13,10 +13,10 @@ import pytest
 from nbferry import running
 from nbferry.engine import portal
 from nbferry.engine.activity import Activity, Means
-from nbferry.engine.connect import Surroundings
 from nbferry.engine.engine import Engine
 from nbferry.engine.keeping import Keeper
 from nbferry.engine.slots import Slots
+from nbferry.engine.surroundings import Surroundings
 from nbferry.errors import Cancelled, Interrupted, NbferryError, TransferBusy
 from nbferry.limits import Limits
 from nbferry.protocol.machine import Machine

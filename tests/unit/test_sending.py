@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from nbferry.engine.activity import Means
-from nbferry.engine.connect import Surroundings
 from nbferry.engine.keeping import Keeper
 from nbferry.engine.sending import Offering, Sending
 from nbferry.engine.slots import Slots
+from nbferry.engine.surroundings import Surroundings
 from nbferry.limits import Limits
 from nbferry.storage.base import Source
 from nbferry.storage.ledger import Ledger

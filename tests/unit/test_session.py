@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from nbferry.engine.bundle import TURN
 from nbferry.engine.connect import Connector
 from nbferry.engine.link import Lease, Link
 from nbferry.engine.session import Session
@@ -29,16 +30,21 @@ LIMITS = Limits(chunk_size=SMALL.chunk_size, window=SMALL.window, backoff_first=
 class Line:
     """A link whose other end is the test."""
 
-    def __init__(self, *, sticks: bool = False) -> None:
+    def __init__(self, *, sticks: bool = False, leads: bool = False) -> None:
+        self._leads = leads  # whoever has this end
         self.via = "direct"
         self.max_frame = 1 << 20
         self.said: list[Control] = []
+        self.turns = 0
         self.news = asyncio.Event()
         self.closed = asyncio.Event()
         self._sticks = sticks  # is not closed before the test says so
 
     async def send(self, frame: bytes | memoryview) -> None:
         """Take note of a frame."""
+        if frame == TURN:
+            self.turns += 1
+            return
         read = decode(memoryview(frame))
         assert isinstance(read, Control)
         self.said.append(read)
@@ -49,6 +55,8 @@ class Line:
     ) -> None:
         """Let the test speak and break the line."""
         self.say = lambda frame: received(frame, None)
+        if not self._leads:  # the test leads
+            self.say(memoryview(TURN))
         self.lose = closed
 
     async def until_said(self, name: str) -> Control:

@@ -14,10 +14,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from nbferry.engine.connect import Surroundings
 from nbferry.engine.keeping import Keeper
 from nbferry.engine.rate import Rate, eta
 from nbferry.engine.slots import Slots
+from nbferry.engine.surroundings import Surroundings
 from nbferry.engine.threads import Threads
 from nbferry.errors import Cancelled, CodeExpired, Expired, NbferryError, Rejected, TransferBusy
 from nbferry.limits import Limits

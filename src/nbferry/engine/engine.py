@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 
 from nbferry.engine.activity import Activity, Means
 from nbferry.engine.addresses import local_addresses
-from nbferry.engine.connect import RelayAddress, Surroundings, Via
 from nbferry.engine.receiving import Intake, Receiving
 from nbferry.engine.sending import Offering, Sending
 from nbferry.engine.slots import Slots
+from nbferry.engine.surroundings import RelayAddress, Surroundings, Via
 from nbferry.engine.uploading import Uploading
 from nbferry.errors import Interrupted
 from nbferry.limits import Limits

@@ -7,9 +7,9 @@ import time
 
 from nbferry.crypto.keys import SessionKeys
 from nbferry.engine.backoff import Backoff
-from nbferry.engine.connect import Surroundings
 from nbferry.engine.keeping import Keeper
 from nbferry.engine.pairing import join
+from nbferry.engine.surroundings import Surroundings
 from nbferry.engine.threads import Threads
 from nbferry.errors import CodeNotFound, CodeUsed, ConnectFailed, RendezvousError, TransportError, WrongCode
 from nbferry.rendezvous import Mailbox

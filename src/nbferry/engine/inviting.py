@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 
 from nbferry.crypto.keys import SessionKeys
 from nbferry.engine.backoff import Backoff
-from nbferry.engine.connect import RelayAddress
 from nbferry.engine.pairing import Host
+from nbferry.engine.surroundings import RelayAddress
 from nbferry.errors import RelayRefused, TransportError
 from nbferry.limits import Limits
 from nbferry.rendezvous import Mailbox

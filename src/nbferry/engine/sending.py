@@ -12,12 +12,13 @@ from pathlib import Path
 
 from nbferry.crypto.keys import SessionKeys
 from nbferry.engine.activity import NOTHING, Activity, Means, file_progress, state_of
-from nbferry.engine.connect import Answerer, RelayAddress, Surroundings
+from nbferry.engine.connect import Answerer
 from nbferry.engine.inviting import Invitation, Inviter, Reception
 from nbferry.engine.keeping import Keeper
 from nbferry.engine.link import Lease
 from nbferry.engine.serving import Serving
 from nbferry.engine.session import Session
+from nbferry.engine.surroundings import RelayAddress, Surroundings
 from nbferry.errors import Expired, NbferryError
 from nbferry.protocol.events import Event
 from nbferry.protocol.machine import Machine

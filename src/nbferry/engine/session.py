@@ -4,7 +4,8 @@
         connect, waiting longer after each failure
         give it every frame that arrives, send every frame that it has
         call it when a deadline passes
-        when the link is lost, dead or superseded: tell it, and connect anew
+        when a better link is there: let what was asked for arrive, and turn to it
+        when the link is lost, dead or superseded: tell it, and turn to another one, or connect anew
     when several tries in a row were fruitless: say that the other side is away, and go on trying
 
 Everything but the storage's work happens on the event loop, and every input ends in ``pump``.
@@ -19,12 +20,16 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from nbferry.engine.backoff import Backoff
+from nbferry.engine.bundle import Bundle, Strand
 from nbferry.engine.connect import Connector
 from nbferry.engine.link import AnyLink, Lease
-from nbferry.errors import Expired, NbferryError, TransportBroken, TransportError
+from nbferry.engine.steering import Steering
+from nbferry.engine.waiting import either
+from nbferry.errors import Expired, NbferryError, TransportBroken, TransportClosed, TransportError
 from nbferry.limits import Limits
 from nbferry.protocol.events import Event, Store
 from nbferry.protocol.machine import Machine
+from nbferry.protocol.receiver import Receiver
 from nbferry.status import State
 
 log = logging.getLogger("nbferry")
@@ -63,7 +68,13 @@ class Session:
         self._frame_sent = frame_sent
         self.now = clock
         self._wake = asyncio.Event()
-        self._lost: asyncio.Future[TransportError] | None = None
+        self._leader = machine if isinstance(machine, Receiver) else None
+        self._bundle: Bundle | None = None
+        self._steering = Steering([], limits)
+        self._gathering: asyncio.Task[None]  # of the links that come after the first
+        self._turns = 0  # in this bundle
+        self._turned = asyncio.Event()
+        self._drain_until: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._ended = asyncio.Event()
 
@@ -102,6 +113,7 @@ class Session:
     def pump(self) -> None:
         """After any input to the machine: pass on its events, send its frames, set its timer."""
         self._dispatch(None)
+        self._steer()
         self._wake.set()
         self._set_timer()
         self._changed()
@@ -111,6 +123,7 @@ class Session:
             self._ended.set()
 
     def _received(self, frame: memoryview, lease: Lease | None) -> None:
+        self._steering.arrived(len(frame), self.now())
         self.machine.receive(frame, self.now())
         if not self._dispatch(lease) and lease:
             lease.release()
@@ -127,13 +140,15 @@ class Session:
 
     # ---------------------------------------------------------------- time
     def _set_timer(self) -> None:
-        deadline = self.machine.next_deadline()
-        closing = self._lost is not None and self._lost.done()  # whatever is due waits for the end of that
-        if deadline is None or closing or self._ended.is_set():
+        deadlines = [self.machine.next_deadline(), self._drain_until]
+        if self._leader:
+            deadlines.append(self._steering.next_deadline())
+        known = [deadline for deadline in deadlines if deadline is not None]
+        if not known or self._ended.is_set():
             self._cancel_timer()
             return
         loop = asyncio.get_running_loop()
-        when = loop.time() + max(0.0, deadline - self.now())
+        when = loop.time() + max(0.0, min(known) - self.now())
         if self._timer is None or when < self._timer.when() or self._timer.cancelled():
             self._cancel_timer()
             self._timer = loop.call_at(when, self._deadline_passed)
@@ -142,8 +157,12 @@ class Session:
         self._timer = None
         self.machine.deadline_passed(self.now())
         if self.machine.is_dead(self.now()):
-            self._lose(TransportBroken("The other side has gone silent."))
+            self._lose_current(TransportBroken("The other side has gone silent."))
         self.pump()
+
+    def _lose_current(self, error: TransportError) -> None:
+        if self._bundle and self._bundle.current:
+            self._bundle.lose(self._bundle.current, error)
 
     def _cancel_timer(self) -> None:
         if self._timer:
@@ -158,7 +177,7 @@ class Session:
 
     async def final_or_away(self) -> None:
         """Return when the outcome is known, or the other side is away."""
-        await _either(self.final.wait(), self._away.wait())
+        await either(self.final.wait(), self._away.wait())
 
     async def _keep_connected(self) -> None:
         backoff = Backoff(self._limits)
@@ -173,7 +192,6 @@ class Session:
             backoff.reset()
             self._fruitless = 0
             self._away.clear()
-            self.via = link.via
             self._note("")
             try:
                 await self._serve(link)
@@ -181,8 +199,6 @@ class Session:
                 self.trouble = f"connection lost: {error.message} Waiting for the other side."
             finally:
                 lost_at = self.now()
-                self._lost = None
-                self.machine.disconnected()
                 self.pump()
 
     def _failed_to_connect(self, error: NbferryError, lost_at: float) -> None:
@@ -196,42 +212,74 @@ class Session:
 
     async def _until_next_try(self, backoff: Backoff) -> None:
         """Wait, longer each time, or until the other side calls."""
-        await _either(self._connector.superseded(), backoff.wait())
+        await either(self._connector.superseded(), backoff.wait())
 
     def _note(self, trouble: str) -> None:
         self.trouble = trouble
         self._changed()
 
-    async def _serve(self, link: AnyLink) -> None:
-        """Use a link until the machine has finished; raises :class:`TransportError` when it is lost."""
-        self._lost = asyncio.get_running_loop().create_future()
-        self.machine.connected(self.now())
-        link.deliver_to(self._received, self._lose)
-        self.pump()
-        writing = asyncio.create_task(self._write(link))
+    async def _serve(self, first: AnyLink) -> None:
+        """Use the links of a call until the machine has finished; raises :class:`TransportError` when none is left."""
+        self._bundle = bundle = Bundle(
+            leads=self._leader is not None, received=self._received, turned=self._use
+        )
+        self._steering, self._turns = Steering(bundle.strands, self._limits), 0
         superseded = asyncio.create_task(self._connector.superseded())
+        self._gathering = asyncio.create_task(self._gather(bundle))
         try:
-            ends: set[asyncio.Future[Any]] = {writing, superseded, self._lost}
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-            if self._lost.done():
-                raise self._lost.result()
-            if writing.done():
-                writing.result()
-                return
-            raise TransportBroken("The other side calls anew.")
+            bundle.add(first)
+            while not self.machine.finished:
+                await self._use_current(bundle, superseded)
         finally:
-            for task in (writing, superseded):
+            for task in (superseded, self._gathering):
                 task.cancel()
-            await asyncio.gather(writing, superseded, return_exceptions=True)
-            await link.aclose()
+            await asyncio.gather(superseded, self._gathering, return_exceptions=True)
+            self._bundle = self._drain_until = None
+            self._disconnect()
+            await bundle.aclose()
 
-    async def _write(self, link: AnyLink) -> None:
+    async def _gather(self, bundle: Bundle) -> None:
+        """Other links of the same call may come up."""
+        while True:
+            bundle.add(await self._connector.another())
+            self.pump()
+
+    async def _use_current(self, bundle: Bundle, superseded: asyncio.Task[None]) -> None:
+        """Send on the strand in use, until another one is; a leader without one takes the best that is left."""
+        if not bundle.strands:
+            raise bundle.error or TransportClosed()
+        if self._leader and bundle.current is None:
+            bundle.turn_to(self._steering.best())
+        self._turned.clear()
+        strand = bundle.current
+        writing = asyncio.create_task(self._write(bundle, strand) if strand else self._be_led())
+        turned = asyncio.create_task(self._turned.wait())
+        try:
+            await asyncio.wait({writing, turned, superseded}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (writing, turned):
+                task.cancel()
+            outcome, _ = await asyncio.gather(writing, turned, return_exceptions=True)
+        if superseded.done():
+            raise TransportBroken("The other side calls anew.")
+        if isinstance(outcome, TransportError) and strand:
+            bundle.lose(strand, outcome)
+        elif isinstance(outcome, Exception):
+            raise outcome
+
+    async def _be_led(self) -> None:
+        """Give the other side some time to say which link it uses."""
+        await asyncio.sleep(self._limits.dead_after)
+        raise TransportBroken("The other side has gone silent.")
+
+    async def _write(self, bundle: Bundle, strand: Strand) -> None:
+        await bundle.announce(strand)
         while True:
             started = self.now()
             frame = self.machine.next_frame(started)
             if frame is not None:
-                await link.send(frame)
-                self._frame_sent(link, self.now() - started)
+                await strand.link.send(frame)
+                self._frame_sent(strand.link, self.now() - started)
                 await asyncio.sleep(0)  # let what arrived meanwhile be seen
             elif self.machine.finished:
                 return
@@ -240,17 +288,45 @@ class Session:
                 self._wake.clear()
                 await self._wake.wait()
 
-    def _lose(self, error: TransportError) -> None:
-        if self._lost and not self._lost.done():
-            self._lost.set_result(error)
+    # ---------------------------------------------------------------- several links
+    def _use(self, strand: Strand | None) -> None:
+        """The machine goes on with this link; what was under way on the one before is wanted again."""
+        self._disconnect()
+        self._drain_until = None
+        self._turned.set()
+        if strand:
+            self.via = strand.via
+            self._steering.turned(strand, self.now())
+            self.machine.connected(self.now())
+            self._turns += 1
+            if self._turns == 1 and strand.via == "direct":  # nothing is better
+                self._gathering.cancel()
+                self._gathering = asyncio.create_task(self._connector.settle())
+        self.pump()
 
+    def _disconnect(self) -> None:
+        if self.machine.is_connected:
+            self.machine.disconnected()
 
-async def _either(*waits: Coroutine[Any, Any, object]) -> None:
-    """Return when one of them does; the others are cancelled."""
-    tasks = [asyncio.create_task(wait) for wait in waits]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    def _steer(self) -> None:
+        """As the leader, see that the best link is in use: turn to it when what was asked for has come, or is late."""
+        leader, bundle, now = self._leader, self._bundle, self.now()
+        if not (leader and bundle and bundle.current):
+            return
+        if leader.state is not State.TRANSFERRING or leader.paused:
+            self._steering.rested(now)
+            return
+        wanted = self._steering.wanted(now, left=lambda: leader.left)
+        if wanted is bundle.current:
+            self._drain(leader, None)
+        elif self._drain_until is None:
+            self._drain(leader, now + self._limits.trial)
+        elif leader.drained or now >= self._drain_until:
+            bundle.turn_to(wanted)
+        for strand in self._steering.outdone():
+            bundle.lose(strand, TransportClosed())
+
+    def _drain(self, leader: Receiver, until: float | None) -> None:
+        if self._drain_until != until:
+            self._drain_until = until
+            leader.drain(until is not None)

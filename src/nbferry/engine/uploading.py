@@ -40,10 +40,6 @@ class Near(Connector):
         self.others.put_nowait(PlainLink(theirs, VIA))
         return PlainLink(ours, VIA)
 
-    async def superseded(self) -> None:
-        """Never: this side is the one who begins."""
-        await asyncio.Event().wait()
-
     async def aclose(self, *, over: bool) -> None:
         """Nothing is kept between two connections."""
 
@@ -57,10 +53,6 @@ class Far(Connector):
     async def connect(self) -> AnyLink:
         """See :meth:`Connector.connect`."""
         return await self._near.others.get()
-
-    async def superseded(self) -> None:
-        """Never."""
-        await asyncio.Event().wait()
 
     async def aclose(self, *, over: bool) -> None:
         """Nothing is kept between two connections."""

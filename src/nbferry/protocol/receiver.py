@@ -60,6 +60,7 @@ class Receiver(Machine):
         self._unsynced_since: float | None = None
         self._reported = State.CONNECTING
         self._report_at: float | None = None
+        self._draining = False
 
     @classmethod
     def already_done(cls, limits: Limits, digest: bytes, now: float, *, agent: str = "") -> Receiver:
@@ -92,6 +93,18 @@ class Receiver(Machine):
     def outstanding(self) -> int:
         """Bytes that were asked for and are not yet stored."""
         return self._window.outstanding if self._window else 0
+
+    @property
+    def left(self) -> int:
+        """Bytes that are still to come, as far as is known."""
+        return (
+            self._known_manifest().bytes_in(self._window.needed | self._window.awaited) if self._window else 0
+        )
+
+    @property
+    def drained(self) -> bool:
+        """Whether all chunks that were asked for on this connection have come."""
+        return self._window is None or not self._window.awaited
 
     def file_digests(self) -> list[bytes | None]:
         """The digest of each entry, None for folders; everything is stored."""
@@ -135,6 +148,11 @@ class Receiver(Machine):
         """Decline the offer; the sender is told why."""
         self._end_reason = reason
         self._end(Step.REJECT, Rejected(f"The offer was rejected{': ' + reason if reason else ''}."), now)
+
+    def drain(self, draining: bool = True) -> None:
+        """Ask for no more chunks on this connection, so that the next one can go on where it ends; or do again."""
+        self._draining = draining
+        self._want()
 
     # ---------------------------------------------------------------- the storage's answers
     def chunks_stored(self, tried: dict[int, bytes], right: RangeSet, now: float) -> None:
@@ -232,7 +250,7 @@ class Receiver(Machine):
     def disconnected(self) -> None:
         """See :meth:`Machine.disconnected`."""
         super().disconnected()
-        self._answered = False
+        self._answered = self._draining = False
         self._asked = RangeSet()
         if self.manifest is None:
             self._entries.clear()
@@ -375,7 +393,7 @@ class Receiver(Machine):
             return
         while pairs := self._candidates.next_compare():
             self._events.append(Compare(pairs))
-        if self._answered:
+        if self._answered and not self._draining:
             rest = self._want_rest(self._window)
             chunks = self._window.next_want()
             self._say_want(chunks, self._completed_by(rest | chunks), self._candidates.next_ask())

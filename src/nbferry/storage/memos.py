@@ -76,7 +76,7 @@ class Memo:
     total: int = 0
     relay: RelayNote | None = None
     durable: int = 0
-    via: Literal["auto", "direct", "relay"] = "auto"
+    via: Literal["auto", "direct", "relay", "webrtc"] = "auto"
     reason: str = ""
 
 
@@ -290,7 +290,7 @@ _COMMON: dict[str, Check] = {
     "names": _NAMES,
     "total": _TOTAL,
     "relay": _or_none(_RELAY),
-    "via": _one_of("auto", "direct", "relay"),
+    "via": _one_of("auto", "direct", "relay", "webrtc"),
     "durable": _TOTAL,
     "reason": _text(_MAX_TEXT),
 }

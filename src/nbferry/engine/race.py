@@ -1,0 +1,159 @@
+"""All paths to the other side, tried at once.
+
+Both sides dial each other, and a little later the relay; and look for a way through their NATs by WebRTC. On every pipe
+that comes up the receiver starts a Noise handshake, and the sender answers it: a path is a link then. What becomes of
+several links is decided by whoever uses them (:mod:`nbferry.engine.bundle`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from typing import Any, Protocol
+
+from nbferry.engine.addresses import dialable, machine_id
+from nbferry.engine.link import Link
+from nbferry.engine.signals import Signal
+from nbferry.engine.surroundings import Surroundings
+from nbferry.errors import ConnectFailed, NbferryError
+from nbferry.rendezvous import open_channel
+from nbferry.transports import websocket
+from nbferry.transports.base import Transport
+
+Handshake = Callable[[Transport, bytes], Awaitable[Link]]
+"""Makes a link of a transport; the bytes are what else it is bound to."""
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """What is known when a call is answered.
+
+    ``peer`` is the other side's signal, ``say`` and ``hear`` exchange descriptions with it. ``calls``: this is the side
+    that called, the receiver.
+    """
+
+    peer: Signal
+    room: str
+    channel: str
+    calls: bool
+    handshake: Handshake
+    say: Callable[[Mapping[str, Any]], Awaitable[None]]
+    hear: Callable[[], Awaitable[Mapping[str, Any]]]
+
+    @property
+    def same_machine(self) -> bool:
+        """Whether both sides share a loopback interface."""
+        return self.peer.machine == machine_id()
+
+
+class Race:
+    """One try of every path; ``found`` is told each link as it comes up."""
+
+    def __init__(
+        self,
+        around: Surroundings,
+        listener: websocket.Listener | None,
+        meeting: Meeting,
+        found: Callable[[Link], None],
+    ) -> None:
+        self._around = around
+        self._limits = around.limits
+        self._listener = listener
+        self._meeting = meeting
+        self._found = found
+        self._won = False
+
+    async def run(self) -> None:
+        """Until each try has ended, or has had its time. Raises :class:`ConnectFailed` if none had success."""
+        tries = self._begin()
+        try:
+            await asyncio.wait(tries, timeout=self._limits.connect_timeout)
+        finally:
+            for each in tries:
+                each.cancel()
+            await asyncio.gather(*tries, return_exceptions=True)
+        if not self._won:
+            raise ConnectFailed(tried=tuple(_outcome(each) for each in tries))
+
+    def _begin(self) -> list[asyncio.Task[None]]:
+        """Direct paths have a head start: where they work nothing else is needed."""
+        around, meeting = self._around, self._meeting
+        inbound = [self._start(partial(self._inbound, self._listener))] if self._listener else []
+        urls = (
+            dialable(meeting.peer.urls, same_machine=meeting.same_machine) if around.tries("direct") else []
+        )
+        dialled = [self._start(partial(self._direct, url)) for url in urls]
+        first = dialled or inbound
+        relayed = [self._start(self._relayed, first)] if around.tries("relay") else []
+        webrtc = [self._start(self._webrtc, first)] if around.tries("webrtc") else []
+        return [*inbound, *dialled, *relayed, *webrtc]
+
+    def _start(
+        self, path: Callable[[], Awaitable[Link]], first: Sequence[asyncio.Task[None]] = ()
+    ) -> asyncio.Task[None]:
+        async def give() -> None:
+            if first:
+                await asyncio.wait(first, timeout=self._limits.direct_head_start)
+            link = await path()
+            self._won = True
+            self._found(link)
+
+        return asyncio.create_task(give())
+
+    # ---------------------------------------------------------------- the paths
+    async def _direct(self, url: str) -> Link:
+        return await self._link(await websocket.connect(url, via="direct", limits=self._limits))
+
+    async def _inbound(self, listener: websocket.Listener) -> Link:
+        while True:
+            transport = await listener.accept()
+            try:
+                return await self._link(transport)
+            except NbferryError:
+                continue  # somebody else's try, or one that broke: the next may be right
+
+    async def _relayed(self) -> Link:
+        transport = await self._around.relay.dial(self._limits)
+        async with _closed_on_failure(transport):
+            await open_channel(transport, room=self._meeting.room, channel=self._meeting.channel)
+        return await self._link(transport)
+
+    async def _webrtc(self) -> Link:
+        webrtc = await asyncio.to_thread(import_module, "nbferry.transports.datachannel")  # takes 0.3 s
+        meeting, limits = self._meeting, self._limits
+        peer = await webrtc.Peer.start(controlling=meeting.calls, servers=self._around.ice, limits=limits)
+        async with _closed_on_failure(peer):
+            ours = peer.description
+            await meeting.say(ours.to_json())
+            theirs = webrtc.Description.from_json(await meeting.hear())
+            transport = await peer.connect(theirs, same_machine=meeting.same_machine)
+        return await self._link(
+            transport, webrtc.binding(*((ours, theirs) if meeting.calls else (theirs, ours)))
+        )
+
+    async def _link(self, transport: Transport, bound: bytes = b"") -> Link:
+        async with _closed_on_failure(transport):
+            return await self._meeting.handshake(transport, bound)
+
+
+class _Closable(Protocol):
+    async def aclose(self) -> None: ...
+
+
+@asynccontextmanager
+async def _closed_on_failure(pipe: _Closable) -> AsyncIterator[None]:
+    """Whatever stops what is done with it closes it."""
+    try:
+        yield
+    except BaseException:
+        await pipe.aclose()
+        raise
+
+
+def _outcome(task: asyncio.Task[None]) -> str:
+    error = None if task.cancelled() else task.exception()
+    return error.message.rstrip(".") if isinstance(error, NbferryError) else "no answer in time"

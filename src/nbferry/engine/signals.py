@@ -1,0 +1,76 @@
+"""What two sides tell each other to get connected, through the relay and sealed: how each can be reached.
+
+A *call* and its *answer* say where a side listens. A *description* follows once a side knows how it can be reached by
+WebRTC, which takes it longer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nbferry.errors import RemoteProtocolError
+
+NONCE_BYTES = 16
+
+
+@dataclass(frozen=True)
+class Signal:
+    """A call or an answer: a fresh nonce, the caller's nonce if it is an answer, where we listen, and which machine."""
+
+    nonce: bytes
+    urls: list[str]
+    machine: str
+    to: bytes = b""
+
+    def encode(self) -> bytes:
+        """As JSON, to be sealed."""
+        return _encode(self.nonce, self.to, urls=self.urls, machine=self.machine)
+
+
+@dataclass(frozen=True)
+class Described:
+    """A description for the WebRTC path of one call: the nonces of whom it comes from and goes to."""
+
+    nonce: bytes
+    to: bytes
+    webrtc: Mapping[str, Any]
+
+    def encode(self) -> bytes:
+        """As JSON, to be sealed."""
+        return _encode(self.nonce, self.to, webrtc=self.webrtc)
+
+
+def decode(raw: bytes) -> Signal | Described:
+    """Read what the authenticated peer sent; what addresses and descriptions are worth is decided later."""
+    try:
+        fields = json.loads(raw)
+        nonce, to = bytes.fromhex(fields["nonce"]), bytes.fromhex(fields["to"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _unreadable() from error
+    if len(nonce) != NONCE_BYTES or len(to) not in (0, NONCE_BYTES):
+        raise _unreadable()
+    match fields:
+        case {"webrtc": dict(webrtc)} if to:
+            return Described(nonce, to, webrtc)
+        case {"urls": list(urls), "machine": str(machine)}:
+            return Signal(nonce, urls, machine, to)
+    raise _unreadable()
+
+
+def unhex(text: str) -> bytes:
+    """What came through a mailbox, as bytes."""
+    try:
+        return bytes.fromhex(text)
+    except ValueError as error:
+        raise _unreadable() from error
+
+
+def _encode(nonce: bytes, to: bytes, **fields: object) -> bytes:
+    return json.dumps({"nonce": nonce.hex(), "to": to.hex(), **fields}).encode()
+
+
+def _unreadable() -> RemoteProtocolError:
+    return RemoteProtocolError("A call cannot be read.")
