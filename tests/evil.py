@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Self
 
 from nbferry.crypto.keys import SessionKeys
-from nbferry.engine.bundle import TURN
+from nbferry.engine.bundle import turn
 from nbferry.engine.connect import Answerer, Caller
 from nbferry.engine.inviting import Invitation, Inviter, Reception
 from nbferry.engine.link import Lease, Link
@@ -34,7 +34,7 @@ class Peer:
         link.deliver_to(self._received, self._heard.put_nowait)
 
     def _received(self, frame: memoryview, lease: Lease | None) -> None:
-        read = decode(frame) if frame != TURN else Control("turn", {})
+        read = decode(frame) if frame != turn(1) else Control("turn", {})
         match read:
             case Control():
                 self._heard.put_nowait(read)
@@ -123,7 +123,7 @@ class EvilSender:
         await self._keys
         peer = await self._stack.enter_async_context(Peer(await self._answerer.connect()))
         await peer.hear("turn")
-        await peer.say(TURN)
+        await peer.say(turn(1))
         return peer
 
     async def greeted(self) -> Peer:
@@ -161,7 +161,7 @@ class EvilReceiver:
     async def connect(self) -> Peer:
         """A new connection to the victim."""
         peer = await self._stack.enter_async_context(Peer(await self._caller.connect()))
-        await peer.say(TURN)
+        await peer.say(turn(1))
         return peer
 
     async def offered(self) -> tuple[Peer, Control]:

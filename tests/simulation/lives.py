@@ -87,8 +87,7 @@ class Life:
         self.dead = True
         self.world.note(f"{self.machine.role} killed in {self.machine.state}")
         self.workers.kill()
-        if self.machine.is_connected and self.world.network.line:
-            self.world.network.line.abandon(self.direction, noticed=noticed)
+        self.world.network.abandon(self.direction, noticed=noticed)
         self.task.cancel()
 
     def pump(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 
 from nbferry.crypto.records import Opener, Sealer
@@ -34,8 +34,8 @@ KINDS = ("cut", "silent", "deaf", "flip", "shorten", "stall")
 class SimTransport(Transport):
     """One end of a line."""
 
-    def __init__(self, line: Line, direction: int, *, max_message: int, high_water: int) -> None:
-        super().__init__("simulated", max_message)
+    def __init__(self, line: Line, direction: int, *, via: str, max_message: int, high_water: int) -> None:
+        super().__init__(via, max_message)
         self._line = line
         self._direction = direction
         self._high_water = high_water
@@ -101,6 +101,7 @@ class Line:
         troubles: list[Trouble],
         calm: Callable[[], bool],
         random: Random,
+        via: str,
         max_message: int,
         high_water: int,
     ) -> None:
@@ -112,7 +113,9 @@ class Line:
         self._sent = [0, 0]
         self._silent = [False, False]
         self._cut = False
-        make = [SimTransport(self, n, max_message=max_message, high_water=high_water) for n in (0, 1)]
+        make = [
+            SimTransport(self, n, via=via, max_message=max_message, high_water=high_water) for n in (0, 1)
+        ]
         self.ends = (make[0], make[1])
 
     # ---------------------------------------------------------------- carrying
@@ -226,9 +229,10 @@ class Network:
     troubled: float  # probability that a connection has trouble coming
     max_message: int
     high_water: int = 2 * MiB
+    others: int = 0  # links that follow the first one of a call, some seconds later
     down_until: float = 0.0
     answering: Answering | None = None
-    line: Line | None = None
+    lines: list[Line] = field(default_factory=list)
     made: int = 0
 
     @property
@@ -239,17 +243,42 @@ class Network:
     def connect(self) -> tuple[Link, Link]:
         """Join the sender (first) and the receiver by a new line, under new keys."""
         self.made += 1
-        self.line = Line(
+        line = Line(
             latency=self.latency * self.random.uniform(0.5, 2),
             rate=self.rate * self.random.uniform(0.3, 2),
             troubles=self._troubles(),
             calm=self.calm,
             random=self.random,
+            via=self.random.choice(["direct", "relay", "webrtc"]),
             max_message=self.max_message,
             high_water=self.high_water,
         )
+        self.lines.append(line)
         down, up = self.random.randbytes(32), self.random.randbytes(32)
-        return self._link(self.line.ends[0], down, up), self._link(self.line.ends[1], up, down)
+        return self._link(line.ends[0], down, up), self._link(line.ends[1], up, down)
+
+    def cut(self, *, all_of_them: bool) -> None:
+        """Both ends lose a line, or every one."""
+        for line in self.lines if all_of_them else self.random.sample(self.lines, min(1, len(self.lines))):
+            line.cut()
+
+    def abandon(self, direction: int, *, noticed: bool) -> None:
+        """The process at one end of all lines is gone."""
+        for line in self.lines:
+            line.abandon(direction, noticed=noticed)
+
+    def follow(self, answering: Answering, calling: Calling) -> None:
+        """The other paths of a call come up, while both sides still want them."""
+        self.lines = self.lines[-1:]
+        call = answering.call = calling.call = object()
+
+        def come_up() -> None:
+            if answering.call is calling.call is call and not self.is_down:
+                for side, link in zip((answering, calling), self.connect(), strict=True):
+                    side.others.put_nowait(link)
+
+        for _ in range(self.others):
+            asyncio.get_running_loop().call_later(self.random.uniform(0, 5), come_up)
 
     def _link(self, transport: Transport, send_key: bytes, receive_key: bytes) -> Link:
         link = Link(transport, send_key, receive_key)
@@ -268,36 +297,61 @@ class Network:
         ]
 
 
-class Answering(Connector):
-    """The sender's side: waits for calls. A newer call ends what an older one led to."""
+class Simulated(Connector):
+    """What both sides have in common: the links that follow the first of a call."""
 
     def __init__(self, network: Network) -> None:
         self._network = network
-        self._calls: list[asyncio.Future[Link]] = []
+        self.others: asyncio.Queue[Link] = asyncio.Queue()
+        self.call: object = None
+
+    async def another(self) -> Link:
+        """See :meth:`Connector.another`."""
+        return await self.others.get()
+
+    async def settle(self) -> None:
+        """See :meth:`Connector.settle`."""
+        self.call = None
+        while not self.others.empty():
+            await self.others.get_nowait().aclose()
+
+    async def aclose(self, *, over: bool) -> None:
+        """See :meth:`Connector.aclose`."""
+        await self.settle()
+
+
+class Answering(Simulated):
+    """The sender's side: waits for calls. A newer call ends what an older one led to."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__(network)
+        self._calls: list[tuple[asyncio.Future[Link], Calling]] = []
         self._called = asyncio.Event()
         network.answering = self
 
-    def take(self, call: asyncio.Future[Link]) -> None:
+    def take(self, call: asyncio.Future[Link], by: Calling) -> None:
         """A receiver calls."""
-        self._calls.append(call)
+        self._calls.append((call, by))
         self._called.set()
 
     async def connect(self) -> Link:
         """See :meth:`Connector.connect`."""
+        await self.settle()
         try:
             async with asyncio.timeout(self._network.limits.dead_after):
-                while not any(not call.done() for call in self._calls):
+                while not any(not call.done() for call, _ in self._calls):
                     self._called.clear()
                     await self._called.wait()
         except TimeoutError:
             raise ConnectFailed("The receiver does not call.") from None
-        call = next(call for call in reversed(self._calls) if not call.done())
+        call, caller = next((call, by) for call, by in reversed(self._calls) if not call.done())
         self._calls.clear()
         self._called.clear()
         ours, theirs = self._network.connect()
         if not self._network.calm() and self._network.random.random() < 0.05:
             return ours  # the last message of the handshake is lost: the receiver knows nothing of this
         call.set_result(theirs)
+        self._network.follow(self, caller)
         return ours
 
     async def superseded(self) -> None:
@@ -306,18 +360,17 @@ class Answering(Connector):
 
     async def aclose(self, *, over: bool) -> None:
         """See :meth:`Connector.aclose`."""
+        await super().aclose(over=over)
         if self._network.answering is self:
             self._network.answering = None
 
 
-class Calling(Connector):
+class Calling(Simulated):
     """The receiver's side: calls."""
-
-    def __init__(self, network: Network) -> None:
-        self._network = network
 
     async def connect(self) -> Link:
         """See :meth:`Connector.connect`."""
+        await self.settle()
         await asyncio.sleep(self._network.latency)
         if self._network.is_down:
             await asyncio.sleep(self._network.random.uniform(0, self._network.limits.connect_timeout))
@@ -325,16 +378,9 @@ class Calling(Connector):
         if self._network.answering is None:
             raise ConnectFailed("Nobody hosts the room.")
         call: asyncio.Future[Link] = asyncio.get_running_loop().create_future()
-        self._network.answering.take(call)
+        self._network.answering.take(call, self)
         try:
             async with asyncio.timeout(self._network.limits.dead_after):
                 return await call
         except TimeoutError:
             raise ConnectFailed("The sender does not answer.") from None
-
-    async def superseded(self) -> None:
-        """See :meth:`Connector.superseded`."""
-        await asyncio.Event().wait()
-
-    async def aclose(self, *, over: bool) -> None:
-        """See :meth:`Connector.aclose`."""

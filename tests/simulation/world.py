@@ -130,6 +130,7 @@ class World:
             read_ahead=16 * CHUNK,
             sync_bytes=pick.choice([1, 3, 8, 1000]) * CHUNK,
             expires=TIME_LIMIT,
+            trial=pick.choice([0.1, 1.0]),
         )
 
     def expect(self, fact: bool, otherwise: str) -> None:
@@ -173,6 +174,7 @@ class World:
             troubled=pick.choice([0.0, 0.3, 0.8]),
             max_message=pick.choice([6000, 70_000, 1 << 20]),
             high_water=pick.choice([1000, 20_000, 1 << 20]),
+            others=pick.choice([0, 1, 3]),
         )
         plan = self._plan(2 * lasts)
         self._quiet_at = max([at for at, _, _ in plan], default=0) + 120
@@ -298,12 +300,11 @@ class World:
             getattr(self, f"_do_{name}")(seconds)
 
     def _do_cut(self, _: float) -> None:
-        if self.network.line:
-            self.network.line.cut()
+        self.network.cut(all_of_them=False)
 
     def _do_down(self, seconds: float) -> None:
         self.network.down_until = self.loop.time() + seconds * 10
-        self._do_cut(0)
+        self.network.cut(all_of_them=True)
 
     def _do_pause_sender(self, seconds: float) -> None:
         self._hold(self._sender, seconds)

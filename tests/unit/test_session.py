@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from nbferry.engine.bundle import TURN
+from nbferry.engine.bundle import turn
 from nbferry.engine.connect import Connector
 from nbferry.engine.link import Lease, Link
 from nbferry.engine.session import Session
@@ -42,7 +42,7 @@ class Line:
 
     async def send(self, frame: bytes | memoryview) -> None:
         """Take note of a frame."""
-        if frame == TURN:
+        if frame == turn(1):
             self.turns += 1
             return
         read = decode(memoryview(frame))
@@ -56,7 +56,7 @@ class Line:
         """Let the test speak and break the line."""
         self.say = lambda frame: received(frame, None)
         if not self._leads:  # the test leads
-            self.say(memoryview(TURN))
+            self.say(memoryview(turn(1)))
         self.lose = closed
 
     async def until_said(self, name: str) -> Control:

@@ -1,21 +1,29 @@
 """The links of one call, of which one is in use at a time.
 
-The receiver leads. An empty frame on a link says that it uses this one from now on, and the sender answers with an
-empty frame there. So both know of everything that arrives whether it was sent before or after: what was sent on a link
-before it was turned to is late, and dropped.
+The receiver leads. It says "turn", with a number that grows, on the link that it uses from now on, and the sender
+answers with the same there. So both know of everything that arrives whether it was sent before or after: what was sent
+on a link before it was turned to is late, and dropped; and so is a turn that another one has overtaken.
+
+    turn  =  0x00 || u64 big-endian number      in a record like a frame of the protocol, of which none begins with 0x00
 """
 
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import Callable
 from functools import partial
 
 from nbferry.engine.link import AnyLink, Lease, Received
 from nbferry.errors import TransportClosed, TransportError
 
-TURN = b""
+_TURN = struct.Struct("!BQ")
 MOST = 16  # links of one call that are kept: twice as many as there are paths
+
+
+def turn(number: int) -> bytes:
+    """The frame that says it."""
+    return _TURN.pack(0, number)
 
 
 class Strand:
@@ -23,7 +31,7 @@ class Strand:
 
     def __init__(self, link: AnyLink) -> None:
         self.link = link
-        self.unanswered = 0  # times that the leader has turned here and not heard the answer
+        self.turned = False  # both sides have said it, and not turned to another one since
 
     @property
     def via(self) -> str:
@@ -43,6 +51,7 @@ class Bundle:
         self.current: Strand | None = None
         self.error: TransportError | None = None  # what the last strand was lost by
         self._leads = leads
+        self._turn = 0  # the last one
         self._received = received
         self._turned = turned
         self._closing: set[asyncio.Task[None]] = set()
@@ -58,12 +67,12 @@ class Bundle:
 
     def turn_to(self, strand: Strand) -> None:
         """Use this one from now on (the leader decides)."""
-        strand.unanswered += 1
-        self._use(strand)
+        self._turn += 1
+        self._use(strand, turned=False)
 
     async def announce(self, strand: Strand) -> None:
         """Say so, or answer it. Raises :class:`TransportError`."""
-        await strand.link.send(TURN)
+        await strand.link.send(turn(self._turn))
 
     def lose(self, strand: Strand, error: TransportError) -> None:
         """It is lost, or not wanted any more: close it."""
@@ -83,16 +92,25 @@ class Bundle:
             self.lose(strand, TransportClosed())
         await asyncio.gather(*self._closing)
 
-    def _use(self, strand: Strand | None) -> None:
+    def _use(self, strand: Strand | None, *, turned: bool = False) -> None:
+        if self.current:
+            self.current.turned = False
+        if strand:
+            strand.turned = turned
         self.current = strand
         self._turned(strand)
 
     def _arrived(self, strand: Strand, frame: memoryview, lease: Lease | None) -> None:
-        if not len(frame) and not self._leads:
-            self._use(strand)
-        elif not len(frame) and strand.unanswered:
-            strand.unanswered -= 1
-        elif strand is self.current and not strand.unanswered:
+        if len(frame) == _TURN.size and frame[0] == 0:
+            self._turn_arrived(strand, _TURN.unpack(frame)[1])
+        elif strand.turned:
             self._received(frame, lease)
         elif lease:
             lease.release()
+
+    def _turn_arrived(self, strand: Strand, number: int) -> None:
+        if self._leads:
+            strand.turned = strand is self.current and number == self._turn
+        elif number > self._turn:
+            self._turn = number
+            self._use(strand, turned=True)

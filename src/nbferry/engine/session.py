@@ -72,7 +72,7 @@ class Session:
         self._bundle: Bundle | None = None
         self._steering = Steering([], limits)
         self._gathering: asyncio.Task[None]  # of the links that come after the first
-        self._turns = 0  # in this bundle
+        self._turns = 0  # times that the link in use has changed in this bundle
         self._turned = asyncio.Event()
         self._drain_until: float | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -252,7 +252,7 @@ class Session:
             bundle.turn_to(self._steering.best())
         self._turned.clear()
         strand = bundle.current
-        writing = asyncio.create_task(self._write(bundle, strand) if strand else self._be_led())
+        writing = asyncio.create_task(self._write(bundle, strand, self._turns) if strand else self._be_led())
         turned = asyncio.create_task(self._turned.wait())
         try:
             await asyncio.wait({writing, turned, superseded}, return_when=asyncio.FIRST_COMPLETED)
@@ -272,9 +272,10 @@ class Session:
         await asyncio.sleep(self._limits.dead_after)
         raise TransportBroken("The other side has gone silent.")
 
-    async def _write(self, bundle: Bundle, strand: Strand) -> None:
-        await bundle.announce(strand)
-        while True:
+    async def _write(self, bundle: Bundle, strand: Strand, turn: int) -> None:
+        if self._turns == turn:
+            await bundle.announce(strand)
+        while self._turns == turn:  # else what the machine says comes after another announcement
             started = self.now()
             frame = self.machine.next_frame(started)
             if frame is not None:
@@ -293,12 +294,12 @@ class Session:
         """The machine goes on with this link; what was under way on the one before is wanted again."""
         self._disconnect()
         self._drain_until = None
+        self._turns += 1
         self._turned.set()
         if strand:
             self.via = strand.via
             self._steering.turned(strand, self.now())
             self.machine.connected(self.now())
-            self._turns += 1
             if self._turns == 1 and strand.via == "direct":  # nothing is better
                 self._gathering.cancel()
                 self._gathering = asyncio.create_task(self._connector.settle())
@@ -315,6 +316,7 @@ class Session:
             return
         if leader.state is not State.TRANSFERRING or leader.paused:
             self._steering.rested(now)
+            self._drain(leader, None)
             return
         wanted = self._steering.wanted(now, left=lambda: leader.left)
         if wanted is bundle.current:
