@@ -79,8 +79,47 @@ class RelayUrl(click.ParamType):  # type: ignore[type-arg]  # generic in the stu
             self.fail(f"{str(value)[:200]!r}: {error.message} {error.hint}", param, ctx)
 
 
+class IceServers(click.ParamType):  # type: ignore[type-arg]  # generic in the stubs of some versions of click only
+    """STUN and TURN servers, with commas between them; what is wrong is not repeated, as it may hold a secret."""
+
+    name = "urls"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Judge it; click turns the failure into wrong usage."""
+        from nbferry.ice import ice_servers  # noqa: PLC0415  # --help and --version stay quick
+
+        try:
+            ice_servers(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return str(value)
+
+
 def _relay_option(text: str) -> Callable[..., Any]:
     return click.option("--relay", type=RelayUrl(), metavar="URL", help=text)
+
+
+def _ice_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("--no-stun", is_flag=True, help="Ask no such server: for closed networks."),
+        click.option(
+            "--ice-servers",
+            type=IceServers(),
+            metavar="URL,…",
+            help="STUN and TURN servers for the way through NATs; else NBFERRY_ICE_SERVERS, which is also the "
+            "better place for a secret, or a public STUN server.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _named_servers(options: dict[str, Any]) -> str | None:
+    """What both options say; None if they say nothing."""
+    named: str | None = options["ice_servers"]
+    if options["no_stun"] and named:
+        raise click.UsageError("--no-stun and --ice-servers do not go together.")
+    return "" if options["no_stun"] else named
 
 
 _verbose = click.option("-v", "--verbose", is_flag=True, help="Log to stderr what happens.")
@@ -108,9 +147,10 @@ def _common(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         _verbose,
         _quiet_or_json,
+        _ice_options,
         click.option(
             "--via",
-            type=click.Choice(["auto", "direct", "relay"]),
+            type=click.Choice(["auto", "direct", "webrtc", "relay"]),
             default="auto",
             help="Path to take; best by default.",
         ),
@@ -142,12 +182,15 @@ def send(paths: Sequence[str], code_length: int, expires: float, to: int, **opti
     """Offer files and folders; prints the code that the receiver needs."""
     from nbferry.api import send as start  # noqa: PLC0415  # --help and --version stay quick
 
+    ice_servers = _named_servers(options)
+
     def begin() -> Transfer:
         return start(
             list(paths),
             to=to,
             relay=options["relay"],
             via=options["via"],
+            ice_servers=ice_servers,
             code=code_length if to == 1 else None,
             expires=expires,
             limits=Limits(partials=options["keep"]),
@@ -174,6 +217,7 @@ def receive(code: str | None, folder: str, yes: bool, overwrite: Any, **options:
     """Take in what a CODE stands for. Without CODE, NBFERRY_CODE or a prompt gives it."""
     from nbferry.api import receive as start  # noqa: PLC0415  # --help and --version stay quick
 
+    ice_servers = _named_servers(options)
     given = code or os.environ.get("NBFERRY_CODE", "").strip() or _prompt_for_code()
 
     def begin() -> Transfer:
@@ -185,6 +229,7 @@ def receive(code: str | None, folder: str, yes: bool, overwrite: Any, **options:
             limits=Limits(partials=options["keep"]),
             relay=options["relay"],
             via=options["via"],
+            ice_servers=ice_servers,
         )
 
     _run(begin, options)

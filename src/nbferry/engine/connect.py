@@ -24,6 +24,7 @@ from nbferry.engine.addresses import dialable, machine_id, urls_for
 from nbferry.engine.backoff import Backoff
 from nbferry.engine.link import AnyLink, Link
 from nbferry.errors import ConnectFailed, NbferryError, RemoteProtocolError, TransportClosed, TransportError
+from nbferry.ice import IceServer
 from nbferry.limits import Limits
 from nbferry.rendezvous import Mailbox, Message, open_channel
 from nbferry.transports import websocket
@@ -31,7 +32,7 @@ from nbferry.transports.base import Transport
 
 T = TypeVar("T")
 
-Via = Literal["auto", "direct", "relay"]
+Via = Literal["auto", "direct", "webrtc", "relay"]
 Handshake = Callable[[Transport], Awaitable[Link]]
 NONCE_BYTES = 16
 
@@ -60,12 +61,13 @@ class RelayAddress:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a connection is made with: the relay, the wish for a path, where to listen (None: everywhere)."""
+    """What a connection is made with: relay, wish for a path, where to listen (None: everywhere), ICE servers."""
 
     relay: RelayAddress
     via: Via
     limits: Limits
     host: str | None = None
+    ice: tuple[IceServer, ...] = ()
 
 
 @dataclass(frozen=True)
