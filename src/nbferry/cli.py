@@ -328,14 +328,23 @@ def _say_where(relay: Any) -> None:
 
 @cli.command()
 @_relay_option("Relay to look at; else NBFERRY_RELAY.")
-def doctor(relay: str | None) -> None:
-    """Look at what nbferry has to work with here."""
-    from nbferry.doctor import checks  # noqa: PLC0415  # --help and --version stay quick
+@_ice_options
+def doctor(relay: str | None, **options: Any) -> None:
+    """Look at what nbferry has to work with here: which paths there are, and what to do where there is none."""
+    from nbferry import arguments  # noqa: PLC0415  # --help and --version stay quick
+    from nbferry.doctor import checks  # noqa: PLC0415  # the same
 
+    named = arguments.ice_servers_named(_named_servers(options))
+    try:
+        servers = arguments.ice_servers_otherwise() if named is None else named
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
     good = True
-    for check in checks(relay or os.environ.get("NBFERRY_RELAY")):
+    for check in checks(relay or os.environ.get("NBFERRY_RELAY"), servers):
         good = good and check.good
         click.echo(f"{'ok  ' if check.good else 'FAIL'}  {check.what}: {check.found}")
+        if not check.good:
+            click.echo(f"      -> {check.remedy}")
     sys.exit(DONE if good else FAILED)
 
 
