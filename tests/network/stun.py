@@ -56,7 +56,7 @@ class StunServer:
         self._socket.close()
 
     def _run(self) -> None:
-        while self._bell not in select.select([self._socket, self._bell], [], [])[0]:
+        while self._bell not in select.select([self._socket.fileno(), self._bell], [], [])[0]:
             data, address = self._socket.recvfrom(LARGEST)
             self.heard.append(address)
             if answer := self._respond(parse_message(data), address):
