@@ -13,7 +13,8 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -270,7 +271,9 @@ def list_(as_json: bool) -> None:
     from nbferry.api import transfers  # noqa: PLC0415  # --help and --version stay quick
     from nbferry.show import unfinished  # noqa: PLC0415  # the same
 
-    for line in unfinished([transfer.snapshot for transfer in transfers()], as_json=as_json):
+    with _usage():
+        views = [transfer.snapshot for transfer in transfers()]
+    for line in unfinished(views, as_json=as_json):
         click.echo(line)
 
 
@@ -335,10 +338,8 @@ def doctor(relay: str | None, **options: Any) -> None:
     from nbferry.doctor import checks  # noqa: PLC0415  # the same
 
     named = arguments.ice_servers_named(_named_servers(options))
-    try:
+    with _usage():
         servers = arguments.ice_servers_otherwise() if named is None else named
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
     good = True
     for check in checks(relay or os.environ.get("NBFERRY_RELAY"), servers):
         good = good and check.good
@@ -346,6 +347,15 @@ def doctor(relay: str | None, **options: Any) -> None:
         if not check.good:
             click.echo(f"      -> {check.remedy}")
     sys.exit(DONE if good else FAILED)
+
+
+@contextmanager
+def _usage() -> Iterator[None]:
+    """Arguments, or the environment, that make no sense are wrong usage."""
+    try:
+        yield
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
 
 
 # ------------------------------------------------------------------ transfers, shown to their end
@@ -356,24 +366,28 @@ def _run(begin: Callable[[], Transfer], options: dict[str, Any]) -> None:
 def _run_all(begin: Callable[[], list[Transfer]], options: dict[str, Any]) -> None:
     """Follow one transfer after the other; they all run meanwhile. The first that fails gives the exit code."""
     from nbferry.engine import portal  # noqa: PLC0415  # --help and --version stay quick
-    from nbferry.show import screen_for  # noqa: PLC0415  # --help and --version stay quick
 
     _log(verbose=options["verbose"])
     _be_interrupted_by("SIGINT", "SIGTERM", "SIGHUP")
-    codes = []
     try:
-        transfers = begin()
-        if not transfers:
-            screen_for(as_json=options["as_json"], quiet=options["quiet"]).nothing()
-        for transfer in transfers:
-            codes.append(_follow(transfer, screen_for(as_json=options["as_json"], quiet=options["quiet"])))
-            if codes[-1] == INTERRUPTED:
-                break
-    except ValueError as error:  # arguments, or the environment, make no sense
-        raise click.UsageError(str(error)) from error
+        with _usage():
+            codes = _follow_all(begin(), as_json=options["as_json"], quiet=options["quiet"])
     finally:
         portal.stop()
     sys.exit(next(filter(None, codes), DONE))
+
+
+def _follow_all(transfers: list[Transfer], **how: bool) -> list[int]:
+    from nbferry.show import screen_for  # noqa: PLC0415  # --help and --version stay quick
+
+    if not transfers:
+        screen_for(**how).nothing()
+    codes: list[int] = []
+    for transfer in transfers:
+        codes.append(_follow(transfer, screen_for(**how)))
+        if codes[-1] == INTERRUPTED:
+            break
+    return codes
 
 
 def _follow(transfer: Transfer, screen: Screen) -> int:

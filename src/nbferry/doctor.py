@@ -95,10 +95,12 @@ def _webrtc(servers: Sequence[IceServer], within: float) -> Iterator[Check]:
     if not servers:
         yield Check("WebRTC", True, "no STUN or TURN server is to be asked, so within this network only")
         return
-    from nbferry.transports.stun import ask  # noqa: PLC0415  # aioice costs 100 ms, needed here only
+    from nbferry.transports.stun import UNKNOWN, ask  # noqa: PLC0415  # aioice costs 100 ms, needed here only
 
     answers = asyncio.run(ask(servers, within))
-    yield _udp(answers)
+    yield _udp(
+        [answer for answer in answers if answer.server.transport == "udp" and answer.problem != UNKNOWN]
+    )
     yield from map(_server, answers)
     seen = [answer for answer in answers if answer.address and answer.server.kind == "stun"]
     if seen:
@@ -106,10 +108,9 @@ def _webrtc(servers: Sequence[IceServer], within: float) -> Iterator[Check]:
 
 
 def _udp(answers: Sequence[Answer]) -> Check:
-    over_udp = [answer for answer in answers if answer.server.transport == "udp"]
-    if not over_udp:
-        return Check("UDP", True, "not tried: no server over UDP is named")
-    if any(answer.address for answer in over_udp):
+    if not answers:
+        return Check("UDP", True, "not tried: no server was there to be asked over it")
+    if any(answer.address for answer in answers):
         return Check("UDP", True, "gets out of this network and back")
     return Check(
         "UDP",

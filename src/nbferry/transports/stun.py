@@ -22,6 +22,7 @@ from nbferry.ice import IceServer
 from nbferry.names import display_name
 
 FAREWELL_SECONDS = 0.5  # for giving an address of a TURN server back, which it does itself after ten minutes
+UNKNOWN = "is a name that is not known here"  # the problem of a server that nothing was sent to
 _SHOWN = 100  # characters of what a server gives as a reason
 
 T = TypeVar("T")
@@ -148,7 +149,7 @@ class _Socket(asyncio.DatagramProtocol):
 
 _PROBLEMS: list[tuple[type[Exception] | tuple[type[Exception], ...], str]] = [
     ((TimeoutError, stun.TransactionTimeout), "does not answer"),
-    ((socket.gaierror, UnicodeError), "is a name that is not known here"),
+    ((socket.gaierror, UnicodeError), UNKNOWN),
     (ssl.SSLCertVerificationError, "has a certificate that is not trusted here"),
 ]
 
