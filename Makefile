@@ -8,12 +8,12 @@ MODULES := js/node_modules/.ready
 BUNDLED := js/package-lock.json js/build.mjs $(wildcard js/src/*.ts js/src/ui/*)
 APT := $(shell [ "$$(id -u)" = 0 ] || echo sudo) env DEBIAN_FRONTEND=noninteractive apt-get
 
-.PHONY: demo test lint format bench reliability crash simulate chromium clean
+.PHONY: demo test lint format bench reliability crash simulate chromium laboratory clean
 
 demo: $(READY)
 	$(BIN)/python bench/demo.py
 
-test: $(READY) $(MODULES) chromium
+test: $(READY) $(MODULES) chromium laboratory
 	$(NPM) run --silent test
 	$(BIN)/python -m pytest -n 2 --dist loadfile  # most tests wait for others than the processor
 
@@ -47,6 +47,13 @@ simulate: $(READY)
 chromium:
 	@command -v chromium >/dev/null || { $(APT) update -qq && $(APT) install -y -qq chromium; } || \
 	  { echo "The tests need Chromium, as 'chromium' on the PATH." >&2; exit 1; }
+
+# the tests with NATs build networks of their own, as only root may; elsewhere they are skipped
+laboratory:
+	@[ "$$(id -u)" != 0 ] || { command -v ip && command -v nft && command -v turnserver; } >/dev/null || \
+	  { $(APT) update -qq && $(APT) install -y -qq iproute2 nftables coturn && \
+	    { systemctl disable --quiet --now coturn 2>/dev/null || true; }; } || \
+	  echo "The tests with NATs are skipped: they need iproute2, nftables and coturn." >&2
 
 clean:
 	rm -rf $(VENV) dist js/node_modules src/nbferry/static

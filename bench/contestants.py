@@ -135,7 +135,7 @@ class Nbferry(Contestant):
         """See :class:`Contestant`."""
         base = [sys.executable, "-m", "nbferry"]
         options = ["--via", self._via, "--json"]
-        env = {**os.environ, "NBFERRY_HOST": "127.0.0.1"}
+        env = {**os.environ, "NBFERRY_HOST": "127.0.0.1", "NBFERRY_ICE_SERVERS": ""}
         with subprocess.Popen(
             [*base, "send", str(source), "--relay", self._relay, *options],
             stdout=subprocess.PIPE,

@@ -147,6 +147,7 @@ def jupyter_server(root: Path) -> Iterator[Server]:
         **os.environ,
         "JUPYTER_RUNTIME_DIR": str(root / "runtime"),
         "NBFERRY_HOST": "127.0.0.1",
+        "NBFERRY_ICE_SERVERS": "",
     }
     environment.pop("NBFERRY_RELAY", None)
     command = [

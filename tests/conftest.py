@@ -28,6 +28,12 @@ def _state_apart(_states: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("XDG_STATE_HOME", str(state / "own"))
 
 
+@pytest.fixture(autouse=True)
+def _nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test asks a public STUN server."""
+    monkeypatch.setenv("NBFERRY_ICE_SERVERS", "")
+
+
 @pytest.fixture
 def ordinary_rights() -> Iterator[None]:
     """Nothing is allowed to root that modes forbid to others: Linux knows that as two capabilities of a thread."""

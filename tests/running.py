@@ -50,7 +50,8 @@ def environment(**changes: str | None) -> dict[str, str]:
     """This process's environment without what steers nbferry, and with ``changes``; None takes one away."""
     unset = ("NBFERRY_", "JUPYTER", "JPY_", "PYTHONWARNINGS")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(unset)}
-    wanted: Mapping[str, str | None] = {"NBFERRY_HOST": "127.0.0.1", "PYTHONWARNINGS": "error", **changes}
+    usual = {"NBFERRY_HOST": "127.0.0.1", "NBFERRY_ICE_SERVERS": "", "PYTHONWARNINGS": "error"}
+    wanted: Mapping[str, str | None] = {**usual, **changes}
     return kept | {name: value for name, value in wanted.items() if value is not None}
 
 

@@ -18,6 +18,7 @@ from nbferry.engine.keeping import Keeper
 from nbferry.engine.receiving import Decide
 from nbferry.engine.surroundings import Via
 from nbferry.errors import TransferBusy, TransferUnknown
+from nbferry.ice import IceServer, Named
 from nbferry.limits import Limits
 from nbferry.manifest import Entry
 from nbferry.notebook import own_state_folder, state_folder
@@ -46,6 +47,7 @@ def send(
     to: int | None = 1,
     relay: str | None = None,
     via: Via = "auto",
+    ice_servers: Named | None = None,
     code: int | Literal["ticket"] | None = None,
     limits: Limits | None = None,
     expires: float | None = None,
@@ -59,8 +61,11 @@ def send(
     ``to`` is the number of receivers: 1 gives a short code that works once, more (or None: anybody until it
     expires) a long ticket. ``code`` is the number of words of the code (3 to 8) or "ticket". ``relay`` is the
     address of a relay; without it ``NBFERRY_RELAY``, then this kernel's Jupyter server, then one in this process is
-    used. ``via`` is "auto", "direct" or "relay". ``expires`` is the number of seconds for which the offer stands
-    (default ``limits.expires``: an hour).
+    used. ``via`` is "auto", "direct" (a socket from one machine to the other), "webrtc" (also through NATs) or "relay".
+    ``ice_servers`` are those that WebRTC asks for the way through NATs, as addresses (``stun:host:port``,
+    ``turn:user:secret@host:port?transport=tcp``, ``turns:…``) or as a browser's ``RTCIceServer``; without it
+    ``NBFERRY_ICE_SERVERS``, then a public STUN server is used; [] is none. ``expires`` is the number of seconds for
+    which the offer stands (default ``limits.expires``: an hour).
 
     What goes wrong later, a missing file too, is raised by ``await transfer`` and ``transfer.wait()``.
     Raises ValueError on arguments that make no sense.
@@ -70,7 +75,7 @@ def send(
         raise ValueError(f"to must be at least 1, or None, not {to}")
     secret = arguments.invitation(code, many=to != 1)
     expires = arguments.positive("expires", limits.expires if expires is None else expires)
-    wishes = arguments.wishes(relay, via, [])
+    wishes, ice = arguments.wishes(relay, via, []), arguments.ice_servers_named(ice_servers)
 
     def begin(chosen: Sequence[PathLike] | Sequence[Entry]) -> Transfer:
         picked = [each for each in chosen if isinstance(each, Entry)]
@@ -80,6 +85,7 @@ def send(
             created=time.time(),
             kept_for=limits.partials,
             via=via,
+            ice=ice,
             paths=tuple(map(str, named)),
             entries=arguments.picked(picked, allow_hidden=False),
             follow_symlinks=follow_symlinks,
@@ -102,7 +108,7 @@ def _send(memo: SendMemo, wishes: Wishes, relay: str | None, limits: Limits) -> 
     address = canonical_url(relay) if relay else None
     if same := running.settled(lambda: unfinished.same_send(ledger, memo, address)):
         with suppress(TransferBusy, TransferUnknown):  # it runs, or has just ended: then this is another one
-            return _go_on(same, ledger, limits)
+            return _go_on(same, ledger, limits, ice=memo.ice)
     how = How(wishes, limits, _agent())
     return running.start(unfinished.sending(Keeper(memo, ledger), ledger, how), meeting.face())
 
@@ -119,6 +125,7 @@ def receive(
     overwrite: Overwrite = "rename",
     relay: str | None = None,
     via: Via = "auto",
+    ice_servers: Named | None = None,
     limits: Limits | None = None,
     allow_hidden: bool = False,
 ) -> Transfer | Card:
@@ -130,14 +137,15 @@ def receive(
     why not; None takes offers of up to ``limits.auto_accept`` bytes (10 MiB) and asks about larger ones: whoever waits
     for the transfer is asked in words, otherwise ``transfer.accept()`` decides. ``overwrite`` says what happens to a
     name that exists: "rename" the new one, "replace" the old one, or "refuse" the transfer. ``allow_hidden`` lets
-    names pass that programs obey unasked (``.git``, ``.bashrc``); they are refused otherwise.
+    names pass that programs obey unasked (``.git``, ``.bashrc``); they are refused otherwise. ``relay``, ``via`` and
+    ``ice_servers`` are as for :func:`send`; the relay is the code's, if none is named.
 
     Raises :class:`CodeInvalid` at once if the code cannot be one; that spends no guess. Everything else is
     raised by ``await transfer`` and ``transfer.wait()``.
     """
     limits = limits or Limits()
     arguments.check_overwrite(overwrite)
-    folder = arguments.absolute(to)
+    folder, ice = arguments.absolute(to), arguments.ice_servers_named(ice_servers)
     decide = (lambda _: accept) if isinstance(accept, bool) else accept
 
     def begin(code: str) -> Transfer:
@@ -149,6 +157,7 @@ def receive(
             created=time.time(),
             kept_for=limits.partials,
             via=via,
+            ice=ice,
             code=str(ticket),
             relay=RelayNote(url=canonical_url(url)),
             to=str(folder),
@@ -173,6 +182,7 @@ def _receive(
         return transfer
     keeper = Keeper(memo or new, ledger)
     with keeper.taken() if memo else nullcontext():
+        _renew(keeper, new.ice)
         return running.start(unfinished.receiving(keeper, how, decide), meeting.face(), asks=asks)
 
 
@@ -296,14 +306,29 @@ def _going_on(memo: AnyMemo, ledger: Ledger, limits: Limits, *, take_over: bool)
     return there or _go_on(memo, ledger, limits, take_over=take_over)
 
 
-def _go_on(memo: AnyMemo, ledger: Ledger, limits: Limits, *, take_over: bool = False) -> Transfer:
+def _go_on(
+    memo: AnyMemo,
+    ledger: Ledger,
+    limits: Limits,
+    *,
+    take_over: bool = False,
+    ice: tuple[IceServer, ...] | None = None,
+) -> Transfer:
     keeper: Keeper[Any] = Keeper(memo, ledger)
     with keeper.taken(take_over=take_over):
+        _renew(keeper, ice)
         return running.start(_again(keeper, ledger, limits), meeting.face(), asks=True)
 
 
+def _renew(keeper: Keeper[Any], ice: tuple[IceServer, ...] | None) -> None:
+    """Ask other STUN and TURN servers from now on, if some are named: credentials may last for an hour only."""
+    if ice not in (None, keeper.memo.ice):
+        keeper.note_now(ice=ice)
+
+
 def _again(keeper: Keeper[Any], ledger: Ledger, limits: Limits) -> Begin:
-    how = How(unfinished.wishes_of(keeper.memo, arguments.host()), limits, _agent())
+    wishes = unfinished.wishes_of(keeper.memo, arguments.host(), arguments.ice_servers_otherwise())
+    how = How(wishes, limits, _agent())
     return unfinished.again(keeper, ledger, how)
 
 

@@ -2,8 +2,8 @@
 
 The environment is read here, in :mod:`nbferry.notebook`, :mod:`nbferry.kernel`, :mod:`nbferry.faces` and in the command
 line, nowhere else: ``NBFERRY_RELAY`` (address of a relay), ``NBFERRY_HOST`` (the only address to listen on),
-``NBFERRY_STATE`` (the folder in which ``.nbferry`` keeps what is needed to go on with a transfer; else beside the
-notebook), ``NBFERRY_UI`` (what is shown).
+``NBFERRY_ICE_SERVERS`` (STUN and TURN servers), ``NBFERRY_STATE`` (the folder in which ``.nbferry`` keeps what is
+needed to go on with a transfer; else beside the notebook), ``NBFERRY_UI`` (what is shown).
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import math
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Literal, TypedDict, get_args
 
 from nbferry import kernel
 from nbferry.engine.engine import Wishes
 from nbferry.engine.surroundings import RelayAddress, Via
 from nbferry.errors import CodeInvalid, UnsafePath
+from nbferry.ice import PUBLIC_STUN, IceServer, Named, ice_servers
 from nbferry.limits import Limits
 from nbferry.manifest import Entry, Manifest
 from nbferry.names import check_paths
@@ -35,6 +36,7 @@ class SendOptions(TypedDict, total=False):
     to: int | None
     relay: str | None
     via: Via
+    ice_servers: Named | None
     code: int | Literal["ticket"] | None
     limits: Limits | None
     expires: float | None
@@ -49,6 +51,7 @@ class ReceiveOptions(TypedDict, total=False):
     overwrite: Overwrite
     relay: str | None
     via: Via
+    ice_servers: Named | None
     limits: Limits | None
     allow_hidden: bool
 
@@ -81,18 +84,18 @@ def invitation(code: int | str | None, *, many: bool) -> Ticket | tuple[str, ...
 
 def wishes(relay: str | None, via: Via, tickets: list[Code | Ticket]) -> Wishes:
     """How to connect; ``tickets`` are those of a receiver, who must be told of a relay."""
-    if via not in ("auto", "direct", "relay"):
-        raise ValueError(f'via must be "auto", "direct" or "relay", not {via!r}')
-    only = host()
+    if via not in get_args(Via):
+        raise ValueError(f'via must be "auto", "direct", "webrtc" or "relay", not {via!r}')
+    only, ice = host(), ice_servers_otherwise()
     if named := canonical_url(relay) if relay else relay_of_environment():
         address = RelayAddress(named)
-        return Wishes(lambda: address, via, only)
+        return Wishes(lambda: address, via, only, ice=ice)
     if tickets:
         raise CodeInvalid(
             "This code does not say which relay it belongs to.",
             hint="Copy all of it, with @https://…, or pass relay=.",
         )
-    return Wishes(kernel.server_relay, via, only)
+    return Wishes(kernel.server_relay, via, only, ice=ice)
 
 
 def relay_of_environment() -> str | None:
@@ -114,6 +117,19 @@ def host() -> str | None:
     except ValueError:
         raise ValueError(f"NBFERRY_HOST must be an IP address, not {named!r}") from None
     return None if address.is_unspecified else str(address)
+
+
+def ice_servers_named(named: Named | None) -> tuple[IceServer, ...] | None:
+    """STUN and TURN servers that a caller names; None if nothing was said."""
+    return None if named is None else ice_servers(named)
+
+
+def ice_servers_otherwise() -> tuple[IceServer, ...]:
+    """Those of a caller who says nothing: of ``NBFERRY_ICE_SERVERS``, which may be empty, else a public one."""
+    try:
+        return ice_servers(os.environ.get("NBFERRY_ICE_SERVERS", PUBLIC_STUN))
+    except ValueError as error:
+        raise ValueError(f"NBFERRY_ICE_SERVERS: {error}") from None
 
 
 def picked(entries: Iterable[Entry], *, allow_hidden: bool) -> tuple[Entry, ...]:

@@ -13,7 +13,8 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -79,8 +80,47 @@ class RelayUrl(click.ParamType):  # type: ignore[type-arg]  # generic in the stu
             self.fail(f"{str(value)[:200]!r}: {error.message} {error.hint}", param, ctx)
 
 
+class IceServers(click.ParamType):  # type: ignore[type-arg]  # generic in the stubs of some versions of click only
+    """STUN and TURN servers, with commas between them; what is wrong is not repeated, as it may hold a secret."""
+
+    name = "urls"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Judge it; click turns the failure into wrong usage."""
+        from nbferry.ice import ice_servers  # noqa: PLC0415  # --help and --version stay quick
+
+        try:
+            ice_servers(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return str(value)
+
+
 def _relay_option(text: str) -> Callable[..., Any]:
     return click.option("--relay", type=RelayUrl(), metavar="URL", help=text)
+
+
+def _ice_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("--no-stun", is_flag=True, help="Ask no such server: for closed networks."),
+        click.option(
+            "--ice-servers",
+            type=IceServers(),
+            metavar="URL,…",
+            help="STUN and TURN servers for the way through NATs; else NBFERRY_ICE_SERVERS, which is also the "
+            "better place for a secret, or a public STUN server.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _named_servers(options: dict[str, Any]) -> str | None:
+    """What both options say; None if they say nothing."""
+    named: str | None = options["ice_servers"]
+    if options["no_stun"] and named:
+        raise click.UsageError("--no-stun and --ice-servers do not go together.")
+    return "" if options["no_stun"] else named
 
 
 _verbose = click.option("-v", "--verbose", is_flag=True, help="Log to stderr what happens.")
@@ -108,9 +148,10 @@ def _common(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         _verbose,
         _quiet_or_json,
+        _ice_options,
         click.option(
             "--via",
-            type=click.Choice(["auto", "direct", "relay"]),
+            type=click.Choice(["auto", "direct", "webrtc", "relay"]),
             default="auto",
             help="Path to take; best by default.",
         ),
@@ -142,12 +183,15 @@ def send(paths: Sequence[str], code_length: int, expires: float, to: int, **opti
     """Offer files and folders; prints the code that the receiver needs."""
     from nbferry.api import send as start  # noqa: PLC0415  # --help and --version stay quick
 
+    ice_servers = _named_servers(options)
+
     def begin() -> Transfer:
         return start(
             list(paths),
             to=to,
             relay=options["relay"],
             via=options["via"],
+            ice_servers=ice_servers,
             code=code_length if to == 1 else None,
             expires=expires,
             limits=Limits(partials=options["keep"]),
@@ -174,6 +218,7 @@ def receive(code: str | None, folder: str, yes: bool, overwrite: Any, **options:
     """Take in what a CODE stands for. Without CODE, NBFERRY_CODE or a prompt gives it."""
     from nbferry.api import receive as start  # noqa: PLC0415  # --help and --version stay quick
 
+    ice_servers = _named_servers(options)
     given = code or os.environ.get("NBFERRY_CODE", "").strip() or _prompt_for_code()
 
     def begin() -> Transfer:
@@ -185,6 +230,7 @@ def receive(code: str | None, folder: str, yes: bool, overwrite: Any, **options:
             limits=Limits(partials=options["keep"]),
             relay=options["relay"],
             via=options["via"],
+            ice_servers=ice_servers,
         )
 
     _run(begin, options)
@@ -225,7 +271,9 @@ def list_(as_json: bool) -> None:
     from nbferry.api import transfers  # noqa: PLC0415  # --help and --version stay quick
     from nbferry.show import unfinished  # noqa: PLC0415  # the same
 
-    for line in unfinished([transfer.snapshot for transfer in transfers()], as_json=as_json):
+    with _usage():
+        views = [transfer.snapshot for transfer in transfers()]
+    for line in unfinished(views, as_json=as_json):
         click.echo(line)
 
 
@@ -283,15 +331,31 @@ def _say_where(relay: Any) -> None:
 
 @cli.command()
 @_relay_option("Relay to look at; else NBFERRY_RELAY.")
-def doctor(relay: str | None) -> None:
-    """Look at what nbferry has to work with here."""
-    from nbferry.doctor import checks  # noqa: PLC0415  # --help and --version stay quick
+@_ice_options
+def doctor(relay: str | None, **options: Any) -> None:
+    """Look at what nbferry has to work with here: which paths there are, and what to do where there is none."""
+    from nbferry import arguments  # noqa: PLC0415  # --help and --version stay quick
+    from nbferry.doctor import checks  # noqa: PLC0415  # the same
 
+    named = arguments.ice_servers_named(_named_servers(options))
+    with _usage():
+        servers = arguments.ice_servers_otherwise() if named is None else named
     good = True
-    for check in checks(relay or os.environ.get("NBFERRY_RELAY")):
+    for check in checks(relay or os.environ.get("NBFERRY_RELAY"), servers):
         good = good and check.good
         click.echo(f"{'ok  ' if check.good else 'FAIL'}  {check.what}: {check.found}")
+        if not check.good:
+            click.echo(f"      -> {check.remedy}")
     sys.exit(DONE if good else FAILED)
+
+
+@contextmanager
+def _usage() -> Iterator[None]:
+    """Arguments, or the environment, that make no sense are wrong usage."""
+    try:
+        yield
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
 
 
 # ------------------------------------------------------------------ transfers, shown to their end
@@ -302,24 +366,28 @@ def _run(begin: Callable[[], Transfer], options: dict[str, Any]) -> None:
 def _run_all(begin: Callable[[], list[Transfer]], options: dict[str, Any]) -> None:
     """Follow one transfer after the other; they all run meanwhile. The first that fails gives the exit code."""
     from nbferry.engine import portal  # noqa: PLC0415  # --help and --version stay quick
-    from nbferry.show import screen_for  # noqa: PLC0415  # --help and --version stay quick
 
     _log(verbose=options["verbose"])
     _be_interrupted_by("SIGINT", "SIGTERM", "SIGHUP")
-    codes = []
     try:
-        transfers = begin()
-        if not transfers:
-            screen_for(as_json=options["as_json"], quiet=options["quiet"]).nothing()
-        for transfer in transfers:
-            codes.append(_follow(transfer, screen_for(as_json=options["as_json"], quiet=options["quiet"])))
-            if codes[-1] == INTERRUPTED:
-                break
-    except ValueError as error:  # arguments, or the environment, make no sense
-        raise click.UsageError(str(error)) from error
+        with _usage():
+            codes = _follow_all(begin(), as_json=options["as_json"], quiet=options["quiet"])
     finally:
         portal.stop()
     sys.exit(next(filter(None, codes), DONE))
+
+
+def _follow_all(transfers: list[Transfer], **how: bool) -> list[int]:
+    from nbferry.show import screen_for  # noqa: PLC0415  # --help and --version stay quick
+
+    if not transfers:
+        screen_for(**how).nothing()
+    codes: list[int] = []
+    for transfer in transfers:
+        codes.append(_follow(transfer, screen_for(**how)))
+        if codes[-1] == INTERRUPTED:
+            break
+    return codes
 
 
 def _follow(transfer: Transfer, screen: Screen) -> int:

@@ -1,4 +1,7 @@
-"""STUN and TURN servers, as people and browsers write them (RFC 7064, RFC 7065)."""
+"""STUN and TURN servers, as people and browsers write them (RFC 7064, RFC 7065).
+
+Messages never repeat what was read, because it can hold a secret.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,22 @@ from typing import Literal
 from urllib.parse import unquote
 
 PORT, TLS_PORT = 3478, 5349
+MOST = 20  # servers; each is asked before the first packet goes to the other side
+MAX_SECRET = (
+    1024  # characters of a user name or a credential; the first may have 512 (RFC 8489), tokens are longer
+)
 PUBLIC_STUN = (
     "stun:stun.l.google.com:19302"  # says from which address our packets come, and sees nothing else
 )
 
+Named = str | Iterable[str | Mapping[str, object]]
+"""Servers as a caller names them, see :func:`ice_servers`."""
+
 _URL = re.compile(
     r"(?P<scheme>stun|turn|turns):(?:(?P<username>[^:@]+):(?P<credential>[^@]+)@)?"
-    r"(?P<host>[^:@?/\[\]\s]+|\[[0-9a-fA-F:.]+\])(?::(?P<port>[1-9]\d{0,4}))?(?:\?transport=(?P<transport>udp|tcp))?"
+    r"(?P<host>[\w.-]{1,255}|\[[0-9a-fA-F:.]{2,45}\])(?::(?P<port>[1-9][0-9]{0,4}))?(?:\?transport=(?P<transport>udp|tcp))?"
 )
+_FORMS = "stun:host:port, turn:user:secret@host:port?transport=tcp or turns:…"
 
 
 @dataclass(frozen=True)
@@ -37,49 +48,63 @@ class IceServer:
         over = "?transport=tcp" if self.transport == "tcp" else ""
         return f"{self.kind}{'s' if self.tls else ''}:{host}:{self.port}{over}"
 
+    def as_object(self) -> dict[str, str]:
+        """It as a browser's ``RTCIceServer``, with the credential; :func:`ice_servers` reads it back."""
+        secrets = {"username": self.username, "credential": self.credential}
+        return {"urls": str(self), **(secrets if self.kind == "turn" else {})}
 
-def ice_servers(named: str | Iterable[str | Mapping[str, object]]) -> tuple[IceServer, ...]:
+
+def ice_servers(named: Named) -> tuple[IceServer, ...]:
     """Read servers: addresses, in a list or with commas between them, or objects as a browser's ``RTCIceServer``.
 
     An address is ``stun:host[:port]``, ``turn:user:secret@host[:port][?transport=tcp]`` or ``turns:…`` (TLS, and so
-    TCP); what is special in user and secret is written ``%40``. Raises ValueError for anything else.
+    TCP); what is special in user and secret is written ``%40``. An empty text or list is no server. Raises ValueError
+    for anything else.
     """
-    entries = [part.strip() for part in named.split(",")] if isinstance(named, str) else list(named)
-    return tuple(server for entry in entries if entry for server in _servers(entry))
+    entries = named.split(",") if isinstance(named, str) else list(named)
+    found = tuple(server for entry in entries for server in _servers(entry))
+    if len(found) > MOST:
+        raise ValueError(f"there may be {MOST} ICE servers at most, not {len(found)}")
+    return found
 
 
-def _servers(entry: str | Mapping[str, object]) -> list[IceServer]:
+def _servers(entry: object) -> list[IceServer]:
     if isinstance(entry, str):
-        return [_server(entry)]
-    urls = entry.get("urls", ())
-    user, secret = str(entry.get("username", "")), str(entry.get("credential", ""))
-    if not isinstance(urls, str | list | tuple) or not urls:
-        raise ValueError('an ICE server needs "urls"')
-    return [_server(str(url), user, secret) for url in ([urls] if isinstance(urls, str) else urls)]
+        return [_server(entry)] if entry.strip() else []
+    if not isinstance(entry, Mapping):
+        raise ValueError(f'an ICE server is an address ({_FORMS}) or an object with "urls"')  # noqa: TRY004  # as documented
+    urls = entry.get("urls")
+    each = [urls] if isinstance(urls, str) else urls
+    if not isinstance(each, list | tuple) or not each or not all(isinstance(url, str) for url in each):
+        raise ValueError('an ICE server needs "urls": an address or a list of them')
+    return [_server(url, entry.get("username"), entry.get("credential")) for url in each]
 
 
-def _server(url: str, username: str = "", credential: str = "") -> IceServer:
-    """One address; messages do not repeat it, because it can hold a secret."""
-    parts = _URL.fullmatch(url)
+def _server(url: str, username: object = None, credential: object = None) -> IceServer:
+    parts = _URL.fullmatch(url.strip())
     if not parts or int(parts["port"] or PORT) > 65_535:
-        raise ValueError(
-            "an ICE server is written stun:host:port, turn:user:secret@host:port?transport=tcp or turns:…"
-        )
-    tls, turn = parts["scheme"] == "turns", parts["scheme"] != "stun"
-    username, credential = (
-        username or unquote(parts["username"] or ""),
-        credential or unquote(parts["credential"] or ""),
-    )
-    if turn and not (username and credential):
-        raise ValueError(f"the TURN server at {parts['host']} needs a user name and a secret")
+        raise ValueError(f"an ICE server is written {_FORMS}")
+    tls, turn, where = parts["scheme"] == "turns", parts["scheme"] != "stun", parts["host"]
     if tls and parts["transport"] == "udp":
-        raise ValueError(f"{parts['host']}: turns: is TLS, which needs transport=tcp")
+        raise ValueError(f"{where}: turns: is TLS, which needs transport=tcp")
+    if not turn and parts["transport"] == "tcp":
+        raise ValueError(f"{where}: stun: is asked over UDP only")
     return IceServer(
         kind="turn" if turn else "stun",
-        host=parts["host"].strip("[]"),
+        host=where.strip("[]"),
         port=int(parts["port"] or (TLS_PORT if tls else PORT)),
         transport="tcp" if tls or parts["transport"] == "tcp" else "udp",
         tls=tls,
-        username=username if turn else "",
-        credential=credential if turn else "",
+        username=_secret(username, parts["username"], where) if turn else "",
+        credential=_secret(credential, parts["credential"], where) if turn else "",
     )
+
+
+def _secret(given: object, in_url: str | None, host: str) -> str:
+    """A user name or credential: the one that was given beside the address, else the one in it."""
+    found = given or unquote(in_url or "")
+    if not isinstance(found, str) or not found:
+        raise ValueError(f"the TURN server at {host} needs a user name and a secret")
+    if len(found) > MAX_SECRET or not found.isprintable():
+        raise ValueError(f"the TURN server at {host} has a user name or a secret that cannot be")
+    return found

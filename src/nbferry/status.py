@@ -39,8 +39,8 @@ class Snapshot:
 
     ``total``, ``sent``, ``verified`` and ``durable`` are bytes: on the wire towards the receiver, checked against
     their digest there, and on its disk. ``rate`` is bytes per second, ``eta`` seconds or None while unknown, ``via``
-    the path ("direct", "relay") or None. ``reused`` are bytes of an older copy at the destination, which did not
-    travel. ``reason`` says in words why it waits, stalls or failed.
+    the path ("direct", "webrtc", "relay") or None. ``reused`` are bytes of an older copy at the destination, which
+    did not travel. ``reason`` says in words why it waits, stalls or failed.
     """
 
     id: str

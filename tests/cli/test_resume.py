@@ -227,3 +227,12 @@ def test_nothing_to_go_on_with(nbferry: Commands, option: tuple[str, ...], lines
     asked = nbferry("resume", *option, folder="b")
     assert asked.end() == 0
     assert len(asked.lines) == lines
+
+
+def test_a_list_where_the_environment_is_wrong(nbferry: Commands) -> None:
+    """What makes no sense there is wrong usage of ``nbferry list`` too, if there is anything to go on with."""
+    nbferry.file("a/x", b"x")
+    nbferry("send", "x", "--json", folder="a").code()
+    code, text = nbferry("list", folder="a", NBFERRY_ICE_SERVERS="garbage").failure()
+    assert code == 2
+    assert text.startswith("Error: NBFERRY_ICE_SERVERS: an ICE server is written")

@@ -7,6 +7,7 @@ import socket
 
 import pytest
 
+from network.stun import StunServer
 from running import COMMAND, Commands, read_event
 
 NOWHERE = "http://127.0.0.1:1/"
@@ -21,6 +22,16 @@ WRONG_USAGE = [
     (["receive", "--keep", "-1"], "'-1' is no duration"),
     (["send", "x", "--expires", "9" * 400], "is no duration"),
     (["send", "x", "--via", "carrier-pigeon"], "'carrier-pigeon' is not one of"),
+    (
+        ["send", "x", "--ice-servers", "http://x"],
+        "an ICE server is written stun:host:port, turn:user:secret@",
+    ),
+    (["receive", "c", "--ice-servers", "turn:x"], "the TURN server at x needs a user name and a secret"),
+    (
+        ["send", "x", "--no-stun", "--ice-servers", "stun:x"],
+        "--no-stun and --ice-servers do not go together.",
+    ),
+    (["doctor", "--ice-servers", "stun:"], "an ICE server is written"),
     (["send", "x", "--code-length", "2"], "2 is not in the range"),
     (["send", "x", "--relay", "garbage"], "This is not the address of a relay."),
     (["send", "x", "--relay", "http://user:secret@host/"], "This is not the address of a relay."),
@@ -70,6 +81,7 @@ def test_wrong_usage_as_json(nbferry: Commands) -> None:
     [
         ("NBFERRY_HOST", "localhost", "NBFERRY_HOST must be an IP address, not 'localhost'."),
         ("NBFERRY_RELAY", "garbage", "NBFERRY_RELAY: This is not the address of a relay."),
+        ("NBFERRY_ICE_SERVERS", "garbage", "NBFERRY_ICE_SERVERS: an ICE server is written stun:host:port"),
     ],
 )
 def test_a_wrong_environment(nbferry: Commands, name: str, value: str, says: str) -> None:
@@ -202,13 +214,17 @@ def test_doctor(nbferry: Commands) -> None:
     enabled = {"ServerApp": {"jpserver_extensions": {"nbferry.server": True}}}
     nbferry.file("etc/jupyter_server_config.d/nbferry.json", json.dumps(enabled).encode())
     config = {"JUPYTER_CONFIG_PATH": str(nbferry.root / "etc")}
-    command = nbferry("doctor", "--relay", url, **config)
-    assert command.end() == 0, command.said()
-    looked_at = [line.partition(":")[0].removeprefix("ok    ") for line in command.lines]
+    with StunServer() as stun:
+        command = nbferry("doctor", "--relay", url, "--ice-servers", stun.url, **config)
+        assert command.end() == 0, command.said()
+    looked_at = [line.partition(": ")[0].removeprefix("ok    ") for line in command.lines]
     assert looked_at == [
         "nbferry",
         "direct connections",
         "relay",
+        "UDP",
+        stun.url,
+        "NAT",
         "Jupyter extension",
         "this folder",
         "hashing and sealing",
@@ -227,11 +243,38 @@ def test_doctor_finds_fault(nbferry: Commands, extension: str, says: str) -> Non
     """Doctor ends with exit code 1 where something is wrong, and goes on to look at the rest."""
     nbferry.file("etc/jupyter_server_config.d/nbferry.json", extension.encode())
     config = {"JUPYTER_CONFIG_PATH": str(nbferry.root / "etc")}
-    command = nbferry("doctor", NBFERRY_RELAY=NOWHERE, **config)
+    command = nbferry("doctor", NBFERRY_RELAY=NOWHERE, NBFERRY_ICE_SERVERS="", **config)
     assert command.end() == 1
     assert f"FAIL  relay: {NOWHERE} does not answer as an nbferry relay" in command.lines
     assert any(line.startswith("FAIL  Jupyter extension: ") and says in line for line in command.lines)
-    assert len(command.lines) == 6
+    assert len([line for line in command.lines if line.startswith(("ok  ", "FAIL"))]) == 7
+
+
+def test_doctor_says_what_to_do(nbferry: Commands) -> None:
+    """Below each thing that is wrong stands what to do about it; a secret stands nowhere."""
+    nowhere = "turn:anna:hush-hush@127.0.0.1:9?transport=tcp"
+    command = nbferry("doctor", "--ice-servers", nowhere)
+    assert command.end() == 1
+    wrong = [number for number, line in enumerate(command.lines) if line.startswith("FAIL")]
+    assert wrong
+    assert all(command.lines[number + 1].startswith("      -> ") for number in wrong)
+    assert "hush-hush" not in command.said()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["send", "x"], ["receive", "482913-amber-canyon-tulip@http://127.0.0.1:1/"], ["doctor"]],
+    ids=lambda value: value[0],
+)
+def test_a_secret_is_not_repeated(nbferry: Commands, arguments: list[str]) -> None:
+    """What is wrong about a TURN server is said without its secret."""
+    nbferry.file("a/x", b"x")
+    wrong = "turn:anna:hush-hush@turn.example:99999"
+    for how in ({"NBFERRY_ICE_SERVERS": wrong}, {}):
+        named = [] if how else ["--ice-servers", wrong]
+        code, text = nbferry(*arguments, *named, folder="a", **how).failure()
+        assert code == 2
+        assert "hush-hush" not in text
 
 
 def test_a_reader_that_leaves(nbferry: Commands) -> None:

@@ -203,7 +203,7 @@ def _settle_in(task: Task) -> None:
     faulthandler.dump_traceback_later(task.seconds, file=errors)
     os.chdir(task.cwd)
     os.environ["NBFERRY_STATE"] = str(task.state)
-    os.environ["NBFERRY_HOST"] = "127.0.0.1"
+    os.environ |= {"NBFERRY_HOST": "127.0.0.1", "NBFERRY_ICE_SERVERS": ""}
     for name in ("NBFERRY_RELAY", "JPY_PARENT_PID"):
         os.environ.pop(name, None)
 

@@ -1,15 +1,19 @@
-"""Two hosts, and commands on each of them."""
+"""Two hosts, and commands on each of them; two homes on the internet, and servers there."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from network.coturn import Coturn
+from network.internet import PUBLIC, PUBLIC_TOO, Internet, Nat
 from network.line import FAIR
-from network.namespaces import FIRST, OTHER, Host, Network, Unavailable, two_hosts
+from network.namespaces import FIRST, OTHER, Host, Network, Unavailable, need, two_hosts
+from network.stun import StunServer
 from running import COMMAND, Command, Commands
 
 HASTE = """
@@ -109,3 +113,49 @@ class Pair:
 def pair(network: Network, nbferry: Commands) -> Pair:
     """Who transfers between two hosts."""
     return Pair(network, nbferry)
+
+
+# ------------------------------------------------------------------ the internet
+@pytest.fixture(scope="session")
+def _internet() -> Iterator[Internet]:
+    with ExitStack() as stack:
+        internet = Internet()
+        try:
+            stack.enter_context(internet.opened())
+        except Unavailable as why:
+            pytest.skip(str(why))
+        yield internet
+
+
+@pytest.fixture
+def internet(_internet: Internet) -> Iterator[Internet]:
+    """Two homes behind ordinary routers, and a public host, as new."""
+    yield _internet
+    _internet.behind(Nat.ORDINARY, Nat.ORDINARY)
+
+
+@pytest.fixture
+def stun(internet: Internet) -> Iterator[tuple[StunServer, StunServer]]:
+    """Two STUN servers on the public host, with an address each."""
+    with ExitStack() as stack:
+        made = [internet.public.call(partial(StunServer, address)) for address in (PUBLIC, PUBLIC_TOO)]
+        one, other = map(stack.enter_context, made)
+        yield one, other
+
+
+@pytest.fixture(scope="session")
+def _coturn(_internet: Internet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Coturn]:
+    try:
+        need("turnserver", "setpriv")
+    except Unavailable as why:
+        pytest.skip(str(why))
+    folder = tmp_path_factory.mktemp("coturn")
+    with _internet.public.call(lambda: Coturn(PUBLIC, folder)) as server:
+        yield server
+
+
+@pytest.fixture
+def coturn(_coturn: Coturn, monkeypatch: pytest.MonkeyPatch) -> Coturn:
+    """A TURN server on the public host, whose certificate is trusted."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(_coturn.certificate))
+    return _coturn

@@ -12,11 +12,12 @@ import pytest
 
 import nbferry
 from nbferry import meeting, running
-from nbferry.api import receive, send, transfers, upload
+from nbferry.api import receive, resume, send, transfers, upload
 from nbferry.engine.engine import Wishes
 from nbferry.engine.receiving import Intake
 from nbferry.engine.sending import Offering
 from nbferry.errors import CodeInvalid, StorageError, UnsafePath
+from nbferry.ice import PUBLIC_STUN
 from nbferry.limits import KiB, Limits
 from nbferry.manifest import Entry, Manifest
 from nbferry.storage.page import PageFiles
@@ -65,7 +66,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Started]:
         seen.append(Started(*begin(Engine()), face, asks))
 
     monkeypatch.setattr(running, "start", start)
-    for name in ("NBFERRY_RELAY", "NBFERRY_HOST", "JPY_PARENT_PID"):
+    for name in ("NBFERRY_RELAY", "NBFERRY_HOST", "NBFERRY_ICE_SERVERS", "JPY_PARENT_PID"):
         monkeypatch.delenv(name, raising=False)
     return seen
 
@@ -87,6 +88,8 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Started]:
         ({"code": 3, "to": 2}, "one receiver"),
         ({"code": 3, "to": None}, "one receiver"),
         ({"via": "pigeon"}, "via must be"),
+        ({"ice_servers": "http://x"}, "ICE server"),
+        ({"ice_servers": [7]}, "ICE server"),
         ({"expires": 0}, "expires must be"),
         ({"expires": -1}, "expires must be"),
         ({"expires": math.nan}, "expires must be"),
@@ -160,7 +163,11 @@ def test_what_cannot_be_a_code(started: list[Started], code: str) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"overwrite": "maybe"}, "overwrite must be"), ({"via": "pigeon"}, "via must be")],
+    [
+        ({"overwrite": "maybe"}, "overwrite must be"),
+        ({"via": "pigeon"}, "via must be"),
+        ({"ice_servers": "turn:x"}, "TURN server at x"),
+    ],
     ids=str,
 )
 def test_senseless_arguments_of_receive(
@@ -317,6 +324,72 @@ def test_the_environment(started: list[Started], monkeypatch: pytest.MonkeyPatch
     assert [start.wishes.host for start in started] == ["127.0.0.1", "127.0.0.1"]
 
 
+TURN = "turn:anna:hush@turn.example?transport=tcp"
+
+
+def asked(started: list[Started]) -> list[list[str]]:
+    """Which STUN and TURN servers each of the started may ask."""
+    return [[str(server) for server in start.wishes.ice] for start in started]
+
+
+@pytest.mark.parametrize(
+    "start", [lambda **options: send("x", **options), lambda **options: receive(CODE, **options)]
+)
+def test_ice_servers(
+    started: list[Started], monkeypatch: pytest.MonkeyPatch, start: Callable[..., Any]
+) -> None:
+    """Those that are named, else those of the environment, else a public one; no server may be meant too."""
+    start()
+    start(ice_servers=TURN)
+    monkeypatch.setenv("NBFERRY_ICE_SERVERS", "stun:a,stun:b:1")
+    start()
+    start(ice_servers=[{"urls": "stun:c"}])
+    start(ice_servers=[])
+    monkeypatch.setenv("NBFERRY_ICE_SERVERS", "")
+    start()
+    assert asked(started) == [
+        [PUBLIC_STUN],
+        ["turn:turn.example:3478?transport=tcp"],
+        ["stun:a:3478", "stun:b:1"],
+        ["stun:c:3478"],
+        [],
+        [],
+    ]
+
+
+def test_ice_servers_of_a_transfer_that_goes_on(
+    started: list[Started], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that were named, credentials and all, or are named now; else those that the environment has now."""
+    send("named", ice_servers=TURN)
+    send("not named")
+    receive(CODE, ice_servers=TURN)
+    for start in started:
+        start.what.keeper.note_now()
+        start.what.keeper.rest()
+    monkeypatch.setenv("NBFERRY_ICE_SERVERS", "stun:now")
+    named, unnamed, received = (start.what.keeper.memo.id for start in started)
+    for again in (
+        lambda: resume(named),
+        lambda: resume(unnamed),
+        lambda: receive(CODE),
+        lambda: send("named", ice_servers="stun:new"),
+        lambda: resume(named),
+    ):
+        again()
+        started[-1].what.keeper.rest()
+    over_turn = ["turn:turn.example:3478?transport=tcp"]
+    assert asked(started[3:]) == [
+        over_turn,
+        ["stun:now:3478"],
+        over_turn,
+        ["stun:new:3478"],
+        ["stun:new:3478"],
+    ]
+    assert [start.what.keeper.memo.id for start in started[3:]] == [named, unnamed, received, named, named]
+    assert started[3].wishes.ice[0].credential == "hush"
+
+
 @pytest.mark.parametrize("everywhere", ["0.0.0.0", "::", ""])
 def test_listening_everywhere(
     started: list[Started], monkeypatch: pytest.MonkeyPatch, everywhere: str
@@ -327,7 +400,10 @@ def test_listening_everywhere(
     assert started[0].wishes.host is None
 
 
-@pytest.mark.parametrize(("name", "value"), [("NBFERRY_HOST", "here"), ("NBFERRY_RELAY", "ftp://x")])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("NBFERRY_HOST", "here"), ("NBFERRY_RELAY", "ftp://x"), ("NBFERRY_ICE_SERVERS", "stun.example")],
+)
 def test_a_wrong_environment(
     started: list[Started], monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:

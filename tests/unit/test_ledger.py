@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbferry.errors import LocalProtocolError, StorageError, TransferUnknown, UnsafePath
+from nbferry.ice import ice_servers
 from nbferry.manifest import Entry
 from nbferry.storage import memos
 from nbferry.storage.claim import Claim, Here
@@ -116,6 +117,19 @@ def test_kept(ledger: Ledger) -> None:
     assert again.load(SEND.id) == SEND
     assert again.load(RECEIVE.id) == RECEIVE
     assert again.load("0" * 12) is None
+
+
+def test_credentials_of_a_turn_server_are_kept_and_end_with_the_transfer(ledger: Ledger) -> None:
+    """They are in the memo, as long as that is there, and in nothing that is shown of it."""
+    servers = ice_servers("turn:anna:hush-hush@turn.example?transport=tcp,stun:stun.example")
+    memo = replace(SEND, ice=servers)
+    ledger.save(memo)
+    assert ledger.load(memo.id) == memo
+    assert "hush-hush" not in repr(memo)
+    ledger.end(memo, "cancelled")
+    left = [path.read_bytes() for path in ledger.folder.rglob("*") if path.is_file()]
+    assert left
+    assert not any(b"hush-hush" in each for each in left)
 
 
 @pytest.mark.parametrize("memo", [UPLOAD, FROM_PAGE], ids=lambda memo: memo.role)
@@ -520,6 +534,10 @@ DAMAGED: list[bytes] = [
     changed(room="1/../2"),
     changed(wrong=-1),
     changed(via="carrier pigeon"),
+    changed(ice="stun:stun.example"),
+    changed(ice=["http://stun.example"]),
+    changed(ice=[{"urls": "turn:turn.example"}]),
+    changed(ice=[{"urls": "stun:stun.example"}] * 21),
     changed(follow_symlinks=1),
     changed(relay="ws://x/"),
     changed(relay={}),

@@ -17,6 +17,7 @@ from nbferry.engine.slots import Slots
 from nbferry.engine.surroundings import RelayAddress, Surroundings, Via
 from nbferry.engine.uploading import Uploading
 from nbferry.errors import Interrupted
+from nbferry.ice import IceServer
 from nbferry.limits import Limits
 from nbferry.storage.page import PageFiles
 
@@ -33,13 +34,15 @@ KEPT = 100  # ended transfers that are still listed
 class Wishes:
     """How a transfer is to be connected.
 
-    ``relay`` None: one of our own, on ``port`` (0: any); ``host`` None: listen everywhere.
+    ``relay`` None: one of our own, on ``port`` (0: any); ``host`` None: listen everywhere; ``ice`` are the STUN and
+    TURN servers that may be asked.
     """
 
     relay: Callable[[], RelayAddress | None]
     via: Via
     host: str | None
     port: int = 0
+    ice: tuple[IceServer, ...] = ()
 
 
 class Engine:
@@ -86,7 +89,7 @@ class Engine:
         async def find() -> Surroundings:
             relay = await asyncio.get_running_loop().run_in_executor(self._executor, wishes.relay)
             relay = relay or await self._relay_of_our_own(wishes.host, wishes.port)
-            return Surroundings(relay, wishes.via, limits, wishes.host)
+            return Surroundings(relay, wishes.via, limits, wishes.host, wishes.ice)
 
         return Means(find, self._slots, self._executor, limits)
 

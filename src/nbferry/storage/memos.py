@@ -2,7 +2,8 @@
 
 A memo is an object: ``version`` (1), ``role`` ("send", "receive" or "upload"), and the fields of :class:`SendMemo`,
 :class:`ReceiveMemo` or :class:`UploadMemo`; how a transfer ended is one with the fields of :class:`Ended`. Bytes are
-hex, tuples are lists, :class:`RelayNote` and :class:`Pairing` are objects; entries, of which there may be very many,
+hex, tuples are lists, :class:`RelayNote` and :class:`Pairing` are objects, a STUN or TURN server is one as browsers
+write it (``RTCIceServer``); entries, of which there may be very many,
 are a text of compact JSON: [[path, size (null for a folder), mtime in ns], ...]. What has a default may be missing.
 
 What is read may be torn, or planted by somebody else: each field is judged, and what is not known is left out.
@@ -17,6 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, ClassVar, Literal, TypeVar
 
+from nbferry.ice import IceServer, ice_servers
 from nbferry.limits import KiB, MiB
 from nbferry.manifest import MAX_SIZE, Entry, Manifest
 from nbferry.names import MAX_NAME, MAX_PATH
@@ -65,7 +67,8 @@ class Memo:
 
     ``id`` is 12 hex digits; ``created`` seconds since 1970; ``kept_for`` the seconds after its last sign of life;
     ``names`` the first top-level names and ``total`` the bytes of the offer, ``durable`` those that were on the
-    receiver's disk when this was written; ``reason`` says why it stopped.
+    receiver's disk when this was written; ``reason`` says why it stopped. ``ice`` are the STUN and TURN servers that
+    were named for this transfer, with their credentials; None for those of the environment, as it is then.
     """
 
     role: ClassVar[str] = ""
@@ -76,7 +79,8 @@ class Memo:
     total: int = 0
     relay: RelayNote | None = None
     durable: int = 0
-    via: Literal["auto", "direct", "relay", "webrtc"] = "auto"
+    via: Literal["auto", "direct", "webrtc", "relay"] = "auto"
+    ice: tuple[IceServer, ...] | None = None
     reason: str = ""
 
 
@@ -274,6 +278,12 @@ def _entries(value: Any) -> tuple[Entry, ...]:
     return tuple(found)
 
 
+def _ice(value: Any) -> tuple[IceServer, ...]:
+    if not isinstance(value, list):
+        raise ValueError("no list")  # noqa: TRY004  # as above
+    return ice_servers(value)
+
+
 _CHUNK_SIZE = _whole(4 * KiB, 64 * MiB)
 _STATE = _text(32, "[a-z-]*")
 _URL = _text(_MAX_TEXT, r"[^\0-\x20]*")
@@ -290,7 +300,8 @@ _COMMON: dict[str, Check] = {
     "names": _NAMES,
     "total": _TOTAL,
     "relay": _or_none(_RELAY),
-    "via": _one_of("auto", "direct", "relay", "webrtc"),
+    "via": _one_of("auto", "direct", "webrtc", "relay"),
+    "ice": _or_none(_ice),
     "durable": _TOTAL,
     "reason": _text(_MAX_TEXT),
 }
@@ -380,6 +391,8 @@ def _decoded(data: bytes, read: Callable[[Any], T]) -> T:
 def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.hex()
+    if isinstance(value, IceServer):
+        return value.as_object()
     if isinstance(value, tuple):
         return [_plain(each) for each in value]
     if is_dataclass(value):
