@@ -20,7 +20,6 @@ from aiortc import (
     RTCDataChannelParameters,
     RTCDtlsFingerprint,
     RTCDtlsParameters,
-    RTCDtlsTransport,
     RTCIceTransport,
     RTCSctpCapabilities,
     RTCSctpTransport,
@@ -33,6 +32,7 @@ from nbferry.transports.base import Fill, Transport, closed_here
 from nbferry.transports.description import DEFAULT_MAX_MESSAGE, Description, binding
 from nbferry.transports.paths import Gatherer, find_path
 from nbferry.transports.pieces import PIECE, Cutter, Joiner
+from nbferry.transports.sctp import dtls_over, most_packet, sctp_over
 
 __all__ = ["DataChannelTransport", "Description", "Peer", "binding"]
 
@@ -47,25 +47,35 @@ log = logging.getLogger("nbferry")
 
 
 class Stack:
-    """ICE, DTLS and SCTP of one end: candidates gathered, nothing connected yet."""
+    """ICE and DTLS of one end, and SCTP when it is known to whom."""
 
     def __init__(self, gatherer: Gatherer) -> None:
+        self._paths = gatherer.paths
         self.ice = RTCIceTransport(gatherer)
-        self.dtls = RTCDtlsTransport(self.ice, [RTCCertificate.generateCertificate()])
-        self.sctp = RTCSctpTransport(self.dtls, SCTP_PORT)
+        self.dtls = dtls_over(self.ice, self._paths, RTCCertificate.generateCertificate())
+        self._sctp: RTCSctpTransport | None = None
+
+    def prepare(self, remote: Description, limits: Limits) -> RTCSctpTransport:
+        """Make the SCTP transport, so that it can be given channels."""
+        self._sctp = sctp_over(
+            self.dtls, self._paths, SCTP_PORT, most_packet=remote.max_packet, window=limits.channel_window
+        )
+        return self._sctp
 
     async def connect(self, remote: Description, *, same_machine: bool) -> None:
         """Bring up one after the other; SCTP has only been begun then. Raises :class:`ConnectFailed`."""
+        assert self._sctp
         await find_path(self.ice, remote, same_machine=same_machine)
         fingerprints = [RTCDtlsFingerprint(name, value) for name, value in remote.fingerprints]
         await self.dtls.start(RTCDtlsParameters(fingerprints))
         if self.dtls.state != "connected":
-            raise ConnectFailed("The other side at the end of a direct path is not the one that was expected")
-        await self.sctp.start(RTCSctpCapabilities(remote.max_message), SCTP_PORT)
+            raise ConnectFailed("Somebody else than the other side is at the end of a direct path")
+        await self._sctp.start(RTCSctpCapabilities(remote.max_message), SCTP_PORT)
 
     async def aclose(self) -> None:
         """Close all of them. May be called twice."""
-        await self.sctp.stop()
+        if self._sctp:
+            await self._sctp.stop()
         await self.dtls.stop()
         await self.ice.stop()
 
@@ -73,11 +83,12 @@ class Stack:
 class DataChannelTransport(Transport):
     """One end of a pair of channels; it owns the stack under them."""
 
-    def __init__(self, stack: Stack, limits: Limits, piece: int) -> None:
+    def __init__(self, stack: Stack, remote: Description, limits: Limits) -> None:
         super().__init__("webrtc")
         self._stack = stack
+        self._sctp = stack.prepare(remote, limits)
         self._limits = limits
-        self._cutter, self._joiner = Cutter(piece), Joiner()
+        self._cutter, self._joiner = Cutter(min(PIECE, remote.max_message or PIECE)), Joiner()
         self._sent = self._received = 0  # messages
         self._to_come: int | None = None  # messages of a side that closes
         self._open, self._low, self._bye = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -90,7 +101,7 @@ class DataChannelTransport(Transport):
 
     def _channel(self, number: int, arrived: Callable[[bytes | str], None]) -> RTCDataChannel:
         parameters = RTCDataChannelParameters(label="nbferry", negotiated=True, id=number)
-        channel = RTCDataChannel(self._stack.sctp, parameters)
+        channel = RTCDataChannel(self._sctp, parameters)
         channel.on("open", self._open.set)
         channel.on("close", self._lost)
         channel.on("message", arrived)
@@ -236,8 +247,7 @@ class Peer:
             raise
 
     async def _connect(self, remote: Description, *, same_machine: bool) -> Transport:
-        piece = min(PIECE, remote.max_message or PIECE)
-        transport = DataChannelTransport(self._stack, self._limits, piece)
+        transport = DataChannelTransport(self._stack, remote, self._limits)
         await self._stack.connect(remote, same_machine=same_machine)
         await transport.opened()
         self._handed_over = True
@@ -262,4 +272,5 @@ def _description(stack: Stack, gatherer: Gatherer) -> Description:
             (each.algorithm, each.value) for each in fingerprints if each.algorithm == "sha-256"
         ),
         max_message=DEFAULT_MAX_MESSAGE,
+        max_packet=most_packet(stack.dtls),
     )

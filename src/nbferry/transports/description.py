@@ -18,10 +18,8 @@ Kind = Literal["host", "srflx", "relay"]
 MAX_ADDRESSES = 8  # a peer cannot make us knock at more doors than that
 MAX_CANDIDATES = 64  # in a description that is read at all
 DEFAULT_MAX_MESSAGE = 65_536  # of a peer that does not say (RFC 8841, section 6)
-MIN_PACKET, MAX_PACKET = (
-    1_191,
-    16_384,
-)  # bytes of an SCTP packet: 1,200 less IP, UDP, DTLS; the largest DTLS record
+BASE_PACKET = 1_160  # bytes of an SCTP packet that every path and every end takes: 1,197 of UDP, with DTLS
+MAX_PACKET = 16_384  # the largest DTLS record
 
 _DIGESTS = {
     "sha-256": 32,
@@ -70,7 +68,7 @@ class Description:
     candidates: tuple[Candidate, ...]
     fingerprints: tuple[tuple[str, str], ...]  # algorithm, "AB:CD:…"
     max_message: int = DEFAULT_MAX_MESSAGE  # bytes of a data channel message that it takes; 0: any
-    max_packet: int = MIN_PACKET  # bytes of an SCTP packet that it takes, if the path carries it
+    max_packet: int = BASE_PACKET  # bytes of an SCTP packet that it takes, if the path carries it
 
     def __repr__(self) -> str:
         """Without the password."""
@@ -106,7 +104,7 @@ class Description:
             candidates=tuple(map(Candidate.from_json, candidates)),
             fingerprints=_fingerprints(fields["fingerprints"]),
             max_message=_whole(fields.get("max_message", DEFAULT_MAX_MESSAGE), 0, 1 << 40),
-            max_packet=min(_whole(fields.get("max_packet", MIN_PACKET), MIN_PACKET, 1 << 16), MAX_PACKET),
+            max_packet=min(_whole(fields.get("max_packet", BASE_PACKET), BASE_PACKET, 1 << 16), MAX_PACKET),
         )
 
     def dialable(self, *, same_machine: bool) -> list[Candidate]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any
 
 from aioice import Candidate as IceCandidate
 from aioice import Connection
@@ -19,14 +20,40 @@ from aiortc import RTCIceCandidate, RTCIceGatherer, RTCIceParameters, RTCIceTran
 
 from nbferry.errors import ConnectFailed
 from nbferry.ice import IceServer
+from nbferry.transports.datagrams import DatagramSocket
 from nbferry.transports.description import MAX_ADDRESSES, Candidate, Description
 
 LOOPBACK = "127.0.0.1"
-RECEIVE_BUFFER = 4 << 20  # bytes asked for in the kernel: 10 ms at 400 MB/s; it may give less
 
 Found = tuple[IceCandidate, StunProtocol | None]
 
 log = logging.getLogger("nbferry")
+
+
+class DatagramProtocol(StunProtocol):
+    """Tells datagrams apart by their first byte, as RFC 7983 has it, before aioice tries to read them as STUN."""
+
+    def datagram_received(self, data: bytes | memoryview | str, addr: tuple[Any, ...]) -> None:
+        """See the base class; ``data`` may be a view that is valid during the call."""
+        assert not isinstance(data, str)
+        if len(data) and 20 <= data[0] < 64:
+            self.receiver.data_received(data, 1)  # type: ignore[arg-type]
+        elif len(data) and data[0] < 4:
+            super().datagram_received(bytes(data), addr)
+
+
+class ProtocolSocket(DatagramSocket):
+    """A socket that tells a protocol when it is closed, as asyncio's do."""
+
+    def __init__(self, address: tuple[str, int], protocol: StunProtocol, drained: Callable[[], None]) -> None:
+        super().__init__(address, protocol.datagram_received, drained)  # type: ignore[arg-type]
+        self._protocol = protocol
+
+    def close(self) -> None:
+        """Close at once, and say so in the loop's next turn."""
+        if not self.is_closing():
+            super().close()
+            asyncio.get_running_loop().call_soon(self._protocol.connection_lost, None)
 
 
 class Paths(Connection):
@@ -36,6 +63,8 @@ class Paths(Connection):
         super().__init__(ice_controlling=controlling)
         self._servers = servers
         self._gather_timeout = gather_timeout
+        self._received: Callable[[memoryview], None] | None = None
+        self._drained: Callable[[], None] | None = None
 
     async def get_component_candidates(
         self,
@@ -60,8 +89,7 @@ class Paths(Connection):
 
     async def _listen(self, component: int, address: str) -> None:
         """Open a socket, whose address is a candidate; loopback is the last that is tried."""
-        loop = asyncio.get_running_loop()
-        _, protocol = await loop.create_datagram_endpoint(lambda: StunProtocol(self), local_addr=(address, 0))
+        protocol = await self._socket(address)
         host, port = protocol.transport.get_extra_info("sockname")[:2]
         preference = 0 if address == LOOPBACK else 65_535
         protocol.local_candidate = IceCandidate(
@@ -74,6 +102,59 @@ class Paths(Connection):
             type="host",
         )
         self._protocols.append(protocol)
+
+    async def _socket(self, address: str) -> StunProtocol:
+        """A socket of our own kind, or of asyncio's where its loop cannot wait for ours (Windows)."""
+        loop, protocol = asyncio.get_running_loop(), DatagramProtocol(self)
+        try:
+            transport: Any = ProtocolSocket((address, 0), protocol, self.drained)
+            protocol.connection_made(transport)
+        except NotImplementedError:
+            await loop.create_datagram_endpoint(lambda: protocol, local_addr=(address, 0))
+        return protocol
+
+    # ---------------------------------------------------------------- the short way, once there is a path
+    def deliver_to(self, received: Callable[[memoryview], None], drained: Callable[[], None]) -> None:
+        """From now on call ``received`` with each datagram that is not ICE's, and ``drained`` after some of them."""
+        self._received, self._drained = received, drained
+        while not self._queue.empty():
+            if waiting := self._queue.get_nowait():
+                received(memoryview(waiting[0]))
+            else:
+                self._queue.put_nowait(None)  # the end, for who reads the queue
+                break
+        drained()
+
+    def data_received(self, data: bytes | memoryview, component: int) -> None:
+        """See the base class; a datagram that is not ICE's."""
+        if self._received:
+            self._received(memoryview(data))
+        else:
+            super().data_received(bytes(data), component)
+
+    def drained(self) -> None:
+        """Nothing more is to be read at the moment."""
+        if self._drained:
+            self._drained()
+
+    def send_all(self, datagrams: list[bytes]) -> None:
+        """Send over the path that was found; raises ConnectionError if there is none any more."""
+        pair = self._nominated.get(1)
+        if pair is None:
+            raise ConnectionError("there is no path")
+        transport: Any = pair.protocol.transport
+        if isinstance(transport, DatagramSocket):
+            transport.send_all(datagrams, pair.remote_addr)
+            return
+        for datagram in datagrams:
+            transport.sendto(datagram, pair.remote_addr)
+
+    def may_fragment(self) -> None:
+        """From now on routers may cut datagrams to pieces."""
+        for protocol in self._protocols:
+            transport: Any = protocol.transport
+            if isinstance(transport, DatagramSocket):
+                transport.may_fragment()
 
     def _asked(self, component: int) -> list[Awaitable[Found]]:
         """A question to every server: to STUN from each IPv4 socket, which is all that aioice can do."""
@@ -93,7 +174,7 @@ class Paths(Connection):
         return relayed_candidate(
             component=component,
             hide_related_address=False,
-            protocol_factory=lambda: StunProtocol(self),
+            protocol_factory=lambda: DatagramProtocol(self),
             turn_server=(server.host, server.port),
             turn_username=server.username,
             turn_password=server.credential,
