@@ -32,9 +32,9 @@ from nbferry.transports.base import Fill, Transport, closed_here
 from nbferry.transports.description import DEFAULT_MAX_MESSAGE, Description, binding
 from nbferry.transports.paths import Gatherer, find_path
 from nbferry.transports.pieces import PIECE, Cutter, Joiner
-from nbferry.transports.sctp import dtls_over, most_packet, sctp_over
+from nbferry.transports.sctp import FastSctp, Statistics, dtls_over, most_packet, sctp_over
 
-__all__ = ["DataChannelTransport", "Description", "Peer", "binding"]
+__all__ = ["DataChannelTransport", "Description", "Peer", "Statistics", "binding"]
 
 SCTP_PORT = 5000  # RFC 8841 leaves it free; this is what everybody takes
 DATA, CONTROL = 0, 1  # numbers of the channels
@@ -106,6 +106,12 @@ class DataChannelTransport(Transport):
         channel.on("close", self._lost)
         channel.on("message", arrived)
         return channel
+
+    def statistics(self) -> Statistics:
+        """What it does at the moment."""
+        if isinstance(self._sctp, FastSctp):
+            return self._sctp.statistics(queued=self._data.bufferedAmount)
+        return Statistics(queued=self._data.bufferedAmount)
 
     async def opened(self) -> None:
         """Wait until messages can be sent; raises :class:`ConnectFailed`."""
@@ -231,7 +237,7 @@ class Peer:
         """What the other side needs to know."""
         return self._description
 
-    async def connect(self, remote: Description, *, same_machine: bool = False) -> Transport:
+    async def connect(self, remote: Description, *, same_machine: bool = False) -> DataChannelTransport:
         """Connect to who is described, once, within ``connect_timeout`` seconds; raises :class:`ConnectFailed`.
 
         Fails, or is cancelled, with nothing left open. ``same_machine``: whether loopback leads to the other side.
@@ -246,7 +252,7 @@ class Peer:
             await self.aclose()
             raise
 
-    async def _connect(self, remote: Description, *, same_machine: bool) -> Transport:
+    async def _connect(self, remote: Description, *, same_machine: bool) -> DataChannelTransport:
         transport = DataChannelTransport(self._stack, remote, self._limits)
         await self._stack.connect(remote, same_machine=same_machine)
         await transport.opened()

@@ -67,7 +67,7 @@ class Recovery:
         self.timeouts = 0  # in a row
         self.srtt = self.rttvar = 0.0
         self.min_rtt = math.inf
-        self.again = 0  # bytes that were sent again
+        self.sent_bytes = self.again = self.acknowledged_bytes = 0  # again: those sent more than once
         self._under_way: OrderedDict[int, Packet] = OrderedDict()  # in the order in which they were sent last
         self._known: dict[int, int] = {}  # blocks acknowledged before: first number, last number
         self._rack_at, self._rack_number, self._rack_rtt = -math.inf, -1, 0.0
@@ -92,6 +92,8 @@ class Recovery:
         """A packet goes out, for the first time or again."""
         if packet.times:
             self.again += packet.size
+        else:
+            self.sent_bytes += packet.size
         packet.times += 1
         packet.sent_at = self._last_sent_at = now
         self._under_way[packet.number] = packet
@@ -132,6 +134,7 @@ class Recovery:
             self._patience = min(2 * self._patience, REORDERING_STEPS)  # it was only late
         if packet:
             news.acked.append(packet)
+            self.acknowledged_bytes += packet.size
 
     def _measure(self, news: News, now: float) -> None:
         """Take the round trip from what was sent last, but not from packets sent twice (Karn)."""

@@ -25,6 +25,7 @@ import math
 import os
 import struct
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Protocol
 
@@ -74,6 +75,22 @@ _sack, _sack_fields = struct.Struct("!BBHLLHH"), struct.Struct("!LLHH")
 _gap = struct.Struct("!HH")
 
 log = logging.getLogger("nbferry")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statistics:
+    """What a data channel does. Bytes, seconds, bytes per second; None: not known. aiortc as it is knows ``queued``."""
+
+    queued: int  # given to ``send`` and not sent yet
+    sent: int | None = None  # for the first time, with headers of SCTP
+    acknowledged: int | None = None
+    retransmitted: int | None = None
+    under_way: int | None = None  # sent, and neither acknowledged nor lost
+    round_trip: float | None = None
+    packet: int | None = None  # of SCTP, as large as they are sent at the moment
+    window: int | None = None  # that may be under way
+    rate: float | None = None  # at which the path has lately delivered
+    congested: bool | None = None  # round trips are so long that there must be a queue
 
 
 class Path(Protocol):
@@ -470,6 +487,23 @@ class FastSctp(RTCSctpTransport):
         chunk += b"".join(_gap.pack(*gap) for gap in gaps) + b"".join(_tag.pack(tsn) for tsn in twice)
         self._dtls.queue(self._sealed(chunk))
         self._dtls.flush()
+
+
+    def statistics(self, *, queued: int) -> Statistics:
+        """Figures of the sending half."""
+        recovery, controller = self._recovery, self._controller
+        return Statistics(
+            queued=queued,
+            sent=recovery.sent_bytes,
+            acknowledged=recovery.acknowledged_bytes,
+            retransmitted=recovery.again,
+            under_way=recovery.flight,
+            round_trip=recovery.srtt or None,
+            packet=self._size.size,
+            window=controller.window,
+            rate=controller.rate or None,
+            congested=controller.crowded,
+        )
 
 
 class Timers:
