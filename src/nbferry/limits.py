@@ -27,6 +27,15 @@ class Limits:
     high_water: int = 2 * MiB
     """Unsent bytes in a transport above which ``send`` waits: two messages keep a socket busy."""
 
+    channel_high_water: int = 1 * MiB
+    """Unsent bytes in a data channel above which ``send`` waits: a message, while the one before is being sent."""
+
+    channel_low_water: int = 256 * KiB
+    """Unsent bytes in a data channel at which ``send`` goes on: 20 ms at 100 Mbit/s, so that it never runs dry."""
+
+    channel_window: int = 16 * MiB
+    """Bytes of a data channel that are under way and not acknowledged, at most: as many as are ever wanted at once."""
+
     sync_bytes: int = 64 * MiB
     """Stored bytes after which they are made durable: what a crash can cost at most."""
 
@@ -44,6 +53,9 @@ class Limits:
 
     connect_timeout: float = 10.0
     """Seconds that one path may take to be connected and authenticated."""
+
+    gather_timeout: float = 2.0
+    """Seconds that STUN and TURN servers get to answer; then the addresses that are known by then must do."""
 
     direct_head_start: float = 0.3
     """Seconds that direct paths get before the relay is dialled as well (RFC 8305 advises 0.25)."""

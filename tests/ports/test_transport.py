@@ -15,6 +15,7 @@ from nbferry.rendezvous import Mailbox, open_channel
 from nbferry.server.app import start_relay
 from nbferry.transports import websocket
 from nbferry.transports.base import WAITING_MESSAGES, Transport
+from nbferry.transports.datachannel import Peer
 from nbferry.transports.memory import memory_pair
 
 PATIENCE = 60
@@ -215,6 +216,23 @@ class TestRelayed(TransportConformance):
             await end.aclose()
         await host.aclose()
         await relay.aclose()
+
+
+class TestDataChannel(TransportConformance):
+    @asynccontextmanager
+    async def pair(self) -> AsyncIterator[Pair]:
+        """Two ends on the loopback interface."""
+        peers = [
+            await Peer.start(controlling=controlling, servers=(), limits=LIMITS)
+            for controlling in (True, False)
+        ]
+        here, there = [peer.description for peer in peers]
+        ends = await asyncio.gather(
+            peers[0].connect(there, same_machine=True), peers[1].connect(here, same_machine=True)
+        )
+        yield ends[0], ends[1]
+        for end in ends:
+            await end.aclose()
 
 
 def test_a_wrong_path_is_refused():

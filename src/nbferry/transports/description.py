@@ -1,0 +1,157 @@
+"""What one end of a data channel tells the other before they are connected: the values of an SDP, without SDP.
+
+A description comes from a peer, so every count, length and number in it is bounded here, once.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from nbferry.errors import RemoteProtocolError
+
+Kind = Literal["host", "srflx", "relay"]
+
+MAX_ADDRESSES = 8  # a peer cannot make us knock at more doors than that
+MAX_CANDIDATES = 64  # in a description that is read at all
+DEFAULT_MAX_MESSAGE = 65_536  # of a peer that does not say (RFC 8841, section 6)
+BASE_PACKET = 1_160  # bytes of an SCTP packet that every path and every end takes: 1,197 of UDP, with DTLS
+MAX_PACKET = 16_384  # the largest DTLS record
+
+_DIGESTS = {
+    "sha-256": 32,
+    "sha-384": 48,
+    "sha-512": 64,
+}  # bytes; what RFC 8122 names and is still thought well of
+_UFRAG = re.compile(r"[A-Za-z0-9+/]{4,256}")  # RFC 8839, section 5.4
+_PASSWORD = re.compile(r"[A-Za-z0-9+/]{22,256}")
+_FOUNDATION = re.compile(r"[A-Za-z0-9+/]{1,32}")  # section 5.1
+_LOOPBACK = re.compile(r"127\.|::1$")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An address at which an end may be reached over UDP (RFC 8445)."""
+
+    kind: Kind
+    ip: str
+    port: int
+    priority: int
+    foundation: str
+
+    def to_json(self) -> list[Any]:
+        """Its fields in order."""
+        return [self.kind, self.ip, self.port, self.priority, self.foundation]
+
+    @classmethod
+    def from_json(cls, fields: object) -> Candidate:
+        """Read one; raises ValueError or TypeError."""
+        kind, ip, port, priority, foundation = cast("list[Any]", fields)
+        if kind not in ("host", "srflx", "relay") or not isinstance(ip, str) or len(ip) > 64:
+            raise ValueError("no address")
+        _whole(port, 1, 65_535)
+        _whole(priority, 1, (1 << 31) - 1)
+        if not ip.endswith(".local"):  # the name that a browser hides an address behind (mDNS)
+            ip = str(ipaddress.ip_address(ip))
+        return cls(kind, ip, port, priority, _matching(_FOUNDATION, foundation))
+
+
+@dataclass(frozen=True)
+class Description:
+    """One end: how to authenticate to it, where it may be, and what it speaks."""
+
+    ufrag: str
+    password: str
+    candidates: tuple[Candidate, ...]
+    fingerprints: tuple[tuple[str, str], ...]  # algorithm, "AB:CD:…"
+    max_message: int = DEFAULT_MAX_MESSAGE  # bytes of a data channel message that it takes; 0: any
+    max_packet: int = BASE_PACKET  # bytes of an SCTP packet that it takes, if the path carries it
+
+    def __repr__(self) -> str:
+        """Without the password."""
+        return f"Description({self.ufrag}, {len(self.candidates)} candidates)"
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return {
+            "ufrag": self.ufrag,
+            "password": self.password,
+            "candidates": [candidate.to_json() for candidate in self.candidates],
+            "fingerprints": dict(self.fingerprints),
+            "max_message": self.max_message,
+            "max_packet": self.max_packet,
+        }
+
+    @classmethod
+    def from_json(cls, fields: object) -> Description:
+        """Read what a peer sent; raises :class:`RemoteProtocolError` for anything but a description."""
+        try:
+            return cls._read(cast("Mapping[str, Any]", fields))
+        except (ValueError, TypeError, KeyError) as error:
+            raise RemoteProtocolError("A description of a data channel cannot be read.") from error
+
+    @classmethod
+    def _read(cls, fields: Mapping[str, Any]) -> Description:
+        candidates = fields["candidates"]
+        if not isinstance(candidates, list) or len(candidates) > MAX_CANDIDATES:
+            raise ValueError("too many candidates")
+        return cls(
+            ufrag=_matching(_UFRAG, fields["ufrag"]),
+            password=_matching(_PASSWORD, fields["password"]),
+            candidates=tuple(map(Candidate.from_json, candidates)),
+            fingerprints=_fingerprints(fields["fingerprints"]),
+            max_message=_whole(fields.get("max_message", DEFAULT_MAX_MESSAGE), 0, 1 << 40),
+            max_packet=min(_whole(fields.get("max_packet", BASE_PACKET), BASE_PACKET, 1 << 16), MAX_PACKET),
+        )
+
+    def dialable(self, *, same_machine: bool) -> list[Candidate]:
+        """Its candidates to which a check may be sent: plain addresses, loopback only on the same machine."""
+        plain = [
+            candidate
+            for candidate in self.candidates
+            if not candidate.ip.endswith(".local") and may_dial(candidate.ip, same_machine=same_machine)
+        ]
+        return sorted(plain, key=lambda candidate: -candidate.priority)[:MAX_ADDRESSES]
+
+
+def may_dial(ip: str, *, same_machine: bool) -> bool:
+    """Whether a peer may have us send a check to an address; a name is none, and raises ValueError."""
+    address = ipaddress.ip_address(ip)
+    address = getattr(address, "ipv4_mapped", None) or address  # ::ffff:127.0.0.1 leads to our own loopback
+    if address.is_loopback:
+        return same_machine
+    return not (address.is_multicast or address.is_unspecified or address.is_reserved)
+
+
+def binding(controlling: Description, controlled: Description) -> bytes:
+    """Both ends' DTLS fingerprints, in one form only, for what authenticates the ends to be bound to."""
+    ends = (sorted(end.fingerprints) for end in (controlling, controlled))
+    return b"\0".join(";".join(f"{name} {value}" for name, value in end).encode() for end in ends)
+
+
+def _matching(pattern: re.Pattern[str], value: object) -> str:
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise ValueError("no such word")
+    return value
+
+
+def _whole(value: object, least: int, most: int) -> int:
+    if type(value) is not int or not least <= value <= most:
+        raise ValueError("a number out of bounds")
+    return value
+
+
+def _fingerprints(named: object) -> tuple[tuple[str, str], ...]:
+    if not isinstance(named, dict) or not named or len(named) > len(_DIGESTS):
+        raise ValueError("no fingerprints")
+    return tuple(sorted((name, _fingerprint(_DIGESTS[name], value)) for name, value in named.items()))
+
+
+def _fingerprint(length: int, value: object) -> str:
+    read: Callable[[str], bytes] = bytes.fromhex
+    if not isinstance(value, str) or len(value) != 3 * length - 1:
+        raise ValueError("no fingerprint")
+    return read(value.replace(":", "")).hex(":").upper()
