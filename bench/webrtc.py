@@ -276,7 +276,9 @@ def measure(rounds: int, roads: list[Road], contestants: list[str]) -> list[Row]
             for _ in range(rounds):
                 for contestant in contestants:
                     runs[contestant].append(run(contestant, road, ends))
-                    print(f"{road.name}, {contestant}: {runs[contestant][-1]['mb_per_s']:.1f}", file=sys.stderr)
+                    print(
+                        f"{road.name}, {contestant}: {runs[contestant][-1]['mb_per_s']:.1f}", file=sys.stderr
+                    )
         rows += [median(runs[contestant]) for contestant in contestants]
     return rows
 

@@ -101,15 +101,15 @@ class Public(Forwarding):
         self.ip("route", "add", "default", "dev", "world")
         self.forward()
 
-    def count(self, port: int) -> None:
-        """Count from now on the bytes that come in for a TCP port, headers included."""
+    def count(self, address: str, port: int) -> None:
+        """Count from now on the bytes that come in for a TCP port of an address of this host, headers included."""
         rules = f"""
             flush ruleset
             table ip tally {{
                 counter come {{ }}
                 chain into {{
                     type filter hook input priority filter;
-                    tcp dport {port} counter name "come"
+                    ip daddr {address} tcp dport {port} counter name "come"
                 }}
             }}
         """

@@ -30,7 +30,7 @@ class Homes:
         where = ["--host", PUBLIC_TOO, "--port", str(WEB_PORT)]
         relay = internet.public.call(lambda: commands("relay", *where))
         self._relay = (relay.line() or "").removeprefix("The relay is at ")
-        internet.public.count(WEB_PORT)
+        internet.public.count(PUBLIC_TOO, WEB_PORT)
 
     def transfer(self, via: str, ice_servers: str) -> str:
         """Have a file sent, with these STUN and TURN servers on both sides: the path that it took."""

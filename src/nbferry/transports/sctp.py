@@ -488,7 +488,6 @@ class FastSctp(RTCSctpTransport):
         self._dtls.queue(self._sealed(chunk))
         self._dtls.flush()
 
-
     def statistics(self, *, queued: int) -> Statistics:
         """Figures of the sending half."""
         recovery, controller = self._recovery, self._controller
