@@ -136,7 +136,7 @@ def test_nobody_comes_in_unasked(internet: Internet) -> None:
 
 def test_bytes_are_counted(internet: Internet) -> None:
     """Those that come in for a port, and no others."""
-    internet.public.count(7000)
+    internet.public.count(PUBLIC, 7000)
     with internet.public.call(lambda: socket.create_server((PUBLIC, 7000))):
         before = internet.public.counted
         with internet.one.call(lambda: socket.create_connection((PUBLIC, 7000), timeout=PATIENCE)) as there:
