@@ -36,6 +36,8 @@ export interface TransferView {
   rate: number;
   eta: number | null;
   via: string;
+  /** When the path changed to that, in seconds since 1970; null if it is the first. */
+  via_since: number | null;
   wrong: number;
   has_code: boolean;
   needs_files: boolean;

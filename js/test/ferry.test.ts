@@ -26,6 +26,7 @@ const TRANSFER: TransferView = {
   rate: 0,
   eta: null,
   via: "browser",
+  via_since: null,
   wrong: 0,
   has_code: false,
   needs_files: false,

@@ -21,11 +21,11 @@ log = logging.getLogger("nbferry")
 
 
 class Lines:
-    """Snapshots in, lines out: at the start, when the state changes, each tenth, each half minute, and at the end."""
+    """Snapshots in, lines out: at both ends, when state or path changes, each tenth, and each half minute."""
 
     def __init__(self) -> None:
         self._about = ""
-        self._said: tuple[State, str] | None = None
+        self._said: tuple[State, str, float | None] | None = None
         self._step = 0
         self._guesses = 0
         self._last = 0.0
@@ -59,9 +59,10 @@ class Lines:
             self._began = now
         step = view.verified * STEPS // view.total if view.total else 0
         further = self._step < step < STEPS
-        changed = (view.state, view.reason) != self._said
+        said = (view.state, view.reason, view.via_since)
+        changed = said != self._said
         overdue = view.state in _MOVING and now - self._last >= EVERY
-        self._said, self._step = (view.state, view.reason), max(step, self._step)
+        self._said, self._step = said, max(step, self._step)
         return [_state(view)] if not view.state.final and (changed or further or overdue) else []
 
     def _warnings(self, view: Snapshot) -> list[str]:

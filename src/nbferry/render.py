@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from html import escape
 
 from nbferry.names import display_name
@@ -57,8 +58,14 @@ def progress(view: Snapshot, *, sizes: bool = True) -> str:
     if view.eta is not None:
         parts.append(f"{duration(view.eta)} left")
     if view.via:
-        parts.append(view.via)
+        parts.append(path(view))
     return "  ".join(parts)
+
+
+def path(view: Snapshot) -> str:
+    """By which path it goes, and since when if it went by another one before: ``webrtc since 14:03:10``."""
+    since = "" if view.via_since is None else f" since {datetime.fromtimestamp(view.via_since):%H:%M:%S}"
+    return f"{view.via or ''}{since}"
 
 
 def line(view: Snapshot) -> str:

@@ -173,7 +173,7 @@ class Json(Screen):
 
     def progress(self, view: Snapshot) -> None:
         """See :class:`Screen`."""
-        names = ("sent", "verified", "durable", "total", "rate", "eta", "via")
+        names = ("sent", "verified", "durable", "total", "rate", "eta", "via", "via_since")
         fields = {name: getattr(view, name) for name in names}
         if fields != self._progress:
             self._progress = fields

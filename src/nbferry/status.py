@@ -38,9 +38,10 @@ class Snapshot:
     """A transfer at one instant.
 
     ``total``, ``sent``, ``verified`` and ``durable`` are bytes: on the wire towards the receiver, checked against
-    their digest there, and on its disk. ``rate`` is bytes per second, ``eta`` seconds or None while unknown, ``via``
-    the path ("direct", "webrtc", "relay") or None. ``reused`` are bytes of an older copy at the destination, which
-    did not travel. ``reason`` says in words why it waits, stalls or failed.
+    their digest there, and on its disk. ``rate`` is bytes per second, ``eta`` seconds or None while unknown. ``via`` is
+    the path ("direct", "webrtc", "relay", "browser") or None, ``via_since`` when it was changed to that (seconds since
+    1970; None if it is the first). ``reused`` are bytes of an older copy at the destination, which did not travel.
+    ``reason`` says in words why it waits, stalls or failed.
     """
 
     id: str
@@ -56,6 +57,7 @@ class Snapshot:
     rate: float = 0.0
     eta: float | None = None
     via: str | None = None
+    via_since: float | None = None
     names: tuple[str, ...] = ()
     wrong_guesses: int = 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 
 import pytest
@@ -79,6 +80,15 @@ def test_reasons(story: Story) -> None:
     assert story(paused.evolve(reason="2 MB are missing")) == [
         "paused, 0 %  0 B of 1.0 kB  direct: 2 MB are missing"
     ]
+
+
+def test_another_path(story: Story) -> None:
+    """A path that is changed in mid-transfer has a line, which says when."""
+    story(MOVING)
+    moved = MOVING.evolve(via="webrtc", via_since=0.0)
+    (line,) = story(moved)
+    assert re.search(r"webrtc since \d\d:\d\d:\d\d$", line)
+    assert story(moved) == []
 
 
 def test_wrong_guesses(story: Story) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from html.parser import HTMLParser
 
 import pytest
@@ -161,6 +162,10 @@ def test_progress() -> None:
     assert render.progress(view(rate=0.0, eta=None, via=None)) == "45 %  450 MB of 1.0 GB"
     assert render.progress(view(total=0, rate=0.0, eta=None, via=None)) == ""
     assert render.progress(view(), sizes=False) == "45 %  120 MB/s  5 s left  direct"
+    moved = datetime(2026, 11, 28, 14, 3, 10).timestamp()  # people read the time of their place
+    assert render.progress(view(via="webrtc", via_since=moved, rate=0.0, eta=None)).endswith(
+        "webrtc since 14:03:10"
+    )
 
 
 @pytest.mark.parametrize(("verified", "percent"), [(0, "0 %"), (GiB - 1, "99 %"), (GiB, "100 %")])

@@ -55,6 +55,11 @@ export class Format {
     );
   }
 
+  /** `14:03:10` */
+  time(ms: number): string {
+    return new Intl.DateTimeFormat(this.tongue.language, { timeStyle: "medium" }).format(ms);
+  }
+
   private fixed(value: number, digits: number): string {
     const format = { minimumFractionDigits: digits, maximumFractionDigits: digits, useGrouping: false };
     return new Intl.NumberFormat(this.tongue.language, format).format(Number(rounded(value, digits)));

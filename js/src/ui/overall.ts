@@ -59,7 +59,14 @@ export class Overall implements Part {
   private going(transfer: TransferView): string[] {
     const { format, text } = this.desk;
     const part = fill(text.of, { part: format.size(transfer.verified), all: format.size(transfer.total) });
-    return [part, ...this.speed(transfer), text.paths[transfer.via] ?? transfer.via];
+    return [part, ...this.speed(transfer), this.path(transfer)];
+  }
+
+  private path(transfer: TransferView): string {
+    const { format, text } = this.desk;
+    const path = text.paths[transfer.via] ?? transfer.via;
+    if (transfer.via_since === null) return path;
+    return fill(text.since, { path, time: format.time(transfer.via_since * 1000) });
   }
 
   private speed(transfer: TransferView): string[] {
@@ -76,7 +83,7 @@ export class Overall implements Part {
     const { total, seconds } = transfer;
     const parts = [fill(text.inTime, { size: format.size(total), time: format.duration(seconds) })];
     if (seconds > 0 && total > 0) parts.push(fill(text.average, { rate: format.rate(total / seconds) }));
-    return [...parts, text.paths[transfer.via] ?? transfer.via, text.everyByte];
+    return [...parts, this.path(transfer), text.everyByte];
   }
 
   private showAmounts(transfer: TransferView): void {

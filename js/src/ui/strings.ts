@@ -79,10 +79,13 @@ const ENGLISH = {
     reject: "Reject",
     save: "Save",
   } as Record<Command, string>,
-  paths: { direct: "direct", relay: "through a relay", browser: "from this browser" } as Record<
-    string,
-    string
-  >,
+  paths: {
+    direct: "direct",
+    webrtc: "direct by WebRTC",
+    relay: "through a relay",
+    browser: "from this browser",
+  } as Record<string, string>,
+  since: "{path} since {time}",
   /** What the live region says. */
   news: {
     offered: "offered, {size}",

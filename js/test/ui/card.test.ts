@@ -11,6 +11,11 @@ describe("a transfer under way", () => {
     for (const fact of ["45 %", "100 B/s", "5 s left", "direct"]) expect(card.text).toContain(fact);
   });
 
+  it("says since when it goes another way than before", () => {
+    draw(viewOf({ via: "webrtc", via_since: Date.UTC(2026, 10, 28, 14, 3, 10) / 1000 }));
+    expect(card.text).toMatch(/direct by WebRTC since .*\d:03:10/);
+  });
+
   it("tells bytes sent, verified and durable apart", () => {
     draw(viewOf({}));
     for (const fact of ["Durable 300 B", "Verified 450 B", "Sent 600 B"]) {

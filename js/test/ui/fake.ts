@@ -19,6 +19,7 @@ export function transferView(some: Partial<TransferView> = {}): TransferView {
     rate: 100,
     eta: 5,
     via: "direct",
+    via_since: null,
     wrong: 0,
     has_code: false,
     needs_files: false,

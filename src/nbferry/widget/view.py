@@ -64,6 +64,7 @@ def of_transfer(transfer: Transfer) -> dict[str, Any]:
         "rate": snapshot.rate,
         "eta": snapshot.eta,
         "via": snapshot.via or "",
+        "via_since": snapshot.via_since,
         "wrong": snapshot.wrong_guesses,
         "has_code": transfer.has_code,
         "needs_files": bool(
