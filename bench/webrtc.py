@@ -18,7 +18,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -276,7 +276,9 @@ def measure(rounds: int, roads: list[Road], contestants: list[str]) -> list[Row]
             for _ in range(rounds):
                 for contestant in contestants:
                     runs[contestant].append(run(contestant, road, ends))
-                    print(f"{road.name}, {contestant}: {runs[contestant][-1]['mb_per_s']:.1f}", file=sys.stderr)
+                    print(
+                        f"{road.name}, {contestant}: {runs[contestant][-1]['mb_per_s']:.1f}", file=sys.stderr
+                    )
         rows += [median(runs[contestant]) for contestant in contestants]
     return rows
 

@@ -182,7 +182,17 @@ def test_the_version(nbferry: Commands) -> None:
 @pytest.mark.parametrize("statement", ["import nbferry", "import nbferry.cli; nbferry.cli.cli(['--help'])"])
 def test_quick_to_import(nbferry: Commands, statement: str) -> None:
     """``import nbferry`` and the help load none of the libraries that take time."""
-    heavy = ("tornado", "picows", "cryptography", "rich", "blake3", "spake2", "asyncio", "aiortc", "jupyter_core")
+    heavy = (
+        "tornado",
+        "picows",
+        "cryptography",
+        "rich",
+        "blake3",
+        "spake2",
+        "asyncio",
+        "aiortc",
+        "jupyter_core",
+    )
     program = f"""
 import sys
 try:

@@ -44,15 +44,15 @@ from OpenSSL import SSL
 
 from nbferry.errors import TransportBroken
 from nbferry.transports.congestion import Controller
+from nbferry.transports.datagrams import LARGEST_ROW
 from nbferry.transports.description import BASE_PACKET, MAX_PACKET
 from nbferry.transports.probing import INTERVAL, PathSize
-from nbferry.transports.reassembly import RECEIVE_WINDOW, Inbound
+from nbferry.transports.reassembly import RECEIVE_WINDOW, TWICE, Inbound
 from nbferry.transports.recovery import Expired, Packet, Recovery
 
 KNOWN = ("1.16.0",)  # versions of aiortc
 
 STREAMS = 16  # that the other side may use
-GAPS = 200  # in a SACK, so that it fits into the smallest packet
 ACK_DELAY_HERE = 0.02  # seconds that the acknowledgement of a single packet waits for another
 DEAD_AFTER = 30.0  # seconds without an answer to anything
 INITIAL_RTO = (
@@ -64,6 +64,7 @@ _DATA, _SACK, _PAD = 0, 3, 0x84  # types of chunks; PAD: RFC 4820
 _LAST, _FIRST, _UNORDERED = 1, 2, 4
 _PROBE_INFO = 1  # "Heartbeat Info" (RFC 9260, section 3.3.5)
 _OVERHEAD = 28  # bytes of a packet with one DATA chunk before its payload
+_SACK_OVERHEAD = 28 + 4 * TWICE  # bytes of a packet with a SACK before its gaps
 _ZERO = b"\0\0\0\0"  # where a checksum will be
 _PADDING = (b"", b"\0\0\0", b"\0\0", b"\0")  # to a multiple of four
 
@@ -113,6 +114,7 @@ class FastDtls(RTCDtlsTransport):
         super().__init__(transport, certificates)
         self._path = path
         self._out: list[bytes] = []
+        self._out_bytes = 0
         self._receiver: FastSctp | None = None
 
     async def start(self, remoteParameters: RTCDtlsParameters) -> None:  # noqa: N803  # aiortc's name
@@ -127,17 +129,23 @@ class FastDtls(RTCDtlsTransport):
         self._receiver = receiver
 
     # ---------------------------------------------------------------- to the path
-    def queue(self, packet: bytes) -> None:
-        """Encrypt a packet, to be sent by the next :meth:`flush`."""
+    def queue(self, packet: bytes) -> bool:
+        """Encrypt a packet, to be sent by the next :meth:`flush`, or now if a row is full; whether that was so."""
         ssl = self._ssl
         assert ssl
         ssl.send(packet)
-        self._out.append(ssl.bio_read(MAX_PACKET + 256))
+        datagram = ssl.bio_read(MAX_PACKET + 256)
+        self._out.append(datagram)
+        self._out_bytes += len(datagram)
+        if self._out_bytes + len(datagram) < LARGEST_ROW:
+            return False
+        self.flush()
+        return True
 
     def flush(self) -> None:
         """Send what is queued."""
         if self._out:
-            out, self._out = self._out, []
+            out, self._out, self._out_bytes = self._out, [], 0
             try:
                 self._path.send_all(out)
             except ConnectionError:
@@ -267,14 +275,16 @@ class FastSctp(RTCSctpTransport):
         window = min(controller.window, self._window, self._peer_window)
         if recovery.timeouts:
             window = 1  # until something is heard, one packet at a time
+        controller.begin(now)
         while force or controller.next_at <= now:
             packet = self._next(math.inf if force else window - recovery.flight)
             if packet is None:
                 break
             controller.sent(packet, recovery.flight, now)
             recovery.sent(packet, now)
-            self._dtls.queue(packet.payload)
             force = False
+            if self._dtls.queue(packet.payload):
+                now = self._clock()
         self._dtls.flush()
         self._arm(window)
 
@@ -282,8 +292,10 @@ class FastSctp(RTCSctpTransport):
         """The packet to send now, if there is one that fits; one fits always if nothing is under way."""
         recovery = self._recovery
         fits = room >= self._size.size or not recovery.flight
-        if recovery.lost:
-            return recovery.lost.popitem(last=False)[1] if fits else None
+        if (
+            recovery.lost
+        ):  # only the rate holds these back, or what cannot be acknowledged before would block them
+            return recovery.lost.popitem(last=False)[1] if fits or not recovery.timeouts else None
         if not self._data_channel_queue:
             self._controller.nothing_to_send(recovery.flight)
             if self._reconfig_queue:
@@ -480,14 +492,13 @@ class FastSctp(RTCSctpTransport):
             return
         self._to_ack, self._ack_now = 0, False
         self._timers.at("ack", None, self._acknowledge)
-        gaps, twice = inbound.gaps(GAPS), inbound.take_twice()
+        gaps, twice = inbound.gaps((self._size.size - _SACK_OVERHEAD) // 4), inbound.take_twice()
         room = max(0, RECEIVE_WINDOW - inbound.held)
         length = 16 + 4 * (len(gaps) + len(twice))
         chunk = _sack.pack(_SACK, 0, length, inbound.up_to & _M, room, len(gaps), len(twice))
         chunk += b"".join(_gap.pack(*gap) for gap in gaps) + b"".join(_tag.pack(tsn) for tsn in twice)
         self._dtls.queue(self._sealed(chunk))
         self._dtls.flush()
-
 
     def statistics(self, *, queued: int) -> Statistics:
         """Figures of the sending half."""
