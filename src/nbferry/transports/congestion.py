@@ -20,6 +20,7 @@ from nbferry.transports.recovery import News, Packet
 STARTUP_GAIN = 2.885  # 2 / ln 2: doubles the rate in each round trip
 CRUISE_GAINS = (1.25, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
 WINDOW_GAIN, CROWDED_GAIN = 2.0, 1.25  # of what the path holds
+FASTER = 1.3  # times the rate at most in a round of cruising: the largest gain, and a little
 RATE_ROUNDS = 10  # for which a delivery rate counts
 DELAY_SECONDS = 10.0  # for which a shortest round trip counts
 DRAINED_SECONDS = 0.2  # with little under way, to see the path's own delay
@@ -28,9 +29,10 @@ LOSS_TOLERATED = 0.06  # of a round: more is congestion, not weather
 LOSS_CUT = 0.85  # what is left of the window then
 QUEUE_TOLERATED, QUEUE_SECONDS = (
     1.25,
-    0.005,
+    0.010,
 )  # a shortest round trip of a round beyond this is a standing queue
 BURST_SECONDS = 0.002  # of sending at once: a timer of asyncio is late by 1 ms
+CREDIT_SECONDS = 0.010  # of sending that may be made up for after a timer that was later still, in one burst
 FIRST_WINDOW = 16  # packets
 LEAST_WINDOW = 4
 
@@ -61,6 +63,7 @@ class Controller:
         self._round_ends = 0
         self._round_lost = self._round_acked = 0
         self._round_delay = math.inf
+        self._round_rate = 0.0  # when the round began
         self._full_rate, self._full_rounds = 0.0, 0
         self._cycle, self._cycle_at = 0, now
         self._look_until = 0.0
@@ -68,6 +71,7 @@ class Controller:
         self._extra = 0  # bytes acknowledged at once beyond the rate: receivers bundle
         self._epoch_at, self._epoch_acked = now, 0
         self.next_at = now  # when the next packet may leave
+        self._per_byte = 0.0  # seconds
 
     # ---------------------------------------------------------------- what may be sent
     @property
@@ -88,10 +92,8 @@ class Controller:
         least = LEAST_WINDOW * self.packet
         if self.phase is Phase.LOOK:
             return max(least, int(self._held() / 2))
-        gain = STARTUP_GAIN if self.phase is Phase.STARTUP else WINDOW_GAIN
-        if self.crowded and self.phase is Phase.CRUISE:
-            gain = CROWDED_GAIN
-        wanted = gain * self._held() + self._extra + 3 * self.burst
+        gain = CROWDED_GAIN if self.crowded and self.phase is Phase.CRUISE else WINDOW_GAIN
+        wanted = gain * self._held() + max(self._extra, 2 * self.burst)
         return int(max(least, min(wanted, self._ceiling)))
 
     def _gain(self) -> float:
@@ -104,7 +106,7 @@ class Controller:
                 return 1.0
             case Phase.CRUISE:
                 gain = CRUISE_GAINS[self._cycle]
-                return min(gain, 1.0) if self.crowded else gain
+                return 1 + (gain - 1) / 2 if self.crowded else gain
 
     def _held(self) -> float:
         """Bytes that the path holds."""
@@ -118,9 +120,13 @@ class Controller:
         packet.delivered, packet.delivered_at = self._delivered, self._delivered_at
         packet.first_sent_at = self._first_sent_at
         packet.limited = self._limited_until > self._delivered
+        self.next_at += packet.size * self._per_byte
+
+    def begin(self, now: float) -> None:
+        """Packets are about to be sent: time that was not used is not saved up, but for one burst."""
         if self.rate:
-            earliest = now - self.burst / self.pacing_rate
-            self.next_at = max(self.next_at, earliest) + packet.size / self.pacing_rate
+            self._per_byte = 1 / self.pacing_rate
+            self.next_at = max(self.next_at, now - max(CREDIT_SECONDS, 2 * self.packet * self._per_byte))
 
     def nothing_to_send(self, flight: int) -> None:
         """There is room, and nothing to fill it: what is measured now says little of the path."""
@@ -153,9 +159,11 @@ class Controller:
     def _sample(self, packet: Packet, now: float) -> None:
         """Take the delivery rate over the life of a packet."""
         took = max(now - packet.delivered_at, packet.sent_at - packet.first_sent_at)
-        if took <= 0:
-            return
+        if took <= 0 or took < self.delay:
+            return  # the answer to an earlier copy of it
         rate = (self._delivered - packet.delivered) / took
+        if self._round_rate:  # nothing arrives faster than it was sent, but acknowledgements may
+            rate = min(rate, self._round_rate * (STARTUP_GAIN if self.phase is Phase.STARTUP else FASTER))
         if packet.limited and rate <= self.rate:
             return
         while self._rates and (self._rates[-1][1] <= rate):
@@ -184,7 +192,7 @@ class Controller:
     def _round(self, limited: bool) -> None:
         """All that was under way when the last round began has arrived."""
         self.rounds += 1
-        self._round_ends = self._delivered
+        self._round_ends, self._round_rate = self._delivered, self.rate
         longest = QUEUE_TOLERATED * self.delay + QUEUE_SECONDS
         self.crowded = math.inf > self._round_delay > longest
         self._look_at_losses()
@@ -207,7 +215,7 @@ class Controller:
             self._full_rate, self._full_rounds = self.rate, 0
             return
         self._full_rounds += 1
-        if self._full_rounds >= FULL_ROUNDS:
+        if self._full_rounds >= FULL_ROUNDS or self.crowded:
             self.phase = Phase.DRAIN
 
     def _move_on(self, flight: int, now: float) -> None:

@@ -20,6 +20,7 @@ Address = tuple[str, int]
 Received = Callable[[memoryview, Any], None]
 
 LARGEST = 65_535  # bytes of a datagram, or of a row of them
+LARGEST_ROW = LARGEST - 100  # without headers
 ROW = 64  # datagrams at most that one call may send (UDP_MAX_SEGMENTS)
 TOGETHER = 4  # datagrams after which who gets them is told to answer, though there may be more
 READS = 16  # calls in a turn of the loop; others have to come to their turn, too
@@ -185,10 +186,10 @@ class DatagramSocket:
 
 def _rows(datagrams: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
     """Cut into rows that the kernel can send at once: of one size, but the last of a row may be shorter."""
-    start, room = 0, LARGEST - 100  # with headers
+    start = 0
     for end in range(1, len(datagrams) + 1):
         size = len(datagrams[start])
-        full = (end - start) >= ROW or (end - start + 1) * size > room
+        full = (end - start) >= ROW or (end - start + 1) * size > LARGEST_ROW
         if end == len(datagrams) or full or len(datagrams[end - 1]) != size or len(datagrams[end]) > size:
             yield datagrams[start:end]
             start = end

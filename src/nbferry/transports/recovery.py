@@ -19,6 +19,7 @@ RTO_INITIAL, RTO_LEAST, RTO_MOST = 1.0, 0.2, 8.0  # RFC 6298 says 1 s at least; 
 ACK_DELAY = 0.025  # seconds that a receiver may keep an acknowledgement back
 REORDERING_LEAST = 0.001  # seconds that a packet may be late without being lost
 REORDERING_STEPS = 16  # the patience grows by this much at most, in quarters of the shortest round trip
+MANY_BLOCKS = 16  # in an acknowledgement; one that has so many may not have had room for more
 
 Blocks = Sequence[tuple[int, int]]
 
@@ -74,6 +75,7 @@ class Recovery:
         self._furthest = first - 1  # highest number that was ever acknowledged
         self._patience = 1  # quarters of the shortest round trip
         self._late_at: float | None = None
+        self._told_up_to: int | None = None  # what is above may have arrived, and there was no room to say so
         self._probed = False
         self._progress_at = -math.inf
         self._last_sent_at = -math.inf
@@ -125,6 +127,7 @@ class Recovery:
                 self._take(number, news)
             known[first] = last
         self._known = known
+        self._told_up_to = max(known.values(), default=0) if len(blocks) >= MANY_BLOCKS else None
 
     def _take(self, number: int, news: News) -> None:
         packet = self._under_way.pop(number, None)
@@ -168,6 +171,8 @@ class Recovery:
         while self._under_way:
             packet = next(iter(self._under_way.values()))
             if (packet.sent_at, packet.number) >= rack:
+                break
+            if self._told_up_to is not None and packet.number > self._told_up_to:
                 break
             due = packet.sent_at + self._rack_rtt + patience
             if due > now:
