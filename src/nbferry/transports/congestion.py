@@ -119,7 +119,6 @@ class Controller:
             self._first_sent_at = self._delivered_at = now
         packet.delivered, packet.delivered_at = self._delivered, self._delivered_at
         packet.first_sent_at = self._first_sent_at
-        packet.limited = self._limited_until > self._delivered
         self.next_at += packet.size * self._per_byte
 
     def begin(self, now: float) -> None:
@@ -144,9 +143,10 @@ class Controller:
         newest = max(news.acked, key=lambda packet: (packet.delivered, packet.sent_at))
         self._first_sent_at = newest.sent_at
         self._look_at_delay(news.rtt, now)
+        limited = self._limited_until > newest.delivered  # at any time while it was under way
         if newest.delivered >= self._round_ends:
-            self._round(newest.limited)
-        self._sample(newest, now)
+            self._round(limited)
+        self._sample(newest, limited, now)
         self._bundled(acked, now)
         self._move_on(flight, now)
 
@@ -156,15 +156,15 @@ class Controller:
         self._rates.append((self.rounds, self.rate / 2))
         self.rate /= 2
 
-    def _sample(self, packet: Packet, now: float) -> None:
-        """Take the delivery rate over the life of a packet."""
+    def _sample(self, packet: Packet, limited: bool, now: float) -> None:
+        """Take the delivery rate over the life of a packet; one with too little to send shows a lower one at best."""
         took = max(now - packet.delivered_at, packet.sent_at - packet.first_sent_at)
         if took <= 0 or took < self.delay:
             return  # the answer to an earlier copy of it
         rate = (self._delivered - packet.delivered) / took
         if self._round_rate:  # nothing arrives faster than it was sent, but acknowledgements may
             rate = min(rate, self._round_rate * (STARTUP_GAIN if self.phase is Phase.STARTUP else FASTER))
-        if packet.limited and rate <= self.rate:
+        if limited and (not self.rate or rate <= self.rate):
             return
         while self._rates and (self._rates[-1][1] <= rate):
             self._rates.pop()
