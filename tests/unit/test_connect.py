@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -17,7 +18,8 @@ from nbferry.errors import CodeNotFound, ConnectFailed, NbferryError
 from nbferry.limits import Limits
 from nbferry.rendezvous import Mailbox
 from nbferry.server.app import start_relay
-from nbferry.transports import websocket
+from nbferry.transports import datachannel, websocket
+from nbferry.transports.datachannel import Description
 
 PATIENCE = 30
 LIMITS = Limits(backoff_first=0.01)
@@ -35,18 +37,19 @@ def run(scenario: Callable[[], Awaitable[None]]) -> None:
 
 @asynccontextmanager
 async def sides(
-    via: Via = "auto", other: Via | None = None
+    via: Via = "auto", other: Via | None = None, limits: Limits = LIMITS
 ) -> AsyncIterator[tuple[Answerer, Caller, RelayAddress]]:
     """A sender that hosts and a receiver that can call."""
     running = await start_relay("127.0.0.1", 0)
     relay, keys = RelayAddress(running.url), SessionKeys(secrets.token_bytes(32))
-    answerer = Answerer(Surroundings(relay, via, LIMITS, "127.0.0.1"), keys, seconds=60)
-    caller = Caller(Surroundings(relay, other or via, LIMITS, "127.0.0.1"), keys)
+    answerer = Answerer(Surroundings(relay, via, limits, "127.0.0.1"), keys, seconds=60)
+    caller = Caller(Surroundings(relay, other or via, limits, "127.0.0.1"), keys)
     await answerer.host()
     try:
         yield answerer, caller, relay
     finally:
         await answerer.aclose(over=True)
+        await caller.aclose(over=True)
         await running.aclose()
 
 
@@ -65,9 +68,9 @@ async def heard(link: Link, other: Link) -> bytes:
     return await frames.get()
 
 
-@pytest.mark.parametrize("via", ["direct", "relay"])
+@pytest.mark.parametrize("via", ["direct", "relay", "webrtc"])
 def test_a_forced_path_is_taken(via):
-    """``via`` direct or relay gives a link of just that kind, on which frames go."""
+    """``via`` gives a link of just that kind, on which frames go."""
 
     async def scenario() -> None:
         async with sides(via) as (answerer, caller, _):
@@ -107,20 +110,65 @@ def test_the_relay_carries_where_nothing_else_does(monkeypatch):
     run(scenario)
 
 
+def swap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have each side read another fingerprint than the other side's."""
+    read = Description.from_json
+
+    def swapped(fields: object) -> Description:
+        found = read(fields)
+        return replace(
+            found, fingerprints=tuple((name, value[3:] + ":00") for name, value in found.fingerprints)
+        )
+
+    monkeypatch.setattr(Description, "from_json", swapped)
+
+
+def unbind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the two sides bind their handshake to different fingerprints, though DTLS takes them."""
+    monkeypatch.setattr(datachannel, "binding", lambda *_: secrets.token_bytes(64))
+
+
+@pytest.mark.parametrize("break_it", [swap, unbind])
+def test_a_swapped_fingerprint_fails(break_it, monkeypatch):
+    """Nobody can stand between the two ends of a data channel: neither DTLS nor the handshake in it takes place."""
+    break_it(monkeypatch)
+
+    async def scenario() -> None:
+        async with sides("webrtc", limits=Limits(connect_timeout=3)) as (answerer, caller, _):
+            ends = await asyncio.gather(answerer.connect(), caller.connect(), return_exceptions=True)
+            assert [type(end) for end in ends] == [ConnectFailed, ConnectFailed]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("via", ["direct", "relay"])
+def test_one_side_without_webrtc(via):
+    """Who wants another path says nothing of WebRTC, and nobody waits for it."""
+
+    async def scenario() -> None:
+        async with sides("auto", via) as (answerer, caller, _):
+            ends = await meet(answerer, caller)
+            assert [end.via for end in ends] == [via, via]
+            for end in ends:
+                await end.aclose()
+
+    run(scenario)
+
+
 def test_other_paths_follow():
     """While it is not settled that none is wanted, the other paths come up as well, at both ends."""
 
     async def scenario() -> None:
         async with sides() as (answerer, caller, _):
             ends = list(await asyncio.gather(answerer.connect(), caller.connect()))
+            at = len(ends)
             for side in (answerer, caller):
-                while ends[-1].via != "relay":
+                while not {"relay", "webrtc"} <= {end.via for end in ends[at:]}:
                     ends.append(await side.another())
-                ends.append(ends[0])
-            assert {end.via for end in ends} == {"direct", "relay"}
-            for end in set(ends):
+                at = len(ends)
+            assert {end.via for end in ends} == {"direct", "relay", "webrtc"}
+            for end in ends:
                 await end.aclose()
-            await caller.aclose(over=True)
 
     run(scenario)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -30,9 +31,9 @@ LIMITS = Limits(chunk_size=SMALL.chunk_size, window=SMALL.window, backoff_first=
 class Line:
     """A link whose other end is the test."""
 
-    def __init__(self, *, sticks: bool = False, leads: bool = False) -> None:
+    def __init__(self, *, sticks: bool = False, leads: bool = False, via: str = "direct") -> None:
         self._leads = leads  # whoever has this end
-        self.via = "direct"
+        self.via = via
         self.max_frame = 1 << 20
         self.said: list[Control] = []
         self.turns = 0
@@ -42,7 +43,7 @@ class Line:
 
     async def send(self, frame: bytes | memoryview) -> None:
         """Take note of a frame."""
-        if frame == turn(1):
+        if len(frame) == len(turn(1)) and frame[0] == 0:
             self.turns += 1
             return
         read = decode(memoryview(frame))
@@ -84,6 +85,8 @@ class Lines(Connector):
         self.waiting = asyncio.Event()  # set when it is asked for more lines than there are
         self.called = asyncio.Event()
         self.asked = 0
+        self.others: asyncio.Queue[Line] = asyncio.Queue()
+        self.settled = False
         self.closed = False
 
     async def connect(self) -> Link:
@@ -97,6 +100,14 @@ class Lines(Connector):
         if isinstance(line, NbferryError):
             raise line
         return line  # type: ignore[return-value]
+
+    async def another(self) -> Link:
+        """One more."""
+        return await self.others.get()  # type: ignore[return-value]
+
+    async def settle(self) -> None:
+        """No more."""
+        self.settled = True
 
     async def superseded(self) -> None:
         """Wait until the test says that the other side calls."""
@@ -112,7 +123,10 @@ class Driven:
     """A sender's session."""
 
     def __init__(
-        self, *lines: Line | NbferryError, worker: Callable[[], Awaitable[None]] | None = None
+        self,
+        *lines: Line | NbferryError,
+        worker: Callable[[], Awaitable[None]] | None = None,
+        limits: Limits = LIMITS,
     ) -> None:
         self.time = 0.0
         self.changes = 0
@@ -122,7 +136,7 @@ class Driven:
         self.session = Session(
             self.machine,
             self.connector,
-            LIMITS,
+            limits,
             handle=self._handle,
             changed=self._changed,
             frame_sent=lambda _, seconds: self.sent.append(seconds),
@@ -369,6 +383,61 @@ def test_a_machine_is_woken_in_time() -> None:
         driven.time = LIMITS.ping_interval
         driven.session.pump()
         await line.until_said("ping")
+        await driven.end()
+
+    run(scenario)
+
+
+# ------------------------------------------------------------------ several links
+def test_nothing_is_better_than_a_direct_link() -> None:
+    """When the first link that is used is direct, no other one is waited for."""
+
+    async def scenario() -> None:
+        line = Line()
+        driven = Driven(line)
+        await line.until_said("hello")
+        assert driven.connector.settled
+        await driven.end()
+
+    run(scenario)
+
+
+def test_a_sender_goes_where_the_receiver_turns() -> None:
+    """It greets on the link that is turned to, stops sending on the other, and keeps both."""
+
+    async def scenario() -> None:
+        relay, webrtc = Line(via="relay"), Line(via="webrtc", leads=True)
+        driven = Driven(relay)
+        await relay.until_said("hello")
+        driven.connector.others.put_nowait(webrtc)
+        await turns()
+        assert driven.session.via == "relay"
+        webrtc.say(memoryview(turn(2)))
+        await webrtc.until_said("hello")
+        assert driven.session.via == "webrtc"
+        before = len(relay.said)
+        webrtc.say(hello("receiver"))
+        await webrtc.until_said("offer")
+        assert len(relay.said) == before
+        assert not relay.closed.is_set()
+        assert not driven.connector.settled
+        assert driven.connector.asked == 1
+        await driven.end()
+        assert relay.closed.is_set()
+        assert webrtc.closed.is_set()
+
+    run(scenario)
+
+
+def test_a_sender_that_is_led_nowhere() -> None:
+    """A receiver that turns to no link is gone: the call is given up, and the next one waited for."""
+
+    async def scenario() -> None:
+        line = Line(leads=True)
+        driven = Driven(line, limits=replace(LIMITS, dead_after=0.01))
+        await line.closed.wait()
+        await driven.connector.waiting.wait()
+        assert driven.session.trouble.startswith("connection lost: The other side has gone silent.")
         await driven.end()
 
     run(scenario)

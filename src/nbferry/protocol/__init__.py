@@ -3,8 +3,8 @@ r"""The wire protocol of a transfer, version 1.
 Participants
     A *sender* has an ordered list of files and folders, the manifest. A *receiver* wants them. They share a
     secret (:mod:`nbferry.crypto`), have met through a relay (:mod:`nbferry.server.relay`) and are joined, again
-    and again if need be, by an ordered, reliable pipe of messages: a WebSocket between them, or one of each
-    to the relay.
+    and again if need be, by an ordered, reliable pipe of messages: a WebSocket or a WebRTC data channel between them,
+    or a WebSocket of each to the relay.
 
 Goals
     An offer of any size goes out at once, without reading a file. Every byte is verified before it is written.
@@ -30,13 +30,24 @@ Below the frames
         answered or "", "urls": [where it listens], "machine": digest}``. A url is ``ws://IP:port/nbferry/``
         and 32 random hex digits; at most 8 are looked at; loopback ones only if "machine" is one's own.
     3.  *Race*: both dial the other's urls and, 0.3 s later or when these have failed, the relay, in the channel
-        named by both nonces. On every pipe the receiver starts Noise_NNpsk0_25519_AESGCM_SHA256 with prologue
-        ``nbferry/v1\0`` path ``\0`` nonce of the call, nonce of the answer; path is ``direct`` or ``relay``. The
-        sender answers the first valid message that it sees and closes all other pipes.
+        named by both nonces. At the same time as the relay, each may send ``{"nonce", "to": the other's nonce,
+        "webrtc": its description}`` (:class:`nbferry.transports.description.Description`: ICE credentials and
+        candidates, fingerprints of its DTLS certificate), sealed likewise; when both have, ICE and DTLS connect two
+        data channels, in which the receiver is the controlling side. On every pipe the receiver starts
+        Noise_NNpsk0_25519_AESGCM_SHA256 with prologue ``nbferry/v1\0`` path ``\0`` nonce of the call, nonce of the
+        answer, and for ``webrtc`` the fingerprints of receiver and sender
+        (:func:`~nbferry.transports.description.binding`); path is ``direct``, ``relay`` or ``webrtc``. The sender
+        answers on each.
     4.  *Records*: each frame is sealed as one record of :mod:`nbferry.crypto.records` and sent as one binary
         message, of at most 4 MiB.
+    5.  *Turns*: of the pipes that have come up one is used at a time, and the receiver says which: a record of
+        ``0x00`` and a u64 that grows by one with each turn. The sender answers on that pipe with the same record. To
+        use a pipe is a *connection* in what follows: it begins on each side with the record that it sends. Whatever
+        arrives on a pipe before the newest turn has is late, and dropped; so is a turn with a smaller number.
 
-    The receiver may call anew at any time: the sender then drops the connection that it has.
+    The receiver may turn, or call anew, at any time. It lets what it has asked for arrive before it turns, if that does
+    not take long. When it calls anew the sender drops all pipes that it has. Either may close pipes that are not
+    in use.
 
 Frames
     The first byte is the type. Numbers are unsigned, big-endian.
