@@ -23,7 +23,7 @@ EVENTS = {
     "code": {"code"},
     "offer": {"files", "bytes"},
     "state": {"state", "reason"},
-    "progress": {"sent", "verified", "durable", "total", "rate", "eta", "via"},
+    "progress": {"sent", "verified", "durable", "total", "rate", "eta", "via", "via_since"},
     "done": {"files", "bytes", "seconds", "digest", "via", "reused"},
     "error": {"code", "message", "hint", "retryable"},
 }

@@ -50,9 +50,10 @@ def test_a_short_blackout_goes_unnoticed(pair: Pair, content):
     assert LOST not in sender.said() + receiver.said()
 
 
-def test_a_long_blackout_is_reported_and_over_some_time(pair: Pair, content):
+@pytest.mark.parametrize("via", ["direct", "webrtc"])
+def test_a_long_blackout_is_reported_and_over_some_time(pair: Pair, content, via):
     """Longer than ``dead_after`` without a packet: both sides say so, and go on by themselves."""
-    sender, receiver = under_way(pair, content)
+    sender, receiver = under_way(pair, content, via=via)
     pair.network.line.weather = Weather(dark=True)
     for side in (sender, receiver):
         side.state("connecting", LOST)

@@ -27,7 +27,7 @@ WEATHER = {
 LONG = {"30 % lost"}  # up to a minute
 CASES = [
     pytest.param(weather, via, marks=[pytest.mark.slow] if via == "relay" or weather in LONG else [])
-    for via in ("direct", "relay")
+    for via in ("direct", "webrtc", "relay")
     for weather in WEATHER
 ]
 
