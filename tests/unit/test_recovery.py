@@ -123,7 +123,7 @@ def test_silence_loses_everything_and_waits_longer_each_time():
             now = due
             expired = recovery.expired(now)
             if expired is Expired.TIMEOUT:
-                assert list(recovery.lost)[0] == 0
+                assert next(iter(recovery.lost)) == 0
             _, packet = recovery.lost.popitem(last=False)
             recovery.sent(packet, now)
     assert recovery.timeouts == 9
