@@ -13,7 +13,7 @@ from nbferry.errors import ConnectFailed, TransportError
 from nbferry.limits import Limits
 from nbferry.rendezvous import Mailbox, open_channel
 from nbferry.server.app import start_relay
-from nbferry.transports import websocket
+from nbferry.transports import sctp, websocket
 from nbferry.transports.base import WAITING_MESSAGES, Transport
 from nbferry.transports.datachannel import Peer
 from nbferry.transports.memory import memory_pair
@@ -233,6 +233,13 @@ class TestDataChannel(TransportConformance):
         yield ends[0], ends[1]
         for end in ends:
             await end.aclose()
+
+
+class TestDataChannelOfPlainAiortc(TestDataChannel):
+    @pytest.fixture(autouse=True)
+    def _unknown_version(self, monkeypatch):
+        """As with a version of aiortc that is not known."""
+        monkeypatch.setattr(sctp, "KNOWN", ())
 
 
 def test_a_wrong_path_is_refused():

@@ -8,7 +8,7 @@ read in the same turn. Where the kernel has neither, datagrams go one by one, an
 from __future__ import annotations
 
 import asyncio
-import errno
+import logging
 import socket
 import struct
 import sys
@@ -36,8 +36,7 @@ _FRAGMENT, _NEVER_FRAGMENT = 0, 3  # IP_PMTUDISC_DONT, IP_PMTUDISC_PROBE
 _ROOM = 64  # bytes for the size of a segment and its header
 _SIZE = struct.Struct("=H"), struct.Struct("=i")  # of a segment: to the kernel, from it
 
-# What a full or unreachable network says; the datagram is lost, which is none of the sender's business (RFC 8085)
-_LOST = {errno.ENOBUFS, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EPERM, errno.ECONNREFUSED, errno.EINVAL}
+log = logging.getLogger("nbferry")
 
 
 class DatagramSocket:
@@ -133,9 +132,8 @@ class DatagramSocket:
             self._socket.sendto(datagram, address)
         except BlockingIOError:
             return False
-        except OSError as error:
-            if error.errno not in _LOST | {errno.EMSGSIZE}:
-                raise
+        except OSError as error:  # too large, or no way to go: lost, as on any line
+            log.debug("a datagram to %s could not be sent: %s", address[0], error)
         return True
 
     def _keep(self, datagrams: Sequence[bytes], address: Address) -> None:

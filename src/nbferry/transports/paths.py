@@ -24,6 +24,7 @@ from nbferry.transports.datagrams import DatagramSocket
 from nbferry.transports.description import MAX_ADDRESSES, Candidate, Description
 
 LOOPBACK = "127.0.0.1"
+EARLY_DATAGRAMS = 100  # kept before DTLS runs; an honest peer sends a few
 
 Found = tuple[IceCandidate, StunProtocol | None]
 
@@ -42,6 +43,17 @@ class DatagramProtocol(StunProtocol):
                 self.receiver.drained()  # type: ignore[attr-defined]
         elif len(data) and data[0] < 4:
             super().datagram_received(bytes(data), addr)
+
+
+class SingleDatagramProtocol(DatagramProtocol):
+    """For sockets that are not ours, and TURN: nobody says when what has come together is over."""
+
+    def datagram_received(self, data: bytes | memoryview | str, addr: tuple[Any, ...]) -> None:
+        """See the base class."""
+        super().datagram_received(data, addr)
+        paths = self.receiver
+        assert isinstance(paths, Paths)
+        paths.drained_soon()
 
 
 class ProtocolSocket(DatagramSocket):
@@ -67,6 +79,7 @@ class Paths(Connection):
         self._gather_timeout = gather_timeout
         self._received: Callable[[memoryview], None] | None = None
         self._drained: Callable[[], None] | None = None
+        self._draining = False
 
     async def get_component_candidates(
         self,
@@ -110,9 +123,12 @@ class Paths(Connection):
         loop, protocol = asyncio.get_running_loop(), DatagramProtocol(self)
         try:
             transport: Any = ProtocolSocket((address, 0), protocol, self.drained)
-            protocol.connection_made(transport)
         except NotImplementedError:
-            await loop.create_datagram_endpoint(lambda: protocol, local_addr=(address, 0))
+            _, single = await loop.create_datagram_endpoint(
+                lambda: SingleDatagramProtocol(self), local_addr=(address, 0)
+            )
+            return single
+        protocol.connection_made(transport)
         return protocol
 
     # ---------------------------------------------------------------- the short way, once there is a path
@@ -128,16 +144,28 @@ class Paths(Connection):
         drained()
 
     def data_received(self, data: bytes | memoryview, component: int) -> None:
-        """See the base class; a datagram that is not ICE's."""
+        """See the base class; a datagram that is not ICE's, from anybody."""
+        if not 20 <= data[0] < 64:
+            return  # and not DTLS' either
         if self._received:
             self._received(memoryview(data))
-        else:
+        elif self._queue.qsize() < EARLY_DATAGRAMS:
             super().data_received(bytes(data), component)
 
     def drained(self) -> None:
         """Nothing more is to be read at the moment."""
         if self._drained:
             self._drained()
+
+    def drained_soon(self) -> None:
+        """Call :meth:`drained` in the loop's next turn, once."""
+        if not self._draining:
+            self._draining = True
+            asyncio.get_running_loop().call_soon(self._drain)
+
+    def _drain(self) -> None:
+        self._draining = False
+        self.drained()
 
     def send_all(self, datagrams: list[bytes]) -> None:
         """Send over the path that was found; raises ConnectionError if there is none any more."""
@@ -176,7 +204,7 @@ class Paths(Connection):
         return relayed_candidate(
             component=component,
             hide_related_address=False,
-            protocol_factory=lambda: DatagramProtocol(self),
+            protocol_factory=lambda: SingleDatagramProtocol(self),
             turn_server=(server.host, server.port),
             turn_username=server.username,
             turn_password=server.credential,
@@ -232,9 +260,13 @@ async def find_path(transport: RTCIceTransport, remote: Description, *, same_mac
     assert isinstance(gatherer, Gatherer)
     if not same_machine:
         await gatherer.paths.leave_loopback()
-    for candidate in remote.dialable(same_machine=same_machine):
+    dialable = remote.dialable(same_machine=same_machine)
+    for candidate in dialable:
         await transport.addRemoteCandidate(_for_aiortc(candidate))
-    await transport.addRemoteCandidate(None)
+    if len(dialable) == len(
+        remote.candidates
+    ):  # else the other side may yet show itself, by a check of its own
+        await transport.addRemoteCandidate(None)
     await transport.start(RTCIceParameters(usernameFragment=remote.ufrag, password=remote.password))
     if transport.state != "completed":
         raise ConnectFailed(

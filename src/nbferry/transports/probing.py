@@ -31,7 +31,7 @@ class PathSize:
         if self._attempts == ATTEMPTS:
             return []
         self._attempts += 1
-        return [size for size in (*SIZES, self._most) if self.size < size <= self._most]
+        return sorted(size for size in {*SIZES, self._most} if self.size < size <= self._most)
 
     def arrived(self, size: int) -> None:
         """A probe of this size came through."""

@@ -216,8 +216,9 @@ class Recovery:
         if not self._probed and not self.timeouts and self._timeout_at() > now:
             return self._probe()
         self.timeouts += 1
-        for packet in sorted(self._under_way.values(), key=lambda packet: packet.number):
+        for packet in list(self._under_way.values()):
             self._lose(packet)
+        self.lost = OrderedDict(sorted(self.lost.items()))
         return Expired.TIMEOUT
 
     def _probe(self) -> Expired:
