@@ -39,8 +39,6 @@ class DatagramProtocol(StunProtocol):
         assert not isinstance(data, str)
         if len(data) and 20 <= data[0] < 64:
             self.receiver.data_received(data, 1)  # type: ignore[arg-type]
-            if not isinstance(self.transport, DatagramSocket):  # such as TURN's, which hands over one by one
-                self.receiver.drained()  # type: ignore[attr-defined]
         elif len(data) and data[0] < 4:
             super().datagram_received(bytes(data), addr)
 

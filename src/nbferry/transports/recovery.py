@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 RTO_INITIAL, RTO_LEAST, RTO_MOST = 1.0, 0.2, 8.0  # RFC 6298 says 1 s at least; Linux takes 0.2
 ACK_DELAY = 0.025  # seconds that a receiver may keep an acknowledgement back
 REORDERING_LEAST = 0.001  # seconds that a packet may be late without being lost
-REORDERING_STEPS = 16  # the patience grows by this much at most, in quarters of the shortest round trip
 MANY_BLOCKS = 16  # in an acknowledgement; one that has so many may not have had room for more
 
 Blocks = Sequence[tuple[int, int]]
@@ -26,17 +25,17 @@ Blocks = Sequence[tuple[int, int]]
 
 @dataclass(slots=True)
 class Packet:
-    """One that was sent. ``payload`` is the caller's; ``delivered`` to ``limited`` are the rate sampler's."""
+    """One that was sent. ``payload`` is the caller's; ``delivered`` to ``first_sent_at`` are the rate sampler's."""
 
     number: int
     size: int
     payload: bytes
     sent_at: float = 0.0
+    before_at: float = 0.0  # when it was sent the time before
     times: int = 0  # that it was sent
     delivered: int = 0
     delivered_at: float = 0.0
     first_sent_at: float = 0.0
-    limited: bool = False
 
 
 class Expired(enum.Enum):
@@ -73,7 +72,7 @@ class Recovery:
         self._known: dict[int, int] = {}  # blocks acknowledged before: first number, last number
         self._rack_at, self._rack_number, self._rack_rtt = -math.inf, -1, 0.0
         self._furthest = first - 1  # highest number that was ever acknowledged
-        self._patience = 1  # quarters of the shortest round trip
+        self._patience = 0.0  # seconds that a packet was late by that counted as lost, and arrived
         self._late_at: float | None = None
         self._told_up_to: int | None = None  # what is above may have arrived, and there was no room to say so
         self._probed = False
@@ -97,6 +96,7 @@ class Recovery:
         else:
             self.sent_bytes += packet.size
         packet.times += 1
+        packet.before_at = packet.sent_at
         packet.sent_at = self._last_sent_at = now
         self._under_way[packet.number] = packet
         self.flight += packet.size
@@ -107,9 +107,9 @@ class Recovery:
         news = News()
         up_to = min(up_to, self.highest)
         for number in range(self.up_to + 1, up_to + 1):
-            self._take(number, news)
+            self._take(number, news, now)
         self.up_to = max(self.up_to, up_to)
-        self._take_blocks(blocks, news)
+        self._take_blocks(blocks, news, now)
         if news.acked:
             self._measure(news, now)
             self._probed = False
@@ -118,26 +118,32 @@ class Recovery:
         news.lost = self._detect(now)
         return news
 
-    def _take_blocks(self, blocks: Blocks, news: News) -> None:
+    def _take_blocks(self, blocks: Blocks, news: News, now: float) -> None:
         known: dict[int, int] = {}
         for first, last in blocks:
             if not self.up_to < first <= last <= self.highest:
                 continue
             for number in range(self._known.get(first, first - 1) + 1, last + 1):
-                self._take(number, news)
+                self._take(number, news, now)
             known[first] = last
         self._known = known
         self._told_up_to = max(known.values(), default=0) if len(blocks) >= MANY_BLOCKS else None
 
-    def _take(self, number: int, news: News) -> None:
+    def _take(self, number: int, news: News, now: float) -> None:
         packet = self._under_way.pop(number, None)
         if packet:
             self.flight -= packet.size
+            if packet.times > 1 and now - packet.sent_at < self.min_rtt:  # it answers an earlier copy
+                self._be_patient(now - packet.before_at)
         elif packet := self.lost.pop(number, None):
-            self._patience = min(2 * self._patience, REORDERING_STEPS)  # it was only late
+            self._be_patient(now - packet.sent_at)
         if packet:
             news.acked.append(packet)
             self.acknowledged_bytes += packet.size
+
+    def _be_patient(self, took: float) -> None:
+        """A packet counted as lost and was only late, after so many seconds: as late as that is not lost from now on."""
+        self._patience = max(self._patience, took - self._rack_rtt)
 
     def _measure(self, news: News, now: float) -> None:
         """Take the round trip from what was sent last, but not from packets sent twice (Karn)."""
@@ -164,9 +170,7 @@ class Recovery:
     def _detect(self, now: float) -> int:
         """Move what was sent well before something that has arrived to ``lost``; the bytes of it."""
         lost, self._late_at = 0, None
-        patience = min(
-            max(self._patience * self.min_rtt / 4, REORDERING_LEAST), max(self.srtt, REORDERING_LEAST)
-        )
+        patience = max(REORDERING_LEAST, min(max(self._patience, self.min_rtt / 4), self.srtt))
         rack = (self._rack_at, self._rack_number)
         while self._under_way:
             packet = next(iter(self._under_way.values()))
