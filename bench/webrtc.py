@@ -1,8 +1,8 @@
 """Measure data channels: two processes, one sends for some seconds, the other receives and discards.
 
-Every round runs each contestant once, so that a noisy minute hits all of them. Prints a table and JSON, and writes
-``results/webrtc.json``. The lines with a delay are TUN devices between two network namespaces, which needs root and
-``tests`` in PYTHONPATH: ``make webrtc``.
+Every round runs each contestant once, so that a noisy minute hits all of them. Then whole transfers whose path is cut
+again and again (``cuts.py``). Prints tables and JSON, and writes ``results/webrtc.json``. The lines with a delay are TUN
+devices between two network namespaces, which needs root and ``tests`` in PYTHONPATH: ``make webrtc``.
 """
 
 from __future__ import annotations
@@ -291,7 +291,7 @@ def median(runs: list[Row]) -> Row:
     } | {"runs_mb_per_s": [row["mb_per_s"] for row in runs]}
 
 
-def report(rows: list[Row]) -> None:
+def report(rows: list[Row], transfers: list[Row]) -> None:
     """A table for people, JSON for programs."""
     print("| | | MB/s | CPU s/GB, sender + receiver | memory MiB |")
     print("|---|---|---:|---:|---:|")
@@ -299,8 +299,11 @@ def report(rows: list[Row]) -> None:
         cpu = f"{row['cpu_s_per_gb_sender']:.1f} + {row['cpu_s_per_gb_receiver']:.1f}"
         memory = f"{row['rss_mib_sender']:.0f} + {row['rss_mib_receiver']:.0f}"
         print(f"| {row['road']} | {row['contestant']} | {row['mb_per_s']:.1f} | {cpu} | {memory} |")
+    print("\n| whole transfer | cuts | bytes sent, over size | seconds |\n|---|---:|---:|---:|")
+    for row in transfers:
+        print(f"| {row['name']} | {row['cuts']} | {row['sent_ratio']:.3f} | {row['seconds']:.1f} |")
     machine = {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()}
-    document = {"machine": machine, "aiortc": version("aiortc"), "rows": rows}
+    document = {"machine": machine, "aiortc": version("aiortc"), "rows": rows, "transfers": transfers}
     print(json.dumps(document))
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "webrtc.json").write_text(json.dumps(document, indent=1) + "\n")
@@ -310,6 +313,8 @@ def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--mib", type=int, default=1024, help="size of whole transfers")
+    parser.add_argument("--cuts", type=int, default=10)
     parser.add_argument("--only", nargs="*", help="names of roads")
     parser.add_argument("--contestants", nargs="*", default=CONTESTANTS, choices=CONTESTANTS)
     parser.add_argument("--dry", action="store_true", help="write no file")
@@ -325,7 +330,10 @@ def main() -> None:
     if arguments.dry:
         print(json.dumps(rows, indent=1))
         return
-    report(rows)
+    os.environ |= {"NBFERRY_HOST": "127.0.0.1", "NBFERRY_UI": "none"}
+    import cuts  # noqa: PLC0415  # the ends need none of it
+
+    report(rows, cuts.rows(arguments.mib, arguments.cuts))
 
 
 if __name__ == "__main__":

@@ -25,10 +25,12 @@ WEATHER = {
 
 
 LONG = {"30 % lost"}  # up to a minute
+TOO_BAD = {("30 % lost", "webrtc")}  # of the handshakes of ICE, DTLS and SCTP one fails too often: minutes
 CASES = [
     pytest.param(weather, via, marks=[pytest.mark.slow] if via == "relay" or weather in LONG else [])
     for via in ("direct", "webrtc", "relay")
     for weather in WEATHER
+    if (weather, via) not in TOO_BAD
 ]
 
 

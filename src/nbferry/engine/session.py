@@ -246,10 +246,12 @@ class Session:
 
     async def _use_current(self, bundle: Bundle, superseded: asyncio.Task[None]) -> None:
         """Send on the strand in use, until another one is; a leader without one takes the best that is left."""
+        while (
+            self._leader and bundle.strands and bundle.current is None
+        ):  # one may be lost as soon as it is used
+            bundle.turn_to(self._steering.best())
         if not bundle.strands:
             raise bundle.error or TransportClosed()
-        if self._leader and bundle.current is None:
-            bundle.turn_to(self._steering.best())
         self._turned.clear()
         strand = bundle.current
         writing = asyncio.create_task(self._write(bundle, strand, self._turns) if strand else self._be_led())

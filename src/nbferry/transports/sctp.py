@@ -133,7 +133,10 @@ class FastDtls(RTCDtlsTransport):
         """Encrypt a packet, to be sent by the next :meth:`flush`, or now if a row is full; whether that was so."""
         ssl = self._ssl
         assert ssl
-        ssl.send(packet)
+        try:
+            ssl.send(packet)
+        except SSL.Error:
+            return False  # the other side has hung up: nobody hears this any more
         datagram = ssl.bio_read(MAX_PACKET + 256)
         self._out.append(datagram)
         self._out_bytes += len(datagram)

@@ -1,0 +1,109 @@
+"""Whole transfers of which the path in use is cut again and again, for ``webrtc.py``.
+
+Both sides are in this process and cannot dial each other. A cut is what an end sees when its connection is gone; the
+other end finds out by itself. What counts is what was sent, and that every byte is right.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import random
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import nbferry
+from nbferry.engine import portal, race
+from nbferry.engine.bundle import Bundle, Strand
+from nbferry.engine.link import Link
+from nbferry.errors import TransportBroken
+from nbferry.status import Snapshot
+from reliability import PATIENCE, running_relay, url_of
+from run import in_memory, make_file
+
+SEED = 7
+Row = dict[str, Any]
+
+
+class Cutter:
+    """Cuts the path that the receiver uses each time that so many bytes more are verified."""
+
+    def __init__(self, marks: list[int]) -> None:
+        self.cuts = 0
+        self.paths: list[str] = []
+        self.sent = 0
+        self._marks = marks
+        self._strand: Strand | None = None
+
+    def look(self, view: Snapshot) -> None:
+        """How far the receiver is; on the loop's thread."""
+        if self._marks and view.verified >= self._marks[0] and self._strand:
+            strand, self._strand = self._strand, None
+            del self._marks[0]
+            self.cuts += 1
+            strand.link._transport._ended(TransportBroken())
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Know what is sent, and over which links."""
+        send, turn_to, dialable = Link.send, Bundle.turn_to, race.dialable
+        cutter = self
+
+        async def counted(self: Link, frame: bytes | memoryview) -> None:
+            cutter.sent += len(frame)
+            await send(self, frame)
+
+        def turned(self: Bundle, strand: Strand) -> None:
+            cutter._strand = strand
+            cutter.paths.append(strand.via)
+            turn_to(self, strand)
+
+        Link.send, Bundle.turn_to = counted, turned  # type: ignore[method-assign]
+        race.dialable = lambda urls, same_machine: []  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            Link.send, Bundle.turn_to, race.dialable = send, turn_to, dialable  # type: ignore[method-assign]
+
+
+def rows(mib: int, cuts: int) -> list[Row]:
+    """Without and with cuts, by WebRTC alone and with a relay beside it."""
+    with (
+        tempfile.TemporaryDirectory(prefix="nbferry-bench-", dir=in_memory()) as folder,
+        running_relay() as port,
+    ):
+        source = make_file(Path(folder) / "data.bin", mib)
+        return [
+            row(source, Path(folder) / "received", url_of(port), via, number)
+            for via in ("webrtc", "auto")
+            for number in (0, cuts)
+        ]
+
+
+def row(source: Path, to: Path, relay: str, via: Any, cuts: int) -> Row:
+    """One transfer."""
+    size, lots = source.stat().st_size, random.Random(SEED)
+    cutter = Cutter(sorted(int(lots.uniform(0.02, 0.95) * size) for _ in range(cuts)))
+    with cutter.at_work():
+        started = time.perf_counter()
+        sending = nbferry.send(source, relay=relay, via=via, ice_servers=[])
+        receiving = nbferry.receive(sending.code, to=to, accept=True, relay=relay, via=via, ice_servers=[])
+        receiving.subscribe(cutter.look)
+        receiving.wait(PATIENCE)
+        sending.wait(PATIENCE)
+        seconds = time.perf_counter() - started
+        portal.stop()
+    if not filecmp.cmp(source, to / source.name, shallow=False):
+        raise SystemExit("the copy differs")
+    shutil.rmtree(to)
+    return {
+        "name": f"via={via}",
+        "cuts": cutter.cuts,
+        "seconds": seconds,
+        "sent_ratio": cutter.sent / size,
+        "paths": cutter.paths,
+    }
