@@ -1,7 +1,7 @@
 """Measure data channels: two processes, one sends for some seconds, the other receives and discards.
 
 Every round runs each contestant once, so that a noisy minute hits all of them. Then whole transfers whose path is cut
-again and again (``cuts.py``). Prints tables and JSON, and writes ``results/webrtc.json``. The lines with a delay are TUN
+again and again (``cuts.py``). Prints tables and JSON, writes ``results/webrtc.json``. The lines with a delay are TUN
 devices between two network namespaces, which needs root and ``tests`` in PYTHONPATH: ``make webrtc``.
 """
 
