@@ -61,6 +61,7 @@ INITIAL_RTO = (
 
 _M, _HALF = 0xFFFF_FFFF, 1 << 31  # TSNs are numbers modulo 2^32
 _DATA, _SACK, _PAD = 0, 3, 0x84  # types of chunks; PAD: RFC 4820
+_PARAMETERS_AT = {1: 16, 2: 16, 4: 0, 5: 0, 6: 0, 9: 0, 130: 0}  # where they begin in the body of a chunk
 _LAST, _FIRST, _UNORDERED = 1, 2, 4
 _PROBE_INFO = 1  # "Heartbeat Info" (RFC 9260, section 3.3.5)
 _OVERHEAD = 28  # bytes of a packet with one DATA chunk before its payload
@@ -73,7 +74,7 @@ _tag, _checksum = struct.Struct("!L"), struct.Struct("<L")
 _chunk = struct.Struct("!BBH")
 _data, _data_fields = struct.Struct("!BBHLHHL"), struct.Struct("!LHHL")
 _sack, _sack_fields = struct.Struct("!BBHLLHH"), struct.Struct("!LLHH")
-_gap = struct.Struct("!HH")
+_gap = _parameter = struct.Struct("!HH")
 
 log = logging.getLogger("nbferry")
 
@@ -406,11 +407,12 @@ class FastSctp(RTCSctpTransport):
             self._broken(str(error) or type(error).__name__)
 
     def _packet(self, data: bytes) -> None:
-        if len(data) < 16 or data[12] == base.InitChunk.type:
-            _now(super()._handle_data(data))
+        if len(data) < 16:
             return
+        begins = data[12] == base.InitChunk.type  # an INIT comes alone, and knows no tag yet
         tag, checksum = _tag.unpack_from(data, 4)[0], _checksum.unpack_from(data, 8)[0]
-        if tag != self._local_verification_tag or checksum != crc32c(data[:8] + _ZERO + data[12:]):
+        expected = 0 if begins else self._local_verification_tag
+        if tag != expected or checksum != crc32c(data[:8] + _ZERO + data[12:]):
             return
         position, end = 12, len(data)
         while position + 4 <= end:
@@ -418,6 +420,8 @@ class FastSctp(RTCSctpTransport):
             if length < 4 or position + length > end:
                 return
             self._chunk(kind, flags, data, position, position + length)
+            if begins:
+                return
             position += (length + 3) & ~3
 
     def _chunk(self, kind: int, flags: int, data: bytes, start: int, end: int) -> None:
@@ -427,7 +431,9 @@ class FastSctp(RTCSctpTransport):
         elif kind == _SACK:
             self._sack_arrived(data, start, end)
         elif kind in base.CHUNK_TYPES:
-            _now(self._receive_chunk(base.CHUNK_TYPES[kind](flags=flags, body=data[start + 4 : end])))
+            body = data[start + 4 : end]
+            _check_parameters(kind, body)
+            _now(self._receive_chunk(base.CHUNK_TYPES[kind](flags=flags, body=body)))
 
     async def _receive_chunk(self, chunk: base.Chunk) -> None:
         if isinstance(chunk, base.HeartbeatAckChunk):
@@ -544,6 +550,16 @@ class Timers:
         for _, handle in self._set.values():
             handle.cancel()
         self._set.clear()
+
+
+def _check_parameters(kind: int, body: bytes) -> None:
+    """Raise ValueError for a parameter that ends before it begins: aiortc would read it for ever."""
+    position = _PARAMETERS_AT.get(kind, len(body))
+    while position + 4 <= len(body):
+        length = _parameter.unpack_from(body, position)[1]
+        if length < 4:
+            raise ValueError("a parameter has no length")
+        position += (length + 3) & ~3
 
 
 def _now(work: Coroutine[Any, Any, None]) -> None:
