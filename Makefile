@@ -1,4 +1,4 @@
-# make demo | test | lint | bench | reliability | crash | simulate      each sets up what it needs in .venv
+# make demo | test | lint | bench | reliability | webrtc | crash | simulate      each sets up what it needs in .venv
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +8,7 @@ MODULES := js/node_modules/.ready
 BUNDLED := js/package-lock.json js/build.mjs $(wildcard js/src/*.ts js/src/ui/*)
 APT := $(shell [ "$$(id -u)" = 0 ] || echo sudo) env DEBIAN_FRONTEND=noninteractive apt-get
 
-.PHONY: demo test lint format bench reliability crash simulate chromium clean
+.PHONY: demo test lint format bench reliability webrtc crash simulate chromium clean
 
 demo: $(READY)
 	$(BIN)/python bench/demo.py
@@ -36,6 +36,9 @@ bench: $(READY)
 
 reliability: $(READY)
 	PYTHONPATH=tests $(BIN)/python bench/reliability.py
+
+webrtc: $(READY)
+	PYTHONPATH=tests $(BIN)/python bench/webrtc.py
 
 crash: $(READY)
 	$(BIN)/python bench/crash.py

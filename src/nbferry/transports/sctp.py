@@ -54,6 +54,11 @@ KNOWN = ("1.16.0",)  # versions of aiortc
 
 STREAMS = 16  # that the other side may use
 ACK_DELAY_HERE = 0.02  # seconds that the acknowledgement of a single packet waits for another
+ACK_DELAY_SOME = 0.002  # the same, of several packets
+ACK_TOGETHER = (
+    8  # packets that are acknowledged at once to who paces: no acknowledgement has to open a window there
+)
+CLOCK_STEP = 1e-4  # seconds that asyncio's timers may be early
 DEAD_AFTER = 30.0  # seconds without an answer to anything
 INITIAL_RTO = (
     0.5  # seconds until an INIT is sent again; RFC 9260 says 1, but this path has just been found to be alive
@@ -134,7 +139,11 @@ class FastDtls(RTCDtlsTransport):
         """Encrypt a packet, to be sent by the next :meth:`flush`, or now if a row is full; whether that was so."""
         ssl = self._ssl
         assert ssl
-        ssl.send(packet)
+        try:
+            ssl.send(packet)
+        except SSL.Error:
+            log.debug("a packet came too late for a connection that is being closed")
+            return False
         datagram = ssl.bio_read(MAX_PACKET + 256)
         self._out.append(datagram)
         self._out_bytes += len(datagram)
@@ -234,6 +243,7 @@ class FastSctp(RTCSctpTransport):
         self._prefix = b""
         self._inbound: Inbound | None = None
         self._to_ack = 0  # packets
+        self._together = 2 if most_packet == BASE_PACKET else ACK_TOGETHER
         self._ack_now = self._acked = False
         self._timers = Timers(loop)
         self._probes: dict[bytes, int] = {}
@@ -277,7 +287,9 @@ class FastSctp(RTCSctpTransport):
         if recovery.timeouts:
             window = 1  # until something is heard, one packet at a time
         controller.begin(now)
-        while force or controller.next_at <= now:
+        sending = not recovery.flight
+        while force or controller.next_at <= now - (0 if sending else controller.pause):
+            sending = True
             packet = self._next(math.inf if force else window - recovery.flight)
             if packet is None:
                 break
@@ -358,7 +370,7 @@ class FastSctp(RTCSctpTransport):
         due = self._recovery.deadline()
         waiting = self._recovery.lost or self._data_channel_queue
         if waiting and window > self._recovery.flight:
-            leaves = self._controller.next_at
+            leaves = self._controller.next_at + self._controller.pause
             due = leaves if due is None else min(due, leaves)
         self._timers.at("send", due, self._due)
 
@@ -483,10 +495,11 @@ class FastSctp(RTCSctpTransport):
 
     def drained(self) -> None:
         """All packets that came together have been handed over."""
-        if self._to_ack > 1 or self._ack_now:
+        if self._to_ack >= self._together or self._ack_now:
             self._acknowledge()
         elif self._to_ack:
-            self._timers.at("ack", self._clock() + ACK_DELAY_HERE, self._acknowledge)
+            wait = ACK_DELAY_HERE if self._to_ack == 1 else ACK_DELAY_SOME
+            self._timers.at("ack", self._clock() + wait, self._acknowledge)
         if self._acked:
             self._acked = False
             self._pump()
@@ -533,17 +546,21 @@ class Timers:
     def at(self, name: str, due: float | None, call: Callable[[], None]) -> None:
         """Call at a time, instead of at the time set before; None: not at all."""
         before = self._set.get(name)
+        if before and due is not None and before[1].when() <= due:
+            self._set[name] = due, before[1]  # it rings early, and is set again then
+            return
         if before:
-            if due == before[0]:
-                return
             before[1].cancel()
             del self._set[name]
         if due is not None:
             self._set[name] = due, self._loop.call_at(due, self._fire, name, call)
 
     def _fire(self, name: str, call: Callable[[], None]) -> None:
-        del self._set[name]
-        call()
+        due, _ = self._set.pop(name)
+        if due > self._loop.time() + CLOCK_STEP:
+            self.at(name, due, call)
+        else:
+            call()
 
     def cancel(self) -> None:
         """All of them."""
