@@ -48,9 +48,9 @@ class Road:
 LOOPBACK = Road("loopback")
 ROADS = (
     LOOPBACK,
-    Road("50 ms, 100 Mbit/s", 0.05, 12.5e6, seconds=8),
-    Road("50 ms, 100 Mbit/s, 1 % loss", 0.05, 12.5e6, 0.01, seconds=8),
-    Road("300 ms, 100 Mbit/s", 0.3, 12.5e6, seconds=12),
+    Road("50 ms, 100 Mbit/s", 0.05, 12.5e6, seconds=6),
+    Road("50 ms, 100 Mbit/s, 1 % loss", 0.05, 12.5e6, 0.01, seconds=6),
+    Road("300 ms, 100 Mbit/s", 0.3, 12.5e6, seconds=10),
     Road("1 ms, jumbo frames", 0.001, mtu=9000, seconds=3),
 )
 CONTESTANTS = ("aiortc", "packets of 1,200", "packets of any size")

@@ -94,7 +94,9 @@ class Flow:
         now, recovery, controller = self.clock.now, self.recovery, self.controller
         window = 1 if recovery.timeouts else controller.window
         controller.begin(now)
-        while force or controller.next_at <= now:
+        sending = not recovery.flight
+        while force or controller.next_at <= now - (0 if sending else controller.pause):
+            sending = True
             packet = self._next(window, force=force)
             if packet is None:
                 break
@@ -119,7 +121,7 @@ class Flow:
     def _arm(self, window: int) -> None:
         dues = [due for due in [self.recovery.deadline()] if due is not None]
         if window > self.recovery.flight and not self.done:
-            dues.append(self.controller.next_at)
+            dues.append(self.controller.next_at + self.controller.pause)
         if dues:
             due = TICK * (int(max(min(dues), self.clock.now) / TICK + 1e-6) + 1)
             if due < self._wakes_at or self._wakes_at <= self.clock.now:

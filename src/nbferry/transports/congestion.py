@@ -33,6 +33,7 @@ QUEUE_TOLERATED, QUEUE_SECONDS = (
 )  # a shortest round trip of a round beyond this is a standing queue
 BURST_SECONDS = 0.002  # of sending at once: a timer of asyncio is late by 1 ms
 CREDIT_SECONDS = 0.010  # of sending that may be made up for after a timer that was later still, in one burst
+PAUSE_SECONDS = 0.001  # between two bursts, at most
 FIRST_WINDOW = 16  # packets
 LEAST_WINDOW = 4
 
@@ -78,6 +79,11 @@ class Controller:
     def pacing_rate(self) -> float:
         """Bytes per second; infinite until something is known."""
         return self._gain() * self.rate if self.rate else math.inf
+
+    @property
+    def pause(self) -> float:
+        """Seconds by which sending may be late, so that a few packets leave together."""
+        return min(PAUSE_SECONDS, self.delay / 8) if self.rate else 0.0
 
     @property
     def burst(self) -> int:

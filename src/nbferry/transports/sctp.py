@@ -54,6 +54,11 @@ KNOWN = ("1.16.0",)  # versions of aiortc
 
 STREAMS = 16  # that the other side may use
 ACK_DELAY_HERE = 0.02  # seconds that the acknowledgement of a single packet waits for another
+ACK_DELAY_SOME = 0.002  # the same, of several packets
+ACK_TOGETHER = (
+    8  # packets that are acknowledged at once to who paces: no acknowledgement has to open a window there
+)
+CLOCK_STEP = 1e-4  # seconds that asyncio's timers may be early
 DEAD_AFTER = 30.0  # seconds without an answer to anything
 INITIAL_RTO = (
     0.5  # seconds until an INIT is sent again; RFC 9260 says 1, but this path has just been found to be alive
@@ -61,6 +66,7 @@ INITIAL_RTO = (
 
 _M, _HALF = 0xFFFF_FFFF, 1 << 31  # TSNs are numbers modulo 2^32
 _DATA, _SACK, _PAD = 0, 3, 0x84  # types of chunks; PAD: RFC 4820
+_PARAMETERS_AT = {1: 16, 2: 16, 4: 0, 5: 0, 6: 0, 9: 0, 130: 0}  # where they begin in the body of a chunk
 _LAST, _FIRST, _UNORDERED = 1, 2, 4
 _PROBE_INFO = 1  # "Heartbeat Info" (RFC 9260, section 3.3.5)
 _OVERHEAD = 28  # bytes of a packet with one DATA chunk before its payload
@@ -73,7 +79,7 @@ _tag, _checksum = struct.Struct("!L"), struct.Struct("<L")
 _chunk = struct.Struct("!BBH")
 _data, _data_fields = struct.Struct("!BBHLHHL"), struct.Struct("!LHHL")
 _sack, _sack_fields = struct.Struct("!BBHLLHH"), struct.Struct("!LLHH")
-_gap = struct.Struct("!HH")
+_gap = _parameter = struct.Struct("!HH")
 
 log = logging.getLogger("nbferry")
 
@@ -136,7 +142,8 @@ class FastDtls(RTCDtlsTransport):
         try:
             ssl.send(packet)
         except SSL.Error:
-            return False  # the other side has hung up: nobody hears this any more
+            log.debug("a packet came too late for a connection that is being closed")
+            return False
         datagram = ssl.bio_read(MAX_PACKET + 256)
         self._out.append(datagram)
         self._out_bytes += len(datagram)
@@ -236,6 +243,7 @@ class FastSctp(RTCSctpTransport):
         self._prefix = b""
         self._inbound: Inbound | None = None
         self._to_ack = 0  # packets
+        self._together = 2 if most_packet == BASE_PACKET else ACK_TOGETHER
         self._ack_now = self._acked = False
         self._timers = Timers(loop)
         self._probes: dict[bytes, int] = {}
@@ -279,7 +287,9 @@ class FastSctp(RTCSctpTransport):
         if recovery.timeouts:
             window = 1  # until something is heard, one packet at a time
         controller.begin(now)
-        while force or controller.next_at <= now:
+        sending = not recovery.flight
+        while force or controller.next_at <= now - (0 if sending else controller.pause):
+            sending = True
             packet = self._next(math.inf if force else window - recovery.flight)
             if packet is None:
                 break
@@ -360,7 +370,7 @@ class FastSctp(RTCSctpTransport):
         due = self._recovery.deadline()
         waiting = self._recovery.lost or self._data_channel_queue
         if waiting and window > self._recovery.flight:
-            leaves = self._controller.next_at
+            leaves = self._controller.next_at + self._controller.pause
             due = leaves if due is None else min(due, leaves)
         self._timers.at("send", due, self._due)
 
@@ -409,11 +419,12 @@ class FastSctp(RTCSctpTransport):
             self._broken(str(error) or type(error).__name__)
 
     def _packet(self, data: bytes) -> None:
-        if len(data) < 16 or data[12] == base.InitChunk.type:
-            _now(super()._handle_data(data))
+        if len(data) < 16:
             return
+        begins = data[12] == base.InitChunk.type  # an INIT comes alone, and knows no tag yet
         tag, checksum = _tag.unpack_from(data, 4)[0], _checksum.unpack_from(data, 8)[0]
-        if tag != self._local_verification_tag or checksum != crc32c(data[:8] + _ZERO + data[12:]):
+        expected = 0 if begins else self._local_verification_tag
+        if tag != expected or checksum != crc32c(data[:8] + _ZERO + data[12:]):
             return
         position, end = 12, len(data)
         while position + 4 <= end:
@@ -421,6 +432,8 @@ class FastSctp(RTCSctpTransport):
             if length < 4 or position + length > end:
                 return
             self._chunk(kind, flags, data, position, position + length)
+            if begins:
+                return
             position += (length + 3) & ~3
 
     def _chunk(self, kind: int, flags: int, data: bytes, start: int, end: int) -> None:
@@ -430,7 +443,9 @@ class FastSctp(RTCSctpTransport):
         elif kind == _SACK:
             self._sack_arrived(data, start, end)
         elif kind in base.CHUNK_TYPES:
-            _now(self._receive_chunk(base.CHUNK_TYPES[kind](flags=flags, body=data[start + 4 : end])))
+            body = data[start + 4 : end]
+            _check_parameters(kind, body)
+            _now(self._receive_chunk(base.CHUNK_TYPES[kind](flags=flags, body=body)))
 
     async def _receive_chunk(self, chunk: base.Chunk) -> None:
         if isinstance(chunk, base.HeartbeatAckChunk):
@@ -480,10 +495,11 @@ class FastSctp(RTCSctpTransport):
 
     def drained(self) -> None:
         """All packets that came together have been handed over."""
-        if self._to_ack > 1 or self._ack_now:
+        if self._to_ack >= self._together or self._ack_now:
             self._acknowledge()
         elif self._to_ack:
-            self._timers.at("ack", self._clock() + ACK_DELAY_HERE, self._acknowledge)
+            wait = ACK_DELAY_HERE if self._to_ack == 1 else ACK_DELAY_SOME
+            self._timers.at("ack", self._clock() + wait, self._acknowledge)
         if self._acked:
             self._acked = False
             self._pump()
@@ -530,23 +546,37 @@ class Timers:
     def at(self, name: str, due: float | None, call: Callable[[], None]) -> None:
         """Call at a time, instead of at the time set before; None: not at all."""
         before = self._set.get(name)
+        if before and due is not None and before[1].when() <= due:
+            self._set[name] = due, before[1]  # it rings early, and is set again then
+            return
         if before:
-            if due == before[0]:
-                return
             before[1].cancel()
             del self._set[name]
         if due is not None:
             self._set[name] = due, self._loop.call_at(due, self._fire, name, call)
 
     def _fire(self, name: str, call: Callable[[], None]) -> None:
-        del self._set[name]
-        call()
+        due, _ = self._set.pop(name)
+        if due > self._loop.time() + CLOCK_STEP:
+            self.at(name, due, call)
+        else:
+            call()
 
     def cancel(self) -> None:
         """All of them."""
         for _, handle in self._set.values():
             handle.cancel()
         self._set.clear()
+
+
+def _check_parameters(kind: int, body: bytes) -> None:
+    """Raise ValueError for a parameter that ends before it begins: aiortc would read it for ever."""
+    position = _PARAMETERS_AT.get(kind, len(body))
+    while position + 4 <= len(body):
+        length = _parameter.unpack_from(body, position)[1]
+        if length < 4:
+            raise ValueError("a parameter has no length")
+        position += (length + 3) & ~3
 
 
 def _now(work: Coroutine[Any, Any, None]) -> None:
