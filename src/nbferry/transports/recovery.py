@@ -142,7 +142,7 @@ class Recovery:
             self.acknowledged_bytes += packet.size
 
     def _be_patient(self, took: float) -> None:
-        """A packet counted as lost and was only late, after so many seconds: as late as that is not lost from now on."""
+        """A packet that counted as lost came after so many seconds: what is as late as that is not lost from now on."""
         self._patience = max(self._patience, took - self._rack_rtt)
 
     def _measure(self, news: News, now: float) -> None:
