@@ -132,6 +132,15 @@ def test_which_addresses_are_dialled():
     assert len(here) == MAX_ADDRESSES
 
 
+def test_many_addresses_do_not_crowd_out_a_server():
+    """The best of each kind come first."""
+    hosts = [["host", f"192.0.2.{n}", 4000, 1000 - n, "1"] for n in range(1, 20)]
+    others = [["srflx", "198.51.100.1", 4000, 10, "1"], ["relay", "203.0.113.1", 4000, 1, "1"]]
+    dialled = Description.from_json(good(candidates=hosts + others)).dialable(same_machine=False)
+    assert {each.kind for each in dialled[:3]} == {"host", "srflx", "relay"}
+    assert len(dialled) == MAX_ADDRESSES
+
+
 def test_a_description_does_not_show_its_password():
     """Neither in logs nor in a traceback."""
     assert "a" * 22 not in repr(Description.from_json(good()))

@@ -199,6 +199,27 @@ def test_datagrams_that_are_nothing_are_passed_over(hosts):
     run(scenario)
 
 
+def test_a_server_that_is_gone_is_not_waited_for(monkeypatch):
+    """A TURN client says goodbye for half a minute; a close does not."""
+    monkeypatch.setattr(module, "FAREWELL", 0.05)
+
+    class Stuck:
+        closed = False
+
+        def close(self) -> None:
+            self.closed = True
+
+    async def scenario() -> None:
+        gatherer = Gatherer(controlling=True, servers=(), gather_timeout=1)
+        protocol, transport = module.SingleDatagramProtocol(gatherer.paths), Stuck()
+        protocol.transport = transport
+        await protocol.close()
+        assert transport.closed
+        protocol.connection_lost(None)
+
+    run(scenario)
+
+
 def test_nothing_can_be_sent_without_a_path():
     """It is an error, which the layers above know."""
 

@@ -108,13 +108,17 @@ class Description:
         )
 
     def dialable(self, *, same_machine: bool) -> list[Candidate]:
-        """Its candidates to which a check may be sent: plain addresses, loopback only on the same machine."""
-        plain = [
-            candidate
-            for candidate in self.candidates
-            if not candidate.ip.endswith(".local") and may_dial(candidate.ip, same_machine=same_machine)
-        ]
-        return sorted(plain, key=lambda candidate: -candidate.priority)[:MAX_ADDRESSES]
+        """Its candidates to which checks may be sent: plain addresses, loopback only on the same machine.
+
+        The best of each kind come first, so that many addresses of a machine do not crowd out a TURN server.
+        """
+        plain = [each for each in self.candidates if not each.ip.endswith(".local")]
+        allowed = [each for each in plain if may_dial(each.ip, same_machine=same_machine)]
+        ranked: list[tuple[int, int, Candidate]] = []
+        for kind in ("host", "srflx", "relay"):
+            alike = sorted((each for each in allowed if each.kind == kind), key=lambda each: -each.priority)
+            ranked += [(place, -each.priority, each) for place, each in enumerate(alike)]
+        return [each for _, _, each in sorted(ranked, key=lambda entry: entry[:2])[:MAX_ADDRESSES]]
 
 
 def may_dial(ip: str, *, same_machine: bool) -> bool:

@@ -24,6 +24,7 @@ from nbferry.transports.datagrams import DatagramSocket
 from nbferry.transports.description import MAX_ADDRESSES, Candidate, Description
 
 LOOPBACK = "127.0.0.1"
+FAREWELL = 1.0  # seconds that a socket, or a TURN server, may take to be closed
 EARLY_DATAGRAMS = 100  # kept before DTLS runs; an honest peer sends a few
 
 Found = tuple[IceCandidate, StunProtocol | None]
@@ -41,6 +42,14 @@ class DatagramProtocol(StunProtocol):
             self.receiver.data_received(data, 1)  # type: ignore[arg-type]
         elif len(data) and data[0] < 4:
             super().datagram_received(bytes(data), addr)
+
+    async def close(self) -> None:
+        """See the base class; a TURN server that is gone is not waited for, as its client asks again for 30 s."""
+        try:
+            async with asyncio.timeout(FAREWELL):
+                await super().close()
+        except TimeoutError:
+            log.info("a TURN server does not answer; what it lent us it will take back by itself")
 
 
 class SingleDatagramProtocol(DatagramProtocol):
