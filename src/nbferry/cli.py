@@ -436,6 +436,8 @@ def _log(*, verbose: bool) -> None:
         logging.basicConfig(
             level=logging.DEBUG, stream=sys.stderr, format="%(asctime)s %(name)s: %(message)s"
         )
+        for chatty in ("aioice", "aiortc"):  # they tell of each packet, with addresses and nonces
+            logging.getLogger(chatty).setLevel(logging.INFO)
     else:
         logging.getLogger().addHandler(logging.NullHandler())  # what matters is shown as an error
 
