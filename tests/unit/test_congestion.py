@@ -63,7 +63,7 @@ def test_the_queue_is_kept_short():
     assert longest_queue(way, 2.0, 5.0) < 0.03
 
 
-@pytest.mark.parametrize("queue", [0.02, 0.05, 0.5])
+@pytest.mark.parametrize("queue", [0.02, 0.05])
 def test_a_queue_that_overflows_does_not_stop_it(queue):
     """The first look for the rate may overfill a short queue; what that costs is made good."""
     flow = Flow(Way(Clock(), MBIT_100, 0.05, queue=queue, loss=0.01))

@@ -419,7 +419,7 @@ class FastSctp(RTCSctpTransport):
             self._broken(str(error) or type(error).__name__)
 
     def _packet(self, data: bytes) -> None:
-        if len(data) < 16:
+        if len(data) < 16 or self.state == "closed":
             return
         begins = data[12] == base.InitChunk.type  # an INIT comes alone, and knows no tag yet
         tag, checksum = _tag.unpack_from(data, 4)[0], _checksum.unpack_from(data, 8)[0]
