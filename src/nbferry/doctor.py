@@ -95,12 +95,10 @@ def _webrtc(servers: Sequence[IceServer], within: float) -> Iterator[Check]:
     if not servers:
         yield Check("WebRTC", True, "no STUN or TURN server is to be asked, so within this network only")
         return
-    from nbferry.transports.stun import UNKNOWN, ask  # noqa: PLC0415  # aioice costs 100 ms, needed here only
+    from nbferry.transports.stun import ask  # noqa: PLC0415  # aioice costs 100 ms, needed here only
 
     answers = asyncio.run(ask(servers, within))
-    yield _udp(
-        [answer for answer in answers if answer.server.transport == "udp" and answer.problem != UNKNOWN]
-    )
+    yield _udp([answer for answer in answers if answer.server.transport == "udp" and answer.asked])
     yield from map(_server, answers)
     seen = [answer for answer in answers if answer.address and answer.server.kind == "stun"]
     if seen:
@@ -110,7 +108,7 @@ def _webrtc(servers: Sequence[IceServer], within: float) -> Iterator[Check]:
 def _udp(answers: Sequence[Answer]) -> Check:
     if not answers:
         return Check("UDP", True, "not tried: no server was there to be asked over it")
-    if any(answer.address for answer in answers):
+    if any(answer.heard for answer in answers):
         return Check("UDP", True, "gets out of this network and back")
     return Check(
         "UDP",
@@ -142,13 +140,19 @@ def _written(address: tuple[str, int]) -> str:
 
 
 def _nat(seen: Sequence[Answer]) -> Check:
-    """Whether two sides can open a way through the NAT: if it has one port for us, whomever we talk to (RFC 4787)."""
-    addresses = {answer.address for answer in seen}
-    if {host for host, _ in filter(None, addresses)} <= set(local_addresses()):
+    """Whether two sides can open a way through the NAT: if it has one port for us, whomever we talk to (RFC 4787).
+
+    That is known of a socket, of which there is one for each family, which servers at two addresses have seen.
+    """
+    ours = set(local_addresses())
+    behind = [answer for answer in seen if answer.address and answer.address[0] not in ours]
+    if not behind:
         return Check("NAT", True, "there is none: the address is our own")
-    if len(seen) == 1:
+    sockets = [[answer for answer in behind if (":" in answer.asked) == six] for six in (False, True)]
+    compared = [answers for answers in sockets if len({answer.asked for answer in answers}) > 1]
+    if not compared:
         return Check("NAT", True, "there is one; name two STUN servers to see whether WebRTC gets through")
-    if len(addresses) == 1:
+    if all(len({answer.address for answer in answers}) == 1 for answers in compared):
         return Check("NAT", True, "has one port for us, whomever we talk to: WebRTC gets through")
     return Check(
         "NAT",

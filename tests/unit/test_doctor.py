@@ -13,10 +13,12 @@ from aioice.stun import Class, Message, Method
 
 from nbferry import doctor
 from nbferry.doctor import Check, checks
-from nbferry.ice import ice_servers
+from nbferry.ice import IceServer, ice_servers
+from nbferry.transports.stun import Answer
 from network.stun import Address, Respond, StunServer, silence, truth
 
 SECRET = "hush-hush"
+TWO_HOSTS = ("127.0.0.1", "127.0.0.2")
 WITHIN = 1.2  # seconds: a request is repeated after 0.5
 
 
@@ -52,23 +54,64 @@ def test_a_server_that_answers(servers: ExitStack) -> None:
 
 def test_a_nat_that_keeps_its_port(servers: ExitStack) -> None:
     """Two servers that see the same address: a way can be opened."""
-    pair = [servers.enter_context(StunServer()) for _ in range(2)]
+    pair = [servers.enter_context(StunServer(host)) for host in TWO_HOSTS]
     nat = look(*(server.url for server in pair))["NAT"]
     assert nat.good
     assert "gets through" in nat.found
     assert pair[0].heard == pair[1].heard
 
 
+def another_port(request: Message, address: Address) -> bytes:
+    """An address with another port than the request came from."""
+    return truth(request, (address[0], address[1] ^ 1))
+
+
 def test_a_nat_that_does_not(servers: ExitStack) -> None:
     """Two servers that see another port each: that is said, with what to do."""
-
-    def another_port(request: Message, address: Address) -> bytes:
-        return truth(request, (address[0], address[1] ^ 1))
-
-    urls = [servers.enter_context(StunServer(respond=respond)).url for respond in (truth, another_port)]
+    pair = zip(TWO_HOSTS, (truth, another_port), strict=True)
+    urls = [servers.enter_context(StunServer(host, respond=respond)).url for host, respond in pair]
     nat = look(*urls)["NAT"]
     assert not nat.good
     assert "TURN" in nat.remedy
+
+
+@pytest.mark.parametrize("respond", [truth, another_port])
+def test_two_names_of_one_server(servers: ExitStack, respond: Respond) -> None:
+    """They say no more about the NAT than one name."""
+    urls = [servers.enter_context(StunServer(respond=how)).url for how in (truth, respond)]
+    nat = look(*urls)["NAT"]
+    assert nat.good
+    assert "name two" in nat.found
+
+
+FOUR = [("192.0.2.9", 4000), ("192.0.2.9", 4000)]
+SIX = [("2001:db8::9", 6000), ("2001:db8::9", 6000)]
+
+
+@pytest.mark.parametrize(
+    ("four", "six", "found"),
+    [
+        (FOUR[:1], SIX[:1], "name two"),
+        (FOUR, SIX[:1], "has one port"),
+        (FOUR, SIX, "has one port"),
+        ([*FOUR, ("192.0.2.9", 4001)], SIX, "another port"),
+        (FOUR, [*SIX, ("2001:db8::9", 6001)], "another port"),
+        ([], [("2001:db8::2", 6000)] * 2, "there is none"),
+        (FOUR[:1], [("2001:db8::2", 6000)] * 2, "name two"),
+        ([("192.0.2.2", 4000), *FOUR[:1]], [], "name two"),
+    ],
+)
+def test_each_family_has_a_socket(
+    monkeypatch: pytest.MonkeyPatch, four: list[Address], six: list[Address], found: str
+) -> None:
+    """Only what servers see of the same socket is compared, and only of those beyond the NAT."""
+    monkeypatch.setattr(doctor, "local_addresses", lambda *_: ["192.0.2.2", "2001:db8::2"])
+    seen = [
+        Answer(IceServer("stun", "stun.example", 3478), address, asked=f"{network}{host}", heard=True)
+        for network, addresses in (("198.51.100.", four), ("2001:db8:1::", six))
+        for host, address in enumerate(addresses, 1)
+    ]
+    assert found in doctor._nat(seen).found
 
 
 def test_no_nat(servers: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,24 +156,44 @@ def refusal(request: Message, _: Address) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("respond", "found"),
+    ("respond", "found", "heard"),
     [
-        (silence, "does not answer"),
-        (garbage, "does not answer"),
-        (odd, "does not answer"),
-        (nothing_in_it, "not as such a server does"),
-        (refusal, r"refuses (420: go\x1b[2Jaway)"),
+        (silence, "does not answer", False),
+        (garbage, "does not answer", False),
+        (odd, "does not answer", False),
+        (nothing_in_it, "not as such a server does", True),
+        (refusal, r"refuses (420: go\x1b[2Jaway)", True),
     ],
 )
-def test_a_server_that_does_not_do_its_work(servers: ExitStack, respond: Respond, found: str) -> None:
-    """Nothing comes back that is of use: that is found, with what to do, in the time there is."""
+def test_a_server_that_does_not_do_its_work(
+    servers: ExitStack, respond: Respond, found: str, heard: bool
+) -> None:
+    """Nothing comes back that is of use: that is found, with what to do, in the time there is; UDP may be all right."""
     server = servers.enter_context(StunServer(respond=respond))
     started = time.monotonic()
     looked = look(server.url, within=0.3)
     assert time.monotonic() - started < 3
     assert list(looked) == ["UDP", server.url]
     assert found in looked[server.url].found
-    assert all(not check.good and check.remedy for check in looked.values())
+    assert looked["UDP"].good is heard
+    assert not looked[server.url].good
+    assert all(check.good or check.remedy for check in looked.values())
+
+
+def test_a_turn_server_that_refuses(servers: ExitStack) -> None:
+    """It does not take our secret; that it says so shows that UDP gets out and back."""
+
+    def no(request: Message, _: Address) -> bytes:
+        wrong = {"ERROR-CODE": (401, "Unauthorized"), "REALM": "example", "NONCE": b"once"}
+        return bytes(Message(request.message_method, Class.ERROR, request.transaction_id, wrong))
+
+    server = servers.enter_context(StunServer(respond=no))
+    found = look(server.url.replace("stun:", f"turn:anna:{SECRET}@"))
+    assert {name: check.good for name, check in found.items()} == {
+        "UDP": True,
+        server.url.replace("stun", "turn"): False,
+    }
+    assert "refuses this user name or secret" in found[server.url.replace("stun", "turn")].found
 
 
 def test_one_server_of_two(servers: ExitStack) -> None:
@@ -166,7 +229,9 @@ def test_a_look_up_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket, "getaddrinfo", hang)
     with hanging, given_up:
-        assert look("stun:slow.example", within=0.1)["stun:slow.example:3478"].found == "does not answer"
+        found = look("stun:slow.example", within=0.1)
+        assert found["stun:slow.example:3478"].found == "does not answer"
+        assert found["UDP"].found.startswith("not tried")
         given_up.send(b"!")
 
 

@@ -22,7 +22,6 @@ from nbferry.ice import IceServer
 from nbferry.names import display_name
 
 FAREWELL_SECONDS = 0.5  # for giving an address of a TURN server back, which it does itself after ten minutes
-UNKNOWN = "is a name that is not known here"  # the problem of a server that nothing was sent to
 _SHOWN = 100  # characters of what a server gives as a reason
 
 T = TypeVar("T")
@@ -32,11 +31,17 @@ Address = tuple[str, int]
 
 @dataclass(frozen=True)
 class Answer:
-    """What a server said: our address as it sees us (STUN), or one that it lends us (TURN); None: the problem."""
+    """What a server said: our address as it sees us (STUN), or one that it lends us (TURN); None: the problem.
+
+    ``asked`` is the IP address that its name leads to, "" if that was not found; ``heard`` is whether it said anything,
+    and be it no.
+    """
 
     server: IceServer
     address: Address | None = None
     problem: str = ""
+    asked: str = ""
+    heard: bool = False
 
 
 async def ask(servers: Iterable[IceServer], within: float) -> list[Answer]:
@@ -52,21 +57,23 @@ async def ask(servers: Iterable[IceServer], within: float) -> list[Answer]:
 
 
 async def _ask(server: IceServer, sockets: _Sockets, within: float) -> Answer:
-    how = _seen_by(server, sockets) if server.kind == "stun" else _lent_by(server)
+    asked = ""
     try:
         async with asyncio.timeout(within):
-            return Answer(server, await how)
+            family, where = await _look_up(server)
+            asked = where[0]
+            if server.kind == "stun":
+                address = await (await sockets.of(family)).ask(where)
+            else:
+                address = await _lent_by(server)
+            return Answer(server, address, asked=asked, heard=True)
     except (OSError, stun.TransactionError, ValueError) as error:  # TimeoutError is an OSError
-        return Answer(server, problem=_in_words(error))
-
-
-async def _seen_by(server: IceServer, sockets: _Sockets) -> Address:
-    family, address = await _look_up(server)
-    return await (await sockets.of(family)).ask(address)
+        heard = bool(asked) and isinstance(error, (stun.TransactionFailed, ValueError))
+        return Answer(server, problem=_in_words(error), asked=asked, heard=heard)
 
 
 async def _lent_by(server: IceServer) -> Address:
-    await _look_up(server)  # aioice does it again, in a thread that would be waited for
+    """Borrow an address and give it back. The name must have been looked up: aioice waits for that, however long."""
     lent, end = await turn.create_turn_endpoint(
         _End,
         (server.host, server.port),
@@ -149,7 +156,7 @@ class _Socket(asyncio.DatagramProtocol):
 
 _PROBLEMS: list[tuple[type[Exception] | tuple[type[Exception], ...], str]] = [
     ((TimeoutError, stun.TransactionTimeout), "does not answer"),
-    ((socket.gaierror, UnicodeError), UNKNOWN),
+    ((socket.gaierror, UnicodeError), "is a name that is not known here"),
     (ssl.SSLCertVerificationError, "has a certificate that is not trusted here"),
 ]
 
