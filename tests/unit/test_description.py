@@ -19,6 +19,7 @@ from nbferry.transports.description import (
     MAX_PACKET,
     Candidate,
     Description,
+    best,
     binding,
 )
 
@@ -139,6 +140,16 @@ def test_many_addresses_do_not_crowd_out_a_server():
     dialled = Description.from_json(good(candidates=hosts + others)).dialable(same_machine=False)
     assert {each.kind for each in dialled[:3]} == {"host", "srflx", "relay"}
     assert len(dialled) == MAX_ADDRESSES
+
+
+def test_the_best_of_each_kind():
+    """Of many, by kinds in turn: one that is alone of its kind is among them."""
+    seen = [Candidate("srflx", f"198.51.100.{n}", 4000, 10, "1") for n in range(100)]
+    others = [Candidate("relay", "203.0.113.1", 4000, 1, "1"), Candidate("host", "192.0.2.1", 4000, 99, "1")]
+    found = best([*seen, *others], MAX_CANDIDATES)
+    assert [each.kind for each in found[:4]] == ["host", "srflx", "relay", "srflx"]
+    assert found[3:] == seen[1 : MAX_CANDIDATES - 2]
+    assert best(others, 0) == []
 
 
 def test_a_description_does_not_show_its_password():

@@ -13,7 +13,7 @@ from nbferry.ice import IceServer, ice_servers
 from nbferry.limits import Limits
 from nbferry.transports import paths as module
 from nbferry.transports.datachannel import Peer
-from nbferry.transports.description import Description
+from nbferry.transports.description import MAX_CANDIDATES, Description
 from nbferry.transports.paths import Gatherer
 
 HERE = "127.0.0.1"
@@ -30,10 +30,11 @@ def run(scenario: Callable[[], Awaitable[None]]) -> None:
 
 
 class StunServer(asyncio.DatagramProtocol):
-    """Says that we are at a documentation address."""
+    """Says that we are at a documentation address; ``port`` None: with the port that we have."""
 
-    def __init__(self, mapped: str) -> None:
+    def __init__(self, mapped: str, port: int | None = 4242) -> None:
         self.mapped = mapped
+        self.port = port
 
     async def open(self) -> IceServer:
         """Where it is."""
@@ -45,7 +46,7 @@ class StunServer(asyncio.DatagramProtocol):
         """A question."""
         request = stun.parse_message(data)
         answer = stun.Message(stun.Method.BINDING, stun.Class.RESPONSE, request.transaction_id)
-        answer.attributes["XOR-MAPPED-ADDRESS"] = (self.mapped, 4242)
+        answer.attributes["XOR-MAPPED-ADDRESS"] = (self.mapped, self.port or addr[1])
         self.transport.sendto(bytes(answer), addr)
 
 
@@ -118,6 +119,43 @@ def test_every_server_is_asked(hosts, monkeypatch):
         await peer.aclose()
         for each in (transport, *(server.transport for server in servers)):
             each.close()
+
+    run(scenario)
+
+
+async def gathered(servers: list[StunServer]) -> Description:
+    """What we say of ourselves when these have been asked."""
+    asked = [await server.open() for server in servers]
+    peer = await Peer.start(controlling=True, servers=asked, limits=Limits())
+    await peer.aclose()
+    for server in servers:
+        server.transport.close()
+    return peer.description
+
+
+def test_an_address_that_several_servers_see_is_named_once(hosts):
+    """More would keep a peer from trying others."""
+
+    async def scenario() -> None:
+        description = await gathered(
+            [StunServer(mapped) for mapped in ("192.0.2.1", "192.0.2.2", "192.0.2.1")]
+        )
+        seen = [each.ip for each in description.candidates if each.kind == "srflx"]
+        assert sorted(seen) == ["192.0.2.1", "192.0.2.2"]
+
+    run(scenario)
+
+
+def test_no_more_is_named_than_a_peer_reads(monkeypatch):
+    """Seven interfaces and nine servers that see each of them at another address; those of the machine stay."""
+    many = [f"127.0.1.{n}" for n in range(7)]
+    monkeypatch.setattr("aioice.ice.get_host_addresses", lambda use_ipv4, use_ipv6: many)
+
+    async def scenario() -> None:
+        description = await gathered([StunServer(f"192.0.2.{n}", None) for n in range(9)])
+        assert Description.from_json(description.to_json()) == description
+        assert len(description.candidates) == MAX_CANDIDATES
+        assert {each.ip for each in description.candidates if each.kind == "host"} == {*many, HERE}
 
     run(scenario)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -114,11 +114,17 @@ class Description:
         """
         plain = [each for each in self.candidates if not each.ip.endswith(".local")]
         allowed = [each for each in plain if may_dial(each.ip, same_machine=same_machine)]
-        ranked: list[tuple[int, int, Candidate]] = []
-        for kind in ("host", "srflx", "relay"):
-            alike = sorted((each for each in allowed if each.kind == kind), key=lambda each: -each.priority)
-            ranked += [(place, -each.priority, each) for place, each in enumerate(alike)]
-        return [each for _, _, each in sorted(ranked, key=lambda entry: entry[:2])[:MAX_ADDRESSES]]
+        return best(allowed, MAX_ADDRESSES)
+
+
+def best(candidates: Iterable[Candidate], most: int) -> list[Candidate]:
+    """So many of them at most: the best of each kind, then the second best of each, and so on."""
+    found = sorted(candidates, key=lambda each: -each.priority)
+    ranked: list[tuple[int, int, Candidate]] = []
+    for kind in ("host", "srflx", "relay"):
+        alike = (each for each in found if each.kind == kind)
+        ranked += [(place, -each.priority, each) for place, each in enumerate(alike)]
+    return [each for _, _, each in sorted(ranked, key=lambda entry: entry[:2])[:most]]
 
 
 def may_dial(ip: str, *, same_machine: bool) -> bool:

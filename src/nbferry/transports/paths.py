@@ -21,7 +21,7 @@ from aiortc import RTCIceCandidate, RTCIceGatherer, RTCIceParameters, RTCIceTran
 from nbferry.errors import ConnectFailed
 from nbferry.ice import IceServer
 from nbferry.transports.datagrams import DatagramSocket
-from nbferry.transports.description import MAX_ADDRESSES, Candidate, Description
+from nbferry.transports.description import MAX_ADDRESSES, MAX_CANDIDATES, Candidate, Description, best
 
 LOOPBACK = "127.0.0.1"
 FAREWELL = 1.0  # seconds that a socket, or a TURN server, may take to be closed
@@ -254,11 +254,13 @@ class Gatherer(RTCIceGatherer):
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:
-        """Those gathered."""
-        return tuple(
+        """Those gathered, each once: several servers see a socket at the same address. A peer reads only so many."""
+        gathered = (
             Candidate(found.type, found.ip, found.port, found.priority, found.foundation)  # type: ignore[arg-type]
             for found in self.getLocalCandidates()
         )
+        different = {(each.kind, each.ip, each.port): each for each in gathered}
+        return tuple(best(different.values(), MAX_CANDIDATES))
 
 
 async def find_path(transport: RTCIceTransport, remote: Description, *, same_machine: bool) -> None:
