@@ -22,7 +22,7 @@ from nbferry.transports.datachannel import DataChannelTransport
 from network.toxics import Pace, ToxicProxy
 
 CHUNKS = 2  # the first byte of a frame that carries them
-LIMITS = replace(SMALL, trial=0.3)
+LIMITS = replace(SMALL, trial=0.5)
 
 
 class Road:
@@ -89,7 +89,7 @@ def road(monkeypatch: pytest.MonkeyPatch) -> Iterator[Road]:
 
 
 def test_a_quicker_path_takes_over(road: Road, tmp_path: Path) -> None:
-    """A transfer begins by the relay, and moves to WebRTC when that carries more; few bytes go twice."""
+    """A transfer begins by the relay, and moves to WebRTC when that carries more; no byte goes twice."""
     road.pace.pace = Pace(rate=2 * MIB)
     source = make(tmp_path / "from" / "x.bin", 24 * MIB)
     sending, receiving = road.transfer(source, tmp_path / "to")
@@ -98,7 +98,7 @@ def test_a_quicker_path_takes_over(road: Road, tmp_path: Path) -> None:
     assert moved.wait().via == "webrtc"
     assert sending.snapshot.via_since is not None
     assert road.paths == ["relay", "webrtc"]
-    assert road.sent < source.stat().st_size * 1.01 + LIMITS.window
+    assert road.sent < source.stat().st_size * 1.002
     assert tree(tmp_path / "to") == tree(tmp_path / "from")
 
 

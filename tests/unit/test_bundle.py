@@ -45,7 +45,7 @@ class Held:
         self.bundle = Bundle(
             leads=leads,
             received=lambda frame, _: self.heard.append(bytes(frame)),
-            turned=self.turns.append,
+            used=self.turns.append,
         )
         self.lines = [Line() for _ in range(lines)]
         self.strands = [self.bundle.add(line) for line in self.lines]  # type: ignore[arg-type]

@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 
 from nbferry.crypto.keys import SessionKeys
+from nbferry.engine.addresses import machine_mark
 from nbferry.engine.connect import Answerer, Caller
 from nbferry.engine.link import Link
 from nbferry.engine.surroundings import RelayAddress, Surroundings, Via
@@ -155,20 +156,106 @@ def test_one_side_without_webrtc(via):
     run(scenario)
 
 
-def test_other_paths_follow():
-    """While it is not settled that none is wanted, the other paths come up as well, at both ends."""
+def test_other_paths_follow(monkeypatch):
+    """Where no direct path is there, relay and WebRTC both come up, at both ends; it is settled later."""
+    monkeypatch.setattr("nbferry.engine.race.dialable", lambda urls, same_machine: [])
 
     async def scenario() -> None:
         async with sides() as (answerer, caller, _):
             ends = list(await asyncio.gather(answerer.connect(), caller.connect()))
-            at = len(ends)
-            for side in (answerer, caller):
-                while not {"relay", "webrtc"} <= {end.via for end in ends[at:]}:
-                    ends.append(await side.another())
-                at = len(ends)
-            assert {end.via for end in ends} == {"direct", "relay", "webrtc"}
+            ends += await asyncio.gather(answerer.another(), caller.another())
+            assert sorted(end.via for end in ends) == ["relay", "relay", "webrtc", "webrtc"]
             for end in ends:
                 await end.aclose()
+
+    run(scenario)
+
+
+def test_nothing_else_is_opened_where_direct_works(monkeypatch):
+    """The calling side asks neither relay nor WebRTC when a direct path is up; the other one waits for its word."""
+
+    async def scenario() -> None:
+        async with sides() as (answerer, caller, _):
+            found = await asyncio.gather(answerer.connect(), caller.connect())
+            await asyncio.wait({caller._calling}, timeout=2 * LIMITS.direct_head_start)
+            assert all(end.via == "direct" for end in [*found, *caller._links._queue])
+            for end in found:
+                await end.aclose()
+
+    run(scenario)
+
+
+def test_silence_at_the_door_keeps_nobody_out(monkeypatch):
+    """Who knows where we listen, connects first and says nothing does not stand in the way of the other side."""
+    knocked: list[websocket.Transport] = []
+    start = websocket.Listener.start.__func__
+
+    async def watched(cls, path, limits, *, host=None):
+        listener = await start(cls, path, limits, host=host)
+        knocked.append(
+            await websocket.connect(
+                f"ws://127.0.0.1:{listener.ports[0][1]}{path}", via="direct", limits=limits
+            )
+        )
+        return listener
+
+    monkeypatch.setattr(websocket.Listener, "start", classmethod(watched))
+
+    async def scenario() -> None:
+        async with sides("direct") as (answerer, caller, _):
+            for end in await meet(answerer, caller):
+                await end.aclose()
+            for pipe in knocked:
+                await pipe.aclose()
+
+    run(scenario)
+
+
+def test_a_call_that_a_relay_shows_again_calls_nobody():
+    """An old call is known again: the sender keeps the link that it has."""
+
+    async def scenario() -> None:
+        async with sides("relay") as (answerer, caller, _):
+            said: asyncio.Queue[str] = asyncio.Queue()
+            take = answerer._take_signal
+            answerer._take_signal = lambda box, who, body: (take(box, who, body), said.put_nowait(body))
+            ends = await meet(answerer, caller)
+            mailbox = await Mailbox.join(await answerer._around.relay.dial(LIMITS), caller._keys.room)
+            called = asyncio.create_task(answerer.superseded())
+            for _ in range(3):
+                body = await said.get()
+                await mailbox.send(body)
+            assert body == await said.get()
+            assert not called.done()
+            called.cancel()
+            for end in ends:
+                await end.aclose()
+            await mailbox.aclose()
+
+    run(scenario)
+
+
+def test_who_says_what_we_said_is_not_on_our_machine(monkeypatch):
+    """An echo of our own mark, under another nonce or our own, leads to no loopback address."""
+    dialled: list[str] = []
+    monkeypatch.setattr(
+        "nbferry.engine.race.dialable",
+        lambda urls, same_machine: dialled.append(str(same_machine)) or [],
+    )
+    listening = Caller._listening
+
+    @asynccontextmanager
+    async def echoing(self):
+        async with listening(self) as (listener, signal):
+            yield listener, replace(signal, machine=machine_mark(bytes(16)))
+
+    monkeypatch.setattr(Answerer, "_listening", echoing)
+
+    async def scenario() -> None:
+        async with sides("auto") as (answerer, caller, _):
+            for end in await meet(answerer, caller):
+                await end.aclose()
+            assert sorted(dialled) == ["False", "True"]  # the honest side's mark is known again
 
     run(scenario)
 

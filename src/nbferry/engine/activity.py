@@ -334,8 +334,6 @@ class Activity(ABC):
             rate = self._rate.update(view.verified, time.monotonic())
             left = view.total - view.verified
             view = view.evolve(rate=rate, eta=eta(left, rate) if view.state is State.TRANSFERRING else None)
-        if view.via != self.snapshot.via is not None:
-            view = view.evolve(via_since=time.time())
         self.snapshot = view
         for callback in list(self._subscribers):
             self._call(callback, view)

@@ -25,6 +25,11 @@ def machine_id() -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
+def machine_mark(nonce: bytes) -> str:
+    """What says to who shares our loopback interface that we do, and nothing to anybody else; another one each time."""
+    return hashlib.sha256(machine_id().encode() + nonce).hexdigest()[:32]
+
+
 def local_addresses(host: str | None = None) -> list[str]:
     """IP addresses at which others may reach a socket that listens on ``host``; loopback first."""
     if host and host not in _ANYWHERE:

@@ -10,6 +10,7 @@ on a link before it was turned to is late, and dropped; and so is a turn that an
 from __future__ import annotations
 
 import asyncio
+import logging
 import struct
 from collections.abc import Callable
 from functools import partial
@@ -17,8 +18,10 @@ from functools import partial
 from nbferry.engine.link import AnyLink, Lease, Received
 from nbferry.errors import TransportClosed, TransportError
 
+log = logging.getLogger("nbferry")
+
 _TURN = struct.Struct("!BQ")
-MOST = 16  # links of one call that are kept: twice as many as there are paths
+MOST = 32  # links of one call that are kept: more than a race makes
 
 
 def turn(number: int) -> bytes:
@@ -31,7 +34,9 @@ class Strand:
 
     def __init__(self, link: AnyLink) -> None:
         self.link = link
-        self.turned = False  # both sides have said it, and not turned to another one since
+        self.agreed = (
+            False  # both sides have said that they use this one, and not turned to another one since
+        )
 
     @property
     def via(self) -> str:
@@ -39,22 +44,22 @@ class Strand:
         return self.link.via
 
 
-Turned = Callable[["Strand | None"], None]
+Used = Callable[["Strand | None"], None]
 """Told at once which strand is in use from now on; None: none is, and perhaps none is left."""
 
 
 class Bundle:
     """See the module. ``received`` is given what comes on the strand in use."""
 
-    def __init__(self, *, leads: bool, received: Received, turned: Turned) -> None:
+    def __init__(self, *, leads: bool, received: Received, used: Used) -> None:
         self.strands: list[Strand] = []
         self.current: Strand | None = None
         self.error: TransportError | None = None  # what the last strand was lost by
         self._leads = leads
         self._turn = 0  # the last one
         self._received = received
-        self._turned = turned
-        self._closing: set[asyncio.Task[None]] = set()
+        self._used = used
+        self._closing: list[asyncio.Task[None]] = []
 
     def add(self, link: AnyLink) -> Strand:
         """One more link has come up."""
@@ -68,7 +73,7 @@ class Bundle:
     def turn_to(self, strand: Strand) -> None:
         """Use this one from now on (the leader decides)."""
         self._turn += 1
-        self._use(strand, turned=False)
+        self._use(strand)
 
     async def announce(self, strand: Strand) -> None:
         """Say so, or answer it. Raises :class:`TransportError`."""
@@ -80,9 +85,7 @@ class Bundle:
             return
         self.strands.remove(strand)
         self.error = error
-        task = asyncio.create_task(strand.link.aclose())
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+        self._closing.append(asyncio.create_task(strand.link.aclose()))
         if strand is self.current or not self.strands:
             self._use(None)
 
@@ -90,27 +93,29 @@ class Bundle:
         """Close all of them."""
         for strand in list(self.strands):
             self.lose(strand, TransportClosed())
-        await asyncio.gather(*self._closing)
+        for outcome in await asyncio.gather(*self._closing, return_exceptions=True):
+            if isinstance(outcome, Exception):
+                log.error("a connection could not be closed", exc_info=outcome)
 
-    def _use(self, strand: Strand | None, *, turned: bool = False) -> None:
+    def _use(self, strand: Strand | None, *, agreed: bool = False) -> None:
         if self.current:
-            self.current.turned = False
+            self.current.agreed = False
         if strand:
-            strand.turned = turned
+            strand.agreed = agreed
         self.current = strand
-        self._turned(strand)
+        self._used(strand)
 
     def _arrived(self, strand: Strand, frame: memoryview, lease: Lease | None) -> None:
-        if len(frame) == _TURN.size and frame[0] == 0:
+        if strand in self.strands and len(frame) == _TURN.size and frame[0] == 0:
             self._turn_arrived(strand, _TURN.unpack(frame)[1])
-        elif strand.turned:
+        elif strand.agreed:
             self._received(frame, lease)
         elif lease:
             lease.release()
 
     def _turn_arrived(self, strand: Strand, number: int) -> None:
         if self._leads:
-            strand.turned = strand is self.current and number == self._turn
+            strand.agreed = strand.agreed or (strand is self.current and number == self._turn)
         elif number > self._turn:
             self._turn = number
-            self._use(strand, turned=True)
+            self._use(strand, agreed=True)

@@ -12,13 +12,14 @@ import contextlib
 import logging
 import secrets
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar, TypeVar
 
 from nbferry.crypto.keys import Role, SessionKeys
 from nbferry.crypto.noise import Initiator, Responder
-from nbferry.engine.addresses import machine_id, urls_for
+from nbferry.engine.addresses import machine_mark, urls_for
 from nbferry.engine.backoff import Backoff
 from nbferry.engine.link import AnyLink, Link
 from nbferry.engine.race import Handshake, Meeting, Race
@@ -32,7 +33,8 @@ from nbferry.transports.base import Transport
 
 T = TypeVar("T")
 
-MOST_WAITING = 4  # calls, and descriptions, that nobody has looked at: more come from nobody who means well
+MOST_WAITING = 4  # descriptions that nobody has looked at: more come from nobody who means well
+MOST_SEEN = 1_000  # calls that are known again when a relay shows them twice
 
 log = logging.getLogger("nbferry")
 
@@ -75,12 +77,14 @@ class Paired(Connector):
         self._calling: asyncio.Task[None] | None = None
 
     # ---------------------------------------------------------------- the links of a call
-    async def _first_link(self, call: Coroutine[Any, Any, None], newer: asyncio.Event) -> Link | None:
-        """The first link of a call, which goes on in the background; None if a newer one comes before that."""
+    async def _first_link(
+        self, call: Coroutine[Any, Any, None], *newer: Coroutine[Any, Any, object]
+    ) -> Link | None:
+        """The first link of a call, which goes on in the background; None if something newer comes before that."""
         self._linked.clear()
         self._calling = calling = asyncio.create_task(call)
         try:
-            await either(asyncio.wait({calling}), self._linked.wait(), newer.wait())
+            await either(asyncio.wait({calling}), self._linked.wait(), *newer)
             if self._links.empty() and calling.done():
                 calling.result()  # raises: one that ends without an error has found a link
         except BaseException:
@@ -97,12 +101,14 @@ class Paired(Connector):
         return await self._links.get()
 
     async def settle(self) -> None:
-        """See :meth:`Connector.settle`."""
-        if self._calling:
-            self._calling.cancel()
-            for outcome in await asyncio.gather(self._calling, return_exceptions=True):
-                if isinstance(outcome, NbferryError):
-                    log.debug("a call ended: %s", outcome.message)
+        """See :meth:`Connector.settle`. May be called again while it is at it, or be cancelled: nothing stays open."""
+        if calling := self._calling:
+            if not calling.cancelling():
+                calling.cancel()
+            await asyncio.wait({calling})
+            if not calling.cancelled() and (error := calling.exception()):
+                expected = isinstance(error, NbferryError)
+                log.log(logging.DEBUG if expected else logging.ERROR, "a call ended: %s", error)
         while not self._links.empty():
             await self._links.get_nowait().aclose()
 
@@ -119,7 +125,8 @@ class Paired(Connector):
         if self._around.tries("direct") and (listener := await self._listener(path)):
             urls = urls_for(listener.ports, path, self._around.host)
         try:
-            yield listener, Signal(secrets.token_bytes(NONCE_BYTES), urls, machine_id())
+            nonce = secrets.token_bytes(NONCE_BYTES)
+            yield listener, Signal(nonce, urls, machine_mark(nonce))
         finally:
             if listener:
                 await listener.aclose()
@@ -145,6 +152,8 @@ class Paired(Connector):
         next_description: Callable[[], Awaitable[Described]],
     ) -> None:
         """Try every path to who sent ``theirs``; ``send`` and ``next_description`` are our mailbox there."""
+        if theirs.nonce == ours.nonce:
+            raise RemoteProtocolError("The other side says what we said.")
 
         async def say(description: Mapping[str, Any]) -> None:
             await send(self._sealed(Described(ours.nonce, theirs.nonce, description)))
@@ -189,8 +198,8 @@ class Caller(Paired):
     async def connect(self) -> Link:
         """Call the sender, give it ``dead_after`` seconds to answer, then race."""
         await self.settle()
-        link = await self._first_link(self._call(), asyncio.Event())
-        assert link  # no call is newer than ours
+        link = await self._first_link(self._call())
+        assert link  # nothing is newer than our own call
         return link
 
     async def _call(self) -> None:
@@ -245,7 +254,8 @@ class Answerer(Paired):
     def __init__(self, surroundings: Surroundings, keys: SessionKeys, *, seconds: float) -> None:
         super().__init__(surroundings, keys)
         self._seconds = seconds
-        self._calls: asyncio.Queue[Call] = asyncio.Queue(MOST_WAITING)
+        self._newest: Call | None = None  # only who called last still waits
+        self._seen: deque[bytes] = deque(maxlen=MOST_SEEN)
         self._descriptions: asyncio.Queue[Described] = asyncio.Queue(MOST_WAITING)
         self._hosted = asyncio.Event()
         self._called = asyncio.Event()
@@ -268,28 +278,22 @@ class Answerer(Paired):
         """Wait ``dead_after`` seconds for a call; answer it and race. A newer call ends the race of an older one."""
         while True:
             await self.settle()
-            self._called.clear()
-            call, reply = await self._in_time(self._newest_call(), "The receiver does not call.")
-            if link := await self._first_link(self._answer(call, reply), self._called):
+            call, reply = await self._in_time(self._next_call(), "The receiver does not call.")
+            if link := await self._first_link(self._answer(call, reply), self._called.wait()):
                 return link
-
-    async def _newest_call(self) -> Call:
-        """Only the newest call still has somebody waiting."""
-        newest = await self._next_call()
-        while not self._calls.empty():
-            newest = self._calls.get_nowait()
-        self._called.clear()
-        return newest
 
     async def _next_call(self) -> Call:
         """If none comes, the room may be hosted by a socket that died unnoticed: host it anew, and wait on."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._limits.connect_timeout):
-                return await self._calls.get()
-        if self._hosting:
+                await self._called.wait()
+        if self._hosting and not self._called.is_set():
             await self._stop_hosting()
             self._hosting = asyncio.create_task(self._host())
-        return await self._calls.get()
+        await self._called.wait()
+        self._called.clear()
+        assert self._newest  # that is what was waited for
+        return self._newest
 
     async def _answer(self, call: Signal, reply: Reply) -> None:
         self._descriptions = asyncio.Queue(MOST_WAITING)
@@ -368,6 +372,7 @@ class Answerer(Paired):
         match signal:
             case Described() if not self._descriptions.full():
                 self._descriptions.put_nowait(signal)
-            case Signal() if not self._calls.full():
-                self._calls.put_nowait((signal, reply))
+            case Signal(nonce) if nonce not in self._seen:
+                self._seen.append(nonce)
+                self._newest = signal, reply
                 self._called.set()

@@ -8,6 +8,7 @@ several links is decided by whoever uses them (:mod:`nbferry.engine.bundle`).
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from functools import partial
 from importlib import import_module
 from typing import Any, Protocol
 
-from nbferry.engine.addresses import dialable, machine_id
+from nbferry.engine.addresses import dialable, machine_mark
 from nbferry.engine.link import Link
 from nbferry.engine.signals import Signal
 from nbferry.engine.surroundings import Surroundings
@@ -23,6 +24,10 @@ from nbferry.errors import ConnectFailed, NbferryError
 from nbferry.rendezvous import open_channel
 from nbferry.transports import websocket
 from nbferry.transports.base import Transport
+
+MOST_INBOUND = 16  # sockets that are opened to us in one race: twice as many as there are addresses of ours
+
+log = logging.getLogger("nbferry")
 
 Handshake = Callable[[Transport, bytes], Awaitable[Link]]
 """Makes a link of a transport; the bytes are what else it is bound to."""
@@ -47,7 +52,7 @@ class Meeting:
     @property
     def same_machine(self) -> bool:
         """Whether both sides share a loopback interface."""
-        return self.peer.machine == machine_id()
+        return self.peer.machine == machine_mark(self.peer.nonce)
 
 
 class Race:
@@ -65,56 +70,78 @@ class Race:
         self._listener = listener
         self._meeting = meeting
         self._found = found
+        self._tries: list[asyncio.Task[None]] = []
+        self._accepted: list[tuple[asyncio.Task[None], Transport]] = []
         self._won = False
 
     async def run(self) -> None:
-        """Until each try has ended, or has had its time. Raises :class:`ConnectFailed` if none had success."""
-        tries = self._begin()
+        """Until it is cancelled, or each try has had its time. Raises :class:`ConnectFailed` if none had success."""
+        self._begin()
         try:
-            await asyncio.wait(tries, timeout=self._limits.connect_timeout)
+            async with asyncio.timeout(self._limits.connect_timeout):
+                while waiting := [each for each in self._tries if not each.done()]:
+                    await asyncio.wait(waiting)
+        except TimeoutError:
+            pass  # what has come by now has come
         finally:
-            for each in tries:
+            for each in self._tries:
                 each.cancel()
-            await asyncio.gather(*tries, return_exceptions=True)
+            await asyncio.gather(*self._tries, return_exceptions=True)
+            for task, transport in self._accepted:
+                if task.cancelled():  # perhaps before its first step
+                    await transport.aclose()
         if not self._won:
-            raise ConnectFailed(tried=tuple(_outcome(each) for each in tries))
+            raise ConnectFailed(tried=tuple(filter(None, map(_outcome, self._tries))))
 
-    def _begin(self) -> list[asyncio.Task[None]]:
+    def _begin(self) -> None:
         """Direct paths have a head start: where they work nothing else is needed."""
         around, meeting = self._around, self._meeting
-        inbound = [self._start(partial(self._inbound, self._listener))] if self._listener else []
         urls = (
             dialable(meeting.peer.urls, same_machine=meeting.same_machine) if around.tries("direct") else []
         )
         dialled = [self._start(partial(self._direct, url)) for url in urls]
-        first = dialled or inbound
-        relayed = [self._start(self._relayed, first)] if around.tries("relay") else []
-        webrtc = [self._start(self._webrtc, first)] if around.tries("webrtc") else []
-        return [*inbound, *dialled, *relayed, *webrtc]
+        inbound = [self._start(partial(self._inbound, self._listener))] if self._listener else []
+        if around.tries("relay"):
+            self._start(self._relayed, after=dialled or inbound)
+        if around.tries("webrtc"):
+            self._start(self._webrtc, after=dialled or inbound)
 
     def _start(
-        self, path: Callable[[], Awaitable[Link]], first: Sequence[asyncio.Task[None]] = ()
+        self, path: Callable[[], Awaitable[Link | None]], after: Sequence[asyncio.Task[None]] = ()
     ) -> asyncio.Task[None]:
         async def give() -> None:
-            if first:
-                await asyncio.wait(first, timeout=self._limits.direct_head_start)
-            link = await path()
-            self._won = True
-            self._found(link)
+            if after and await self._is_needless(after):
+                return
+            if link := await path():
+                self._won = True
+                self._found(link)
 
-        return asyncio.create_task(give())
+        task = asyncio.create_task(give())
+        self._tries.append(task)
+        return task
+
+    async def _is_needless(self, direct: Sequence[asyncio.Task[None]]) -> bool:
+        """Wait for direct paths, for a moment; whether one of them has worked.
+
+        Only who calls can know that: what looks like its answer to the other side may be somebody else's noise.
+        """
+        until = asyncio.get_running_loop().time() + self._limits.direct_head_start
+        await asyncio.wait(direct, timeout=self._limits.direct_head_start)
+        if self._won and not self._meeting.calls:
+            await asyncio.sleep(
+                until - asyncio.get_running_loop().time()
+            )  # the caller ends this race if it has won
+        return self._won and self._meeting.calls
 
     # ---------------------------------------------------------------- the paths
     async def _direct(self, url: str) -> Link:
         return await self._link(await websocket.connect(url, via="direct", limits=self._limits))
 
-    async def _inbound(self, listener: websocket.Listener) -> Link:
-        while True:
+    async def _inbound(self, listener: websocket.Listener) -> None:
+        """Shake hands with whoever comes: it may be somebody else's try, or one that broke, and the next is right."""
+        for _ in range(MOST_INBOUND):
             transport = await listener.accept()
-            try:
-                return await self._link(transport)
-            except NbferryError:
-                continue  # somebody else's try, or one that broke: the next may be right
+            self._accepted.append((self._start(partial(self._link, transport)), transport))
 
     async def _relayed(self) -> Link:
         transport = await self._around.relay.dial(self._limits)
@@ -155,5 +182,12 @@ async def _closed_on_failure(pipe: _Closable) -> AsyncIterator[None]:
 
 
 def _outcome(task: asyncio.Task[None]) -> str:
+    """What came of a try that had no success."""
     error = None if task.cancelled() else task.exception()
-    return error.message.rstrip(".") if isinstance(error, NbferryError) else "no answer in time"
+    match error:
+        case NbferryError():
+            return error.message.rstrip(".")
+        case None:
+            return "no answer in time" if task.cancelled() else ""
+    log.error("a path failed unexpectedly", exc_info=error)
+    return f"something unexpected went wrong ({type(error).__name__})"

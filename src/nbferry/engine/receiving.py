@@ -301,8 +301,9 @@ class TakingIn(Activity):
     def _view(self) -> Snapshot:
         state, reason = self._condition()
         memo, manifest = self._keeper.memo, self._receiver.manifest or self._known
-        via = self._session.via if self._session else None
-        view = self.snapshot.evolve(state=state, reason=reason, via=via, names=memo.names, total=memo.total)
+        view = self.snapshot.evolve(state=state, reason=reason, names=memo.names, total=memo.total)
+        if self._session:
+            view = view.evolve(via=self._session.via, via_since=self._session.via_since)
         if manifest:
             view = view.evolve(
                 files=manifest.file_count, names=manifest.top_names, total=manifest.total_bytes

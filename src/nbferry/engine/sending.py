@@ -376,4 +376,5 @@ class Sending(Activity):
             verified=sum(manifest.bytes_in(sender.verified) for sender in senders),
             durable=sum(manifest.bytes_in(sender.durable) for sender in senders),
             via=current.session.via if current else None,
+            via_since=current.session.via_since if current else None,
         )

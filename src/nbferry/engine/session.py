@@ -28,6 +28,7 @@ from nbferry.engine.waiting import either
 from nbferry.errors import Expired, NbferryError, TransportBroken, TransportClosed, TransportError
 from nbferry.limits import Limits
 from nbferry.protocol.events import Event, Store
+from nbferry.protocol.frames import CHUNK_TYPE
 from nbferry.protocol.machine import Machine
 from nbferry.protocol.receiver import Receiver
 from nbferry.status import State
@@ -57,6 +58,7 @@ class Session:
     ) -> None:
         self.machine = machine
         self.via: str | None = None
+        self.via_since: float | None = None  # when it took the place of another path: seconds since 1970
         self.trouble = ""  # why there is no connection, in words
         self._fruitless = 0  # tries in a row
         self._away = asyncio.Event()
@@ -71,9 +73,9 @@ class Session:
         self._leader = machine if isinstance(machine, Receiver) else None
         self._bundle: Bundle | None = None
         self._steering = Steering([], limits)
-        self._gathering: asyncio.Task[None]  # of the links that come after the first
-        self._turns = 0  # times that the link in use has changed in this bundle
-        self._turned = asyncio.Event()
+        self._settling: asyncio.Task[None] | None = None
+        self._moves = 0  # times that another link, or none, came into use in this bundle
+        self._moved = asyncio.Event()
         self._drain_until: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._ended = asyncio.Event()
@@ -112,8 +114,8 @@ class Session:
     # ---------------------------------------------------------------- inputs
     def pump(self) -> None:
         """After any input to the machine: pass on its events, send its frames, set its timer."""
-        self._dispatch(None)
         self._steer()
+        self._dispatch(None)
         self._wake.set()
         self._set_timer()
         self._changed()
@@ -123,7 +125,8 @@ class Session:
             self._ended.set()
 
     def _received(self, frame: memoryview, lease: Lease | None) -> None:
-        self._steering.arrived(len(frame), self.now())
+        if len(frame) and frame[0] == CHUNK_TYPE:
+            self._steering.arrived(len(frame), self.now())
         self.machine.receive(frame, self.now())
         if not self._dispatch(lease) and lease:
             lease.release()
@@ -220,23 +223,24 @@ class Session:
 
     async def _serve(self, first: AnyLink) -> None:
         """Use the links of a call until the machine has finished; raises :class:`TransportError` when none is left."""
-        self._bundle = bundle = Bundle(
-            leads=self._leader is not None, received=self._received, turned=self._use
-        )
-        self._steering, self._turns = Steering(bundle.strands, self._limits), 0
+        leads = self._leader is not None
+        self._bundle = bundle = Bundle(leads=leads, received=self._received, used=self._use)
+        self._steering, self._moves = Steering(bundle.strands, self._limits), 0
         superseded = asyncio.create_task(self._connector.superseded())
-        self._gathering = asyncio.create_task(self._gather(bundle))
+        gathering = asyncio.create_task(self._gather(bundle))
         try:
             bundle.add(first)
             while not self.machine.finished:
                 await self._use_current(bundle, superseded)
         finally:
-            for task in (superseded, self._gathering):
+            for task in (superseded, gathering):
                 task.cancel()
-            await asyncio.gather(superseded, self._gathering, return_exceptions=True)
+            await asyncio.gather(superseded, gathering, return_exceptions=True)
             self._bundle = self._drain_until = None
             self._disconnect()
             await bundle.aclose()
+            if self._settling:
+                await self._settling
 
     async def _gather(self, bundle: Bundle) -> None:
         """Other links of the same call may come up."""
@@ -246,22 +250,20 @@ class Session:
 
     async def _use_current(self, bundle: Bundle, superseded: asyncio.Task[None]) -> None:
         """Send on the strand in use, until another one is; a leader without one takes the best that is left."""
-        while (
-            self._leader and bundle.strands and bundle.current is None
-        ):  # one may be lost as soon as it is used
+        while self._leader and bundle.strands and bundle.current is None:  # it may be lost at once
             bundle.turn_to(self._steering.best())
         if not bundle.strands:
             raise bundle.error or TransportClosed()
-        self._turned.clear()
+        self._moved.clear()
         strand = bundle.current
-        writing = asyncio.create_task(self._write(bundle, strand, self._turns) if strand else self._be_led())
-        turned = asyncio.create_task(self._turned.wait())
+        writing = asyncio.create_task(self._write(bundle, strand, self._moves) if strand else self._be_led())
+        moved = asyncio.create_task(self._moved.wait())
         try:
-            await asyncio.wait({writing, turned, superseded}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({writing, moved, superseded}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (writing, turned):
+            for task in (writing, moved):
                 task.cancel()
-            outcome, _ = await asyncio.gather(writing, turned, return_exceptions=True)
+            outcome, _ = await asyncio.gather(writing, moved, return_exceptions=True)
         if superseded.done():
             raise TransportBroken("The other side calls anew.")
         if isinstance(outcome, TransportError) and strand:
@@ -270,14 +272,14 @@ class Session:
             raise outcome
 
     async def _be_led(self) -> None:
-        """Give the other side some time to say which link it uses."""
-        await asyncio.sleep(self._limits.dead_after)
+        """Give the other side the time to notice what is lost, and to say which link it uses or to call."""
+        await asyncio.sleep(self._limits.dead_after + self._limits.connect_timeout)
         raise TransportBroken("The other side has gone silent.")
 
-    async def _write(self, bundle: Bundle, strand: Strand, turn: int) -> None:
-        if self._turns == turn:
+    async def _write(self, bundle: Bundle, strand: Strand, move: int) -> None:
+        if self._moves == move:
             await bundle.announce(strand)
-        while self._turns == turn:  # else what the machine says comes after another announcement
+        while self._moves == move:  # else what the machine says comes after another announcement
             started = self.now()
             frame = self.machine.next_frame(started)
             if frame is not None:
@@ -296,16 +298,20 @@ class Session:
         """The machine goes on with this link; what was under way on the one before is wanted again."""
         self._disconnect()
         self._drain_until = None
-        self._turns += 1
-        self._turned.set()
+        self._moves += 1
+        self._moved.set()
         if strand:
-            self.via = strand.via
-            self._steering.turned(strand, self.now())
+            self._note_path(strand.via)
+            self._steering.begin(strand, self.now())
             self.machine.connected(self.now())
-            if self._turns == 1 and strand.via == "direct":  # nothing is better
-                self._gathering.cancel()
-                self._gathering = asyncio.create_task(self._connector.settle())
+            if self._moves == 1 and strand.via == "direct":  # nothing is better
+                self._settling = asyncio.create_task(self._connector.settle())
         self.pump()
+
+    def _note_path(self, via: str) -> None:
+        if self.via not in (None, via):
+            self.via_since = time.time()
+        self.via = via
 
     def _disconnect(self) -> None:
         if self.machine.is_connected:
@@ -320,17 +326,18 @@ class Session:
             self._steering.rested(now)
             self._drain(leader, None)
             return
-        wanted = self._steering.wanted(now, left=lambda: leader.left)
+        wanted = self._steering.wanted(now, left=lambda: leader.left, awaits=not leader.drained)
         if wanted is bundle.current:
             self._drain(leader, None)
-        elif self._drain_until is None:
-            self._drain(leader, now + self._limits.trial)
-        elif leader.drained or now >= self._drain_until:
-            bundle.turn_to(wanted)
+        else:
+            self._drain(leader, self._drain_until or now + self._limits.trial)
+            if leader.drained or not self._steering.carries or now >= (self._drain_until or now):
+                bundle.turn_to(wanted)
         for strand in self._steering.outdone():
             bundle.lose(strand, TransportClosed())
 
     def _drain(self, leader: Receiver, until: float | None) -> None:
+        """Let what was asked for arrive, until then at most; None: ask for more."""
         if self._drain_until != until:
             self._drain_until = until
             leader.drain(until is not None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from nbferry.errors import RemoteProtocolError
@@ -18,11 +18,11 @@ NONCE_BYTES = 16
 
 @dataclass(frozen=True)
 class Signal:
-    """A call or an answer: a fresh nonce, the caller's nonce if it is an answer, where we listen, and which machine."""
+    """A call or an answer: a fresh nonce, the caller's nonce if it is an answer, where we listen, our mark."""
 
     nonce: bytes
-    urls: list[str]
-    machine: str
+    urls: list[str] = field(repr=False)  # their paths are secret
+    machine: str  # a mark that who shares our loopback interface knows again
     to: bytes = b""
 
     def encode(self) -> bytes:
@@ -36,7 +36,7 @@ class Described:
 
     nonce: bytes
     to: bytes
-    webrtc: Mapping[str, Any]
+    webrtc: Mapping[str, Any] = field(repr=False)  # with a password
 
     def encode(self) -> bytes:
         """As JSON, to be sealed."""

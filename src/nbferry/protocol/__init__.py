@@ -27,8 +27,10 @@ Below the frames
     2.  *Call*, for each connection: both derive the name of a capability room from the root. The sender hosts
         it. The receiver joins and sends a call, the sender an answer; each is JSON, sealed
         (:meth:`nbferry.crypto.keys.SessionKeys.seal_signal`), in hex: ``{"nonce": 16 bytes, "to": the nonce
-        answered or "", "urls": [where it listens], "machine": digest}``. A url is ``ws://IP:port/nbferry/``
-        and 32 random hex digits; at most 8 are looked at; loopback ones only if "machine" is one's own.
+        answered or "", "urls": [where it listens], "machine": mark}``. A url is ``ws://IP:port/nbferry/``
+        and 32 random hex digits; at most 8 are looked at. The mark is 32 hex digits of SHA-256 of a text that only
+        processes with a common loopback interface have, and the nonce; loopback urls are dialled only if it is the one
+        that one would make, and the nonce not one's own. A nonce that was answered before is not answered again.
     3.  *Race*: both dial the other's urls and, 0.3 s later or when these have failed, the relay, in the channel
         named by both nonces. At the same time as the relay, each may send ``{"nonce", "to": the other's nonce,
         "webrtc": its description}`` (:class:`nbferry.transports.description.Description`: ICE credentials and
@@ -41,7 +43,7 @@ Below the frames
     4.  *Records*: each frame is sealed as one record of :mod:`nbferry.crypto.records` and sent as one binary
         message, of at most 4 MiB.
     5.  *Turns*: of the pipes that have come up one is used at a time, and the receiver says which: a record of
-        ``0x00`` and a u64 that grows by one with each turn. The sender answers on that pipe with the same record. To
+        ``0x00`` and a u64 that grows with each turn. The sender answers on that pipe with the same record. To
         use a pipe is a *connection* in what follows: it begins on each side with the record that it sends. Whatever
         arrives on a pipe before the newest turn has is late, and dropped; so is a turn with a smaller number.
 
