@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
@@ -109,8 +110,8 @@ def _send(memo: SendMemo, wishes: Wishes, relay: str | None, limits: Limits) -> 
     if same := running.settled(lambda: unfinished.same_send(ledger, memo, address)):
         with suppress(TransferBusy, TransferUnknown):  # it runs, or has just ended: then this is another one
             return _go_on(same, ledger, limits, ice=memo.ice)
-    how = How(wishes, limits, _agent())
-    return running.start(unfinished.sending(Keeper(memo, ledger), ledger, how), meeting.face())
+    sending = unfinished.sending(Keeper(memo, ledger), ledger, _how(memo, wishes, limits))
+    return running.start(sending, meeting.face())
 
 
 @overload
@@ -165,13 +166,20 @@ def receive(
             allow_hidden=allow_hidden,
             willing=accept is True,
         )
-        return _receive(memo, ticket, decide, How(wishes, limits, _agent()), asks=accept is None)
+        return _receive(
+            memo, ticket, decide, partial(_how, wishes=wishes, limits=limits), asks=accept is None
+        )
 
     return meeting.picker("receive", begin) if code is None else begin(code)
 
 
 def _receive(
-    new: ReceiveMemo, ticket: Code | Ticket, decide: Decide | None, how: How, *, asks: bool
+    new: ReceiveMemo,
+    ticket: Code | Ticket,
+    decide: Decide | None,
+    how: Callable[[AnyMemo], How],
+    *,
+    asks: bool,
 ) -> Transfer:
     """Go on with the unfinished receive that is the same, or begin a new one."""
     ledger = _ledger()
@@ -183,7 +191,9 @@ def _receive(
     keeper = Keeper(memo or new, ledger)
     with keeper.taken() if memo else nullcontext():
         _renew(keeper, new.ice)
-        return running.start(unfinished.receiving(keeper, how, decide), meeting.face(), asks=asks)
+        return running.start(
+            unfinished.receiving(keeper, how(keeper.memo), decide), meeting.face(), asks=asks
+        )
 
 
 @overload
@@ -321,15 +331,23 @@ def _go_on(
 
 
 def _renew(keeper: Keeper[Any], ice: tuple[IceServer, ...] | None) -> None:
-    """Ask other STUN and TURN servers from now on, if some are named: credentials may last for an hour only."""
+    """Note which STUN and TURN servers are named now, if others are: credentials may last for an hour only.
+
+    What is started after this asks them.
+    """
     if ice not in (None, keeper.memo.ice):
         keeper.note_now(ice=ice)
 
 
 def _again(keeper: Keeper[Any], ledger: Ledger, limits: Limits) -> Begin:
-    wishes = unfinished.wishes_of(keeper.memo, arguments.host(), arguments.ice_servers_otherwise())
-    how = How(wishes, limits, _agent())
-    return unfinished.again(keeper, ledger, how)
+    wishes = unfinished.wishes_of(keeper.memo, arguments.host())
+    return unfinished.again(keeper, ledger, _how(keeper.memo, wishes, limits))
+
+
+def _how(memo: AnyMemo, wishes: Wishes, limits: Limits) -> How:
+    """Run it as is wished, with the STUN and TURN servers that were named for it, else those of the environment."""
+    ice = arguments.ice_servers_otherwise() if memo.ice is None else memo.ice
+    return How(replace(wishes, ice=ice), limits, _agent())
 
 
 def _resting(memo: AnyMemo, ledger: Ledger, view: Snapshot) -> Transfer:

@@ -83,19 +83,19 @@ def invitation(code: int | str | None, *, many: bool) -> Ticket | tuple[str, ...
 
 
 def wishes(relay: str | None, via: Via, tickets: list[Code | Ticket]) -> Wishes:
-    """How to connect; ``tickets`` are those of a receiver, who must be told of a relay."""
+    """How to connect, STUN and TURN servers aside; ``tickets`` are a receiver's, who must be told of a relay."""
     if via not in get_args(Via):
         raise ValueError(f'via must be "auto", "direct", "webrtc" or "relay", not {via!r}')
-    only, ice = host(), ice_servers_otherwise()
+    only = host()
     if named := canonical_url(relay) if relay else relay_of_environment():
         address = RelayAddress(named)
-        return Wishes(lambda: address, via, only, ice=ice)
+        return Wishes(lambda: address, via, only)
     if tickets:
         raise CodeInvalid(
             "This code does not say which relay it belongs to.",
             hint="Copy all of it, with @https://…, or pass relay=.",
         )
-    return Wishes(kernel.server_relay, via, only, ice=ice)
+    return Wishes(kernel.server_relay, via, only)
 
 
 def relay_of_environment() -> str | None:

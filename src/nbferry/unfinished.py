@@ -20,7 +20,6 @@ from nbferry.engine.keeping import Keeper
 from nbferry.engine.receiving import Decide, Intake
 from nbferry.engine.sending import Offering
 from nbferry.errors import CodeInvalid, NbferryError
-from nbferry.ice import IceServer
 from nbferry.limits import Limits
 from nbferry.manifest import Manifest
 from nbferry.running import Begin
@@ -57,7 +56,7 @@ def sending(keeper: Keeper[SendMemo], ledger: Ledger, how: How) -> Begin:
         offering = Offering(lambda: PageSource(files, limits), keeper, how.agent, files)
     else:
         offering = Offering(lambda: _files_of(memo, ledger, limits), keeper, how.agent)
-    return lambda engine: engine.sending(offering, _wishes(memo, how), limits)
+    return lambda engine: engine.sending(offering, how.wishes, limits)
 
 
 def _files_of(memo: SendMemo, ledger: Ledger, limits: Limits) -> FileSource:
@@ -87,7 +86,7 @@ def receiving(keeper: Keeper[ReceiveMemo], how: How, decide: Decide | None = Non
         decide = _accept
     intake = Intake(destination_of(memo), keeper, decide, how.agent, parse(memo.code))
     limits = replace(how.limits, partials=memo.kept_for)
-    return lambda engine: engine.receiving(intake, _wishes(memo, how), limits)
+    return lambda engine: engine.receiving(intake, how.wishes, limits)
 
 
 def uploading(keeper: Keeper[UploadMemo], how: How) -> Begin:
@@ -116,17 +115,12 @@ def destination_of(memo: FolderMemo) -> Destination:
     return Destination(Path(memo.to), memo.id, memo.overwrite, memo.allow_hidden)
 
 
-def _wishes(memo: AnyMemo, how: How) -> Wishes:
-    """How to connect; STUN and TURN servers that were named for this transfer go before those of the environment."""
-    return how.wishes if memo.ice is None else replace(how.wishes, ice=memo.ice)
-
-
-def wishes_of(memo: AnyMemo, host: str | None, ice: tuple[IceServer, ...] = ()) -> Wishes:
-    """Connect as before: to the same relay, or as the same relay."""
+def wishes_of(memo: AnyMemo, host: str | None) -> Wishes:
+    """Connect as before: to the same relay, or as the same relay; STUN and TURN servers are yet to be said."""
     relay = memo.relay
     if relay is None or relay.port:
-        return Wishes(lambda: None, memo.via, host, relay.port if relay else 0, ice)
-    return Wishes(partial(kernel.relay_again, relay.url, relay.public_url), memo.via, host, ice=ice)
+        return Wishes(lambda: None, memo.via, host, relay.port if relay else 0)
+    return Wishes(partial(kernel.relay_again, relay.url, relay.public_url), memo.via, host)
 
 
 # ------------------------------------------------------------------ finding

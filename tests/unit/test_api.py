@@ -390,6 +390,24 @@ def test_ice_servers_of_a_transfer_that_goes_on(
     assert started[3].wishes.ice[0].credential == "hush"
 
 
+def test_ice_servers_that_are_named_go_before_a_wrong_environment(
+    started: list[Started], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The environment is not even read then, nor when a transfer goes on for which some were named."""
+    monkeypatch.setenv("NBFERRY_ICE_SERVERS", "stun.example")
+    send("x", ice_servers=TURN)
+    receive(CODE, ice_servers=[])
+    for start in started[:2]:
+        start.what.keeper.note_now()
+        start.what.keeper.rest()
+    sent = started[0].what.keeper.memo.id
+    for again in (lambda: resume(sent), lambda: send("x", ice_servers="stun:new"), lambda: receive(CODE)):
+        again()
+        started[-1].what.keeper.rest()
+    over_turn = ["turn:turn.example:3478?transport=tcp"]
+    assert asked(started) == [over_turn, [], over_turn, ["stun:new:3478"], []]
+
+
 @pytest.mark.parametrize("everywhere", ["0.0.0.0", "::", ""])
 def test_listening_everywhere(
     started: list[Started], monkeypatch: pytest.MonkeyPatch, everywhere: str
