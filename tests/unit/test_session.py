@@ -434,7 +434,7 @@ def test_a_sender_that_is_led_nowhere() -> None:
 
     async def scenario() -> None:
         line = Line(leads=True)
-        driven = Driven(line, limits=replace(LIMITS, dead_after=0.01))
+        driven = Driven(line, limits=replace(LIMITS, dead_after=0.01, connect_timeout=0.01))
         await line.closed.wait()
         await driven.connector.waiting.wait()
         assert driven.session.trouble.startswith("connection lost: The other side has gone silent.")

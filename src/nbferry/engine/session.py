@@ -121,7 +121,7 @@ class Session:
         self._changed()
         if self.machine.state.final:
             self.final.set()
-        if self.machine.finished and not self.machine.is_connected:
+        if self.machine.finished and self._bundle is None:  # what there was is closed
             self._ended.set()
 
     def _received(self, frame: memoryview, lease: Lease | None) -> None:
@@ -236,11 +236,12 @@ class Session:
             for task in (superseded, gathering):
                 task.cancel()
             await asyncio.gather(superseded, gathering, return_exceptions=True)
-            self._bundle = self._drain_until = None
+            self._drain_until = None
             self._disconnect()
             await bundle.aclose()
             if self._settling:
                 await self._settling
+            self._bundle = None
 
     async def _gather(self, bundle: Bundle) -> None:
         """Other links of the same call may come up."""
