@@ -441,3 +441,22 @@ def test_a_sender_that_is_led_nowhere() -> None:
         await driven.end()
 
     run(scenario)
+
+
+def test_the_last_word_goes_out_where_the_receiver_is_now() -> None:
+    """A turn, and on the new link at once what ends the transfer: the answer to it is said there."""
+
+    async def scenario() -> None:
+        relay, webrtc = Line(via="relay"), Line(via="webrtc", leads=True)
+        driven = Driven(relay)
+        await relay.until_said("hello")
+        driven.connector.others.put_nowait(webrtc)
+        await turns()
+        webrtc.say(memoryview(turn(2)))
+        webrtc.say(hello("receiver"))
+        webrtc.say(control("error", code="storage", message="It broke."))
+        await webrtc.until_said("bye")
+        await driven.running
+        assert driven.connector.asked == 1
+
+    run(scenario)

@@ -73,6 +73,7 @@ class Session:
         self._leader = machine if isinstance(machine, Receiver) else None
         self._bundle: Bundle | None = None
         self._steering = Steering([], limits)
+        self._gathering: asyncio.Task[None]  # of the links that follow the first
         self._settling: asyncio.Task[None] | None = None
         self._moves = 0  # times that another link, or none, came into use in this bundle
         self._moved = asyncio.Event()
@@ -227,15 +228,15 @@ class Session:
         self._bundle = bundle = Bundle(leads=leads, received=self._received, used=self._use)
         self._steering, self._moves = Steering(bundle.strands, self._limits), 0
         superseded = asyncio.create_task(self._connector.superseded())
-        gathering = asyncio.create_task(self._gather(bundle))
+        self._gathering = asyncio.create_task(self._gather(bundle))
         try:
             bundle.add(first)
-            while not self.machine.finished:
-                await self._use_current(bundle, superseded)
+            while not await self._use_current(bundle, superseded):
+                continue
         finally:
-            for task in (superseded, gathering):
+            for task in (superseded, self._gathering):
                 task.cancel()
-            await asyncio.gather(superseded, gathering, return_exceptions=True)
+            await asyncio.gather(superseded, self._gathering, return_exceptions=True)
             self._drain_until = None
             self._disconnect()
             await bundle.aclose()
@@ -249,8 +250,11 @@ class Session:
             bundle.add(await self._connector.another())
             self.pump()
 
-    async def _use_current(self, bundle: Bundle, superseded: asyncio.Task[None]) -> None:
-        """Send on the strand in use, until another one is; a leader without one takes the best that is left."""
+    async def _use_current(self, bundle: Bundle, superseded: asyncio.Task[None]) -> bool:
+        """Send on the strand in use, until another one is; a leader without one takes the best that is left.
+
+        Whether the machine has finished, and its last word is out.
+        """
         while self._leader and bundle.strands and bundle.current is None:  # it may be lost at once
             bundle.turn_to(self._steering.best())
         if not bundle.strands:
@@ -271,11 +275,17 @@ class Session:
             bundle.lose(strand, outcome)
         elif isinstance(outcome, Exception):
             raise outcome
+        return outcome is None and self.machine.finished and not self._moved.is_set()
 
     async def _be_led(self) -> None:
         """Give the other side the time to notice what is lost, and to say which link it uses or to call."""
-        await asyncio.sleep(self._limits.dead_after + self._limits.connect_timeout)
-        raise TransportBroken("The other side has gone silent.")
+        try:
+            async with asyncio.timeout(self._limits.dead_after + self._limits.connect_timeout):
+                while not self.machine.finished:
+                    self._wake.clear()
+                    await self._wake.wait()
+        except TimeoutError:
+            raise TransportBroken("The other side has gone silent.") from None
 
     async def _write(self, bundle: Bundle, strand: Strand, move: int) -> None:
         if self._moves == move:
@@ -306,6 +316,7 @@ class Session:
             self._steering.begin(strand, self.now())
             self.machine.connected(self.now())
             if self._moves == 1 and strand.via == "direct":  # nothing is better
+                self._gathering.cancel()
                 self._settling = asyncio.create_task(self._connector.settle())
         self.pump()
 
