@@ -160,3 +160,30 @@ def test_the_count_of_bytes():
     recovery = sent(range(3))
     recovery.acknowledged(1, [], 0.1)
     assert (recovery.sent_bytes, recovery.again, recovery.acknowledged_bytes) == (300, 0, 200)
+
+
+def test_patience_is_as_long_as_a_packet_was_late():
+    """What comes 40 ms after its successors, again and again, is not taken for lost a second time."""
+    recovery = sent(range(10), step=0.001)
+    recovery.acknowledged(0, [(2, 9)], 0.1)
+    recovery.expired(recovery.deadline() or 0)
+    recovery.acknowledged(9, [], 0.14)
+    sent(range(10, 20), at=1.0, step=0.001, into=recovery)
+    recovery.acknowledged(10, [(12, 19)], 1.1)
+    assert (recovery.deadline() or 0) > 1.13
+    assert recovery.acknowledged(19, [], 1.135).lost == 0
+    assert not recovery.lost
+
+
+def test_an_answer_too_soon_is_to_the_copy_before():
+    """A packet that was sent twice and is acknowledged at once was late, not lost: that makes patient as well."""
+    recovery = sent(range(10), step=0.001)
+    recovery.acknowledged(0, [(2, 9)], 0.1)
+    recovery.expired(recovery.deadline() or 0)
+    (late,) = recovery.lost.values()
+    del recovery.lost[late.number]
+    recovery.sent(late, 0.14)
+    recovery.acknowledged(9, [], 0.141)
+    sent(range(10, 20), at=1.0, step=0.001, into=recovery)
+    recovery.acknowledged(10, [(12, 19)], 1.1)
+    assert (recovery.deadline() or 0) > 1.13

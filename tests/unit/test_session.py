@@ -19,6 +19,7 @@ from nbferry.limits import Limits
 from nbferry.protocol.events import Event
 from nbferry.protocol.frames import Control, decode
 from nbferry.protocol.machine import LINGER
+from nbferry.protocol.receiver import Receiver
 from nbferry.protocol.sender import Sender
 from nbferry.status import State
 from rig import SMALL, manifest_of
@@ -458,5 +459,31 @@ def test_the_last_word_goes_out_where_the_receiver_is_now() -> None:
         await webrtc.until_said("bye")
         await driven.running
         assert driven.connector.asked == 1
+
+    run(scenario)
+
+
+def test_a_leader_whose_link_is_lost_as_soon_as_it_is_used() -> None:
+    """It takes the next one, or calls anew, and does not wait for somebody to lead it."""
+
+    async def scenario() -> None:
+        lines = Line(via="relay", leads=True), Line(via="relay", leads=True)
+        connector = Lines(*lines)
+
+        def changed() -> None:
+            if session.machine.is_connected and not lines[0].closed.is_set() and not lost:
+                lost.append(True)
+                lines[0].lose(TransportBroken())
+
+        lost: list[bool] = []
+        session = Session(Receiver(LIMITS), connector, LIMITS, handle=lambda *_: None, changed=changed)
+        running = asyncio.create_task(session.run(asyncio.Event().wait))
+        await lines[1].until_said("hello")
+        assert lost
+        assert lines[0].closed.is_set()
+        session.machine.cancel("", session.now())
+        session.machine._parted = True
+        session.pump()
+        await running
 
     run(scenario)
