@@ -390,6 +390,16 @@ def test_a_machine_is_woken_in_time() -> None:
 
 
 # ------------------------------------------------------------------ several links
+async def with_two_links() -> tuple[Driven, Line, Line]:
+    """A sender that uses one link while another one is up; the test leads."""
+    relay, webrtc = Line(via="relay"), Line(via="webrtc", leads=True)
+    driven = Driven(relay)
+    await relay.until_said("hello")
+    driven.connector.others.put_nowait(webrtc)
+    await turns()
+    return driven, relay, webrtc
+
+
 def test_nothing_is_better_than_a_direct_link() -> None:
     """When the first link that is used is direct, no other one is waited for."""
 
@@ -407,11 +417,7 @@ def test_a_sender_goes_where_the_receiver_turns() -> None:
     """It greets on the link that is turned to, stops sending on the other, and keeps both."""
 
     async def scenario() -> None:
-        relay, webrtc = Line(via="relay"), Line(via="webrtc", leads=True)
-        driven = Driven(relay)
-        await relay.until_said("hello")
-        driven.connector.others.put_nowait(webrtc)
-        await turns()
+        driven, relay, webrtc = await with_two_links()
         assert driven.session.via == "relay"
         webrtc.say(memoryview(turn(2)))
         await webrtc.until_said("hello")
@@ -448,11 +454,7 @@ def test_the_last_word_goes_out_where_the_receiver_is_now() -> None:
     """A turn, and on the new link at once what ends the transfer: the answer to it is said there."""
 
     async def scenario() -> None:
-        relay, webrtc = Line(via="relay"), Line(via="webrtc", leads=True)
-        driven = Driven(relay)
-        await relay.until_said("hello")
-        driven.connector.others.put_nowait(webrtc)
-        await turns()
+        driven, _, webrtc = await with_two_links()
         webrtc.say(memoryview(turn(2)))
         webrtc.say(hello("receiver"))
         webrtc.say(control("error", code="storage", message="It broke."))

@@ -39,7 +39,7 @@ class DatagramProtocol(StunProtocol):
         """See the base class; ``data`` may be a view that is valid during the call."""
         assert not isinstance(data, str)
         if len(data) and 20 <= data[0] < 64:
-            self.receiver.data_received(data, 1)  # type: ignore[arg-type]
+            self.receiver.data_received(data, 1)  # type: ignore[arg-type]  # ours takes views
         elif len(data) and data[0] < 4:
             super().datagram_received(bytes(data), addr)
 
@@ -67,7 +67,7 @@ class ProtocolSocket(DatagramSocket):
     """A socket that tells a protocol when it is closed, as asyncio's do."""
 
     def __init__(self, address: tuple[str, int], protocol: StunProtocol, drained: Callable[[], None]) -> None:
-        super().__init__(address, protocol.datagram_received, drained)  # type: ignore[arg-type]
+        super().__init__(address, protocol.datagram_received, drained)  # type: ignore[arg-type]  # views, too
         self._protocol = protocol
 
     def close(self) -> None:
@@ -256,7 +256,7 @@ class Gatherer(RTCIceGatherer):
     def candidates(self) -> tuple[Candidate, ...]:
         """Those gathered, each once: several servers see a socket at the same address. A peer reads only so many."""
         gathered = (
-            Candidate(found.type, found.ip, found.port, found.priority, found.foundation)  # type: ignore[arg-type]
+            Candidate(found.type, found.ip, found.port, found.priority, found.foundation)  # type: ignore[arg-type]  # of three kinds
             for found in self.getLocalCandidates()
         )
         different = {(each.kind, each.ip, each.port): each for each in gathered}
