@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import nbferry
-from nbferry.engine import portal, race
-from nbferry.engine.bundle import Bundle, Strand
-from nbferry.engine.link import Link
+from nbferry.connections import race
+from nbferry.connections.bundle import Bundle, Strand
+from nbferry.connections.link import Link
+from nbferry.engine import portal
 from nbferry.errors import TransportBroken
 from nbferry.status import Snapshot
 from reliability import PATIENCE, running_relay, url_of

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import nbferry
 from nbferry.api import receive, send
-from nbferry.storage.source import offer_of
+from nbferry.storage.sources.files import offer_of
 
 RESULTS = Path(__file__).parent / "results"
 ROUNDS = 5

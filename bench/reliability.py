@@ -35,14 +35,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import nbferry
+from nbferry.connections import connector
 from nbferry.crypto.digest import chunk_digest
-from nbferry.engine import connect, portal
-from nbferry.names import STATE_FOLDER
-from nbferry.server.app import start_relay
-from nbferry.storage.directory import Directory
-from nbferry.storage.journal import Journal
-from nbferry.storage.source import offer_of
-from nbferry.storage.system import REAL_DISK
+from nbferry.engine import portal
+from nbferry.model.names import STATE_FOLDER
+from nbferry.relay.app import start_relay
+from nbferry.storage.disk.directory import Directory
+from nbferry.storage.disk.system import REAL_DISK
+from nbferry.storage.folder.journal import Journal
+from nbferry.storage.sources.files import offer_of
 from network.toxics import Faults, ToxicProxy
 from run import MIB, RESULTS, in_memory, make_file
 from running import Command
@@ -160,16 +161,16 @@ def cut_row(source: Path, work: Path, port: int, *, cuts: int, chunk_kib: int, v
 @contextmanager
 def standing_between(proxy: ToxicProxy) -> Iterator[None]:
     """Have both sides name the proxy's ports where they would name their own."""
-    urls_for = connect.urls_for
+    urls_for = connector.urls_for
 
     def fronted(ports: Any, path: str, host: str | None) -> list[str]:
         return urls_for([(address, proxy.front(port)) for address, port in ports], path, host)
 
-    connect.urls_for = fronted
+    connector.urls_for = fronted
     try:
         yield
     finally:
-        connect.urls_for = urls_for
+        connector.urls_for = urls_for
 
 
 def check_and_remove(source: Path, to: Path) -> None:

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results" / "simulation.json"
 sys.path[0] = str(ROOT / "tests")  # in the place of this folder, which has a module of the same name
 
-from nbferry.storage.publish import Overwrite  # noqa: E402  # found by the line above
+from nbferry.storage.folder.publish import Overwrite  # noqa: E402  # found by the line above
 from simulation.receiving import Receiving, survives  # noqa: E402  # found by the line above
 from simulation.trees import fast_folder  # noqa: E402  # found by the line above
 from simulation.world import Outcome, Violation, simulate  # noqa: E402

@@ -105,7 +105,7 @@ async def nbferry_end(sends: bool, road: Road, most_packet: int | None) -> None:
     """One end of our own transport."""
     from nbferry.errors import TransportError  # noqa: PLC0415  # the parent needs none of it
     from nbferry.limits import Limits  # noqa: PLC0415
-    from nbferry.transports.datachannel import Description, Peer  # noqa: PLC0415
+    from nbferry.transports.webrtc.datachannel import Description, Peer  # noqa: PLC0415
 
     peer = await Peer.start(controlling=sends, servers=(), limits=Limits())
     mine = peer.description

@@ -7,19 +7,19 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Self
 
+from nbferry.connections.bundle import turn
+from nbferry.connections.connector import Answerer, Caller
+from nbferry.connections.context import RelayAddress, Surroundings
+from nbferry.connections.invitation import Invitation, Inviter, Reception
+from nbferry.connections.link import Lease, Link
+from nbferry.connections.pairing import join
 from nbferry.crypto.keys import SessionKeys
-from nbferry.engine.bundle import turn
-from nbferry.engine.connect import Answerer, Caller
-from nbferry.engine.inviting import Invitation, Inviter, Reception
-from nbferry.engine.link import Lease, Link
-from nbferry.engine.pairing import join
-from nbferry.engine.surroundings import RelayAddress, Surroundings
 from nbferry.errors import TransportError
 from nbferry.limits import Limits
+from nbferry.model.codes import Code, Ticket, new_code_words, parse
 from nbferry.protocol.frames import LEAF, Control, LeafRun, decode
-from nbferry.rendezvous import Mailbox
-from nbferry.server.app import start_relay
-from nbferry.ticket import Code, Ticket, new_code_words, parse
+from nbferry.relay.app import start_relay
+from nbferry.relay.client import Mailbox
 from wire import hello
 
 LIMITS = Limits()

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from nbferry.crypto.digest import chunk_digest
 from nbferry.limits import KiB
-from nbferry.manifest import Entry, Manifest
+from nbferry.model.manifest import Entry, Manifest
 from nbferry.protocol.frames import ChunkData
-from nbferry.storage.publish import Overwrite
-from nbferry.storage.sink import FolderSink
-from nbferry.storage.system import REAL_DISK, Disk
+from nbferry.storage.disk.system import REAL_DISK, Disk
+from nbferry.storage.folder.publish import Overwrite
+from nbferry.storage.folder.sink import FolderSink
 
 CHUNK = 4 * KiB
 DIGEST = bytes(range(32))  # what a sink does not compute, it does not judge

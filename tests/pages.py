@@ -10,16 +10,17 @@ from secrets import token_hex
 from time import time
 from typing import Any, NamedTuple
 
-from nbferry import api, arguments, running, unfinished
+from nbferry import api
+from nbferry.connections.context import Via
 from nbferry.crypto.digest import chunk_digest
-from nbferry.engine.keeping import Keeper
-from nbferry.engine.surroundings import Via
+from nbferry.engine.activities.record_store import Keeper
 from nbferry.limits import KiB, Limits
-from nbferry.manifest import Entry, Manifest
-from nbferry.storage.memos import SendMemo, UploadMemo
-from nbferry.storage.page import PageFiles, Reader, Slice
-from nbferry.transfer import Transfer
-from nbferry.unfinished import How
+from nbferry.model.manifest import Entry, Manifest
+from nbferry.storage.records.record import SendMemo, UploadMemo
+from nbferry.storage.sources.pages import PageFiles, Reader, Slice
+from nbferry.transfers import arguments, registry, resuming
+from nbferry.transfers.handle import Transfer
+from nbferry.transfers.resuming import How
 
 PATIENCE = 60  # seconds
 CHUNK = 4 * KiB
@@ -132,8 +133,8 @@ def upload(
         **(defaults | wishes),
     )
     ledger = api._ledger()
-    return running.start(
-        unfinished.uploading(Keeper(memo, ledger), How(arguments.wishes(None, "auto", []), limits, "page"))
+    return registry.start(
+        resuming.uploading(Keeper(memo, ledger), How(arguments.wishes(None, "auto", []), limits, "page"))
     )
 
 
@@ -155,4 +156,4 @@ def send_from_page(files: Mapping[str, bytes], *, limits: Limits = SMALL, via: V
     )
     ledger = api._ledger()
     how = How(arguments.wishes(None, via, []), limits, "page")
-    return running.start(unfinished.sending(Keeper(memo, ledger), ledger, how))
+    return registry.start(resuming.sending(Keeper(memo, ledger), ledger, how))

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from nbferry.crypto.digest import chunk_digest, chunk_digest_of
 from nbferry.errors import DiskFull
 from nbferry.limits import Limits
-from nbferry.manifest import Entry, Manifest
+from nbferry.model.manifest import Entry, Manifest
+from nbferry.model.ranges import RangeSet
 from nbferry.protocol.events import Compare, Event, Offered, Publish, Store, Sync
 from nbferry.protocol.frames import ChunkData, Control, LeafRun, decode
 from nbferry.protocol.machine import Machine
 from nbferry.protocol.receiver import Receiver
 from nbferry.protocol.sender import ReadJob, Sender
-from nbferry.ranges import RangeSet
 from nbferry.status import State
 
 SMALL = Limits(chunk_size=4096, window=5 * 4096, read_ahead=16 * 4096)

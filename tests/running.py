@@ -42,7 +42,7 @@ atexit.register(tell_peak)
 LOGGED = re.compile(r"nbferry (?:send|receive) [0-9a-f]{12}: ")
 """How a line of the log begins."""
 
-COMMAND = "from nbferry.cli import main; main()"
+COMMAND = "from nbferry.cli.main import main; main()"
 """The command itself, as the rest of a program."""
 
 

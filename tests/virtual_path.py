@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 
-from nbferry.transports.congestion import Controller
-from nbferry.transports.reassembly import Inbound
-from nbferry.transports.recovery import Expired, Packet, Recovery
+from nbferry.transports.webrtc.congestion import Controller
+from nbferry.transports.webrtc.reassembly import Inbound
+from nbferry.transports.webrtc.recovery import Expired, Packet, Recovery
 
 TICK = 0.001  # seconds to which asyncio rounds its timers up
 ACK_DELAY = 0.02

@@ -11,14 +11,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from nbferry._version import __version__
 
 if TYPE_CHECKING:
     from nbferry.api import discard, download, receive, resume, send, transfers, upload, verify
     from nbferry.errors import NbferryError
     from nbferry.limits import Limits
     from nbferry.status import FileProgress, Result, Snapshot, State
-    from nbferry.transfer import Transfer
+    from nbferry.transfers.handle import Transfer
 
 _HOMES = {
     "FileProgress": "status",

@@ -11,28 +11,29 @@ from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
-import nbferry
-from nbferry import arguments, meeting, running, unfinished
-from nbferry.arguments import Accept, Overwrite, PathLike, ReceiveOptions, SendOptions
+from nbferry import faces
+from nbferry._version import AGENT
+from nbferry.connections.context import Via
+from nbferry.engine.activities.receive import Decide
+from nbferry.engine.activities.record_store import Keeper
 from nbferry.engine.engine import Wishes
-from nbferry.engine.keeping import Keeper
-from nbferry.engine.receiving import Decide
-from nbferry.engine.surroundings import Via
 from nbferry.errors import TransferBusy, TransferUnknown
-from nbferry.ice import IceServer, Named
+from nbferry.jupyter.state_folder import own_state_folder, state_folder
 from nbferry.limits import Limits
-from nbferry.manifest import Entry
-from nbferry.notebook import own_state_folder, state_folder
-from nbferry.running import Begin
+from nbferry.model.codes import Code, Ticket, canonical_url, parse
+from nbferry.model.ice_servers import IceServer, Named
+from nbferry.model.manifest import Entry
 from nbferry.status import Snapshot
-from nbferry.storage import receipts
-from nbferry.storage.ledger import Ledger
-from nbferry.storage.memos import AnyMemo, FolderMemo, ReceiveMemo, RelayNote, SendMemo, UploadMemo
-from nbferry.storage.receipts import Verification
-from nbferry.storage.seal import user_key
-from nbferry.ticket import Code, Ticket, canonical_url, parse
-from nbferry.transfer import Transfer, Transfers
-from nbferry.unfinished import How
+from nbferry.storage.records import receipts
+from nbferry.storage.records.ledger import Ledger
+from nbferry.storage.records.receipts import Verification
+from nbferry.storage.records.record import AnyMemo, FolderMemo, ReceiveMemo, RelayNote, SendMemo, UploadMemo
+from nbferry.storage.records.record_mac import user_key
+from nbferry.transfers import arguments, registry, resuming
+from nbferry.transfers.arguments import Accept, Overwrite, PathLike, ReceiveOptions, SendOptions
+from nbferry.transfers.handle import Transfer, Transfers
+from nbferry.transfers.registry import Begin
+from nbferry.transfers.resuming import How
 
 if TYPE_CHECKING:
     from nbferry.widget.card import Card
@@ -99,7 +100,7 @@ def send(
         return _send(memo, wishes, relay, limits)
 
     if paths is None:
-        return meeting.picker("send", begin)
+        return faces.picker("send", begin)
     return begin(arguments.named_paths(paths, "send"))
 
 
@@ -107,11 +108,11 @@ def _send(memo: SendMemo, wishes: Wishes, relay: str | None, limits: Limits) -> 
     """Go on with the unfinished send that is the same, or begin a new one."""
     ledger = _ledger()
     address = canonical_url(relay) if relay else None
-    if same := running.settled(lambda: unfinished.same_send(ledger, memo, address)):
+    if same := registry.settled(lambda: resuming.same_send(ledger, memo, address)):
         with suppress(TransferBusy, TransferUnknown):  # it runs, or has just ended: then this is another one
             return _go_on(same, ledger, limits, ice=memo.ice)
-    sending = unfinished.sending(Keeper(memo, ledger), ledger, _how(memo, wishes, limits))
-    return running.start(sending, meeting.face())
+    sending = resuming.sending(Keeper(memo, ledger), ledger, _how(memo, wishes, limits))
+    return registry.start(sending, faces.face())
 
 
 @overload
@@ -170,7 +171,7 @@ def receive(
             memo, ticket, decide, partial(_how, wishes=wishes, limits=limits), asks=accept is None
         )
 
-    return meeting.picker("receive", begin) if code is None else begin(code)
+    return faces.picker("receive", begin) if code is None else begin(code)
 
 
 def _receive(
@@ -183,17 +184,15 @@ def _receive(
 ) -> Transfer:
     """Go on with the unfinished receive that is the same, or begin a new one."""
     ledger = _ledger()
-    memo = running.settled(lambda: unfinished.same_receive(ledger, ticket, Path(new.to)))
-    if memo and (transfer := running.transfer(memo.id, meeting.face(), asks=asks)):
+    memo = registry.settled(lambda: resuming.same_receive(ledger, ticket, Path(new.to)))
+    if memo and (transfer := registry.transfer(memo.id, faces.face(), asks=asks)):
         if new.willing:
             transfer.accept()
         return transfer
     keeper = Keeper(memo or new, ledger)
     with keeper.taken() if memo else nullcontext():
         _renew(keeper, new.ice)
-        return running.start(
-            unfinished.receiving(keeper, how(keeper.memo), decide), meeting.face(), asks=asks
-        )
+        return registry.start(resuming.receiving(keeper, how(keeper.memo), decide), faces.face(), asks=asks)
 
 
 @overload
@@ -215,11 +214,11 @@ def resume(
     limits = limits or Limits()
     ledger = _ledger()
     if id is not None:
-        memo = running.settled(lambda: ledger.find(id))
+        memo = registry.settled(lambda: ledger.find(id))
         return _going_on(memo, ledger, limits, take_over=take_over)
-    resumed = Transfers([], meeting.face())
+    resumed = Transfers([], faces.face())
     for found in ledger.memos():
-        left: AnyMemo | None = running.settled(partial(ledger.load, found.id))
+        left: AnyMemo | None = registry.settled(partial(ledger.load, found.id))
         if left:
             with suppress(TransferBusy, TransferUnknown):  # one that has ended meanwhile is none of them
                 resumed.append(_going_on(left, ledger, limits, take_over=take_over))
@@ -233,11 +232,11 @@ def transfers() -> list[Transfer]:
     """
     ledger = _ledger()
     unended = [memo for memo in ledger.memos() if not (isinstance(memo, FolderMemo) and memo.digest)]
-    views = {memo.id: unfinished.snapshot_of(ledger, memo) for memo in unended}
-    running.forget_resting(views)
+    views = {memo.id: resuming.snapshot_of(ledger, memo) for memo in unended}
+    registry.forget_resting(views)
     left = [_resting(memo, ledger, views[memo.id]) for memo in unended]
-    here = [transfer for transfer in running.transfers(meeting.face()) if transfer.id not in views]
-    return Transfers([*left, *here], meeting.face())
+    here = [transfer for transfer in registry.transfers(faces.face()) if transfer.id not in views]
+    return Transfers([*left, *here], faces.face())
 
 
 def discard(id: str) -> None:  # noqa: A002  # what it is
@@ -247,11 +246,11 @@ def discard(id: str) -> None:  # noqa: A002  # what it is
     """
     ledger = _ledger()
     memo = ledger.find(id)
-    if transfer := running.transfer(memo.id):
+    if transfer := registry.transfer(memo.id):
         transfer.cancel()
         return
-    unfinished.discard(ledger, memo)
-    running.discarded(memo.id)
+    resuming.discard(ledger, memo)
+    registry.discarded(memo.id)
 
 
 def upload(
@@ -283,13 +282,13 @@ def upload(
             chunk_size=limits.chunk_size,
         )
         ledger = _ledger()
-        same = running.settled(lambda: unfinished.same_upload(ledger, memo))
+        same = registry.settled(lambda: resuming.same_upload(ledger, memo))
         if same:
             return _going_on(same, ledger, limits, take_over=False)
-        how = How(unfinished.wishes_of(memo, None), limits, _agent())
-        return running.start(unfinished.uploading(Keeper(memo, ledger), how), meeting.face())
+        how = How(resuming.wishes_of(memo, None), limits, _agent())
+        return registry.start(resuming.uploading(Keeper(memo, ledger), how), faces.face())
 
-    return meeting.picker("upload", begin)
+    return faces.picker("upload", begin)
 
 
 def download(paths: PathLike | Sequence[PathLike]) -> Card:
@@ -299,7 +298,7 @@ def download(paths: PathLike | Sequence[PathLike]) -> Card:
     server's own download is used. Raises :class:`StorageError` if something is not there, and :class:`NoPage` where
     there is no notebook in a browser.
     """
-    return meeting.notebook_face().download(arguments.named_paths(paths, "save"))
+    return faces.notebook_face().download(arguments.named_paths(paths, "save"))
 
 
 def verify(path: PathLike) -> Verification:
@@ -312,7 +311,7 @@ def verify(path: PathLike) -> Verification:
 
 def _going_on(memo: AnyMemo, ledger: Ledger, limits: Limits, *, take_over: bool) -> Transfer:
     """What runs here already, or goes on from now on."""
-    there = running.transfer(memo.id, meeting.face(), asks=True)
+    there = registry.transfer(memo.id, faces.face(), asks=True)
     return there or _go_on(memo, ledger, limits, take_over=take_over)
 
 
@@ -327,7 +326,7 @@ def _go_on(
     keeper: Keeper[Any] = Keeper(memo, ledger)
     with keeper.taken(take_over=take_over):
         _renew(keeper, ice)
-        return running.start(_again(keeper, ledger, limits), meeting.face(), asks=True)
+        return registry.start(_again(keeper, ledger, limits), faces.face(), asks=True)
 
 
 def _renew(keeper: Keeper[Any], ice: tuple[IceServer, ...] | None) -> None:
@@ -340,8 +339,8 @@ def _renew(keeper: Keeper[Any], ice: tuple[IceServer, ...] | None) -> None:
 
 
 def _again(keeper: Keeper[Any], ledger: Ledger, limits: Limits) -> Begin:
-    wishes = unfinished.wishes_of(keeper.memo, arguments.host())
-    return unfinished.again(keeper, ledger, _how(keeper.memo, wishes, limits))
+    wishes = resuming.wishes_of(keeper.memo, arguments.host())
+    return resuming.again(keeper, ledger, _how(keeper.memo, wishes, limits))
 
 
 def _how(memo: AnyMemo, wishes: Wishes, limits: Limits) -> How:
@@ -353,15 +352,15 @@ def _how(memo: AnyMemo, wishes: Wishes, limits: Limits) -> How:
 def _resting(memo: AnyMemo, ledger: Ledger, view: Snapshot) -> Transfer:
     """The transfer of a memo: the one that runs here, or one that waits to be resumed."""
     keeper: Keeper[Any] = Keeper(memo, ledger)
-    begin, give_up = _again(keeper, ledger, Limits()), partial(unfinished.discard, ledger, memo)
-    return running.rest(begin, view, meeting.face(), take=keeper.take, give_up=give_up)
+    begin, give_up = _again(keeper, ledger, Limits()), partial(resuming.discard, ledger, memo)
+    return registry.rest(begin, view, faces.face(), take=keeper.take, give_up=give_up)
 
 
 def _ledger() -> Ledger:
     ledger = Ledger(state_folder(), key=user_key(own_state_folder()))
-    unfinished.sweep(ledger)
+    resuming.sweep(ledger)
     return ledger
 
 
 def _agent() -> str:
-    return f"nbferry/{nbferry.__version__}"
+    return AGENT

@@ -1,44 +1,82 @@
-"""Which face Python shows here: a widget in a notebook, text in a terminal or a log, or none.
-
-``NBFERRY_UI`` decides, if it is set to one of them; what this process runs in, otherwise. Programs that are not loaded
-already are not loaded to find out.
-"""
+"""How transfers meet a person here: the face that fits, and what is asked in words where there is no card."""
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
 
-Kind = Literal["widget", "text", "none"]
+from nbferry.errors import NoPage
+from nbferry.jupyter import face_kind
+from nbferry.model.manifest import Manifest
+from nbferry.model.names import display_name
+from nbferry.text import live, rendering
+from nbferry.transfers.handle import Face, Transfer
 
-
-def kind(environ: Mapping[str, str] = os.environ) -> Kind:
-    """How transfers show themselves in this process. Raises ValueError if ``NBFERRY_UI`` makes no sense."""
-    wanted = environ.get("NBFERRY_UI", "").strip().lower()
-    if not wanted:
-        return "widget" if _in_marimo() or (_in_kernel() and _has_comms()) else "text"
-    for known in get_args(Kind):
-        if wanted == known:
-            return known  # type: ignore[no-any-return]  # get_args forgets what it is given
-    raise ValueError(f'NBFERRY_UI must be "widget", "text" or "none", not {wanted[:40]!r}')
+if TYPE_CHECKING:
+    from nbferry.widget.card import Card
+    from nbferry.widget.face import NotebookFace
+    from nbferry.widget.view import Kind
 
 
-def _in_kernel() -> bool:
-    """Whether cells come from a notebook: Jupyter's, Colab's, VS Code's. IPython in a terminal has no kernel."""
-    ipython = sys.modules.get("IPython")
-    shell: Any = ipython.get_ipython() if ipython else None
-    return getattr(shell, "kernel", None) is not None
+def face() -> Face:
+    """How transfers meet a person here."""
+    match face_kind.kind():
+        case "widget":
+            return notebook_face()
+        case "text":
+            return TEXT
+        case _:
+            return QUIET
 
 
-def _has_comms() -> bool:
-    """Whether something can be said to a page: a kernel puts its own function in the place of one that does nothing."""
-    comm = sys.modules.get("comm")
-    return comm is not None and getattr(comm.create_comm, "__module__", "") != "comm"
+def notebook_face() -> NotebookFace:
+    """How they meet one in a notebook. Raises :class:`NoPage` elsewhere."""
+    if face_kind.kind() != "widget":
+        raise NoPage
+    from nbferry.widget.face import face_of  # noqa: PLC0415  # ipywidgets takes its time to load
+
+    return face_of(ask_in_words)
 
 
-def _in_marimo() -> bool:
-    """Whether a cell of a marimo notebook runs this."""
-    marimo = sys.modules.get("marimo")
-    return marimo is not None and bool(marimo.running_in_notebook())
+def picker(kind: Kind, begin: Callable[[Any], Transfer]) -> Card:
+    """A card in which a person chooses what to begin with."""
+    return notebook_face().picker(kind, begin)
+
+
+class _Quiet(Face):
+    """Shows nothing, and asks all the same."""
+
+    def ask(self, transfer: Transfer, offer: Manifest) -> bool | str:
+        """See :meth:`Face.ask`."""
+        with live.aside():
+            return ask_in_words(offer)
+
+
+class _Text(_Quiet):
+    """A terminal, or a log."""
+
+    def following(self, transfer: Transfer) -> AbstractContextManager[None]:
+        """See :meth:`Face.following`."""
+        return live.following(transfer)
+
+
+QUIET, TEXT = _Quiet(), _Text()
+
+
+def ask_in_words(manifest: Manifest) -> bool | str:
+    """Ask a person at the keyboard; nobody there is a no."""
+    print("\n".join(describe(manifest)))  # noqa: T201  # the question is put on the screen
+    try:
+        answer = input("Accept? [y/N] ")
+    except (EOFError, RuntimeError, NotImplementedError):
+        return "nobody is there to accept it; pass accept=True"
+    return answer.strip().lower() in ("y", "yes")
+
+
+def describe(manifest: Manifest, most: int = 20) -> list[str]:
+    """Lines that say what is offered."""
+    files = [entry for entry in manifest.entries if not entry.folder]
+    lines = [f"Offered: {len(files):,} file{'s' * (len(files) != 1)}, {rendering.size(manifest.total_bytes)}"]
+    lines += [f"  {display_name(entry.path)}  {rendering.size(entry.size)}" for entry in files[:most]]
+    return lines + ([f"  … and {len(files) - most:,} more"] if len(files) > most else [])

@@ -19,7 +19,7 @@ from typing import Any
 import nbformat
 from jupyter_client.blocking.client import BlockingKernelClient
 
-import nbferry.server
+import nbferry.jupyter
 from cells import TOKEN, Kernel
 from running import PATIENCE, environment
 
@@ -132,7 +132,7 @@ def jupyter(root: Path, program: str = "jupyterlab") -> Iterator[Lab]:
     """A program on a Jupyter server, with our extension enabled as ``pip install`` does it."""
     enabled = root / "etc/jupyter_server_config.d/nbferry.json"
     enabled.parent.mkdir(parents=True)
-    shutil.copy(Path(nbferry.server.__file__).with_name("nbferry.json"), enabled)
+    shutil.copy(Path(nbferry.jupyter.__file__).with_name("nbferry.json"), enabled)
     (root / "notebooks").mkdir()
     (root / "runtime").mkdir()
     env = environment(

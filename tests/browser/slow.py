@@ -9,7 +9,7 @@ LARGE = 96 * MIB  # with holes; half a minute on the slow disk
 
 SLOW_DISK = """
 import pathlib, time
-from nbferry.storage.sink import FolderSink
+from nbferry.storage.folder.sink import FolderSink
 
 def store(self, chunks, quickly=FolderSink.store):
     until = time.monotonic() + 2

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page
 from nbferry.errors import TransportClosed
 from nbferry.limits import Limits
 from nbferry.transports.base import Transport
-from nbferry.transports.datachannel import Description, Peer
+from nbferry.transports.webrtc.datachannel import Description, Peer
 
 T = TypeVar("T")
 

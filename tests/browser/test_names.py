@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 
 from browser.person import Person, write
 from browser.test_sending import RECEIVE, SEND, files_below
-from nbferry.names import display_name
+from nbferry.model.names import display_name
 
 ALLOWED = (
     "&lt;img src=x onerror=window.harmed=1&gt;.txt",

@@ -191,7 +191,9 @@ def test_the_version(nbferry: Commands) -> None:
     assert command.lines == ["nbferry, version 0.1.0"]
 
 
-@pytest.mark.parametrize("statement", ["import nbferry", "import nbferry.cli; nbferry.cli.cli(['--help'])"])
+@pytest.mark.parametrize(
+    "statement", ["import nbferry", "import nbferry.cli.main; nbferry.cli.main.cli(['--help'])"]
+)
 def test_quick_to_import(nbferry: Commands, statement: str) -> None:
     """``import nbferry`` and the help load none of the libraries that take time."""
     heavy = (
@@ -221,7 +223,7 @@ print([name for name in {heavy} if name in sys.modules], file=sys.stderr)
 def test_doctor(nbferry: Commands) -> None:
     """Doctor ends with exit code 0 where all is well, and says what it looked at."""
     _, url = nbferry.relay()
-    enabled = {"ServerApp": {"jpserver_extensions": {"nbferry.server": True}}}
+    enabled = {"ServerApp": {"jpserver_extensions": {"nbferry.jupyter": True}}}
     nbferry.file("etc/jupyter_server_config.d/nbferry.json", json.dumps(enabled).encode())
     config = {"JUPYTER_CONFIG_PATH": str(nbferry.root / "etc")}
     with StunServer() as stun:
@@ -244,7 +246,7 @@ def test_doctor(nbferry: Commands) -> None:
 @pytest.mark.parametrize(
     ("extension", "says"),
     [
-        ('{"ServerApp": {"jpserver_extensions": {"nbferry.server": false}}}', "switched off by"),
+        ('{"ServerApp": {"jpserver_extensions": {"nbferry.jupyter": false}}}', "switched off by"),
         ("[]", "cannot be read"),
         ("not JSON", "cannot be read"),
     ],

@@ -45,7 +45,7 @@ NAMES = (
 """Functions of ``os`` that count."""
 
 LIBC_NAMES = ("syncfs", "renameat2")
-"""Functions of libc that nbferry calls, found in ``nbferry.storage.system`` with an underscore before them."""
+"""Functions of libc that nbferry calls, found in ``nbferry.storage.disk.system`` with an underscore before them."""
 
 real_read, real_write = os.read, os.write
 
@@ -113,7 +113,7 @@ def wrap_os() -> None:
 
 
 def wrap_libc(module: Any) -> None:
-    """Do the same with what ``nbferry.storage.system`` calls by ctypes."""
+    """Do the same with what ``nbferry.storage.disk.system`` calls by ctypes."""
     for name in LIBC_NAMES:
         if (real := getattr(module, f"_{name}", None)) is not None:
             setattr(module, f"_{name}", _counted(name, real))

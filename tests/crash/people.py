@@ -36,16 +36,16 @@ import tornado.platform.asyncio  # noqa: F401  # the same
 import nbferry
 import nbferry.api
 import nbferry.crypto.pake
-import nbferry.server.app
-import nbferry.storage.system
+import nbferry.relay.app
+import nbferry.storage.disk.system
 import nbferry.transports.websocket
 from nbferry.engine import portal
 from nbferry.errors import NbferryError
 from nbferry.protocol import machine
-from nbferry.server.handlers import RelaySocket
-from nbferry.server.limits import RelayLimits
+from nbferry.relay.handlers import RelaySocket
+from nbferry.relay.limits import RelayLimits
 
-iocalls.wrap_libc(nbferry.storage.system)
+iocalls.wrap_libc(nbferry.storage.disk.system)
 
 Role = Literal["sender", "receiver", "relay"]
 Start = Literal["again", "resume"]
@@ -294,7 +294,7 @@ def _relay(task: Task, speak: Speak, into: int) -> None:
 
 
 async def _serve(task: Task, speak: Speak, into: int) -> None:
-    relay = await nbferry.server.app.start_relay("127.0.0.1", task.port, limits=RELAY_LIMITS)
+    relay = await nbferry.relay.app.start_relay("127.0.0.1", task.port, limits=RELAY_LIMITS)
     released = asyncio.Event()
     asyncio.get_running_loop().add_reader(into, released.set)
     speak("relay", url=relay.url)

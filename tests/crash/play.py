@@ -15,7 +15,7 @@ from people import Child, Role, Task
 from points import Point
 from scene import Offer, differences, left_over, memos, prepare, right_bytes
 
-from nbferry.storage.manifest_file import progress_of
+from nbferry.storage.folder.manifest_file import progress_of
 
 SECONDS = {"small": 30.0, "large": 60.0}  # after which a point hangs; whoever is done lingers for ten
 HEARING = 8.0  # seconds after the receiver's result in which the sender should hear of it, and both settle

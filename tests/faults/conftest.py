@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from nbferry.engine import portal
-from nbferry.storage.sink import FolderSink
+from nbferry.storage.folder.sink import FolderSink
 
 PATIENCE = 60  # seconds after which something hangs
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import nbferry
 from nbferry import errors
-from nbferry.names import STATE_FOLDER
+from nbferry.model.names import STATE_FOLDER
 from nbferry.status import Snapshot, State
-from nbferry.transfer import Transfer
+from nbferry.transfers.handle import Transfer
 
 PATIENCE = 60  # seconds after which something hangs
 KIB = 1 << 10

@@ -20,9 +20,9 @@ from nbferry import errors
 from nbferry.crypto.digest import chunk_digest
 from nbferry.engine import portal
 from nbferry.limits import MiB
-from nbferry.manifest import Entry
+from nbferry.model.manifest import Entry
 from nbferry.status import Snapshot, State
-from nbferry.transfer import Transfer
+from nbferry.transfers.handle import Transfer
 from pages import CHUNK, SMALL, Lender, lent, send_from_page, upload
 
 DATA = random.Random(1).randbytes(40 * CHUNK + 17)  # noqa: S311  # the same in every run

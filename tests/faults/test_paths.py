@@ -13,12 +13,12 @@ import pytest
 
 import nbferry
 from faults.ends import MIB, PATIENCE, SMALL, Watch, make, tree
+from nbferry.connections.link import AnyLink, Link
 from nbferry.engine import portal
-from nbferry.engine.link import AnyLink, Link
 from nbferry.errors import TransportBroken
-from nbferry.server.app import start_relay
-from nbferry.transfer import Transfer
-from nbferry.transports.datachannel import DataChannelTransport
+from nbferry.relay.app import start_relay
+from nbferry.transfers.handle import Transfer
+from nbferry.transports.webrtc.datachannel import DataChannelTransport
 from network.toxics import Pace, ToxicProxy
 
 CHUNKS = 2  # the first byte of a frame that carries them
@@ -66,7 +66,7 @@ def road(monkeypatch: pytest.MonkeyPatch) -> Iterator[Road]:
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     running = asyncio.run_coroutine_threadsafe(start_relay("127.0.0.1", 0), loop).result(PATIENCE)
-    monkeypatch.setattr("nbferry.engine.race.dialable", lambda urls, same_machine: [])
+    monkeypatch.setattr("nbferry.connections.race.dialable", lambda urls, same_machine: [])
     with ToxicProxy() as proxy:
         road = Road(f"http://127.0.0.1:{proxy.front(urlsplit(running.url).port or 0)}/", proxy)
         send, opened = Link.send, DataChannelTransport.opened

@@ -12,12 +12,13 @@ import pytest
 import nbferry
 from faults.ends import CHUNK, PATIENCE, SMALL, error_of, until
 from nbferry import errors
-from nbferry.engine import pairing, portal
+from nbferry.connections import pairing
+from nbferry.engine import portal
 from nbferry.errors import StorageError, TransportBroken
-from nbferry.rendezvous import Mailbox
+from nbferry.relay.client import Mailbox
 from nbferry.status import State
-from nbferry.storage.destination import Destination
-from nbferry.storage.sink import FolderSink
+from nbferry.storage.folder.destination import Destination
+from nbferry.storage.folder.sink import FolderSink
 from nbferry.transports.websocket import WebSocketTransport
 
 

@@ -18,13 +18,13 @@ import nbferry
 from faults.ends import CHUNK, PATIENCE, Watch, both_end, error_of, make, tree, until
 from nbferry import errors
 from nbferry.engine import portal
-from nbferry.engine.keeping import Keeper
+from nbferry.engine.activities.record_store import Keeper
 from nbferry.limits import Limits
 from nbferry.status import Snapshot, State
-from nbferry.storage.destination import Destination
-from nbferry.storage.sink import FolderSink
-from nbferry.storage.system import REAL_DISK
-from nbferry.transfer import Transfer
+from nbferry.storage.disk.system import REAL_DISK
+from nbferry.storage.folder.destination import Destination
+from nbferry.storage.folder.sink import FolderSink
+from nbferry.transfers.handle import Transfer
 
 QUICK = Limits(
     chunk_size=CHUNK, window=8 * CHUNK, read_ahead=8 * CHUNK, sync_bytes=4 * CHUNK, backoff_first=0.01
@@ -325,7 +325,7 @@ def test_a_disk_that_fails_to_flush(tmp_path, source, monkeypatch, times):
         sync(fd)
 
     disk = replace(REAL_DISK, sync=failing)
-    monkeypatch.setattr("nbferry.unfinished.Destination", partial(Destination, disk=disk))
+    monkeypatch.setattr("nbferry.transfers.resuming.Destination", partial(Destination, disk=disk))
     sending = nbferry.send(source, limits=QUICK)
     receiving = nbferry.receive(sending.code, to=tmp_path / "to", accept=True, limits=QUICK)
     if times == 1:

@@ -14,10 +14,10 @@ import nbferry
 from faults.ends import CHUNK, KIB, MIB, PATIENCE, SMALL, Watch, both_end, error_of, make, tree, until
 from nbferry import errors
 from nbferry.engine import portal
-from nbferry.server.app import RunningRelay, start_relay
+from nbferry.relay.app import RunningRelay, start_relay
 from nbferry.status import State
-from nbferry.storage.sink import FolderSink
-from nbferry.storage.source import FileSource
+from nbferry.storage.folder.sink import FolderSink
+from nbferry.storage.sources.files import FileSource
 from nbferry.transports.websocket import WebSocketTransport
 from network.toxics import Faults, ToxicProxy
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-import nbferry.server
+import nbferry.jupyter
 from cells import TOKEN, Kernel, Server, start_kernel
 from running import PATIENCE, environment
 
@@ -42,7 +42,7 @@ def jupyter_server(root: Path, port: int = 0) -> Iterator[Server]:
     """A Jupyter server in which the extension is enabled as ``pip install`` does it: by a file of configuration."""
     enabled = root / "etc/jupyter_server_config.d/nbferry.json"
     enabled.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(Path(nbferry.server.__file__).with_name("nbferry.json"), enabled)
+    shutil.copy(Path(nbferry.jupyter.__file__).with_name("nbferry.json"), enabled)
     env = environment(
         JUPYTER_CONFIG_PATH=str(root / "etc"),
         JUPYTER_CONFIG_DIR=str(root / "config"),

@@ -18,7 +18,7 @@ def test_a_notebook_that_is_moved(server: Server) -> None:
     asked = {"path": "here/a.ipynb", "name": "a.ipynb", "type": "notebook", "kernel": {"name": "python3"}}
     session = server.ask("POST", "api/sessions", asked)
     kernel = kernel_of(server, session["kernel"]["id"])
-    kernel.run("import os; from nbferry.notebook import state_folder")
+    kernel.run("import os; from nbferry.jupyter.state_folder import state_folder")
     assert kernel.run(FOLDER) == str(kernel.folder / "here/.nbferry")
     kernel.run("os.chdir('/')")
     assert kernel.run(FOLDER) == str(kernel.folder / "here/.nbferry")

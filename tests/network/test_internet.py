@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import pytest
 from aioice import Candidate, Connection
 
-from nbferry import doctor
-from nbferry.ice import IceServer, ice_servers
+from nbferry.cli import doctor
+from nbferry.model.ice_servers import IceServer, ice_servers
 from network.coturn import WEB_PORT, Coturn
 from network.internet import HOME, OUTSIDE, PUBLIC, Internet, Nat
 from network.stun import StunServer

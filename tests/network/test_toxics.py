@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 import pytest
 
 import nbferry
-from nbferry.engine import connect, portal
-from nbferry.server.app import start_relay
+from nbferry.connections import connector
+from nbferry.engine import portal
+from nbferry.relay.app import start_relay
 from network.toxics import Faults, How, Pace, ToxicProxy
 
 PATIENCE = 60  # seconds after which something hangs
@@ -70,12 +71,12 @@ class Trip:
 
     def _stand_between(self, proxy: ToxicProxy) -> None:
         """Have each side name the proxy's ports where it would name its own."""
-        urls_for = connect.urls_for
+        urls_for = connector.urls_for
 
         def fronted(ports, path, host):
             return urls_for([(address, proxy.front(port)) for address, port in ports], path, host)
 
-        self._patch.setattr(connect, "urls_for", fronted)
+        self._patch.setattr(connector, "urls_for", fronted)
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import pytest
 
 from nbferry.errors import ConnectFailed, TransportBroken, TransportClosed, TransportError
 from nbferry.limits import Limits, MiB
-from nbferry.rendezvous import Mailbox, open_channel
-from nbferry.server.app import start_relay
+from nbferry.relay.app import start_relay
+from nbferry.relay.client import Mailbox, open_channel
 from nbferry.transports import websocket
 from nbferry.transports.base import Transport
 from nbferry.transports.websocket import WebSocketTransport

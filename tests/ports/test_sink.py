@@ -12,12 +12,12 @@ import pytest
 from nbferry.crypto.digest import chunk_digest
 from nbferry.errors import LocalProtocolError, UnsafePath
 from nbferry.limits import KiB
-from nbferry.manifest import Entry, Manifest
+from nbferry.model.manifest import Entry, Manifest
+from nbferry.model.ranges import RangeSet
 from nbferry.protocol.frames import ChunkData
-from nbferry.ranges import RangeSet
 from nbferry.storage.base import Sink
+from nbferry.storage.folder.sink import FolderSink
 from nbferry.storage.memory import MemorySink
-from nbferry.storage.sink import FolderSink
 
 CHUNK = 4 * KiB
 DATA = Random(2).randbytes  # noqa: S311  # the same in every run

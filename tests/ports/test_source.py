@@ -12,13 +12,13 @@ import pytest
 
 from nbferry.crypto.digest import chunk_digest
 from nbferry.limits import KiB
+from nbferry.model.ranges import RangeSet
 from nbferry.protocol.frames import ChunkBatch, Piece, decode
-from nbferry.ranges import RangeSet
 from nbferry.storage.base import Source
-from nbferry.storage.digests import SETTLED, DigestCache
 from nbferry.storage.memory import MemorySource
-from nbferry.storage.page import PageSource
-from nbferry.storage.source import offer_of
+from nbferry.storage.sources.digest_cache import SETTLED, DigestCache
+from nbferry.storage.sources.files import offer_of
+from nbferry.storage.sources.pages import PageSource
 from pages import Lender, page_files
 
 CHUNK = 4 * KiB

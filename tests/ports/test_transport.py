@@ -11,12 +11,13 @@ import pytest
 
 from nbferry.errors import ConnectFailed, TransportError
 from nbferry.limits import Limits
-from nbferry.rendezvous import Mailbox, open_channel
-from nbferry.server.app import start_relay
-from nbferry.transports import sctp, websocket
+from nbferry.relay.app import start_relay
+from nbferry.relay.client import Mailbox, open_channel
+from nbferry.transports import websocket
 from nbferry.transports.base import WAITING_MESSAGES, Transport
-from nbferry.transports.datachannel import Peer
 from nbferry.transports.memory import memory_pair
+from nbferry.transports.webrtc import sctp
+from nbferry.transports.webrtc.datachannel import Peer
 
 PATIENCE = 60
 MIB = 1 << 20

@@ -10,7 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nbferry.errors import RemoteProtocolError
-from nbferry.manifest import Entry
+from nbferry.model.manifest import Entry
+from nbferry.model.ranges import RangeSet
 from nbferry.protocol.frames import (
     PIECE_HEADER,
     ChunkBatch,
@@ -21,7 +22,6 @@ from nbferry.protocol.frames import (
     encode_leaves,
     ranges_to_wire,
 )
-from nbferry.ranges import RangeSet
 
 TEXT = st.text(st.characters(categories=None), max_size=20)  # lone surrogates, too
 JSON = st.recursive(

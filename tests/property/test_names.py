@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nbferry.errors import UnsafePath
-from nbferry.names import MAX_DEPTH, MAX_NAME, MAX_PATH, check_paths, display_name
+from nbferry.model.names import MAX_DEPTH, MAX_NAME, MAX_PATH, check_paths, display_name
 
 NASTY = st.sampled_from(
     [

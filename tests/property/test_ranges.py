@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbferry.ranges import RangeSet
+from nbferry.model.ranges import RangeSet
 
 NUMBERS = st.integers(0, 40)
 SETS = st.sets(NUMBERS)

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbferry.errors import CodeInvalid
-from nbferry.ticket import Code, Ticket, parse
-from nbferry.words import WORDS
+from nbferry.model.codes import Code, Ticket, parse
+from nbferry.model.words import WORDS
 
 urls = st.none() | st.builds(
     lambda scheme, host, port, path: f"{scheme}://{host}{port}/{path}",

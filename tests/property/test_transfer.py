@@ -11,12 +11,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from nbferry.crypto.digest import chunk_digest
 from nbferry.limits import KiB, Limits
-from nbferry.manifest import Entry, Manifest
+from nbferry.model.manifest import Entry, Manifest
+from nbferry.model.ranges import RangeSet
 from nbferry.protocol.frames import Control, LeafRun, decode
 from nbferry.protocol.machine import LINGER, Machine
 from nbferry.protocol.sender import ReadJob
 from nbferry.protocol.window import CHUNK_COST
-from nbferry.ranges import RangeSet
 from nbferry.status import State
 from rig import TO_RECEIVER, TO_SENDER, Rig, bytes_of, read_job
 

@@ -15,11 +15,11 @@ import pytest
 from nbferry.crypto.digest import chunk_digest
 from nbferry.errors import UnsafePath
 from nbferry.limits import KiB
-from nbferry.manifest import Entry, Manifest
-from nbferry.names import OBEYED, check_paths, display_name
+from nbferry.model.manifest import Entry, Manifest
+from nbferry.model.names import OBEYED, check_paths, display_name
 from nbferry.protocol.frames import ChunkData
-from nbferry.storage.sink import FolderSink
-from nbferry.storage.system import REAL_DISK
+from nbferry.storage.disk.system import REAL_DISK
+from nbferry.storage.folder.sink import FolderSink
 
 DATA = b"owned"
 QUICK = replace(

@@ -16,9 +16,9 @@ from nbferry.crypto.digest import chunk_digest
 from nbferry.engine import portal
 from nbferry.errors import BY_CODE, NbferryError
 from nbferry.limits import MiB
-from nbferry.manifest import Entry, Manifest
+from nbferry.model.manifest import Entry, Manifest
 from nbferry.protocol.frames import encode_leaves
-from nbferry.transfer import Transfer
+from nbferry.transfers.handle import Transfer
 from wire import chunk_frame, control, piece, raw
 
 CHUNK = 1 * MiB

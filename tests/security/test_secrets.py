@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from nbferry.crypto.keys import SessionKeys
-from nbferry.ticket import parse
+from nbferry.model.codes import parse
 from running import Commands
 from wiretap import Loopback, Proxy
 
@@ -22,14 +22,14 @@ CONTENT = b"her account is DE02120300000000202051, " * 10_000
 TELLING = """
 import pathlib, sys
 import nbferry.crypto.keys as keys
-from nbferry.cli import main
+from nbferry.cli.main import main
 
 class Telling(keys.SessionKeys):
     def __post_init__(self):
         super().__post_init__()
         pathlib.Path("../root").write_bytes(self.root)
 
-import nbferry.engine.pairing as pairing
+import nbferry.connections.pairing as pairing
 pairing.SessionKeys = Telling
 sys.argv[0] = "nbferry"
 main()

@@ -18,9 +18,9 @@ from pytest_jupyter.jupyter_core import pytest_pycollect_makeitem, pytest_pyfunc
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
-from nbferry.server.app import RunningRelay, start_relay
-from nbferry.server.effects import RelayStatistics
-from nbferry.server.limits import RelayLimits
+from nbferry.relay.app import RunningRelay, start_relay
+from nbferry.relay.effects import RelayStatistics
+from nbferry.relay.limits import RelayLimits
 
 __all__ = ["jp_asyncio_loop", "pytest_pycollect_makeitem", "pytest_pyfunc_call"]  # pytest finds them by name
 

@@ -15,11 +15,11 @@ from jupyter_server.auth import Authorizer
 from pytest_jupyter.jupyter_server import *  # noqa: F403  (fixtures; they call each other by name)
 from tornado.httpclient import HTTPClientError
 
-from nbferry.server import _jupyter_server_extension_points
-from nbferry.server.extension import activity
+from nbferry.jupyter import _jupyter_server_extension_points
+from nbferry.jupyter.extension import activity
 
 ROOM, KEY, CHANNEL = "a" * 32, "1" * 32, "c" * 32
-CONFIG = (resources.files("nbferry.server") / "nbferry.json").read_text()
+CONFIG = (resources.files("nbferry.jupyter") / "nbferry.json").read_text()
 HANDSHAKE = (
     b"GET /a%%40b/nbferry/ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nAuthorization: %s\r\n\r\n"
@@ -103,7 +103,7 @@ class TestLoading:
 
     async def test_by_configuration(self, jp_serverapp: Any) -> None:
         """The file that the wheel installs is all that a server needs to load the extension."""
-        assert jp_serverapp.extension_manager.extensions["nbferry.server"].enabled
+        assert jp_serverapp.extension_manager.extensions["nbferry.jupyter"].enabled
         assert "nbferry_relay" in jp_serverapp.web_app.settings
 
     @pytest.mark.parametrize("jp_base_url", ["/", "/user/someone@example.org/"], indirect=True)

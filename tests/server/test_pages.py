@@ -18,14 +18,14 @@ from pytest_jupyter.jupyter_server import *  # noqa: F403  (fixtures; they call 
 from tornado.httpclient import HTTPClientError
 from tornado.websocket import WebSocketClientConnection
 
-from nbferry.kernel import Server, has_pages
-from nbferry.server.lines import NO_KERNEL, REPLACED, TOO_MANY, UNSUPPORTED
+from nbferry.jupyter.lines import NO_KERNEL, REPLACED, TOO_MANY, UNSUPPORTED
+from nbferry.jupyter.server import Server, has_pages
 from nbferry.widget.line import Line
 
 NAME = "0123456789abcdef" * 2
 DASHED = "01234567-89AB-cdef-0123-456789abcdef"
 READY = b'\0\0\0\0{"ready":true}'
-CONFIG = (resources.files("nbferry.server") / "nbferry.json").read_text()
+CONFIG = (resources.files("nbferry.jupyter") / "nbferry.json").read_text()
 HANDSHAKE = (
     b"GET /a%%40b/nbferry/page/%s?end=%s HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
     b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"

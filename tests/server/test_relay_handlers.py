@@ -22,8 +22,8 @@ from tornado.iostream import StreamClosedError
 
 from nbferry.errors import RendezvousError
 from nbferry.limits import MiB
-from nbferry.server.app import RunningRelay, raise_mmap_threshold, serve, start_relay
-from nbferry.server.driver import Line, RelayDriver
+from nbferry.relay.app import RunningRelay, raise_mmap_threshold, serve, start_relay
+from nbferry.relay.driver import Line, RelayDriver
 
 ROOM, KEY, CHANNEL = "a" * 32, "1" * 32, "c" * 32
 HANDSHAKE = (
@@ -476,7 +476,7 @@ class TestRunning:
     def test_imports(self) -> None:
         """To import the package loads neither Tornado nor jupyter_server."""
         code = (
-            "import sys, nbferry.server; print('tornado' in sys.modules or 'jupyter_server' in sys.modules)"
+            "import sys, nbferry.jupyter; print('tornado' in sys.modules or 'jupyter_server' in sys.modules)"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         assert done.stdout == "False\n"

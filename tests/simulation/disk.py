@@ -11,7 +11,7 @@ from pathlib import Path
 from random import Random
 
 from nbferry.limits import GiB
-from nbferry.storage.system import Disk
+from nbferry.storage.disk.system import Disk
 from simulation.loop import Killed
 
 FREE = 1 * GiB  # bytes while the disk is not full

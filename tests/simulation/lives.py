@@ -7,23 +7,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nbferry.engine.link import Lease
-from nbferry.engine.serving import Serving
-from nbferry.engine.session import Session
-from nbferry.engine.storing import Storing
+from nbferry.connections.link import Lease
+from nbferry.engine.sessions.serving import Serving
+from nbferry.engine.sessions.session import Session
+from nbferry.engine.sessions.storing import Storing
 from nbferry.engine.threads import Threads
 from nbferry.errors import NbferryError
-from nbferry.manifest import Manifest
+from nbferry.model.manifest import Manifest
+from nbferry.model.ranges import RangeSet
 from nbferry.protocol.events import Compare, Event, Offered, Publish, Store, Sync
 from nbferry.protocol.machine import Machine
 from nbferry.protocol.receiver import Receiver
 from nbferry.protocol.sender import Sender
-from nbferry.ranges import RangeSet
 from nbferry.status import State
-from nbferry.storage.destination import Destination
-from nbferry.storage.digests import DigestCache
-from nbferry.storage.sink import FolderSink
-from nbferry.storage.source import offer_of
+from nbferry.storage.folder.destination import Destination
+from nbferry.storage.folder.sink import FolderSink
+from nbferry.storage.sources.digest_cache import DigestCache
+from nbferry.storage.sources.files import offer_of
 from simulation.disk import drop_files
 from simulation.loop import Workers
 from simulation.network import Answering, Calling

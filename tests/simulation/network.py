@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
+from nbferry.connections.connector import Connector
+from nbferry.connections.link import Link
 from nbferry.crypto.records import Opener, Sealer
-from nbferry.engine.connect import Connector
-from nbferry.engine.link import Link
 from nbferry.errors import ConnectFailed, TransportBroken, TransportClosed, TransportError
 from nbferry.limits import Limits, MiB
 from nbferry.transports.base import Fill, Transport, closed_here

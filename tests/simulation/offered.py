@@ -7,8 +7,8 @@ from pathlib import Path
 from random import Random
 
 from nbferry.limits import KiB
-from nbferry.manifest import Entry, Manifest
-from nbferry.storage.publish import numbered
+from nbferry.model.manifest import Entry, Manifest
+from nbferry.storage.folder.publish import numbered
 from simulation.trees import Tree, tree_of, write_tree
 
 CHUNK = 4 * KiB

@@ -20,9 +20,9 @@ from random import Random
 from typing import Any
 from unittest import mock
 
-from nbferry.storage import moving, runlog
-from nbferry.storage.journal import Kind
-from nbferry.storage.system import REAL_DISK, Disk, rename_exclusively
+from nbferry.storage.disk import rename, run_log
+from nbferry.storage.disk.system import REAL_DISK, Disk, rename_exclusively
+from nbferry.storage.folder.journal import Kind
 
 MOST_EXACT = 10  # operations that may be lost, up to which every subset is tried
 SAMPLE = 1 << MOST_EXACT  # subsets that are tried beyond that
@@ -191,7 +191,7 @@ class Recorder:
             for name, call in calls.items():
                 patches.enter_context(mock.patch.object(os, name, call))
             exclusively = self._moved_exclusively(rename_exclusively)
-            patches.enter_context(mock.patch.object(moving, "rename_exclusively", exclusively))
+            patches.enter_context(mock.patch.object(rename, "rename_exclusively", exclusively))
             yield
         self.catch_up()
         real = {path.relative_to(self.base).as_posix(): _content(path) for path in self.base.rglob("*")}
@@ -399,20 +399,20 @@ def build(files: Files, base: Path, key: bytes) -> None:
 
 def _with_inodes(log: bytes, key: bytes, inodes: dict[int, int]) -> bytes:
     """A log that names the same entries by the inodes that they have now."""
-    derived = runlog._derived(key)
-    writer = runlog._writer_of(log[: runlog._HEADER], derived)
-    out, at = bytearray(log), runlog._HEADER
-    while writer and len(out) >= at + runlog._RECORD.size:
-        length, _, kind = runlog._RECORD.unpack_from(out, at)
-        start = at + runlog._RECORD.size
+    derived = run_log._derived(key)
+    writer = run_log._writer_of(log[: run_log._HEADER], derived)
+    out, at = bytearray(log), run_log._HEADER
+    while writer and len(out) >= at + run_log._RECORD.size:
+        length, _, kind = run_log._RECORD.unpack_from(out, at)
+        start = at + run_log._RECORD.size
         end = start + length
         head, payload = bytes(out[at:start]), out[start:end]
-        if bytes(out[end : end + 16]) != runlog._tag(derived, writer, head, bytes(payload)):
+        if bytes(out[end : end + 16]) != run_log._tag(derived, writer, head, bytes(payload)):
             break
         if kind == Kind.PLACING:
             old = int.from_bytes(payload[:8])
             payload[:8] = inodes.get(old, 0).to_bytes(8)
             out[start:end] = payload
-            out[end : end + 16] = runlog._tag(derived, writer, head, bytes(payload))
+            out[end : end + 16] = run_log._tag(derived, writer, head, bytes(payload))
         at = end + 16
     return bytes(out)

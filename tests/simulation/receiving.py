@@ -12,16 +12,16 @@ from typing import NamedTuple
 
 from nbferry.crypto.digest import chunk_digest
 from nbferry.limits import KiB
-from nbferry.manifest import Entry, Manifest
+from nbferry.model.manifest import Entry, Manifest
+from nbferry.model.ranges import RangeSet
 from nbferry.protocol.frames import ChunkData
 from nbferry.protocol.leaves import Leaves
-from nbferry.ranges import RangeSet
-from nbferry.storage.destination import Destination
-from nbferry.storage.journal import journal_key
-from nbferry.storage.publish import Overwrite
-from nbferry.storage.receipts import read_receipt
-from nbferry.storage.sink import FolderSink
-from nbferry.storage.system import REAL_DISK, Disk
+from nbferry.storage.disk.system import REAL_DISK, Disk
+from nbferry.storage.folder.destination import Destination
+from nbferry.storage.folder.journal import journal_key
+from nbferry.storage.folder.publish import Overwrite
+from nbferry.storage.folder.sink import FolderSink
+from nbferry.storage.records.receipts import read_receipt
 from simulation.power import Disks, Files, Recorder, build
 from simulation.trees import Tree, tree_of, write_tree
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nbferry.storage.publish import Overwrite
+from nbferry.storage.folder.publish import Overwrite
 from simulation.power import Disks, Files, Op, Recorder
 from simulation.receiving import Receiving, survives
 from simulation.trees import fast_folder

@@ -34,12 +34,12 @@ from nbferry.errors import (
     StorageError,
 )
 from nbferry.limits import Limits
-from nbferry.manifest import Manifest
-from nbferry.ranges import RangeSet
+from nbferry.model.manifest import Manifest
+from nbferry.model.ranges import RangeSet
 from nbferry.status import State
-from nbferry.storage.publish import Overwrite
-from nbferry.storage.receipts import read_receipt
-from nbferry.storage.sink import FolderSink
+from nbferry.storage.folder.publish import Overwrite
+from nbferry.storage.folder.sink import FolderSink
+from nbferry.storage.records.receipts import read_receipt
 from simulation.disk import SimDisk, open_files
 from simulation.lives import Life, ReceiverLife, SenderLife, SimDestination
 from simulation.loop import VirtualLoop, run

@@ -16,7 +16,7 @@ MOST = 200 * MIB
 
 SLOW_DISK = """
 import threading
-from nbferry.storage.sink import FolderSink
+from nbferry.storage.folder.sink import FolderSink
 
 store, never = FolderSink.store, threading.Event()
 

@@ -11,18 +11,19 @@ from typing import Any
 import pytest
 
 import nbferry
-from nbferry import meeting, running
+from nbferry import faces
 from nbferry.api import receive, resume, send, transfers, upload
+from nbferry.engine.activities.receive import Intake
+from nbferry.engine.activities.send import Offering
 from nbferry.engine.engine import Wishes
-from nbferry.engine.receiving import Intake
-from nbferry.engine.sending import Offering
 from nbferry.errors import CodeInvalid, StorageError, UnsafePath
-from nbferry.ice import PUBLIC_STUN
 from nbferry.limits import KiB, Limits
-from nbferry.manifest import Entry, Manifest
-from nbferry.storage.page import PageFiles
-from nbferry.ticket import Code, Ticket, parse
-from nbferry.transfer import Face
+from nbferry.model.codes import Code, Ticket, parse
+from nbferry.model.ice_servers import PUBLIC_STUN
+from nbferry.model.manifest import Entry, Manifest
+from nbferry.storage.sources.pages import PageFiles
+from nbferry.transfers import registry
+from nbferry.transfers.handle import Face
 
 CODE = "482913-amber-canyon-tulip@http://127.0.0.1:8888/"
 MANIFEST = Manifest.of([Entry("d", folder=True), Entry("d/a", 1000), Entry("b\x1b", 0)], 4 * KiB)
@@ -65,7 +66,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Started]:
     def start(begin: Callable[[Any], Any], face: Face, *, asks: bool = False) -> None:
         seen.append(Started(*begin(Engine()), face, asks))
 
-    monkeypatch.setattr(running, "start", start)
+    monkeypatch.setattr(registry, "start", start)
     for name in ("NBFERRY_RELAY", "NBFERRY_HOST", "NBFERRY_ICE_SERVERS", "JPY_PARENT_PID"):
         monkeypatch.delenv(name, raising=False)
     return seen
@@ -203,7 +204,7 @@ def test_what_is_received_by_default(started: list[Started], tmp_path: Path) -> 
     assert one.what.ticket == parse(CODE)
     assert isinstance(one.what.ticket, Code)
     assert one.what.decide is None
-    assert (one.face, one.asks) == (meeting.TEXT, True)
+    assert (one.face, one.asks) == (faces.TEXT, True)
     assert one.what.destination.to == tmp_path
     memo = one.what.keeper.memo
     assert (memo.code, memo.to, memo.relay.url) == (CODE, str(tmp_path), "http://127.0.0.1:8888/")
@@ -232,7 +233,7 @@ PICKED = [Entry("d/b", 1, 7), Entry("d", folder=True), Entry("a", 5, 7)]
 @pytest.fixture
 def picking(started: list[Started], monkeypatch: pytest.MonkeyPatch) -> list[Started]:
     """A notebook whose cards are (what they are for, what a choice leads to)."""
-    monkeypatch.setattr(meeting, "picker", lambda kind, begin: (kind, begin))
+    monkeypatch.setattr(faces, "picker", lambda kind, begin: (kind, begin))
     return started
 
 
@@ -278,7 +279,7 @@ def test_the_same_upload_goes_on(
     picking: list[Started], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a second memo; other files, or another folder, are another one."""
-    monkeypatch.setattr(running, "_engines", {})
+    monkeypatch.setattr(registry, "_engines", {})
     card = upload(tmp_path / "to")
     begin(card, "upload", PICKED)
     keeper = picking[0].what[0].keeper
@@ -441,5 +442,5 @@ def test_a_relay_that_is_none(started: list[Started]) -> None:
 
 def test_transfers_without_any(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before anything was sent or received there are no transfers."""
-    monkeypatch.setattr(running, "_engines", {})
+    monkeypatch.setattr(registry, "_engines", {})
     assert transfers() == []

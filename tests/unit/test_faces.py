@@ -1,91 +1,109 @@
-"""Which face is shown, in what a process may run in."""
+"""How transfers meet a person here, and what is asked in words."""
 
 from __future__ import annotations
 
-import sys
-from types import ModuleType, SimpleNamespace
+import io
+from collections.abc import Callable
 
 import pytest
 
-from nbferry import faces
+from nbferry import api, faces
+from nbferry.errors import NoPage
+from nbferry.faces import ask_in_words, describe
+from nbferry.limits import KiB, MiB
+from nbferry.model.manifest import Entry, Manifest
+from nbferry.transfers.handle import Face
+from nbferry.widget.face import NotebookFace
+
+MANIFEST = Manifest.of([Entry("d", folder=True), Entry("d/a", 1000), Entry("b\x1b", 0)], 4 * KiB)
 
 
-@pytest.fixture(autouse=True)
-def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A plain Python process, whatever the tests themselves run in."""
-    for name in ("IPython", "comm", "marimo"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
+def test_describing_an_offer() -> None:
+    """An offer is described by number, size, and its files, whose names are made safe to print."""
+    assert describe(MANIFEST) == ["Offered: 2 files, 1.0 kB", "  d/a  1.0 kB", "  b\\x1b  0 B"]
+    one = Manifest.of([Entry("a", 5)], 4 * KiB)
+    assert describe(one)[0] == "Offered: 1 file, 5 B"
 
 
-def load(monkeypatch: pytest.MonkeyPatch, name: str, **contents: object) -> None:
-    """Have a module loaded that holds this."""
-    module = ModuleType(name)
-    vars(module).update(contents)
-    monkeypatch.setitem(sys.modules, name, module)
-
-
-def in_ipython(monkeypatch: pytest.MonkeyPatch, shell: object) -> None:
-    """Run in a shell of IPython."""
-    load(monkeypatch, "IPython", get_ipython=lambda: shell)
-
-
-def with_comms(monkeypatch: pytest.MonkeyPatch, origin: str) -> None:
-    """Have comms whose function for making one comes from a module of this name."""
-    load(monkeypatch, "comm", create_comm=SimpleNamespace(__module__=origin))
-
-
-KERNEL = SimpleNamespace(kernel=object())
-
-
-def test_plain_python() -> None:
-    """Python without IPython shows text, and loads nothing to find that out."""
-    assert faces.kind({}) == "text"
-    assert not {"IPython", "comm", "marimo"} & sys.modules.keys()
-
-
-@pytest.mark.parametrize("shell", [None, SimpleNamespace(), SimpleNamespace(kernel=None)])
-def test_ipython_in_a_terminal(monkeypatch: pytest.MonkeyPatch, shell: object) -> None:
-    """IPython that is only imported, or that has no kernel, shows text."""
-    in_ipython(monkeypatch, shell)
-    with_comms(monkeypatch, "ipykernel.ipkernel")
-    assert faces.kind({}) == "text"
+def test_describing_a_large_offer() -> None:
+    """Of many files the first are named, and the others counted."""
+    many = Manifest.of([Entry(str(n), MiB) for n in range(5000)], 4 * KiB)
+    lines = describe(many)
+    assert lines[0] == "Offered: 5,000 files, 5.2 GB"
+    assert len(lines) == 22
+    assert lines[-1] == "  … and 4,980 more"
+    assert len(describe(many, most=5000)) == 5001
 
 
 @pytest.mark.parametrize(
-    ("origin", "kind"), [("ipykernel.ipkernel", "widget"), ("xeus", "widget"), ("comm", "text")]
+    ("answer", "verdict"),
+    [
+        ("y\n", True),
+        (" YES \n", True),
+        ("n\n", False),
+        ("\n", False),
+        ("yesterday\n", False),
+        ("", "nobody is there to accept it; pass accept=True"),
+    ],
 )
-def test_a_kernel(monkeypatch: pytest.MonkeyPatch, origin: str, kind: str) -> None:
-    """A kernel shows widgets if something can be said to a page."""
-    in_ipython(monkeypatch, KERNEL)
-    with_comms(monkeypatch, origin)
-    assert faces.kind({}) == kind
+def test_asking_in_words(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    answer: str,
+    verdict: bool | str,
+) -> None:
+    """A person says yes or no; nobody there is a no that says why."""
+    monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+    assert ask_in_words(MANIFEST) == verdict
+    assert capsys.readouterr().out.startswith("Offered: 2 files")
 
 
-def test_a_kernel_without_comms(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A kernel that has no comms at all shows text."""
-    in_ipython(monkeypatch, KERNEL)
-    assert faces.kind({}) == "text"
+# ------------------------------------------------------------------ the face that fits
+@pytest.mark.parametrize(("kind", "face"), [("text", faces.TEXT), ("none", faces.QUIET)])
+def test_without_a_notebook_transfers_are_text_or_quiet(
+    monkeypatch: pytest.MonkeyPatch, kind: str, face: Face
+) -> None:
+    """Also in a kernel, if that is wanted."""
+    monkeypatch.setenv("NBFERRY_UI", kind)
+    assert faces.face() is face
 
 
-@pytest.mark.parametrize(("running", "kind"), [(True, "widget"), (False, "text")])
-def test_marimo(monkeypatch: pytest.MonkeyPatch, running: bool, kind: str) -> None:
-    """A cell of marimo shows widgets; a script that imports marimo does not."""
-    load(monkeypatch, "marimo", running_in_notebook=lambda: running)
-    assert faces.kind({}) == kind
+def test_a_quiet_face_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """While somebody waits, too; a question is asked all the same."""
+    with faces.QUIET.following(None):
+        assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("wanted", ["widget", "text", "none"])
-def test_what_is_asked_for(monkeypatch: pytest.MonkeyPatch, wanted: str) -> None:
-    """The environment has the last word."""
-    assert faces.kind({"NBFERRY_UI": wanted}) == wanted
-    assert faces.kind({"NBFERRY_UI": f" {wanted.upper()} "}) == wanted
-    in_ipython(monkeypatch, KERNEL)
-    with_comms(monkeypatch, "ipykernel.ipkernel")
-    assert faces.kind({"NBFERRY_UI": wanted}) == wanted
-    assert faces.kind({"NBFERRY_UI": ""}) == "widget"
+def test_in_a_notebook_there_is_one_face(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It knows the card of each transfer."""
+    monkeypatch.setenv("NBFERRY_UI", "widget")
+    assert isinstance(faces.face(), NotebookFace)
+    assert faces.face() is faces.notebook_face()
 
 
-def test_nonsense_in_the_environment() -> None:
-    """Anything else is an error that names what it may be."""
-    with pytest.raises(ValueError, match='NBFERRY_UI must be "widget", "text" or "none", not \'bar\''):
-        faces.kind({"NBFERRY_UI": "bar"})
+@pytest.mark.parametrize(
+    "call", [api.send, api.receive, api.upload, lambda: api.download("x"), lambda: faces.TEXT.saving(None)]
+)
+def test_without_a_notebook_nobody_can_choose(
+    monkeypatch: pytest.MonkeyPatch, call: Callable[[], object]
+) -> None:
+    """The error says what to do instead."""
+    monkeypatch.setenv("NBFERRY_UI", "text")
+    with pytest.raises(NoPage) as raised:
+        call()
+    assert raised.value.hint
+
+
+@pytest.mark.parametrize("paths", [[], "", ["x", ""]])
+def test_nothing_to_save(monkeypatch: pytest.MonkeyPatch, paths: list[str] | str) -> None:
+    """An empty name would be the current folder."""
+    monkeypatch.setenv("NBFERRY_UI", "widget")
+    with pytest.raises(ValueError, match="nothing to save"):
+        api.download(paths)
+
+
+@pytest.mark.parametrize("face", [faces.TEXT, faces.QUIET])
+def test_without_a_notebook_a_person_is_asked(monkeypatch: pytest.MonkeyPatch, face: Face) -> None:
+    """By the face that shows the transfer, or would."""
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    assert face.ask(None, MANIFEST) is True

@@ -1,4 +1,4 @@
-/** Numbers, sizes and times as a person reads them: equal to what nbferry.render (Python) writes in English. */
+/** Numbers, sizes and times as a person reads them: equal to what nbferry.text.rendering (Python) writes in English. */
 
 import { fill, type Plural, type Tongue } from "./strings";
 

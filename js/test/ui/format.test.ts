@@ -5,7 +5,7 @@ import { fill, tongue } from "../../src/ui/strings";
 const format = new Format(tongue("en"));
 
 describe("sizes and times", () => {
-  /** Of nbferry.render, so that a card and a terminal say the same. */
+  /** Of nbferry.text.rendering, so that a card and a terminal say the same. */
   const sizes: [number, string][] = [
     [0, "0 B"],
     [999, "999 B"],

@@ -12,7 +12,7 @@ when and how much. Who has the code is trusted as the person it was given to.
 
 In order
 
-    1. code       A makes a code or a ticket, a person carries it to B                     nbferry.ticket
+    1. code       A makes a code or a ticket, a person carries it to B                     nbferry.model.codes
     2. pairing    m1 B->A, m2 A->B, m3 B->A, m4 A->B through R's room of the code          crypto.pake
                   gives both sides root, 32 bytes; B has proved itself before A does
     3. signals    through the room that root names: B calls, A answers; sealed under root  crypto.keys

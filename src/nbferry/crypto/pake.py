@@ -13,7 +13,7 @@ chooses the first of them that it can do. There is one suite so far, ``spake2-ed
 package ``spake2`` has it, with its M and N, on the group of Ed25519; a share is its message: ``A`` or ``B``
 and the 32 bytes of a point. Its inputs are
 
-    password    nbferry/v1/pw NUL words, see nbferry.ticket
+    password    nbferry/v1/pw NUL words, see nbferry.model.codes
     idA, idB    nbferry/v1/A|room, nbferry/v1/B|room
 
 and from its output K0 and the transcript T follow, with HKDF and HMAC over SHA-256,
@@ -57,7 +57,7 @@ from spake2.spake2 import SPAKE2_A, SPAKE2_B, SPAKEError
 from nbferry.crypto.keys import Role, expand, extract
 from nbferry.errors import LocalProtocolError, RemoteProtocolError, WrongCode
 from nbferry.limits import KiB
-from nbferry.words import WORDS
+from nbferry.model.words import WORDS
 
 SUITE = "spake2-ed25519"
 SUITES = [SUITE]  # what we can do, best first

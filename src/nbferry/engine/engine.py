@@ -9,20 +9,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
-from nbferry.engine.activity import Activity, Means
-from nbferry.engine.addresses import local_addresses
-from nbferry.engine.receiving import Intake, Receiving
-from nbferry.engine.sending import Offering, Sending
+from nbferry.connections.addresses import local_addresses
+from nbferry.connections.context import RelayAddress, Surroundings, Via
+from nbferry.engine.activities.activity import Activity, Means
+from nbferry.engine.activities.receive import Intake, Receiving
+from nbferry.engine.activities.send import Offering, Sending
+from nbferry.engine.activities.upload import Uploading
 from nbferry.engine.slots import Slots
-from nbferry.engine.surroundings import RelayAddress, Surroundings, Via
-from nbferry.engine.uploading import Uploading
 from nbferry.errors import Interrupted
-from nbferry.ice import IceServer
 from nbferry.limits import Limits
-from nbferry.storage.page import PageFiles
+from nbferry.model.ice_servers import IceServer
+from nbferry.storage.sources.pages import PageFiles
 
 if TYPE_CHECKING:
-    from nbferry.server.app import RunningRelay
+    from nbferry.relay.app import RunningRelay
 
 A = TypeVar("A", bound=Activity)
 
@@ -98,7 +98,7 @@ class Engine:
 
         A certain port is one that an earlier process had: the other side looks for us there.
         """
-        from nbferry.server.app import start_relay  # noqa: PLC0415  # tornado costs 50 ms, and is seldom needed here
+        from nbferry.relay.app import start_relay  # noqa: PLC0415  # tornado costs 50 ms, and is seldom needed here
 
         async with self._starting_relay:
             any_of_them = next(iter(self._own_relays.values()), None)

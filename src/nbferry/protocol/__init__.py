@@ -2,7 +2,7 @@ r"""The wire protocol of a transfer, version 1.
 
 Participants
     A *sender* has an ordered list of files and folders, the manifest. A *receiver* wants them. They share a
-    secret (:mod:`nbferry.crypto`), have met through a relay (:mod:`nbferry.server.relay`) and are joined, again
+    secret (:mod:`nbferry.crypto`), have met through a relay (:mod:`nbferry.relay.core`) and are joined, again
     and again if need be, by an ordered, reliable pipe of messages: a WebSocket or a WebRTC data channel between them,
     or a WebSocket of each to the relay.
 
@@ -33,13 +33,13 @@ Below the frames
         that one would make, and the nonce not one's own. A nonce that was answered before is not answered again.
     3.  *Race*: both dial the other's urls and, 0.3 s later or when these have failed, the relay, in the channel
         named by both nonces. At the same time as the relay, each may send ``{"nonce", "to": the other's nonce,
-        "webrtc": its description}`` (:class:`nbferry.transports.description.Description`: ICE credentials and
+        "webrtc": its description}`` (:class:`nbferry.transports.webrtc.description.Description`: ICE credentials and
         candidates, fingerprints of its DTLS certificate), sealed likewise; when both have, ICE and DTLS connect two
         data channels, in which the receiver is the controlling side. On every pipe the receiver starts
         Noise_NNpsk0_25519_AESGCM_SHA256 with prologue ``nbferry/v1\0`` path ``\0`` nonce of the call, nonce of the
         answer, and for ``webrtc`` the fingerprints of receiver and sender
-        (:func:`~nbferry.transports.description.binding`); path is ``direct``, ``relay`` or ``webrtc``. The sender
-        answers on each.
+        (:func:`~nbferry.transports.webrtc.description.binding`); path is ``direct``, ``relay`` or ``webrtc``. The
+        sender answers on each.
     4.  *Records*: each frame is sealed as one record of :mod:`nbferry.crypto.records` and sent as one binary
         message, of at most 4 MiB.
     5.  *Turns*: of the pipes that have come up one is used at a time, and the receiver says which: a record of
@@ -114,7 +114,7 @@ A connection, in order
 
     ``hello`` names the versions a side speaks; without a common one the connection ends with an error.
     ``features`` names what it can do beyond this text; a side uses only what both named. ``path`` is relative,
-    its parts joined by "/"; the receiver judges it (:mod:`nbferry.names`). ``mtime`` is in nanoseconds since
+    its parts joined by "/"; the receiver judges it (:mod:`nbferry.model.names`). ``mtime`` is in nanoseconds since
     1970. ``size`` is left out for folders. ``id`` names the offer; the receiver checks that the list has this id.
     On a later connection, or in a later run, the same offer is not listed again, the receiver answers at once, reports
     all that it has (``all`` true: forget earlier reports), and wants what is missing. Another ``id`` on a later
@@ -160,7 +160,7 @@ What a sender does not trust
     that asks and does not listen costs nothing. A sender that has read everything compares the
     receiver's digest of the whole with its own.
 
-Reading order: :mod:`~nbferry.protocol.frames`, :mod:`~nbferry.protocol.states`,
+Reading order: :mod:`~nbferry.protocol.frames`, :mod:`~nbferry.protocol.phases`,
 :mod:`~nbferry.protocol.machine`, :mod:`~nbferry.protocol.sender` with :mod:`~nbferry.protocol.debts`,
 :mod:`~nbferry.protocol.receiver` with :mod:`~nbferry.protocol.window`, :mod:`~nbferry.protocol.assembly`,
 :mod:`~nbferry.protocol.candidates` and :mod:`~nbferry.protocol.progress`.

@@ -7,9 +7,9 @@ from itertools import islice
 
 from nbferry.errors import RemoteProtocolError
 from nbferry.limits import MiB
-from nbferry.manifest import Manifest
+from nbferry.model.manifest import Manifest
+from nbferry.model.ranges import RangeSet
 from nbferry.protocol.frames import LeafRun
-from nbferry.ranges import RangeSet
 
 MAX_ASKED = (
     4_096  # digests of chunks that are asked for, or here and not yet compared: 128 KiB on either side

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from nbferry.errors import RemoteProtocolError
 from nbferry.limits import MiB
-from nbferry.manifest import Manifest
+from nbferry.model.manifest import Manifest
+from nbferry.model.ranges import RangeSet
 from nbferry.protocol.candidates import MAX_ASKED
 from nbferry.protocol.frames import MAX_LEAVES, Control, encode_leaves
 from nbferry.protocol.leaves import Leaves
-from nbferry.ranges import RangeSet
 
 DIGESTS_PER_FRAME = 4_096
 HASH_CHUNKS = 64  # read for their digests in one go: a million cost no million hops to a thread

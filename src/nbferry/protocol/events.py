@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nbferry.manifest import Manifest
+from nbferry.model.manifest import Manifest
 from nbferry.protocol.frames import ChunkData
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from nbferry.errors import LocalProtocolError, RemoteProtocolError
 from nbferry.limits import MAX_MESSAGE, MiB
-from nbferry.ranges import RangeSet
+from nbferry.model.ranges import RangeSet
 
 CONTROL_TYPE, CHUNK_TYPE, LEAVES_TYPE = 0x01, 0x02, 0x03
 MAX_CONTROL = 1 * MiB  # a control frame is parsed as a whole, so it is bounded before it is parsed

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 
 from nbferry.crypto.digest import content_digest, file_digest
 from nbferry.errors import LocalProtocolError
-from nbferry.manifest import Manifest
-from nbferry.ranges import RangeSet
+from nbferry.model.manifest import Manifest
+from nbferry.model.ranges import RangeSet
 
 SIZE = 32  # bytes of a digest
 

@@ -16,7 +16,7 @@ from nbferry.errors import Cancelled, Expired, NbferryError, Rejected, RemotePro
 from nbferry.limits import Limits
 from nbferry.protocol.events import Changed, Event
 from nbferry.protocol.frames import Control, LeafRun, Piece, decode
-from nbferry.protocol.states import Step, after
+from nbferry.protocol.phases import Step, after
 from nbferry.status import State
 
 VERSION = 1

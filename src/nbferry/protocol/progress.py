@@ -5,7 +5,7 @@ Kept as what changed: to compare all that is stored with all that was reported w
 
 from __future__ import annotations
 
-from nbferry.ranges import RangeSet
+from nbferry.model.ranges import RangeSet
 
 
 class Progress:

@@ -6,19 +6,19 @@ from collections.abc import Iterable, Iterator
 
 from nbferry.errors import DigestMismatch, DiskFull, Rejected, RemoteProtocolError, StorageError
 from nbferry.limits import Limits
-from nbferry.manifest import Entry, Manifest
-from nbferry.names import check_paths
+from nbferry.model.manifest import Entry, Manifest
+from nbferry.model.names import check_paths
+from nbferry.model.ranges import RangeSet
 from nbferry.protocol.assembly import Assembly
 from nbferry.protocol.candidates import Candidates
 from nbferry.protocol.events import Compare, Offered, Publish, Store, Sync
 from nbferry.protocol.frames import ChunkData, Control, LeafRun, Piece, ranges_to_wire, split
 from nbferry.protocol.leaves import SIZE, Leaves
 from nbferry.protocol.machine import Machine
+from nbferry.protocol.phases import Step
 from nbferry.protocol.progress import Progress
 from nbferry.protocol.sender import ENTRIES_PER_FRAME
-from nbferry.protocol.states import Step
 from nbferry.protocol.window import Window
-from nbferry.ranges import RangeSet
 from nbferry.status import State
 
 MIN_CHUNK, MAX_CHUNK = 4 * 1024, 64 * 1024 * 1024

@@ -9,13 +9,13 @@ from itertools import islice
 
 from nbferry.errors import DigestMismatch, Expired, Rejected, RemoteProtocolError
 from nbferry.limits import MAX_MESSAGE, Limits, MiB
-from nbferry.manifest import Manifest
+from nbferry.model.manifest import Manifest
+from nbferry.model.ranges import RangeSet
 from nbferry.protocol.debts import Debts
 from nbferry.protocol.frames import ChunkBatch, Control, LeafRun, Piece
 from nbferry.protocol.leaves import Leaves
 from nbferry.protocol.machine import Machine
-from nbferry.protocol.states import Step
-from nbferry.ranges import RangeSet
+from nbferry.protocol.phases import Step
 from nbferry.status import State
 
 ENTRIES_PER_FRAME = 1_000

@@ -6,8 +6,8 @@ from collections import Counter
 
 from nbferry.errors import DigestMismatch, RemoteProtocolError, StorageError
 from nbferry.limits import Limits
-from nbferry.manifest import Manifest
-from nbferry.ranges import RangeSet
+from nbferry.model.manifest import Manifest
+from nbferry.model.ranges import RangeSet
 
 CHUNK_COST = 64  # bytes that a chunk costs beside its data, so that a million empty files are bounded too
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from nbferry.manifest import Manifest
+from nbferry.model.manifest import Manifest
+from nbferry.model.ranges import RangeSet
 from nbferry.protocol.frames import ChunkBatch, ChunkData
-from nbferry.ranges import RangeSet
 
 
 class Skipped(NamedTuple):

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from nbferry.crypto.digest import chunk_digest, chunk_digest_of
 from nbferry.errors import LocalProtocolError
-from nbferry.manifest import Entry, Manifest
-from nbferry.names import check_paths
+from nbferry.model.manifest import Entry, Manifest
+from nbferry.model.names import check_paths
+from nbferry.model.ranges import RangeSet
 from nbferry.protocol.frames import ChunkBatch, ChunkData
-from nbferry.ranges import RangeSet
 from nbferry.storage.base import Sink, Source
 
 

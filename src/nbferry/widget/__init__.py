@@ -13,8 +13,8 @@ Carriers
             is fast. Not there without the extension, or where the page comes from elsewhere (VS Code, Colab, marimo).
 
 A message is a JSON object and at most one buffer. How it looks on a line is in :mod:`nbferry.widget.framing`, and what
-the server puts in front of it for the kernel in :mod:`nbferry.server.lines`. On a comm a buffer has at most 512 KiB, as
-a server cuts its WebSocket at 10 MiB.
+the server puts in front of it for the kernel in :mod:`nbferry.jupyter.lines`. On a comm a buffer has at most 512 KiB,
+as a server cuts its WebSocket at 10 MiB.
 
 Requests, in both directions
     {"id": n, "op": ..., ...}          answered by {"re": n, "ok": {...}} or {"re": n, "error": {code, message, hint}}

@@ -13,10 +13,10 @@ from typing import Any
 import anywidget
 import traitlets
 
-from nbferry import render
 from nbferry.errors import TimedOut
 from nbferry.status import Result
-from nbferry.transfer import SLICE, Transfer
+from nbferry.text import rendering
+from nbferry.transfers.handle import SLICE, Transfer
 from nbferry.widget import view
 from nbferry.widget.calls import Buffer
 from nbferry.widget.desk import Desk
@@ -88,7 +88,7 @@ class Card(anywidget.AnyWidget):
         if self.transfer:
             return shown(self, self.transfer)
         kind, what = self.view["kind"], self.view["what"]
-        return bundle(self, render.unbegun_html(kind, what), render.unbegun(kind, what))
+        return bundle(self, rendering.unbegun_html(kind, what), rendering.unbegun(kind, what))
 
     # ---------------------------------------------------------------- the comm
     def _hear(self, _widget: object, message: Mapping[str, Any], buffers: Sequence[Buffer]) -> None:
@@ -103,9 +103,9 @@ class Card(anywidget.AnyWidget):
 
 def shown(card: Card, transfer: Transfer) -> dict[str, Any]:
     """A card of a transfer as it is displayed; no code in it, as notebooks are saved with this."""
-    files = transfer.files_from(0, render.MOST)
+    files = transfer.files_from(0, rendering.MOST)
     snapshot = transfer.snapshot.evolve(reason=view.to_be_saved(transfer.snapshot.reason))
-    return bundle(card, render.html(snapshot, None, files), render.text(snapshot, None))
+    return bundle(card, rendering.html(snapshot, None, files), rendering.text(snapshot, None))
 
 
 def bundle(widget: Any, html: str, text: str) -> dict[str, Any]:

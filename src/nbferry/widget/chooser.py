@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from nbferry.errors import StorageError
-from nbferry.names import display_name
-from nbferry.storage.failures import translated
+from nbferry.model.names import display_name
+from nbferry.storage.disk.failures import translated
 
 MOST = 1_000  # entries of one folder; who has more names the file in a cell
 

@@ -14,11 +14,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import nbferry
+from nbferry._version import AGENT
 from nbferry.engine.portal import Portal
 from nbferry.errors import LocalProtocolError, RemoteProtocolError
-from nbferry.names import display_name
-from nbferry.transfer import Transfer
+from nbferry.model.names import display_name
+from nbferry.transfers.handle import Transfer
 from nbferry.widget import view
 from nbferry.widget.calls import Buffer
 from nbferry.widget.line import Line
@@ -130,7 +130,7 @@ class Desk:
             "seq": self._seq,
             "kind": self.kind,
             "phase": "transfer" if transfer else "pick",
-            "agent": f"nbferry/{nbferry.__version__}",
+            "agent": AGENT,
             "what": ", ".join(display_name(path.name) for path in self._savable[:3]),
             "transfer": view.of_transfer(transfer) if transfer else None,
         }

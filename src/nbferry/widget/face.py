@@ -11,11 +11,11 @@ from typing import Any
 
 import ipywidgets
 
-from nbferry import render
 from nbferry.engine.portal import portal
 from nbferry.errors import LocalProtocolError
-from nbferry.manifest import Manifest
-from nbferry.transfer import Face, Transfer
+from nbferry.model.manifest import Manifest
+from nbferry.text import rendering
+from nbferry.transfers.handle import Face, Transfer
 from nbferry.widget.card import Card, bundle, shown
 from nbferry.widget.desk import Desk
 from nbferry.widget.saving import Saving
@@ -56,7 +56,7 @@ class NotebookFace(Face):
         if not transfers:
             return None
         box = ipywidgets.VBox([self.card_of(transfer) for transfer in transfers])
-        files = "".join(render.html(transfer.snapshot, None) for transfer in transfers)
+        files = "".join(rendering.html(transfer.snapshot, None) for transfer in transfers)
         return bundle(box, files, "\n".join(map(repr, transfers)))
 
     def card_of(self, transfer: Transfer) -> Card:

@@ -2,7 +2,7 @@
 
 It lives on the engine's loop, and so works whatever the kernel does. Where there is no server, or none with the
 extension, it does nothing, and there is only the comm. What the server says on a line is specified in
-:mod:`nbferry.server.lines`.
+:mod:`nbferry.jupyter.lines`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from nbferry.engine.backoff import Backoff
+from nbferry.connections.backoff import Backoff
 from nbferry.errors import ConnectFailed, RemoteProtocolError, TransportClosed, TransportError
-from nbferry.kernel import Server, has_pages, own_server
+from nbferry.jupyter.lines import NUMBER_BYTES
+from nbferry.jupyter.server import Server, has_pages, own_server
 from nbferry.limits import MAX_MESSAGE, Limits, MiB
-from nbferry.server.lines import NUMBER_BYTES
 from nbferry.transports import websocket
 from nbferry.transports.base import Fill, Transport
 from nbferry.widget.framing import pack, unpack, unpack_fields

@@ -12,8 +12,8 @@ from typing import Any
 
 from nbferry.errors import RemoteProtocolError, SourceChanged, StorageError
 from nbferry.limits import Limits
-from nbferry.manifest import Entry, Manifest
-from nbferry.names import display_name
+from nbferry.model.manifest import Entry, Manifest
+from nbferry.model.names import display_name
 
 MS = 1_000_000  # nanoseconds
 MOST_PARTS = 10_000

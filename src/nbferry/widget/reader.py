@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from nbferry.engine.portal import Portal
 from nbferry.errors import NbferryError, RemoteProtocolError
-from nbferry.storage.page import Reader, Slice
+from nbferry.storage.sources.pages import Reader, Slice
 from nbferry.widget.calls import Answer
 from nbferry.widget.page import Page
 

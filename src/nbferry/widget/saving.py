@@ -18,8 +18,8 @@ from urllib.parse import quote
 from nbferry.crypto.digest import chunk_digest
 from nbferry.errors import SourceChanged, StorageError
 from nbferry.limits import MiB
-from nbferry.names import display_name
-from nbferry.storage.failures import translated
+from nbferry.model.names import display_name
+from nbferry.storage.disk.failures import translated
 
 MOST_FILES = 10_000
 MOST_BYTES = 1 * MiB  # of one slice

@@ -17,10 +17,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from nbferry import render
-from nbferry.names import display_name
+from nbferry.model.names import display_name
 from nbferry.status import FileProgress, State
-from nbferry.transfer import Transfer
+from nbferry.text import rendering
+from nbferry.transfers.handle import Transfer
 
 Kind = Literal["send", "receive", "upload", "download"]
 ROWS = 20  # files with a bar of their own; a page asks for more
@@ -54,7 +54,7 @@ def of_transfer(transfer: Transfer) -> dict[str, Any]:
         "role": snapshot.role,
         "state": str(snapshot.state),
         "reason": to_be_saved(snapshot.reason),
-        "title": render.title(snapshot),
+        "title": rendering.title(snapshot),
         "files": snapshot.files,
         "total": snapshot.total,
         "sent": snapshot.sent,

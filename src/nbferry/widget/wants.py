@@ -18,11 +18,12 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from nbferry import kernel, render
 from nbferry.engine.portal import Portal
 from nbferry.errors import LocalProtocolError, RemoteProtocolError
-from nbferry.storage.page import PageFiles, Reader
-from nbferry.transfer import Transfer
+from nbferry.jupyter import server
+from nbferry.storage.sources.pages import PageFiles, Reader
+from nbferry.text import rendering
+from nbferry.transfers.handle import Transfer
 from nbferry.widget import view
 from nbferry.widget.calls import Buffer, Request
 from nbferry.widget.chooser import list_folder
@@ -120,7 +121,7 @@ class Wants:
     # ---------------------------------------------------------------- looking
     def _hello(self, page: Page, asked: Mapping[str, Any]) -> Outcome:
         if base := _text(asked, "base"):
-            kernel.heard_from_page(base)
+            server.heard_from_page(base)
         return {"version": VERSION, **self._look(page, asked)}
 
     def _look(self, _page: Page, _asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,7 +129,7 @@ class Wants:
 
     def _code(self, _page: Page, _asked: Mapping[str, Any]) -> Outcome:
         code = self._transfer.code
-        return {"code": code, "note": HERE_ONLY if render.here_only(code) else ""}
+        return {"code": code, "note": HERE_ONLY if rendering.here_only(code) else ""}
 
     def _rows(self, _page: Page, asked: Mapping[str, Any]) -> Outcome:
         first, count = _number(asked, "first"), min(MOST_ROWS, _number(asked, "count"))
@@ -185,8 +186,8 @@ class Wants:
         with self._lock:
             if not page.is_gone:
                 self._savings[page.name] = saving
-        server = kernel.own_server()
-        return {"files": saving.listed(server.root if server else "")}
+        own = server.own_server()
+        return {"files": saving.listed(own.root if own else "")}
 
     def _fetch(self, page: Page, asked: Mapping[str, Any]) -> Outcome:
         saving = self._savings.get(page.name)

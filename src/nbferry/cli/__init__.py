@@ -1,0 +1,1 @@
+"""The command ``nbferry``: its subcommands, what they print, and the doctor."""

@@ -1,0 +1,340 @@
+"""What the command prints while a transfer runs: for a person, JSON for a program, or next to nothing.
+
+What goes to a person while it runs, a bar or lines of a log, is in :mod:`nbferry.text.live`.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from nbferry.errors import NbferryError, Rejected
+from nbferry.faces import describe
+from nbferry.model.manifest import Manifest
+from nbferry.model.names import display_name
+from nbferry.status import Result, Snapshot, State
+from nbferry.storage.base import Skipped
+from nbferry.storage.records.receipts import Verification
+from nbferry.text import rendering
+from nbferry.text.live import text_face
+from nbferry.transfers.handle import SLICE, Transfer
+
+NO = "no"
+NOBODY = "nobody is there to accept it"
+
+
+class Screen:
+    """Follows one transfer and shows nothing of it; what is to be shown, subclasses show.
+
+    Everything is printed and asked from the main thread, in the order in which it happened.
+    """
+
+    def __init__(self) -> None:
+        self._shown: tuple[State, str] | None = None
+        self._offered = self._asked = False
+        self._guesses = 0
+
+    def follow(self, transfer: Transfer) -> None:
+        """Show the transfer until it ends, and ask about its offer; raises the error that ended it."""
+        news: queue.SimpleQueue[Snapshot | None] = queue.SimpleQueue()
+        transfer.subscribe(news.put)
+        transfer.when_done(lambda: news.put(None))
+        if transfer.snapshot.role == "send":
+            code = transfer.code
+            if transfer.skipped:
+                self.skipped(transfer.skipped)
+            if transfer.code_works:
+                self.code(code)
+            else:
+                self.goes_on(transfer.id)
+        while (view := _next(news)) is not None:
+            self._show(view, transfer)
+        try:
+            result = transfer.wait()
+        except Rejected as error:
+            if self._asked and NOBODY in error.message:
+                error.hint = "Ask for a new code, and say --yes to accept any offer."
+            raise
+        self.done(result, transfer.snapshot)
+
+    def _show(self, view: Snapshot, transfer: Transfer) -> None:
+        self.news(view)
+        if not self._offered and view.names:
+            self._offered = True
+            self.offer(view)
+        if view.state.final and self._offered:
+            self.progress(view)
+        if (view.state, view.reason) != self._shown:
+            self._shown = (view.state, view.reason)
+            self.state(view, view.reason)
+        if view.wrong_guesses > self._guesses:
+            self._guesses = view.wrong_guesses
+            self.guessed(view, rendering.guessed(view))
+        if not view.state.final and self._offered:
+            self.progress(view)
+        if not self._asked and transfer.waits_for_decision and transfer.offer:
+            self._decide(transfer, transfer.offer)
+
+    def _decide(self, transfer: Transfer, offer: Manifest) -> None:
+        self._asked = True
+        verdict = self.ask(offer)
+        if verdict is True:
+            transfer.accept()
+        else:
+            transfer.reject(verdict or "")
+
+    def ask(self, manifest: Manifest) -> bool | str:
+        """Whether to accept; a text says why not."""
+        return NOBODY
+
+    def code(self, code: str) -> None:
+        """The receiver needs this."""
+
+    def goes_on(self, transfer: str) -> None:
+        """The receiver came to an earlier process: no code is needed."""
+
+    def skipped(self, skipped: tuple[Skipped, ...]) -> None:
+        """This was found in the folders and is not sent."""
+
+    def left(self, transfer: str) -> None:
+        """It was interrupted, and can be gone on with."""
+
+    def nothing(self) -> None:
+        """There is no transfer to follow."""
+
+    def done(self, result: Result, view: Snapshot) -> None:
+        """It went well."""
+
+    def error(self, error: NbferryError) -> None:
+        """It did not."""
+
+    def news(self, view: Snapshot) -> None:
+        """A new snapshot, and nothing made of it yet."""
+
+    def offer(self, view: Snapshot) -> None:
+        """This is offered."""
+
+    def state(self, view: Snapshot, reason: str) -> None:
+        """The state, or the reason for it, is another one."""
+
+    def guessed(self, view: Snapshot, reason: str) -> None:
+        """Somebody guessed the code wrong."""
+
+    def progress(self, view: Snapshot) -> None:
+        """How far it is, once something is offered."""
+
+    def close(self) -> None:
+        """Leave the terminal as it was. May be called twice."""
+
+
+def _next(news: queue.SimpleQueue[Snapshot | None]) -> Snapshot | None:
+    """Wait for what comes next, in slices: where a wait cannot be interrupted, Ctrl-C is seen between two."""
+    while True:
+        try:
+            return news.get(timeout=SLICE)
+        except queue.Empty:
+            continue
+
+
+class Json(Screen):
+    """One JSON object a line on stdout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._progress: dict[str, object] = {}
+
+    def _print(self, event: str, **fields: object) -> None:
+        sys.stdout.write(json.dumps({"event": event, **fields}) + "\n")
+        sys.stdout.flush()
+
+    def ask(self, manifest: Manifest) -> bool | str:
+        """See :class:`Screen`. A program cannot be asked."""
+        return NOBODY
+
+    def code(self, code: str) -> None:
+        """See :class:`Screen`."""
+        self._print("code", code=code)
+
+    def offer(self, view: Snapshot) -> None:
+        """See :class:`Screen`."""
+        self._print("offer", files=view.files, bytes=view.total)
+
+    def state(self, view: Snapshot, reason: str) -> None:
+        """See :class:`Screen`."""
+        self._print("state", state=str(view.state), reason=reason)
+
+    def guessed(self, view: Snapshot, reason: str) -> None:
+        """See :class:`Screen`."""
+        self.state(view, reason)
+
+    def progress(self, view: Snapshot) -> None:
+        """See :class:`Screen`."""
+        names = ("sent", "verified", "durable", "total", "rate", "eta", "via", "via_since")
+        fields = {name: getattr(view, name) for name in names}
+        if fields != self._progress:
+            self._progress = fields
+            self._print("progress", **fields)
+
+    def done(self, result: Result, view: Snapshot) -> None:
+        """See :class:`Screen`."""
+        paths = [str(path) for path in result.files]
+        self._print(
+            "done",
+            files=paths,
+            bytes=result.bytes,
+            seconds=result.seconds,
+            digest=result.digest,
+            via=result.via,
+            reused=result.reused,
+        )
+
+    def error(self, error: NbferryError) -> None:
+        """See :class:`Screen`."""
+        self._print(
+            "error", code=error.code, message=error.message, hint=error.hint, retryable=error.retryable
+        )
+
+
+class Quiet(Screen):
+    """The code on stdout, errors on stderr; questions are still asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._errors = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+    def ask(self, manifest: Manifest) -> bool | str:
+        """See :class:`Screen`."""
+        if not (sys.stdin and sys.stdin.isatty()):
+            return NOBODY
+        for line in describe(manifest):
+            self._errors.print(line)
+        self._errors.print("Accept? [y/N] ", end="")
+        return sys.stdin.readline().strip().lower() in ("y", "yes") or NO
+
+    def code(self, code: str) -> None:
+        """See :class:`Screen`."""
+        sys.stdout.write(code + "\n")
+        sys.stdout.flush()
+
+    def done(self, result: Result, view: Snapshot) -> None:
+        """See :class:`Screen`."""
+
+    def guessed(self, view: Snapshot, reason: str) -> None:
+        """See :class:`Screen`."""
+        self._errors.print(f"Warning: {reason}")
+
+    def skipped(self, skipped: tuple[Skipped, ...]) -> None:
+        """See :class:`Screen`."""
+        first = skipped[0]
+        others = f" and {len(skipped) - 1:,} more" if len(skipped) > 1 else ""
+        self._errors.print(f"Not sent: {display_name(first.path)} ({first.why}){others}.")
+
+    def error(self, error: NbferryError) -> None:
+        """See :class:`Screen`."""
+        self._errors.print(f"Error: {display_name(str(error), 1000)}")
+
+
+class Terminal(Quiet):
+    """The code, then how far it is with rate, time left and path, for a person."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+        self._face = text_face()
+
+    def code(self, code: str) -> None:
+        """See :class:`Screen`."""
+        self._console.print(f"On the other side:  nbferry receive   and enter this code:\n\n    {code}\n")
+        if rendering.here_only(code):
+            self._console.print("(It works on this machine only; --relay or NBFERRY_HOST change that.)")
+
+    def goes_on(self, transfer: str) -> None:
+        """See :class:`Screen`."""
+        self._console.print(f"Transfer {transfer} goes on; no new code is needed.")
+        self._console.print(f"(To give it up:  nbferry discard {transfer})")
+
+    def left(self, transfer: str) -> None:
+        """See :class:`Screen`."""
+        self.close()
+        self._errors.print(f"Interrupted; what is there is kept. To go on:  nbferry resume {transfer}")
+        self._errors.print(f"To give it up:  nbferry discard {transfer}")
+
+    def nothing(self) -> None:
+        """See :class:`Screen`."""
+        self._console.print("There is nothing here that could go on; nbferry list shows what there is.")
+
+    def news(self, view: Snapshot) -> None:
+        """See :class:`Screen`."""
+        if not view.state.final:  # its end is said by ``done`` or ``error``
+            self._face.show(view)
+
+    def guessed(self, view: Snapshot, reason: str) -> None:
+        """See :class:`Screen`. The face has said so."""
+
+    def done(self, result: Result, view: Snapshot) -> None:
+        """See :class:`Screen`."""
+        self.close()
+        what = "Received" if view.role == "receive" else "Sent"
+        self._console.print(f"{what} {rendering.title(view)}: {_took(result)}, every byte verified.")
+        if result.reused:
+            self._console.print(
+                f"{rendering.size(result.reused)} of it were here already and did not travel."
+            )
+        shown = result.files[:10] if view.role == "receive" else ()
+        for path in shown:
+            self._console.print(f"  {display_name(str(path), 400)}")
+        if len(result.files) > len(shown) > 0:
+            self._console.print(f"  … and {len(result.files) - len(shown):,} more")
+
+    def close(self) -> None:
+        """See :class:`Screen`."""
+        self._face.close()
+
+
+def _took(result: Result) -> str:
+    """How much in what time; an earlier process may have done all of it."""
+    if not result.seconds:
+        return rendering.size(result.bytes)
+    how = ", ".join(filter(None, (f"{rendering.size(result.bytes / result.seconds)}/s", result.via)))
+    return f"{rendering.size(result.bytes)} in {rendering.duration(result.seconds)} ({how})"
+
+
+def screen_for(*, as_json: bool, quiet: bool) -> Screen:
+    """The screen that was asked for."""
+    return Json() if as_json else Quiet() if quiet else Terminal()
+
+
+# ------------------------------------------------------------------ lists
+def unfinished(views: Sequence[Snapshot], *, as_json: bool) -> list[str]:
+    """One line for each unfinished transfer."""
+    if as_json:
+        names = ("id", "role", "state", "reason", "files", "total", "durable")
+        return [
+            json.dumps({**{name: getattr(view, name) for name in names}, "names": view.names})
+            for view in views
+        ]
+    return [_line(view) for view in views] or ["There are no unfinished transfers here."]
+
+
+def _line(view: Snapshot) -> str:
+    there = f"{view.durable * 100 // view.total} % of " if view.total else ""
+    why = f"  ({display_name(view.reason, 200)})" if view.reason else ""
+    return f"{view.id}  {view.role:7}  {rendering.title(view)}  {there}{rendering.size(view.total)}{why}"
+
+
+def verified(outcome: Verification, *, as_json: bool) -> list[str]:
+    """What came of comparing files with a receipt: one line for each that is not right, then one in all."""
+    if as_json:
+        files = [{"path": str(file.path), "verdict": file.verdict} for file in outcome.files]
+        return [json.dumps({"right": outcome.right, "files": files})]
+    wrong = [file for file in outcome.files if file.verdict != "right"]
+    lines = [f"{file.verdict}: {display_name(str(file.path), 400)}" for file in wrong]
+    count = f"{len(outcome.files):,} file{'s' * (len(outcome.files) != 1)}"
+    return [
+        *lines,
+        f"{len(wrong):,} of {count} differ." if wrong else f"{count} as received: every byte is right.",
+    ]

@@ -1,0 +1,378 @@
+"""How two sides that share a secret get connected, again and again: a call, an answer, a race of paths.
+
+They meet in a room of the relay whose name only they can derive. The receiver calls, the sender answers; both say,
+sealed, where they listen. Then every path is tried
+(:mod:`nbferry.connections.race`). The first link that comes up is the connection; others may follow it, until it is settled that none is wanted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, ClassVar, TypeVar
+
+from nbferry.connections.addresses import machine_mark, urls_for
+from nbferry.connections.backoff import Backoff
+from nbferry.connections.context import Surroundings
+from nbferry.connections.link import AnyLink, Link
+from nbferry.connections.race import Handshake, Meeting, Race
+from nbferry.connections.signals import NONCE_BYTES, Described, Signal, decode, unhex
+from nbferry.connections.waiting import either
+from nbferry.crypto.keys import Role, SessionKeys
+from nbferry.crypto.noise import Initiator, Responder
+from nbferry.errors import ConnectFailed, NbferryError, RemoteProtocolError, TransportError
+from nbferry.relay.client import Mailbox, Message
+from nbferry.transports import websocket
+from nbferry.transports.base import Transport
+
+T = TypeVar("T")
+
+MOST_WAITING = 4  # descriptions that nobody has looked at: more come from nobody who means well
+MOST_SEEN = 1_000  # calls that are known again when a relay shows them twice
+
+log = logging.getLogger("nbferry")
+
+
+class Connector(ABC):
+    """Makes one connection after the other for a session."""
+
+    @abstractmethod
+    async def connect(self) -> AnyLink:
+        """The next connection. Raises a retryable error if it cannot be had now."""
+
+    async def another(self) -> AnyLink:
+        """One more link beside the current connection, by another path; waits for as long as there is none."""
+        return await asyncio.Future()
+
+    async def settle(self) -> None:  # noqa: B027  # who has one path only has nothing to settle
+        """No other path is wanted any more."""
+
+    async def superseded(self) -> None:
+        """Return when the other side has given up the current connection and calls anew."""
+        await asyncio.Future()
+
+    @abstractmethod
+    async def aclose(self, *, over: bool) -> None:
+        """Let go of everything but links that were handed out; ``over``: for this pairing, not only here."""
+
+
+class Paired(Connector):
+    """Makes connections between two that share a secret."""
+
+    role: ClassVar[Role]
+    other: ClassVar[Role]
+
+    def __init__(self, surroundings: Surroundings, keys: SessionKeys) -> None:
+        self._around = surroundings
+        self._limits = surroundings.limits
+        self._keys = keys
+        self._links: asyncio.Queue[Link] = asyncio.Queue()
+        self._linked = asyncio.Event()
+        self._calling: asyncio.Task[None] | None = None
+
+    # ---------------------------------------------------------------- the links of a call
+    async def _first_link(
+        self, call: Coroutine[Any, Any, None], *newer: Coroutine[Any, Any, object]
+    ) -> Link | None:
+        """The first link of a call, which goes on in the background; None if something newer comes before that."""
+        self._linked.clear()
+        self._calling = calling = asyncio.create_task(call)
+        try:
+            await either(asyncio.wait({calling}), self._linked.wait(), *newer)
+            if self._links.empty() and calling.done():
+                calling.result()  # raises: one that ends without an error has found a link
+        except BaseException:
+            await self.settle()
+            raise
+        return None if self._links.empty() else self._links.get_nowait()
+
+    def _found(self, link: Link) -> None:
+        self._links.put_nowait(link)
+        self._linked.set()
+
+    async def another(self) -> Link:
+        """See :meth:`Connector.another`."""
+        return await self._links.get()
+
+    async def settle(self) -> None:
+        """See :meth:`Connector.settle`. May be called again while it is at it, or be cancelled: nothing stays open."""
+        if calling := self._calling:
+            if not calling.cancelling():
+                calling.cancel()
+            await asyncio.wait({calling})
+            if not calling.cancelled() and (error := calling.exception()):
+                expected = isinstance(error, NbferryError)
+                log.log(logging.DEBUG if expected else logging.ERROR, "a call ended: %s", error)
+        while not self._links.empty():
+            await self._links.get_nowait().aclose()
+
+    async def aclose(self, *, over: bool) -> None:
+        """See :meth:`Connector.aclose`."""
+        await self.settle()
+
+    # ---------------------------------------------------------------- a call
+    @asynccontextmanager
+    async def _listening(self) -> AsyncIterator[tuple[websocket.Listener | None, Signal]]:
+        """Listen, if direct connections are wanted, and have a signal that says where."""
+        listener, urls = None, []
+        path = f"/nbferry/{secrets.token_hex(16)}"
+        if self._around.tries("direct") and (listener := await self._listener(path)):
+            urls = urls_for(listener.ports, path, self._around.host)
+        try:
+            nonce = secrets.token_bytes(NONCE_BYTES)
+            yield listener, Signal(nonce, urls, machine_mark(nonce))
+        finally:
+            if listener:
+                await listener.aclose()
+
+    async def _listener(self, path: str) -> websocket.Listener | None:
+        """Listen if that can be had: on a machine that has changed its network it may not, and yet dial out."""
+        try:
+            return await websocket.Listener.start(path, self._limits, host=self._around.host)
+        except NbferryError as error:
+            if self._around.via == "direct":
+                raise
+            log.info("others cannot reach us directly: %s", error.message)
+            return None
+
+    async def _race(
+        self,
+        listener: websocket.Listener | None,
+        ours: Signal,
+        theirs: Signal,
+        handshake: Handshake,
+        *,
+        send: Callable[[str], Awaitable[None]],
+        next_description: Callable[[], Awaitable[Described]],
+    ) -> None:
+        """Try every path to who sent ``theirs``; ``send`` and ``next_description`` are our mailbox there."""
+        if theirs.nonce == ours.nonce:
+            raise RemoteProtocolError("The other side says what we said.")
+
+        async def say(description: Mapping[str, Any]) -> None:
+            await send(self._sealed(Described(ours.nonce, theirs.nonce, description)))
+
+        async def hear() -> Mapping[str, Any]:
+            while True:
+                described = await next_description()
+                if (described.nonce, described.to) == (theirs.nonce, ours.nonce):
+                    return described.webrtc
+
+        calls = self.role == "B"
+        nonces = (theirs.nonce, ours.nonce) if calls else (ours.nonce, theirs.nonce)
+        channel = self._keys.channel(*nonces)
+        meeting = Meeting(theirs, self._keys.room, channel, calls, handshake, say, hear)
+        await Race(self._around, listener, meeting, self._found).run()
+
+    async def _in_time(self, coming: Awaitable[T], otherwise: str) -> T:
+        """Wait as long as a silent link would be waited for."""
+        try:
+            async with asyncio.timeout(self._limits.dead_after):
+                return await coming
+        except TimeoutError:
+            raise ConnectFailed(otherwise, hint="It goes on by itself when the other side is back.") from None
+
+    def _sealed(self, signal: Signal | Described) -> str:
+        return self._keys.seal_signal(self.role, signal.encode()).hex()
+
+    def _opened(self, body: str) -> Signal | Described:
+        """Raises :class:`RemoteProtocolError`: whoever knows the room can write there, only the other side can seal."""
+        return decode(self._keys.open_signal(self.other, unhex(body)))
+
+
+def _prologue(caller: bytes, answerer: bytes, via: str, bound: bytes) -> bytes:
+    return b"nbferry/v1\0" + via.encode() + b"\0" + caller + answerer + bound
+
+
+class Caller(Paired):
+    """The receiver's side."""
+
+    role, other = "B", "A"
+
+    async def connect(self) -> Link:
+        """Call the sender, give it ``dead_after`` seconds to answer, then race."""
+        await self.settle()
+        link = await self._first_link(self._call())
+        assert link  # nothing is newer than our own call
+        return link
+
+    async def _call(self) -> None:
+        transport = await self._around.relay.dial(self._limits)
+        mailbox = await Mailbox.join(transport, self._keys.room, within=self._limits.connect_timeout)
+        try:
+            async with self._listening() as (listener, call):
+                await mailbox.send(self._sealed(call))
+                answer = await self._in_time(self._answer_to(call, mailbox), "The sender does not answer.")
+
+                async def handshake(transport: Transport, bound: bytes) -> Link:
+                    noise = Initiator(
+                        self._keys.psk, _prologue(call.nonce, answer.nonce, transport.via, bound)
+                    )
+                    await transport.send_bytes(noise.write_message())
+                    noise.read_message(await transport.receive())
+                    return Link(transport, *noise.split())
+
+                async def next_description() -> Described:
+                    while not isinstance(signal := await self._next_signal(mailbox), Described):
+                        pass
+                    return signal
+
+                await self._race(
+                    listener, call, answer, handshake, send=mailbox.send, next_description=next_description
+                )
+        finally:
+            await mailbox.aclose()
+
+    async def _answer_to(self, call: Signal, mailbox: Mailbox) -> Signal:
+        while True:
+            match await self._next_signal(mailbox):
+                case Signal(to=call.nonce) as answer:
+                    return answer
+
+    async def _next_signal(self, mailbox: Mailbox) -> Signal | Described:
+        while True:
+            match await mailbox.receive():
+                case Message(body=body):
+                    return self._opened(body)
+
+
+Reply = Callable[[str], Awaitable[None]]
+Call = tuple[Signal, Reply]
+
+
+class Answerer(Paired):
+    """The sender's side: hosts the room for as long as the session lasts, and answers calls."""
+
+    role, other = "A", "B"
+
+    def __init__(self, surroundings: Surroundings, keys: SessionKeys, *, seconds: float) -> None:
+        super().__init__(surroundings, keys)
+        self._seconds = seconds
+        self._newest: Call | None = None  # only who called last still waits
+        self._seen: deque[bytes] = deque(maxlen=MOST_SEEN)
+        self._descriptions: asyncio.Queue[Described] = asyncio.Queue(MOST_WAITING)
+        self._hosted = asyncio.Event()
+        self._called = asyncio.Event()
+        self._hosting: asyncio.Task[None] | None = None
+        self._over = False
+
+    async def host(self) -> None:
+        """Start to host the room; return when it is there, or could not be had at once."""
+        self._hosting = asyncio.create_task(self._host())
+        try:
+            async with asyncio.timeout(self._limits.connect_timeout):
+                await self._hosted.wait()
+        except TimeoutError:
+            return  # the receiver will look for the room again and again
+        except asyncio.CancelledError:
+            await self._stop_hosting()
+            raise
+
+    async def connect(self) -> Link:
+        """Wait ``dead_after`` seconds for a call; answer it and race. A newer call ends the race of an older one."""
+        while True:
+            await self.settle()
+            call, reply = await self._in_time(self._next_call(), "The receiver does not call.")
+            if link := await self._first_link(self._answer(call, reply), self._called.wait()):
+                return link
+
+    async def _next_call(self) -> Call:
+        """If none comes, the room may be hosted by a socket that died unnoticed: host it anew, and wait on."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.connect_timeout):
+                await self._called.wait()
+        if self._hosting and not self._called.is_set():
+            await self._stop_hosting()
+            self._hosting = asyncio.create_task(self._host())
+        await self._called.wait()
+        self._called.clear()
+        assert self._newest  # that is what was waited for
+        return self._newest
+
+    async def _answer(self, call: Signal, reply: Reply) -> None:
+        self._descriptions = asyncio.Queue(MOST_WAITING)
+        async with self._listening() as (listener, signal):
+            answer = Signal(signal.nonce, signal.urls, signal.machine, to=call.nonce)
+
+            async def handshake(transport: Transport, bound: bytes) -> Link:
+                noise = Responder(self._keys.psk, _prologue(call.nonce, answer.nonce, transport.via, bound))
+                noise.read_message(await transport.receive())
+                await transport.send_bytes(noise.write_message())
+                return Link(transport, *noise.split())
+
+            await reply(self._sealed(answer))
+            await self._race(
+                listener, answer, call, handshake, send=reply, next_description=self._descriptions.get
+            )
+
+    async def superseded(self) -> None:
+        """Return when the receiver calls anew."""
+        await self._called.wait()
+
+    async def aclose(self, *, over: bool) -> None:
+        """Stop hosting; the room of a pairing that is over is closed if the relay can be told."""
+        self._over = over
+        await super().aclose(over=over)
+        await self._stop_hosting()
+
+    async def _stop_hosting(self) -> None:
+        if self._hosting:
+            self._hosting.cancel()
+            await asyncio.gather(self._hosting, return_exceptions=True)
+
+    async def _host(self) -> None:
+        """Host the room; when the relay is lost, come back to it for as long as it takes."""
+        backoff = Backoff(self._limits)
+        while True:
+            try:
+                mailbox = await Mailbox.create(
+                    await self._around.relay.dial(self._limits, as_host=True),
+                    key=self._keys.host_key,
+                    room=self._keys.room,
+                    seconds=self._seconds,
+                    within=self._limits.connect_timeout,
+                )
+                backoff.reset()
+                self._hosted.set()
+                await self._take_signals(mailbox)
+            except NbferryError:
+                await backoff.wait()
+
+    async def _take_signals(self, mailbox: Mailbox) -> None:
+        try:
+            while True:
+                match await mailbox.receive():
+                    case Message(member, body):
+                        self._take_signal(mailbox, member, body)
+        except asyncio.CancelledError:
+            if self._over:
+                with contextlib.suppress(
+                    TransportError
+                ):  # it must not be taken for the end of this wait only
+                    await mailbox.close_room("closed")
+            raise
+        finally:
+            await mailbox.aclose()
+
+    def _take_signal(self, mailbox: Mailbox, member: int, body: str) -> None:
+        try:
+            signal = self._opened(body)
+        except RemoteProtocolError:
+            return  # only the receiver can seal one; whoever else knows the room is nobody to talk to
+
+        async def reply(answer: str) -> None:
+            await mailbox.send(answer, to=member)
+
+        match signal:
+            case Described() if not self._descriptions.full():
+                self._descriptions.put_nowait(signal)
+            case Signal(nonce) if nonce not in self._seen:
+                self._seen.append(nonce)
+                self._newest = signal, reply
+                self._called.set()

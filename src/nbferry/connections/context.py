@@ -1,0 +1,51 @@
+"""What connections are made with: the relay, where to listen, whom to ask for a way through a NAT."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from nbferry.limits import Limits
+from nbferry.model.ice_servers import IceServer
+from nbferry.transports import websocket
+from nbferry.transports.base import Transport
+
+Via = Literal["auto", "direct", "relay", "webrtc"]
+
+
+@dataclass(frozen=True)
+class RelayAddress:
+    """A relay: where we reach it, where others do, and what it wants to see before it opens a room."""
+
+    url: str  # http(s)://host:port/base/
+    public_url: str = ""
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
+    own_port: int = 0  # where it listens, if it runs in this process
+
+    @property
+    def share_url(self) -> str:
+        """The address that goes into a code."""
+        return self.public_url or self.url
+
+    async def dial(self, limits: Limits, *, as_host: bool = False) -> Transport:
+        """Open a socket to it; raises :class:`ConnectFailed`."""
+        headers = self.headers if as_host else None
+        return await websocket.connect(f"{self.url}nbferry/ws", via="relay", limits=limits, headers=headers)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a connection is made with: the relay, the wish for a path, where to listen (None: everywhere).
+
+    ``ice`` are the STUN and TURN servers that WebRTC may ask.
+    """
+
+    relay: RelayAddress
+    via: Via
+    limits: Limits
+    host: str | None = None
+    ice: tuple[IceServer, ...] = ()
+
+    def tries(self, path: Via) -> bool:
+        """Whether this path is wanted."""
+        return self.via in ("auto", path)

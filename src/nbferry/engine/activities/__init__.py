@@ -1,0 +1,1 @@
+"""One send, receive or upload, from the call to the result."""

@@ -1,0 +1,78 @@
+"""How a receiver gets its keys: by the code, once; from then on they are written down."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from nbferry.connections.backoff import Backoff
+from nbferry.connections.context import Surroundings
+from nbferry.connections.pairing import join
+from nbferry.crypto.keys import SessionKeys
+from nbferry.engine.activities.record_store import Keeper
+from nbferry.engine.threads import Threads
+from nbferry.errors import CodeNotFound, CodeUsed, ConnectFailed, RendezvousError, TransportError, WrongCode
+from nbferry.model.codes import Code, Ticket
+from nbferry.relay.client import Mailbox
+from nbferry.storage.records.record import ReceiveMemo
+
+
+async def enter(
+    around: Surroundings, ticket: Code | Ticket, keeper: Keeper[ReceiveMemo], threads: Threads
+) -> SessionKeys:
+    """The keys of this pairing: those written down, or new ones by the code.
+
+    Whoever was stopped in the middle of pairing cannot know whether the code is used up. So both are tried in turn, the
+    code and the room that the sender hosts once it has taken our proof.
+    """
+    if keeper.memo.met:
+        return SessionKeys(keeper.memo.root)
+    backoff, until = Backoff(around.limits), time.monotonic() + around.limits.connect_timeout
+    while True:
+        try:
+            keys = await _pair(around, ticket, keeper, threads)
+        except (CodeUsed, CodeNotFound, TransportError):
+            if not keeper.memo.root:
+                raise
+            keys = SessionKeys(keeper.memo.root)
+            if not await _is_awaited(around, keys):
+                if time.monotonic() > until:
+                    raise
+                await backoff.wait()
+                continue
+        await keeper.note(threads, met=True)
+        return keys
+
+
+async def _pair(
+    around: Surroundings, ticket: Code | Ticket, keeper: Keeper[ReceiveMemo], threads: Threads
+) -> SessionKeys:
+    async def keep(keys: SessionKeys) -> None:
+        await keeper.note(threads, root=keys.root)
+
+    limits = around.limits
+    transport = await around.relay.dial(limits)
+    try:
+        async with asyncio.timeout(limits.dead_after):
+            mailbox = await Mailbox.join(transport, ticket.room, within=limits.connect_timeout)
+            return await join(mailbox, ticket, keep)
+    except WrongCode:
+        await keeper.note(threads, root=b"")
+        raise
+    except TimeoutError:
+        raise ConnectFailed("The sender does not answer.", hint="Check that it is still running.") from None
+    finally:
+        await transport.aclose()
+
+
+async def _is_awaited(around: Surroundings, keys: SessionKeys) -> bool:
+    """Whether the sender has taken our proof: then it hosts the room of this pairing."""
+    try:
+        transport = await around.relay.dial(around.limits)
+        try:
+            await Mailbox.join(transport, keys.room, within=around.limits.connect_timeout)
+        finally:
+            await transport.aclose()
+    except (RendezvousError, TransportError):
+        return False
+    return True

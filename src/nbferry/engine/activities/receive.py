@@ -1,0 +1,355 @@
+"""Taking an offer in: meet the other side, decide, store what comes. A receiver meets it by a code."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from nbferry.connections.connector import Caller, Connector
+from nbferry.connections.link import Lease
+from nbferry.engine.activities.activity import Activity, Means, file_progress, state_of
+from nbferry.engine.activities.joining import enter
+from nbferry.engine.activities.record_store import Keeper
+from nbferry.engine.sessions.session import Session, Worker
+from nbferry.engine.sessions.storing import Storing
+from nbferry.errors import NbferryError
+from nbferry.model.codes import Code, Ticket
+from nbferry.model.manifest import Manifest
+from nbferry.protocol.events import Compare, Event, Offered, Publish, Store, Sync
+from nbferry.protocol.machine import Machine
+from nbferry.protocol.receiver import Receiver
+from nbferry.status import FileProgress, Result, Snapshot, State
+from nbferry.storage.base import Sink
+from nbferry.storage.folder.destination import Destination
+from nbferry.storage.records.receipts import Receipt
+from nbferry.storage.records.record import ReceiveMemo, UploadMemo
+
+log = logging.getLogger("nbferry")
+
+Decide = Callable[[Manifest], "bool | str"]
+"""Judges an offer in a worker thread: True to accept, or False or the reason why not."""
+
+
+@dataclass(frozen=True)
+class Intake:
+    """Where data go, and who decides (None: a person); a receiver also brings the code.
+
+    ``keeper`` knows what an earlier process did.
+    """
+
+    destination: Destination
+    keeper: Keeper[ReceiveMemo] | Keeper[UploadMemo]
+    decide: Decide | None
+    agent: str
+    ticket: Code | Ticket | None = None
+
+
+class TakingIn(Activity):
+    """See :class:`Activity`."""
+
+    def __init__(self, intake: Intake, means: Means) -> None:
+        super().__init__(intake.keeper, means)
+        self._intake = intake
+        self._receiver = self._new_receiver(None)
+        self._session: Session | None = None
+        self._session_task: asyncio.Task[None] | None = None
+        self._sink: Sink | None = None
+        self._storing: Storing | None = None
+        self._receipt: Receipt | None = None
+        loop = asyncio.get_running_loop()
+        self._offer: asyncio.Future[Manifest] = loop.create_future()
+        self._verdict: asyncio.Future[bool | str] = loop.create_future()
+        self._queued = False
+        self._known: Manifest | None = None  # what an earlier process accepted
+        self._there = self._keeper.memo.durable  # bytes of it that are on the disk
+
+    # ---------------------------------------------------------------- running
+    async def _run(self) -> Result:
+        if self._keeper.memo.accepted:
+            await self._threads.call(self._pick_up)
+        if self._receipt:
+            await self._say_that_it_is_done()
+            return self._result(self._receipt)
+        session, _ = self._begin_session(await self._meet(), self._work)
+        await session.final.wait()
+        if error := self._what_went_wrong():
+            raise error
+        assert self._receipt  # everything is published
+        return self._result(self._receipt)
+
+    @abstractmethod
+    async def _meet(self) -> Connector:
+        """Find the other side."""
+
+    def _what_went_wrong(self) -> NbferryError | None:
+        return self._receiver.error
+
+    def _begin_session(self, connector: Connector, work: Worker) -> tuple[Session, asyncio.Task[None]]:
+        session = Session(self._receiver, connector, self.limits, handle=self._handle, changed=self.changed)
+        self._session, self._session_task = session, asyncio.create_task(session.run(work))
+        return session, self._session_task
+
+    def _new_receiver(self, known: tuple[str, Manifest] | None) -> Receiver:
+        hidden = self._keeper.memo.allow_hidden
+        return Receiver(self.limits, agent=self._intake.agent, allow_hidden=hidden, known=known)
+
+    def _pick_up(self) -> None:
+        """Go on from what an earlier process left."""
+        left = self._intake.destination.pick_up()
+        self._receipt, self._there = left.receipt, left.durable
+        self._known = left.offer[1] if left.offer else None
+        if self._receipt:
+            self._keeper.note_now(digest=self._receipt.digest)
+            digest = bytes.fromhex(self._receipt.digest)
+            self._receiver = Receiver.already_done(
+                self.limits, digest, time.monotonic(), agent=self._intake.agent
+            )
+        else:
+            self._receiver = self._new_receiver(left.offer)
+
+    @abstractmethod
+    async def _say_that_it_is_done(self) -> None:
+        """An earlier process has published everything: tell whoever does not know it."""
+
+    def _result(self, receipt: Receipt) -> Result:
+        to = Path(self._keeper.memo.to)
+        return Result(
+            files=tuple(to / file.path for file in receipt.files),
+            bytes=receipt.bytes,
+            seconds=self._seconds,
+            digest=receipt.digest,
+            via=receipt.via,
+            reused=receipt.reused,
+        )
+
+    async def _part(self) -> None:
+        if self._session_task:
+            if self._left and not self._receiver.state.final:
+                self._session_task.cancel()
+            await asyncio.gather(self._session_task, return_exceptions=True)
+
+    def _put_away(self) -> None:
+        """Keep what has arrived, and the keys, for another process; remove what is not published otherwise."""
+        state = self.snapshot.state
+        if self._sink:
+            self._sink.close()
+        if self.error and self._can_go_on(state):
+            self._keeper.rest(self.error.message)
+            return
+        self._discard_parts()
+        if state is State.DONE and not self._is_told:
+            self._keeper.rest()  # the other side may still come and ask
+        else:
+            self._keeper.end(state, self.snapshot.reason)
+
+    @abstractmethod
+    def _can_go_on(self, state: State) -> bool:
+        """Whether another process can go on with what ended early in this one."""
+
+    @property
+    @abstractmethod
+    def _is_told(self) -> bool:
+        """Whether the other side knows how it ended."""
+
+    def _discard_parts(self) -> None:
+        """Remove what is not published; if that fails, the outcome stays what it is."""
+        try:
+            self._intake.destination.discard()
+        except NbferryError as error:
+            log.warning("what had arrived could not be removed: %s", error.message)
+
+    # ---------------------------------------------------------------- the machine's events
+    def _handle(self, event: Event, lease: Lease | None) -> None:
+        match event:
+            case Offered(manifest):
+                self._offer.set_result(manifest)
+            case Store() if self._storing:
+                self._storing.store(event, lease)
+            case Compare() if self._storing:
+                self._storing.compare(event)
+            case Sync() | Publish() if self._storing:
+                self._storing.finish(event)
+
+    async def _work(self) -> None:
+        """Decide, queue, prepare, then store what arrives."""
+        assert self._session  # this is its worker
+        manifest = await self._offer
+        verdict = True if self._keeper.memo.accepted else await self._decide(manifest)
+        if verdict is not True:
+            self._receiver.reject(verdict or "", time.monotonic())
+            self._session.pump()
+            return
+        await self._take_in_turn(manifest, self._session)
+
+    async def _take_in_turn(self, manifest: Manifest, session: Session) -> None:
+        self._queue(self._slots.receiving.is_full(self.limits.max_active))
+        async with self._slots.receiving.turn(self.limits.max_active):
+            self._queue(False)
+            await self._take_in(manifest, session)
+
+    async def _take_in(self, manifest: Manifest, session: Session) -> None:
+        self._started_now()
+        resume = self._keeper.memo.accepted
+        sink = await self._threads.call(lambda: self._intake.destination.open(manifest, resume=resume))
+        self._sink = sink
+        self._storing = Storing(self._receiver, sink, self._threads, self.limits, self._published)
+        await self._storing.prepare(session)
+        await self._keeper.note(
+            self._threads, accepted=True, names=manifest.top_names, total=manifest.total_bytes
+        )
+        self._receiver.accept(time.monotonic(), sink.have, sink.leaves(), sink.candidates)
+        session.pump()
+        await self._storing.run(session)
+
+    @property
+    def begun(self) -> bool:
+        """See :attr:`Activity.begun`: it is over when the other side knows that everything is published."""
+        over = self._receipt is not None and self._is_told
+        return bool(self._keeper.memo.accepted) and not over
+
+    def _published(self, files: tuple[Path, ...]) -> None:
+        receiver, session = self._receiver, self._session
+        assert receiver.manifest and receiver.digest and session  # noqa: PT018  # that is what was published
+        self._receipt = self._intake.destination.leave_receipt(
+            receiver.manifest,
+            files,
+            receiver.digest,
+            receiver.file_digests(),
+            reused=receiver.manifest.bytes_in(receiver.reused),
+            via=session.via or "",
+        )
+        self._keeper.note_now(digest=self._receipt.digest)
+
+    async def _decide(self, manifest: Manifest) -> bool | str:
+        if self._intake.decide is None:
+            if manifest.total_bytes <= self.limits.auto_accept:
+                return True
+            return await self._verdict
+        decide = self._intake.decide
+        return await self._threads.call(lambda: decide(manifest))
+
+    def _queue(self, queued: bool) -> None:
+        self._queued = queued
+        self.changed()
+
+    # ---------------------------------------------------------------- wishes
+    def _ends_with(self, running: list[Machine]) -> bool:
+        """See :meth:`Activity._ends_with`: what is published is no longer cancelled, only told."""
+        return bool(running) or self._receiver.state.final
+
+    def accept(self) -> None:
+        """Take the offer that waits for a decision."""
+        if not self._verdict.done():
+            self._verdict.set_result(True)
+
+    def reject(self, reason: str = "") -> None:
+        """Decline the offer that waits for a decision."""
+        if not self._verdict.done():
+            self._verdict.set_result(reason or False)
+
+    # ---------------------------------------------------------------- views
+    @property
+    def waits_for_decision(self) -> bool:
+        """Whether somebody has to say yes or no to the offer."""
+        offer = self.offer
+        return (
+            self._intake.decide is None
+            and not self._keeper.memo.accepted
+            and offer is not None
+            and offer.total_bytes > self.limits.auto_accept
+            and not self._verdict.done()
+            and not self._receiver.state.final
+        )
+
+    @property
+    def offer(self) -> Manifest | None:
+        """What is offered, once the whole list is here."""
+        return self._receiver.manifest
+
+    def machines(self) -> list[Machine]:
+        """See :meth:`Activity.machines`."""
+        return [self._receiver] if self._session else []
+
+    def pump(self) -> None:
+        """See :meth:`Activity.pump`."""
+        if self._session:
+            self._session.pump()
+
+    def files(self, first: int = 0, count: int | None = None) -> tuple[FileProgress, ...]:
+        """See :meth:`Activity.files`."""
+        manifest = self._receiver.manifest
+        return file_progress(manifest, self._receiver, first, count) if manifest else ()
+
+    @property
+    def folder(self) -> Path:
+        """See :meth:`Activity.folder`."""
+        return Path(self._keeper.memo.to)
+
+    def _condition(self) -> tuple[State, str]:
+        if self._session is None:
+            return State.CONNECTING, ""
+        if self._queued:
+            return State.WAITING, "waiting in the queue"
+        away = self._session.away
+        return state_of(self._receiver, away=away), self._session.trouble or self._receiver.pause_reason
+
+    def _view(self) -> Snapshot:
+        state, reason = self._condition()
+        memo, manifest = self._keeper.memo, self._receiver.manifest or self._known
+        view = self.snapshot.evolve(state=state, reason=reason, names=memo.names, total=memo.total)
+        if self._session:
+            view = view.evolve(via=self._session.via, via_since=self._session.via_since)
+        if manifest:
+            view = view.evolve(
+                files=manifest.file_count, names=manifest.top_names, total=manifest.total_bytes
+            )
+        if self._receipt:
+            there = self._receipt.bytes
+            files, reused = len(self._receipt.files), self._receipt.reused
+            return view.evolve(files=files, sent=there, verified=there, durable=there, reused=reused)
+        if manifest is None or self._storing is None:
+            return view.evolve(sent=self._there, verified=self._there, durable=self._there)
+        verified = manifest.bytes_in(self._receiver.verified)
+        return view.evolve(
+            sent=verified,
+            verified=verified,
+            durable=manifest.bytes_in(self._receiver.durable),
+            reused=manifest.bytes_in(self._receiver.reused),
+        )
+
+
+class Receiving(TakingIn):
+    """What another kernel sends."""
+
+    role = "receive"
+    _keeper: Keeper[ReceiveMemo]
+
+    async def _meet(self) -> Connector:
+        assert self._intake.ticket  # a receiver has one
+        around = await self._surroundings()
+        return Caller(around, await enter(around, self._intake.ticket, self._keeper, self._threads))
+
+    async def _say_that_it_is_done(self) -> None:
+        """If the sender cannot be told within a moment, another process may."""
+        _, telling = self._begin_session(await self._meet(), _nothing)
+        await asyncio.wait({telling})
+
+    def _can_go_on(self, state: State) -> bool:
+        memo = self._keeper.memo
+        if self._left:
+            return bool(memo.root)
+        half_met = bool(memo.root) and not memo.met  # the sender may have taken our proof, and wait
+        return state is State.FAILED and (half_met or self.begun)
+
+    @property
+    def _is_told(self) -> bool:
+        return self._receiver.understood
+
+
+async def _nothing() -> None:
+    """There is nothing to store."""

@@ -1,0 +1,159 @@
+"""What a transfer writes down beside the notebook, so that another process can go on with it.
+
+The memo is saved before anything that relies on it is said to the other side: a receiver's keys before its proof
+goes out, a sender's pairing before it proves itself, an outcome before the last word.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, Generic, TypeVar, cast
+
+from nbferry.engine.threads import Threads
+from nbferry.errors import NbferryError, StorageError, TransferBusy
+from nbferry.status import State
+from nbferry.storage.records.claim import BEAT_SECONDS, Claim
+from nbferry.storage.records.ledger import Ledger
+from nbferry.storage.records.record import AnyMemo
+
+M = TypeVar("M", bound=AnyMemo)
+
+log = logging.getLogger("nbferry")
+
+
+class Keeper(Generic[M]):
+    """The memo of one transfer, and the claim on it; a new transfer is claimed when it is first saved.
+
+    What cannot be written is logged, once, and tried again with the next change: a read-only home must not keep anybody
+    from transferring. Nothing is written any more once another process has taken over.
+    """
+
+    def __init__(self, memo: M, ledger: Ledger) -> None:
+        self.memo: M = memo
+        self._ledger = ledger
+        self._claim: Claim | None = None
+        self._lock = threading.Lock()
+        self._saved = self._over = self._warned = False
+
+    def take(self, *, take_over: bool = False) -> None:
+        """Go on with what an earlier process left, as it stands now.
+
+        Raises :class:`TransferBusy` if a process is at it, :class:`TransferUnknown` if one has ended it.
+        """
+        claim = self._claimed(take_over=take_over)
+        try:
+            found = cast("M", self._ledger.find(self.memo.id))
+        except NbferryError:
+            claim.release()
+            raise
+        self.memo = replace(found, reason="")  # why it stopped then is not why it stops the next time
+        self._claim, self._saved = claim, True
+
+    def _claimed(self, *, take_over: bool) -> Claim:
+        try:
+            return Claim.take(self._ledger.folder_of(self.memo.id), take_over=take_over)
+        except StorageError:
+            self._ledger.find(self.memo.id)  # says so if its folder is gone because it has ended
+            raise
+
+    @contextmanager
+    def taken(self, *, take_over: bool = False) -> Iterator[None]:
+        """Take it as :meth:`take` does; if what follows fails, others may have it."""
+        self.take(take_over=take_over)
+        try:
+            yield
+        except Exception:
+            self.rest()
+            raise
+
+    async def note(self, threads: Threads, **changes: Any) -> None:
+        """Change fields of the memo; it is on the disk when this returns."""
+        await threads.call(lambda: self.note_now(**changes))
+
+    def note_now(self, **changes: Any) -> None:
+        """Do the same at once: in a worker thread, or where a few milliseconds keep the order of two messages."""
+        self.change(lambda memo: replace(memo, **changes))
+
+    def change(self, change: Callable[[M], M]) -> None:
+        """Do the same with a function, so that two threads may each change their part. Blocks.
+
+        Raises :class:`TransferBusy` if another process went on with a new transfer before it was claimed.
+        """
+        with self._lock:
+            self.memo = change(self.memo)
+            if not self._over and self._is_ours():
+                self._write()
+
+    def _is_ours(self) -> bool:
+        return self._claim is None or self._claim.held()
+
+    def _write(self) -> None:
+        try:
+            self._ledger.save(self.memo)
+            self._saved = True
+            if self._claim is None:
+                self._claim = Claim.take(self._ledger.folder_of(self.memo.id))
+        except TransferBusy:
+            raise
+        except NbferryError as error:
+            if not self._warned:
+                log.warning("transfer %s may not be resumed later: %s", self.memo.id, error.message)
+            self._warned = True
+
+    async def watch(
+        self,
+        threads: Threads,
+        durable: Callable[[], int],
+        taken: Callable[[], None],
+        every: float = BEAT_SECONDS,
+    ) -> None:
+        """Say every few seconds that this process is at it, and how far; ``taken``: another has taken over."""
+        while await threads.call(self._beat):
+            await asyncio.sleep(every)
+            if self._claim and durable() != self.memo.durable:
+                await self.note(threads, durable=durable())
+        taken()
+
+    def _beat(self) -> bool:
+        with self._lock:
+            if self._claim is None:
+                return True
+            return self._claim.beat()
+
+    def end(self, state: State, reason: str = "") -> None:
+        """It is over, for good: what was kept is removed, also if another process has taken over.
+
+        Of one that had begun, or whose offer expired, a line stays that says how it ended.
+        """
+        with self._lock:
+            self._over = True
+            if self._saved:
+                self._remove(state, reason)  # while it is claimed: nobody is to go on with what is over
+            self._let_go()
+
+    def _remove(self, state: State, reason: str) -> None:
+        try:
+            if self.memo.was_accepted or state is State.EXPIRED:
+                self._ledger.end(self.memo, str(state), reason)
+            else:
+                self._ledger.forget(self.memo)
+        except NbferryError as error:
+            log.warning("the memo of transfer %s could not be removed: %s", self.memo.id, error.message)
+
+    def rest(self, reason: str = "") -> None:
+        """This process is done with it; another one may go on. May be called twice."""
+        if reason and self._claim:
+            self.note_now(reason=reason)
+        with self._lock:
+            self._over = True
+            self._let_go()
+
+    def _let_go(self) -> None:
+        claim, self._claim = self._claim, None
+        if claim:
+            claim.release()

@@ -1,0 +1,380 @@
+"""The sender's activity: offer files, let receivers in, serve each with a session of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+from nbferry.connections.connector import Answerer
+from nbferry.connections.context import RelayAddress, Surroundings
+from nbferry.connections.invitation import Invitation, Inviter, Reception
+from nbferry.connections.link import Lease
+from nbferry.crypto.keys import SessionKeys
+from nbferry.engine.activities.activity import NOTHING, Activity, Means, file_progress, state_of
+from nbferry.engine.activities.record_store import Keeper
+from nbferry.engine.sessions.serving import Serving
+from nbferry.engine.sessions.session import Session
+from nbferry.errors import Expired, NbferryError
+from nbferry.model.codes import Code, Ticket
+from nbferry.protocol.events import Event
+from nbferry.protocol.machine import Machine
+from nbferry.protocol.sender import Sender
+from nbferry.status import FileProgress, Result, Snapshot, State
+from nbferry.storage.base import Skipped, Source
+from nbferry.storage.records.record import ACCEPTED, RelayNote, SendMemo
+from nbferry.storage.sources.pages import PageFiles
+
+
+@dataclass(frozen=True)
+class Offering:
+    """What is sent; ``keeper`` knows under which secret, to how many, until when, and who came so far.
+
+    ``page_files`` if the source is one of files of a browser's machine.
+    """
+
+    open_source: Callable[[], Source]
+    keeper: Keeper[SendMemo]
+    agent: str
+    page_files: PageFiles | None = None
+
+
+class _Enough(Exception):  # no error: it ends a wait
+    """As many receivers as were meant have been served."""
+
+
+@dataclass
+class _Service:
+    """One receiver being served."""
+
+    number: int  # of its pairing in the memo
+    sender: Sender
+    session: Session
+    serving: Serving
+    resumed: bool  # it had accepted before this process began
+    accepted: asyncio.Event = field(default_factory=asyncio.Event)
+    queued: bool = False
+
+
+class Sending(Activity):
+    """See :class:`Activity`."""
+
+    role = "send"
+    _keeper: Keeper[SendMemo]
+
+    def __init__(self, offering: Offering, means: Means) -> None:
+        super().__init__(offering.keeper, means)
+        self.code: concurrent.futures.Future[str] = concurrent.futures.Future()
+        self._offering = offering
+        self._receivers = offering.keeper.memo.receivers
+        self._source: Source | None = None
+        self._services: list[_Service] = []
+        self._sessions: list[asyncio.Task[None]] = []
+        self._served = asyncio.Semaphore(0)
+        self._expires_at = time.monotonic() + offering.keeper.memo.expires_at - time.time()
+        self._trouble = ""
+
+    # ---------------------------------------------------------------- running
+    async def _run(self) -> Result:
+        self._source = await self._threads.call(self._open)
+        self._show_now()
+        around = await self._surroundings()
+        await self._go_on(around)
+        if self._receivers == 1 and self._services:
+            await self._served.acquire()
+        else:
+            await self._invite(around)
+        return await self._outcome()
+
+    def _open(self) -> Source:
+        source = self._offering.open_source()
+        assert source.manifest.id  # takes a while if there are very many files, so it is worked out here
+        return source
+
+    def _conclude(self, error: NbferryError) -> None:
+        super()._conclude(error)
+        if not self.code.done():
+            self.code.set_exception(error)
+
+    async def _go_on(self, around: Surroundings) -> None:
+        """Serve those who came to an earlier process and are not done."""
+        unfinished = []
+        for number, pairing in enumerate(self._keeper.memo.pairings):
+            if pairing.is_open:
+                unfinished.append(self._serve(number, SessionKeys(pairing.root), around))
+            elif pairing.state == State.DONE:
+                self._served.release()
+        await asyncio.gather(*unfinished)
+        if self._services and (ticket := Invitation.of(self._keeper.memo).ticket):
+            self.code.set_result(str(ticket.with_url(around.relay.share_url)))
+
+    async def _invite(self, around: Surroundings) -> None:
+        """Let receivers in until as many as were meant are served, or the offer expires."""
+
+        async def issued(ticket: Code | Ticket) -> None:
+            await self._issued(ticket, around.relay)
+
+        async def pair(keys: SessionKeys) -> None:
+            await self._pair(keys, around)
+
+        reception = Reception(issued, self._guessed, self._troubled, pair)
+        seconds = max(0.0, self._expires_at - time.monotonic())
+        invitation = Invitation.of(self._keeper.memo)
+        inviter = Inviter(invitation, around.relay, max(1, seconds), self.limits, reception)
+        inviting = asyncio.create_task(inviter.run())
+        serving = asyncio.create_task(self._all_served())
+        try:
+            async with asyncio.timeout(seconds):
+                await asyncio.wait({inviting, serving}, return_when=asyncio.FIRST_EXCEPTION)
+        except TimeoutError:
+            if not self._services:
+                inviter.ending = "expired"
+                raise Expired from None
+        finally:
+            if self._left:
+                inviter.ending = None  # another process may go on
+            elif self._services:
+                inviter.ending = "used"
+            for task in (inviting, serving):
+                task.cancel()
+            (failed, _) = await asyncio.gather(inviting, serving, return_exceptions=True)
+        if isinstance(failed, Exception):
+            raise failed
+
+    async def _all_served(self) -> None:
+        """Raise :class:`_Enough` when as many receivers as were meant have what they came for."""
+        for _ in count() if self._receivers is None else range(self._receivers):
+            await self._served.acquire()
+        raise _Enough
+
+    async def _issued(self, ticket: Code | Ticket, relay: RelayAddress) -> None:
+        if self.code.done():
+            return
+        assert self._source is not None  # opened before anybody is invited
+        manifest = self._source.manifest
+        await self._keeper.note(
+            self._threads,
+            room=ticket.room,
+            relay=RelayNote(url=relay.url, public_url=relay.public_url, port=relay.own_port),
+            names=manifest.top_names,
+            total=manifest.total_bytes,
+        )
+        self.code.set_result(str(ticket))
+        self._show_now()
+
+    async def _guessed(self, times: int) -> None:
+        await self._keeper.note(self._threads, wrong=times)
+        self._show_now()
+
+    def _troubled(self, why: str) -> None:
+        self._trouble = why
+        self.changed()
+
+    # ---------------------------------------------------------------- serving
+    async def _pair(self, keys: SessionKeys, around: Surroundings) -> None:
+        """Write down that a receiver knows the code, then serve it."""
+        await self._threads.call(self._keeper.change, lambda memo: memo.paired(keys.root))
+        await self._serve(len(self._keeper.memo.pairings) - 1, keys, around)
+
+    def _note_state(self, number: int, state: str) -> None:
+        """Write down how it stands with a receiver; that it has accepted may be written after how it ended."""
+
+        def noted(memo: SendMemo) -> SendMemo:
+            return memo.in_state(number, state) if memo.pairings[number].is_open else memo
+
+        self._keeper.change(noted)
+
+    async def _serve(self, number: int, keys: SessionKeys, around: Surroundings) -> None:
+        """Start a session with a receiver, in a room that is there when this returns, if it can be had."""
+        assert self._source is not None  # opened before anybody is let in
+        resumed = self._keeper.memo.pairings[number].state == ACCEPTED
+        sender = Sender(
+            self._source.manifest,
+            self.limits,
+            agent=self._offering.agent,
+            expires_at=self._expires_at if self._receivers == 1 and not resumed else None,
+        )
+        sender.held = True
+        serving = Serving(sender, self._source, self._threads)
+
+        def handle(event: Event, lease: Lease | None) -> None:
+            if not sender.state.final:
+                if sender.state not in (State.CONNECTING, State.OFFERED):
+                    service.accepted.set()
+            elif sender.state is not State.FAILED:  # before the last word goes out
+                self._note_state(number, str(sender.state))
+
+        answerer = Answerer(around, keys, seconds=self.limits.partials)
+        session = Session(
+            sender,
+            answerer,
+            self.limits,
+            handle=handle,
+            changed=lambda: self._session_changed(service),
+            frame_sent=serving.frame_sent,
+        )
+        service = _Service(number, sender, session, serving, resumed)
+        self._services.append(service)
+        await answerer.host()
+        self._sessions.append(asyncio.create_task(self._run_session(service)))
+
+    async def _run_session(self, service: _Service) -> None:
+        async def work() -> None:
+            await service.accepted.wait()
+            await self._threads.call(self._note_state, service.number, ACCEPTED)
+            self._started_now()
+
+            def queued(waits: bool) -> None:
+                service.queued = waits
+                self.changed()
+
+            await service.serving.run_in_turn(
+                service.session, self._slots.sending, self.limits.max_active, queued
+            )
+
+        running = asyncio.create_task(service.session.run(work))
+        try:
+            await service.session.final.wait()
+            if service.sender.state is State.DONE or self._receivers == 1:
+                self._served.release()
+            await running
+        finally:
+            running.cancel()  # if this process leaves before it has ended
+            await asyncio.gather(running, return_exceptions=True)
+
+    def _session_changed(self, service: _Service) -> None:
+        service.serving.more_to_do()
+        self.changed()
+
+    async def _outcome(self) -> Result:
+        """Of one receiver: how its session ended; of many: what was served in all, with what is under way now."""
+        if self._receivers == 1:
+            only = self._only()
+            await only.session.final.wait()
+            if only.sender.error:
+                raise only.sender.error
+        else:
+            begun = [service for service in self._services if service.accepted.is_set() or service.resumed]
+            await asyncio.gather(*(service.session.final_or_away() for service in begun))
+        done = [service for service in self._services if service.sender.state is State.DONE]
+        assert self._source is not None
+        manifest = self._source.manifest
+        return Result(
+            files=tuple(self._paths()),
+            bytes=manifest.total_bytes,
+            seconds=self._seconds,
+            digest=(done[-1].sender.digest or b"").hex() if done else "",
+            via=(done[-1].session.via or "") if done else "",
+        )
+
+    @property
+    def begun(self) -> bool:
+        """See :attr:`Activity.begun`: somebody has accepted, and is not served."""
+        return any(pairing.state == ACCEPTED for pairing in self._keeper.memo.pairings)
+
+    @property
+    def invites(self) -> bool:
+        """Whether somebody can still come with the code."""
+        pairings = self._keeper.memo.pairings
+        return self._receivers is None or len(pairings) < self._receivers
+
+    @property
+    def page_files(self) -> PageFiles | None:
+        """See :attr:`Activity.page_files`."""
+        return self._offering.page_files
+
+    def _interrupt(self) -> None:
+        if self._source:
+            self._source.interrupt()
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """What was found in the folders and is not sent; known once there is a code."""
+        return self._source.skipped if self._source else ()
+
+    def _only(self) -> _Service:
+        """The one service that counts: a receiver that lost the relay while it came in had to come in again."""
+        done = [service for service in self._services if service.sender.state is State.DONE]
+        return (done or self._services)[-1]
+
+    def _paths(self) -> list[Path]:
+        assert self._source is not None
+        return [Path(entry.path) for entry in self._source.manifest.entries if not entry.folder]
+
+    async def _part(self) -> None:
+        for service in self._services:
+            if not service.sender.state.final and not self._left:
+                service.sender.cancel("the sender has ended", time.monotonic())
+                service.session.pump()
+        if self._left:
+            for task in self._sessions:
+                task.cancel()
+        await asyncio.gather(*self._sessions, return_exceptions=True)
+
+    def _put_away(self) -> None:
+        """Keep those who came, and a code that still works, for another process."""
+        if self._source:
+            self._source.close()
+        if self.error and (self._left or (self.begun and self.snapshot.state is State.FAILED)):
+            self._keeper.rest(self.error.message)
+        else:
+            self._keeper.end(self.snapshot.state, self.snapshot.reason)
+
+    # ---------------------------------------------------------------- views
+    def _ends_with(self, running: list[Machine]) -> bool:
+        """See :meth:`Activity._ends_with`: with several receivers others may come."""
+        return bool(running) and self._receivers == 1
+
+    def machines(self) -> list[Machine]:
+        """See :meth:`Activity.machines`."""
+        return [service.sender for service in self._services]
+
+    def pump(self) -> None:
+        """See :meth:`Activity.pump`."""
+        for service in self._services:
+            service.session.pump()
+
+    def files(self, first: int = 0, count: int | None = None) -> tuple[FileProgress, ...]:
+        """See :meth:`Activity.files`: at the receiver that came last."""
+        if not self._source:
+            return ()
+        counted = self._services[-1].sender if self._services else NOTHING
+        return file_progress(self._source.manifest, counted, first, count)
+
+    def _condition(self) -> tuple[State, str]:
+        current = self._current()
+        if current is None:
+            return State.WAITING, self._trouble
+        state = state_of(current.sender, away=current.session.away, hashing=current.sender.hashing)
+        if state.final and self._receivers != 1:
+            return State.WAITING, self._trouble  # for more receivers
+        if state is State.TRANSFERRING and current.queued:
+            return State.WAITING, "waiting in the queue"
+        return state, current.session.trouble or current.sender.pause_reason
+
+    def _current(self) -> _Service | None:
+        """The receiver that came last, of those still served if there are any."""
+        running = [service for service in self._services if not service.sender.state.final] or self._services
+        return running[-1] if running else None
+
+    def _view(self) -> Snapshot:
+        state, reason = self._condition()
+        view = self.snapshot.evolve(state=state, reason=reason, wrong_guesses=self._keeper.memo.wrong)
+        if not self._source:
+            return view
+        manifest, current = self._source.manifest, self._current()
+        senders = [service.sender for service in self._services]
+        return view.evolve(
+            files=manifest.file_count,
+            names=manifest.top_names,
+            total=manifest.total_bytes * max(1, len(senders)),
+            sent=sum(manifest.bytes_in(sender.sent) for sender in senders),
+            verified=sum(manifest.bytes_in(sender.verified) for sender in senders),
+            durable=sum(manifest.bytes_in(sender.durable) for sender in senders),
+            via=current.session.via if current else None,
+            via_since=current.session.via_since if current else None,
+        )

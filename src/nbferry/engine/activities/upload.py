@@ -1,0 +1,143 @@
+"""Files of a browser's machine that go into a folder of this kernel: a sender and a receiver in one process.
+
+Everything that a receive has, an upload has by being one: what is stored is verified, written down and published in
+the same way, and goes on after a restart as soon as a page lends the same files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from nbferry.connections.connector import Connector
+from nbferry.connections.link import AnyLink, Lease, PlainLink
+from nbferry.engine.activities.activity import Means
+from nbferry.engine.activities.receive import Intake, TakingIn
+from nbferry.engine.activities.record_store import Keeper
+from nbferry.engine.sessions.serving import LARGEST, Serving
+from nbferry.engine.sessions.session import Session
+from nbferry.errors import NbferryError
+from nbferry.model.manifest import Manifest
+from nbferry.protocol.events import Event
+from nbferry.protocol.receiver import Receiver
+from nbferry.protocol.sender import Sender
+from nbferry.status import State
+from nbferry.storage.records.record import UploadMemo
+from nbferry.storage.sources.pages import PageFiles, PageSource
+from nbferry.transports.memory import memory_pair
+
+VIA = "browser"
+
+
+class Near(Connector):
+    """Makes pairs of links within this process, and leaves the other end of each to :class:`Far`."""
+
+    def __init__(self) -> None:
+        self.others: asyncio.Queue[AnyLink] = asyncio.Queue()
+
+    async def connect(self) -> AnyLink:
+        """See :meth:`Connector.connect`."""
+        ours, theirs = memory_pair()
+        self.others.put_nowait(PlainLink(theirs, VIA))
+        return PlainLink(ours, VIA)
+
+    async def aclose(self, *, over: bool) -> None:
+        """Nothing is kept between two connections."""
+
+
+class Far(Connector):
+    """Takes what :class:`Near` leaves. When one end is closed the other hears of it, so none needs to be superseded."""
+
+    def __init__(self, near: Near) -> None:
+        self._near = near
+
+    async def connect(self) -> AnyLink:
+        """See :meth:`Connector.connect`."""
+        return await self._near.others.get()
+
+    async def aclose(self, *, over: bool) -> None:
+        """Nothing is kept between two connections."""
+
+
+class Uploading(TakingIn):
+    """See :class:`Activity`."""
+
+    role = "upload"
+    _keeper: Keeper[UploadMemo]
+
+    def __init__(self, intake: Intake, files: PageFiles, means: Means) -> None:
+        self._files = files
+        super().__init__(intake, means)
+        self._source = PageSource(files, self.limits)
+        self._sender = Sender(files.manifest, self.limits, agent=intake.agent)
+        self._sender.held = True
+        self._serving = Serving(self._sender, self._source, self._threads, frame_size=LARGEST)
+        self._sending: asyncio.Task[None] | None = None
+        self._source_failed: NbferryError | None = None
+
+    @property
+    def page_files(self) -> PageFiles:
+        """See :attr:`Activity.page_files`."""
+        return self._files
+
+    # ---------------------------------------------------------------- the two ends
+    def _new_receiver(self, known: tuple[str, Manifest] | None) -> Receiver:
+        """See :meth:`TakingIn._new_receiver`: the list need not be told, and a sink judges it too."""
+        manifest = self._files.manifest
+        return super()._new_receiver(known or (manifest.id, manifest))
+
+    async def _meet(self) -> Connector:
+        manifest = self._files.manifest
+        await self._keeper.note(self._threads, names=manifest.top_names, total=manifest.total_bytes)
+        near = Near()
+        session = Session(
+            self._sender,
+            Far(near),
+            self.limits,
+            handle=self._sender_did,
+            changed=self._serving.more_to_do,
+            frame_sent=lambda _link, _seconds: self._serving.more_to_do(),
+        )
+
+        async def serve() -> None:
+            lane, most = self._slots.receiving, self.limits.max_active
+            await self._serving.run_in_turn(session, lane, most, self._queue)
+
+        self._sending = asyncio.create_task(session.run(serve))
+        return near
+
+    def _sender_did(self, event: Event, lease: Lease | None) -> None:
+        if self._sender.state is State.FAILED and not self._receiver.state.final:
+            self._source_failed = self._sender.error
+
+    def _what_went_wrong(self) -> NbferryError | None:
+        """See :meth:`TakingIn._what_went_wrong`: the error of the end that had it, not what the other was told."""
+        return self._source_failed or super()._what_went_wrong()
+
+    async def _take_in_turn(self, manifest: Manifest, session: Session) -> None:
+        """It is the other end that waits for a turn: one whose page is closed must keep nobody waiting."""
+        await self._take_in(manifest, session)
+
+    async def _say_that_it_is_done(self) -> None:
+        """There is nobody else."""
+
+    # ---------------------------------------------------------------- the end
+    async def _part(self) -> None:
+        await super()._part()
+        if self._sending:
+            if not self._sender.finished:
+                self._sending.cancel()
+            await asyncio.gather(self._sending, return_exceptions=True)
+
+    def _interrupt(self) -> None:
+        self._source.interrupt()
+
+    def _put_away(self) -> None:
+        self._source.close()
+        super()._put_away()
+
+    def _can_go_on(self, state: State) -> bool:
+        return self._left is not None or (state is State.FAILED and self.begun)
+
+    @property
+    def _is_told(self) -> bool:
+        return True

@@ -1,0 +1,355 @@
+"""The driver: one machine, over one link after the other, until there is nothing left to say.
+
+    until the machine has finished:
+        connect, waiting longer after each failure
+        give it every frame that arrives, send every frame that it has
+        call it when a deadline passes
+        when a better link is there: let what was asked for arrive, and turn to it
+        when the link is lost, dead or superseded: tell it, and turn to another one, or connect anew
+    when several tries in a row were fruitless: say that the other side is away, and go on trying
+
+Everything but the storage's work happens on the event loop, and every input ends in ``pump``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from nbferry.connections.backoff import Backoff
+from nbferry.connections.bundle import Bundle, Strand
+from nbferry.connections.connector import Connector
+from nbferry.connections.link import AnyLink, Lease
+from nbferry.connections.path_selector import Steering
+from nbferry.connections.waiting import either
+from nbferry.errors import Expired, NbferryError, TransportBroken, TransportClosed, TransportError
+from nbferry.limits import Limits
+from nbferry.protocol.events import Event, Store
+from nbferry.protocol.frames import CHUNK_TYPE
+from nbferry.protocol.machine import Machine
+from nbferry.protocol.receiver import Receiver
+from nbferry.status import State
+
+log = logging.getLogger("nbferry")
+
+Handle = Callable[[Event, Lease | None], None]
+Worker = Callable[[], Coroutine[Any, Any, None]]
+
+
+class Session:
+    """Runs a machine.
+
+    ``handle`` is told every event, ``changed`` is called after every input, ``frame_sent`` hears how long each took.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        connector: Connector,
+        limits: Limits,
+        *,
+        handle: Handle,
+        changed: Callable[[], None],
+        frame_sent: Callable[[AnyLink, float], None] = lambda link, seconds: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.machine = machine
+        self.via: str | None = None
+        self.via_since: float | None = None  # when it took the place of another path: seconds since 1970
+        self.trouble = ""  # why there is no connection, in words
+        self._fruitless = 0  # tries in a row
+        self._away = asyncio.Event()
+        self.final = asyncio.Event()  # the outcome is known; the other side may still have to be told
+        self._connector = connector
+        self._limits = limits
+        self._handle = handle
+        self._changed = changed
+        self._frame_sent = frame_sent
+        self.now = clock
+        self._wake = asyncio.Event()
+        self._leader = machine if isinstance(machine, Receiver) else None
+        self._bundle: Bundle | None = None
+        self._steering = Steering([], limits)
+        self._gathering: asyncio.Task[None]  # of the links that follow the first
+        self._settling: asyncio.Task[None] | None = None
+        self._moves = 0  # times that another link, or none, came into use in this bundle
+        self._moved = asyncio.Event()
+        self._drain_until: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._ended = asyncio.Event()
+
+    async def run(self, worker: Worker) -> None:
+        """Until the machine has finished; ``worker`` does the storage's part until the outcome is known."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                working = tasks.create_task(self._guard(worker()))
+                connecting = tasks.create_task(self._guard(self._keep_connected()))
+                connecting.add_done_callback(lambda _: self._ended.set())
+                await self.final.wait()
+                working.cancel()
+                await self._ended.wait()
+                connecting.cancel()
+        finally:
+            self.final.set()
+            self._cancel_timer()
+            state = self.machine.state
+            await self._connector.aclose(
+                over=state.final and state is not State.FAILED
+            )  # what failed may go on
+
+    async def _guard(self, task: Coroutine[Any, Any, None]) -> None:
+        """Run a task; what goes wrong in it fails the transfer."""
+        try:
+            await task
+        except NbferryError as error:
+            self.machine.fail(error, self.now())
+        except Exception as error:  # a fault of ours must end the transfer, on both sides, not the engine
+            log.exception("a transfer failed unexpectedly")
+            message = f"Something unexpected went wrong ({type(error).__name__})."
+            self.machine.fail(NbferryError(message, hint="Please report it."), self.now())
+        self.pump()
+
+    # ---------------------------------------------------------------- inputs
+    def pump(self) -> None:
+        """After any input to the machine: pass on its events, send its frames, set its timer."""
+        self._steer()
+        self._dispatch(None)
+        self._wake.set()
+        self._set_timer()
+        self._changed()
+        if self.machine.state.final:
+            self.final.set()
+        if self.machine.finished and self._bundle is None:  # what there was is closed
+            self._ended.set()
+
+    def _received(self, frame: memoryview, lease: Lease | None) -> None:
+        if len(frame) and frame[0] == CHUNK_TYPE:
+            self._steering.arrived(len(frame), self.now())
+        self.machine.receive(frame, self.now())
+        if not self._dispatch(lease) and lease:
+            lease.release()
+        self.pump()
+
+    def _dispatch(self, lease: Lease | None) -> bool:
+        """Hand every event on; whether the frame that caused them is still needed."""
+        needed = False
+        for event in self.machine.events():
+            holds = isinstance(event, Store) and not event.assembled
+            needed = needed or holds
+            self._handle(event, lease if holds else None)
+        return needed
+
+    # ---------------------------------------------------------------- time
+    def _set_timer(self) -> None:
+        deadlines = [self.machine.next_deadline(), self._drain_until]
+        if self._leader:
+            deadlines.append(self._steering.next_deadline())
+        known = [deadline for deadline in deadlines if deadline is not None]
+        if not known or self._ended.is_set():
+            self._cancel_timer()
+            return
+        loop = asyncio.get_running_loop()
+        when = loop.time() + max(0.0, min(known) - self.now())
+        if self._timer is None or when < self._timer.when() or self._timer.cancelled():
+            self._cancel_timer()
+            self._timer = loop.call_at(when, self._deadline_passed)
+
+    def _deadline_passed(self) -> None:
+        self._timer = None
+        self.machine.deadline_passed(self.now())
+        if self.machine.is_dead(self.now()):
+            self._lose_current(TransportBroken("The other side has gone silent."))
+        self.pump()
+
+    def _lose_current(self, error: TransportError) -> None:
+        if self._bundle and self._bundle.current:
+            self._bundle.lose(self._bundle.current, error)
+
+    def _cancel_timer(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+
+    # ---------------------------------------------------------------- connections
+    @property
+    def away(self) -> bool:
+        """Whether the other side could not be had for so long that the transfer rests until it is back."""
+        return self._away.is_set()
+
+    async def final_or_away(self) -> None:
+        """Return when the outcome is known, or the other side is away."""
+        await either(self.final.wait(), self._away.wait())
+
+    async def _keep_connected(self) -> None:
+        backoff = Backoff(self._limits)
+        lost_at = self.now()
+        while not self.machine.finished:
+            try:
+                link = await self._connector.connect()
+            except NbferryError as error:
+                self._failed_to_connect(error, lost_at)
+                await self._until_next_try(backoff)
+                continue
+            backoff.reset()
+            self._fruitless = 0
+            self._away.clear()
+            self._note("")
+            try:
+                await self._serve(link)
+            except TransportError as error:
+                self.trouble = f"connection lost: {error.message} Waiting for the other side."
+            finally:
+                lost_at = self.now()
+                self.pump()
+
+    def _failed_to_connect(self, error: NbferryError, lost_at: float) -> None:
+        self._fruitless += 1
+        if self._fruitless >= self._limits.retries:
+            self._away.set()
+        self._note(f"cannot connect: {error.message}")
+        if self.now() - lost_at > self._limits.partials:
+            self.machine.fail(Expired("The other side was away for too long."), self.now())
+            self.pump()
+
+    async def _until_next_try(self, backoff: Backoff) -> None:
+        """Wait, longer each time, or until the other side calls."""
+        await either(self._connector.superseded(), backoff.wait())
+
+    def _note(self, trouble: str) -> None:
+        self.trouble = trouble
+        self._changed()
+
+    async def _serve(self, first: AnyLink) -> None:
+        """Use the links of a call until the machine has finished; raises :class:`TransportError` when none is left."""
+        leads = self._leader is not None
+        self._bundle = bundle = Bundle(leads=leads, received=self._received, used=self._use)
+        self._steering, self._moves = Steering(bundle.strands, self._limits), 0
+        superseded = asyncio.create_task(self._connector.superseded())
+        self._gathering = asyncio.create_task(self._gather(bundle))
+        try:
+            bundle.add(first)
+            while not await self._use_current(bundle, superseded):
+                continue
+        finally:
+            for task in (superseded, self._gathering):
+                task.cancel()
+            await asyncio.gather(superseded, self._gathering, return_exceptions=True)
+            self._drain_until = None
+            self._disconnect()
+            await bundle.aclose()
+            if self._settling:
+                await self._settling
+            self._bundle = None
+
+    async def _gather(self, bundle: Bundle) -> None:
+        """Other links of the same call may come up."""
+        while True:
+            bundle.add(await self._connector.another())
+            self.pump()
+
+    async def _use_current(self, bundle: Bundle, superseded: asyncio.Task[None]) -> bool:
+        """Send on the strand in use, until another one is; a leader without one takes the best that is left.
+
+        Whether the machine has finished, and its last word is out.
+        """
+        while self._leader and bundle.strands and bundle.current is None:  # it may be lost at once
+            bundle.turn_to(self._steering.best())
+        if not bundle.strands:
+            raise bundle.error or TransportClosed()
+        self._moved.clear()
+        strand = bundle.current
+        writing = asyncio.create_task(self._write(bundle, strand, self._moves) if strand else self._be_led())
+        moved = asyncio.create_task(self._moved.wait())
+        try:
+            await asyncio.wait({writing, moved, superseded}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (writing, moved):
+                task.cancel()
+            outcome, _ = await asyncio.gather(writing, moved, return_exceptions=True)
+        if superseded.done():
+            raise TransportBroken("The other side calls anew.")
+        if isinstance(outcome, TransportError) and strand:
+            bundle.lose(strand, outcome)
+        elif isinstance(outcome, Exception):
+            raise outcome
+        return outcome is None and self.machine.finished and not self._moved.is_set()
+
+    async def _be_led(self) -> None:
+        """Give the other side the time to notice what is lost, and to say which link it uses or to call."""
+        try:
+            async with asyncio.timeout(self._limits.dead_after + self._limits.connect_timeout):
+                while not self.machine.finished:
+                    self._wake.clear()
+                    await self._wake.wait()
+        except TimeoutError:
+            raise TransportBroken("The other side has gone silent.") from None
+
+    async def _write(self, bundle: Bundle, strand: Strand, move: int) -> None:
+        if self._moves == move:
+            await bundle.announce(strand)
+        while self._moves == move:  # else what the machine says comes after another announcement
+            started = self.now()
+            frame = self.machine.next_frame(started)
+            if frame is not None:
+                await strand.link.send(frame)
+                self._frame_sent(strand.link, self.now() - started)
+                await asyncio.sleep(0)  # let what arrived meanwhile be seen
+            elif self.machine.finished:
+                return
+            else:
+                self._changed()
+                self._wake.clear()
+                await self._wake.wait()
+
+    # ---------------------------------------------------------------- several links
+    def _use(self, strand: Strand | None) -> None:
+        """The machine goes on with this link; what was under way on the one before is wanted again."""
+        self._disconnect()
+        self._drain_until = None
+        self._moves += 1
+        self._moved.set()
+        if strand:
+            self._note_path(strand.via)
+            self._steering.begin(strand, self.now())
+            self.machine.connected(self.now())
+            if self._moves == 1 and strand.via == "direct":  # nothing is better
+                self._gathering.cancel()
+                self._settling = asyncio.create_task(self._connector.settle())
+        self.pump()
+
+    def _note_path(self, via: str) -> None:
+        if self.via not in (None, via):
+            self.via_since = time.time()
+        self.via = via
+
+    def _disconnect(self) -> None:
+        if self.machine.is_connected:
+            self.machine.disconnected()
+
+    def _steer(self) -> None:
+        """As the leader, see that the best link is in use: turn to it when what was asked for has come, or is late."""
+        leader, bundle, now = self._leader, self._bundle, self.now()
+        if not (leader and bundle and bundle.current):
+            return
+        if leader.state is not State.TRANSFERRING or leader.paused:
+            self._steering.rested(now)
+            self._drain(leader, None)
+            return
+        wanted = self._steering.wanted(now, left=lambda: leader.left, awaits=not leader.drained)
+        if wanted is bundle.current:
+            self._drain(leader, None)
+        else:
+            self._drain(leader, self._drain_until or now + self._limits.trial)
+            if leader.drained or not self._steering.carries or now >= (self._drain_until or now):
+                bundle.turn_to(wanted)
+        for strand in self._steering.outdone():
+            bundle.lose(strand, TransportClosed())
+
+    def _drain(self, leader: Receiver, until: float | None) -> None:
+        """Let what was asked for arrive, until then at most; None: ask for more."""
+        if self._drain_until != until:
+            self._drain_until = until
+            leader.drain(until is not None)

@@ -1,0 +1,44 @@
+"""Which face Python shows here: a widget in a notebook, text in a terminal or a log, or none.
+
+``NBFERRY_UI`` decides, if it is set to one of them; what this process runs in, otherwise. Programs that are not loaded
+already are not loaded to find out.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+Kind = Literal["widget", "text", "none"]
+
+
+def kind(environ: Mapping[str, str] = os.environ) -> Kind:
+    """How transfers show themselves in this process. Raises ValueError if ``NBFERRY_UI`` makes no sense."""
+    wanted = environ.get("NBFERRY_UI", "").strip().lower()
+    if not wanted:
+        return "widget" if _in_marimo() or (_in_kernel() and _has_comms()) else "text"
+    for known in get_args(Kind):
+        if wanted == known:
+            return known  # type: ignore[no-any-return]  # get_args forgets what it is given
+    raise ValueError(f'NBFERRY_UI must be "widget", "text" or "none", not {wanted[:40]!r}')
+
+
+def _in_kernel() -> bool:
+    """Whether cells come from a notebook: Jupyter's, Colab's, VS Code's. IPython in a terminal has no kernel."""
+    ipython = sys.modules.get("IPython")
+    shell: Any = ipython.get_ipython() if ipython else None
+    return getattr(shell, "kernel", None) is not None
+
+
+def _has_comms() -> bool:
+    """Whether something can be said to a page: a kernel puts its own function in the place of one that does nothing."""
+    comm = sys.modules.get("comm")
+    return comm is not None and getattr(comm.create_comm, "__module__", "") != "comm"
+
+
+def _in_marimo() -> bool:
+    """Whether a cell of a marimo notebook runs this."""
+    marimo = sys.modules.get("marimo")
+    return marimo is not None and bool(marimo.running_in_notebook())

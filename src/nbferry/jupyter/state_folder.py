@@ -1,0 +1,132 @@
+"""Where this process keeps its state: in a folder beside the notebook, so that it is found again when that is.
+
+    NBFERRY_STATE             the user's word
+    __vsc_ipynb_file__        VS Code puts it into the namespace of a notebook
+    the session of this kernel, as its Jupyter server tells: right even after a notebook was renamed
+    JPY_SESSION_NAME          what the notebook was called when the kernel was started
+    the current folder
+
+Beside a notebook that lies where nothing can be written, the state is kept in the user's own folder of state.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nbferry.jupyter.server import ask, own_server
+from nbferry.limits import MiB
+from nbferry.model.names import STATE_FOLDER
+
+SESSIONS_SECONDS = 2.0
+MAX_SESSIONS = 4 * MiB  # thousands of notebooks
+_CONNECTION = re.compile(r"kernel-([0-9A-Za-z_-]{1,128})\.json")
+_VSCODE = re.compile(r"-jvsc-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def state_folder(
+    environ: Mapping[str, str] = os.environ,
+    namespace: Mapping[str, Any] | None = None,
+    cwd: Path | None = None,
+    *,
+    argv: Sequence[str] | None = None,
+    user_state: Path | None = None,
+    can_write: Callable[[Path], bool] | None = None,
+) -> Path:
+    """Name the state folder of this process, an absolute path; nothing is created.
+
+    ``namespace`` is the user's (default: IPython's), ``argv`` the arguments that the kernel was started with,
+    ``user_state`` the folder that is used where a notebook's cannot be written to, which ``can_write`` tells. May ask
+    the Jupyter server, for some seconds at most.
+    """
+    cwd = Path(cwd or Path.cwd()).absolute()
+    if named := environ.get("NBFERRY_STATE"):
+        return cwd / os.path.expanduser(named) / STATE_FOLDER  # noqa: PTH111  # without a home it stays as it is
+    namespace = _user_namespace() if namespace is None else namespace
+    notebooks = _notebooks(environ, namespace, cwd, sys.argv if argv is None else argv)
+    folder = next((notebook.parent for notebook in notebooks if _is_file(notebook)), cwd)
+    if (can_write or _can_write)(folder):
+        return folder / STATE_FOLDER
+    return (user_state or own_state_folder()) / hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+
+
+def _notebooks(
+    environ: Mapping[str, str], namespace: Mapping[str, Any], cwd: Path, argv: Sequence[str]
+) -> Iterator[Path]:
+    """What the notebook may be, the best guess first; asked for one by one."""
+    ways: tuple[Callable[[], object], ...] = (
+        lambda: namespace.get("__vsc_ipynb_file__"),
+        lambda: _live_session(environ, argv),
+        lambda: environ.get("JPY_SESSION_NAME"),
+    )
+    for way in ways:
+        name = way()
+        if isinstance(name, str) and name:
+            yield cwd / _VSCODE.sub("", name)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a folder that we may not look into; a NUL in the name
+        return False
+
+
+# ------------------------------------------------------------------ the kernel's own session
+def _user_namespace() -> Mapping[str, Any]:
+    """The names of the notebook, if this is one: IPython is not loaded for that."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    found = getattr(shell, "user_ns", None)
+    return found if isinstance(found, dict) else {}
+
+
+def _live_session(environ: Mapping[str, str], argv: Sequence[str]) -> str | None:
+    """Where the notebook of this kernel is now, as the server says that started it."""
+    kernel = _kernel_id(argv)
+    server = own_server(environ) if kernel else None
+    if server is None or not server.root:
+        return None
+    url = server.url + "api/sessions"
+    sessions = ask(url, within=SESSIONS_SECONDS, most=MAX_SESSIONS, headers=server.headers)
+    for session in sessions if isinstance(sessions, list) else []:
+        match session:
+            case {"path": str(path), "kernel": {"id": str(found)}} if found == kernel:
+                path = path.removeprefix("RTC:")  # what jupyter-collaboration puts in front
+                return str(Path(os.path.expanduser(server.root), path))  # noqa: PTH111  # as above
+    return None
+
+
+def _kernel_id(argv: Sequence[str]) -> str:
+    """The id of the kernel that this is, which names its connection file; "" if it is none."""
+    for name in (*argv, _connection_file()):
+        if found := _CONNECTION.fullmatch(Path(name).name):
+            return found[1]
+    return ""
+
+
+def _connection_file() -> str:
+    """The connection file of a kernel that runs in this process, however it was started."""
+    app = getattr(sys.modules.get("ipykernel.kernelapp"), "IPKernelApp", None)
+    if app is None or not app.initialized():
+        return ""
+    return str(getattr(app.instance(), "connection_file", ""))
+
+
+# ------------------------------------------------------------------ where nothing can be written
+def _can_write(folder: Path) -> bool:
+    """Whether state can be kept in a folder, or is kept there already."""
+    state = folder / STATE_FOLDER
+    effective = os.access in os.supports_effective_ids
+    return os.access(state if state.is_dir() else folder, os.W_OK | os.X_OK, effective_ids=effective)
+
+
+def own_state_folder() -> Path:
+    """The folder in which this user keeps the state of nbferry that belongs to no notebook."""
+    from platformdirs import user_state_path  # noqa: PLC0415  # ``import nbferry`` stays quick
+
+    return user_state_path("nbferry", appauthor=False)

@@ -1,0 +1,1 @@
+"""The rendezvous and relay, both ends: where two sides meet, and what carries their sealed bytes."""

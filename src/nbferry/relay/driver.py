@@ -1,0 +1,194 @@
+"""Runs a relay's core on an asyncio loop, over WebSockets that Tornado has accepted.
+
+The hot path is :meth:`Line.received` of a paired line: no JSON, no task, no copy but Tornado's own, and
+nothing to wait for as long as the other socket takes what it is given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from tornado.websocket import WebSocketProtocol13
+
+from nbferry.relay.core import Relay
+from nbferry.relay.effects import Abort, Close, Effect, Paired, Ping, RelayStatistics, Send
+from nbferry.relay.limits import DEFAULT_LIMITS, RelayLimits
+from nbferry.relay.rooms import Meter
+from nbferry.relay.sockets import Writer
+from nbferry.relay.wire import encode
+
+GOING_AWAY = 1001  # RFC 6455, section 7.4.1
+
+
+class Line(Writer):
+    """One WebSocket as the core sees it."""
+
+    def __init__(self, driver: RelayDriver, connection: WebSocketProtocol13) -> None:
+        super().__init__(connection)
+        self._driver = driver
+        self._peer: Line | None = None
+        self._meter: Meter | None = None
+
+    # -------------------------------------------------------------- from the socket
+    def received(self, message: str | bytes) -> Awaitable[None] | None:
+        """Handle a message. Until what is returned is done, no other is to be read: this is back-pressure."""
+        peer, meter = self._peer, self._meter
+        if peer is None or meter is None:
+            self._driver.received(self, message)
+            return None
+        if not isinstance(message, bytes) or not meter.add(len(message)):
+            self._driver.cut(self, "quota" if isinstance(message, bytes) else "bad-message")
+            return None
+        self._driver.traffic()
+        before = peer._written
+        peer.write(message)
+        # Two messages at most are under way: while one is taken by the socket, the next is read.
+        return None if before is None or before.done() else _settled(before)
+
+    def heard(self) -> None:
+        """Take note of a pong."""
+        self._driver.heard(self)
+
+    def closed(self) -> None:
+        """Take note that the socket is gone."""
+        self._driver.closed(self)
+
+    # -------------------------------------------------------------- to the socket
+    def write(self, data: bytes) -> None:
+        """Send one binary message; it is dropped if the socket is closing."""
+        written = self._put(b"", data)
+        if written and not written.done():
+            self._count(written, len(data))
+
+    def send(self, fields: Mapping[str, Any]) -> None:
+        """Send a control message."""
+        self.write(encode(fields))
+
+    def pair(self, peer: Line, meter: Meter, limits: RelayLimits) -> None:
+        """Pass every message to ``peer`` from now on."""
+        self._peer, self._meter = peer, meter
+        self._connection.params.max_message_size = limits.max_message
+        self._connection.stream.read_chunk_size = limits.read_size
+
+    def finish(self, code: int, reason: str) -> None:
+        """See :meth:`Writer.finish`; what still comes is passed to nobody."""
+        self._peer = None
+        super().finish(code, reason)
+
+    def _count(self, written: asyncio.Future[None], size: int) -> None:
+        def sent(_: asyncio.Future[None]) -> None:
+            self.unsent -= size
+
+        self.unsent += size
+        written.add_done_callback(sent)
+
+
+async def _settled(written: asyncio.Future[None]) -> None:
+    await asyncio.wait([written])  # which does not raise if it failed: the reader of that socket will notice
+
+
+class RelayDriver:
+    """One relay: gives its core the sockets and the time, performs its effects, wakes it at its deadlines.
+
+    All of it happens in one loop, the one in which the sockets are opened. ``traffic`` is called for each
+    message that passes through a channel.
+    """
+
+    def __init__(
+        self, limits: RelayLimits = DEFAULT_LIMITS, *, traffic: Callable[[], None] = lambda: None
+    ) -> None:
+        self.traffic = traffic
+        self._limits = limits
+        self._relay = Relay(limits)
+        self._lines: set[Line] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._emptied = asyncio.Event()
+
+    @property
+    def limits(self) -> RelayLimits:
+        """The bounds of this relay."""
+        return self._limits
+
+    def statistics(self) -> RelayStatistics:
+        """Describe the relay at this instant."""
+        return self._relay.statistics()
+
+    # -------------------------------------------------------------- what lines report
+    def opened(self, connection: WebSocketProtocol13, address: str, *, may_create: bool) -> Line:
+        """Take a WebSocket in; its handler passes messages, pongs and its end to the line."""
+        line = Line(self, connection)
+        self._lines.add(line)
+        self._relay.connected(line, address, self._now(), may_create=may_create)
+        self._perform()
+        return line
+
+    def received(self, line: Line, message: str | bytes) -> None:
+        """Pass a message of an unpaired line to the core."""
+        self._relay.receive(line, message, self._now())
+        self._perform()
+
+    def heard(self, line: Line) -> None:
+        """Pass a pong to the core."""
+        self._relay.heard(line)
+
+    def cut(self, line: Line, code: str) -> None:
+        """End the channel of a line, with a refusal's code as reason."""
+        self._relay.cut(line, code, self._now())
+        self._perform()
+
+    def closed(self, line: Line) -> None:
+        """Forget a line. May be called twice."""
+        self._relay.disconnected(line, self._now())
+        self._perform()
+        self._lines.discard(line)
+        if not self._lines:
+            self._emptied.set()
+
+    async def aclose(self) -> None:
+        """Close every socket at once, and wait until their handlers are done."""
+        self._emptied.clear()
+        for line in list(self._lines):
+            line.finish(GOING_AWAY, "")
+            line.abort()
+        if self._lines:
+            await self._emptied.wait()
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+
+    # -------------------------------------------------------------- what the core wants
+    def _perform(self) -> None:
+        for effect in self._relay.effects():
+            self._perform_one(effect)
+        self._wake_at(self._relay.next_deadline())
+
+    def _perform_one(self, effect: Effect) -> None:
+        match effect:
+            case Send(Line() as line, fields):
+                line.send(fields)
+            case Ping(Line() as line):
+                line.ping()
+            case Paired(Line() as first, Line() as second, meter):
+                first.pair(second, meter, self._limits)
+                second.pair(first, meter, self._limits)
+            case Close(Line() as line, code, reason):
+                line.finish(code, reason)
+            case Abort(Line() as line):
+                line.abort()
+
+    def _wake_at(self, when: float | None) -> None:
+        if self._timer and (when is None or when < self._timer.when()):
+            self._timer.cancel()
+            self._timer = None
+        if when is not None and self._timer is None:  # an earlier timer stays: to wake too early does no harm
+            self._timer = asyncio.get_running_loop().call_at(when, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        self._relay.deadline_passed(self._now())
+        self._perform()
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()

@@ -1,0 +1,1 @@
+"""What stands between the storage and the operating system."""

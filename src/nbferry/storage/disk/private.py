@@ -1,0 +1,64 @@
+"""Folders that are ours alone: no link leads to them, nobody else owns them or can look into them."""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import suppress
+
+from nbferry.errors import UnsafePath
+from nbferry.storage.disk.directory import Directory
+from nbferry.storage.disk.system import CREATE
+
+
+def private_folder(parent: Directory, name: str) -> Directory:
+    """Open a folder that is ours alone, made if need be.
+
+    Raises :class:`UnsafePath` if it is a link, no folder, or somebody else's, and OSError.
+    """
+    with suppress(FileExistsError):
+        parent.make(name, 0o700)
+    try:
+        folder = parent.child(name)
+    except NotADirectoryError as error:
+        raise _refused(parent, name, "is a link or no folder") from error
+    try:
+        if folder.fd is not None:
+            _secure(parent, name, folder, folder.fd)
+    except BaseException:
+        folder.close()
+        raise
+    return folder
+
+
+def _secure(parent: Directory, name: str, folder: Directory, fd: int) -> None:
+    """See that a folder is ours and that nobody else can look into it."""
+    info = os.fstat(fd)
+    if info.st_uid not in (os.geteuid(), _owner_of_new_files(folder, info.st_uid)):
+        raise _refused(parent, name, "belongs to somebody else")
+    if info.st_mode & 0o077:
+        with suppress(PermissionError):  # file systems without modes say so, or say nothing
+            os.fchmod(fd, 0o700)
+
+
+def _owner_of_new_files(folder: Directory, owner: int) -> int:
+    """Say who owns what we create: not us on network drives that map users, nor on mounts that know none."""
+    if owner == os.geteuid():
+        return owner
+    name = f"probe-{os.getpid()}-{threading.get_ident()}"
+    try:
+        fd = folder.file(name, CREATE)
+    except OSError:
+        return os.geteuid()
+    try:
+        return os.fstat(fd).st_uid
+    finally:
+        os.close(fd)
+        folder.unlink(name)
+
+
+def _refused(parent: Directory, name: str, why: str) -> UnsafePath:
+    return UnsafePath(
+        f'"{name}" in "{parent.path}" {why}, so nothing was written.',
+        hint="Remove it, or choose another folder.",
+    )

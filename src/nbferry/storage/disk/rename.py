@@ -1,0 +1,131 @@
+"""Moving to a name that is free, and never onto anything: file systems differ in how they can do that."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from nbferry.storage.disk.directory import Directory, identity_of
+from nbferry.storage.disk.system import CANNOT, CREATE, rename_exclusively
+
+
+class Way(Protocol):
+    """Moves a name in one folder to a name in another, or answers that it cannot do so here, having done nothing.
+
+    ``again``: an earlier run may have been stopped in the middle of this very move.
+    """
+
+    def __call__(self, source: Directory, name: str, to: Directory, new: str, *, again: bool = False) -> bool:
+        """Move; FileExistsError if the new name is taken."""
+
+
+def move_new(
+    source: Directory,
+    name: str,
+    to: Directory,
+    new: str,
+    *,
+    again: bool = False,
+    ways: Sequence[Way] | None = None,
+) -> None:
+    """Move a file or a folder; FileExistsError if the new name is taken, even at the last moment.
+
+    ``again`` goes on with a move that an earlier run may have begun: what that left under the new name is ours.
+    """
+    if again and _has_both_names(source, name, to, new):
+        source.unlink(name)
+        return
+    for way in WAYS if ways is None else ways:
+        if way(source, name, to, new, again=again):
+            return
+    raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+
+def _has_both_names(source: Directory, name: str, to: Directory, new: str) -> bool:
+    """Whether :func:`by_link` was stopped between its two steps."""
+    ours, there = source.look(name), to.look(new)
+    return bool(ours and there and stat.S_ISREG(ours.st_mode) and os.path.samestat(ours, there))
+
+
+def by_path(source: Directory, name: str, to: Directory, new: str, *, again: bool = False) -> bool:
+    """Rename as on Windows, which itself refuses to overwrite."""
+    Path(source.at(name)).rename(to.at(new))
+    return True
+
+
+def by_rename(source: Directory, name: str, to: Directory, new: str, *, again: bool = False) -> bool:
+    """Rename with RENAME_NOREPLACE: Linux, on local file systems."""
+    return source.fd is not None and to.fd is not None and rename_exclusively(source.fd, name, to.fd, new)
+
+
+def by_link(source: Directory, name: str, to: Directory, new: str, *, again: bool = False) -> bool:
+    """Give a file its second name, then take the first away: wherever there are hard links, as on NFS."""
+    if source.is_folder(name):
+        return False
+    try:
+        os.link(source.at(name), to.at(new), src_dir_fd=source.fd, dst_dir_fd=to.fd, follow_symlinks=False)
+    except OSError as error:
+        if error.errno in CANNOT:
+            return False
+        raise
+    source.unlink(name)
+    return True
+
+
+def by_taking_its_place(
+    source: Directory, name: str, to: Directory, new: str, *, again: bool = False
+) -> bool:
+    """Take the name with something empty of our own, then rename onto that: works everywhere.
+
+    A folder that somebody puts anything into meanwhile cannot be renamed onto; an empty file we trust for the
+    instant that it exists. With ``again`` something empty of the same kind and owner is what we put there.
+    """
+    info = source.look(name)
+    if info is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+    folder = stat.S_ISDIR(info.st_mode)
+    taken = None
+    try:
+        taken = _take(to, new, folder=folder)
+    except FileExistsError:
+        if not (again and _is_placeholder(to, new, info)):
+            raise
+    try:
+        source.replace(name, to, new)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new) from error
+        if taken and taken == _identity(to, new):  # else another process has moved the same onto it
+            (to.rmdir if folder else to.unlink)(new)
+        raise
+    return True
+
+
+def _take(to: Directory, new: str, *, folder: bool) -> tuple[int, int] | None:
+    if folder:
+        to.make(new)
+    else:
+        os.close(to.file(new, CREATE))
+    return _identity(to, new)
+
+
+def _identity(folder: Directory, name: str) -> tuple[int, int] | None:
+    info = folder.look(name)
+    return info and identity_of(info)
+
+
+def _is_placeholder(to: Directory, new: str, ours: os.stat_result) -> bool:
+    """Whether this is as empty as what we put there; that a folder is empty shows when it is renamed onto."""
+    there = to.look(new)
+    if there is None or there.st_uid != ours.st_uid:
+        return False
+    if stat.S_ISDIR(ours.st_mode):
+        return stat.S_ISDIR(there.st_mode)
+    return stat.S_ISREG(there.st_mode) and not there.st_size and there.st_nlink == 1
+
+
+WAYS: tuple[Way, ...] = (by_path,) if os.name == "nt" else (by_rename, by_link, by_taking_its_place)

@@ -1,0 +1,1 @@
+"""One transfer's data on their way into a folder."""

@@ -1,0 +1,91 @@
+"""The manifest of an offer as it lies in the staging root, so that what lies beside it can be understood.
+
+``manifest.json`` is a JSON object: ``version`` (1), ``id`` (32 hex digits, see :attr:`Manifest.id`), ``chunk_size``
+(bytes) and ``entries``, a list of objects as they travel: ``path``, ``mtime`` (ns since 1970), of a file ``size``
+(bytes), and where they hold ``"folder": true`` and ``"executable": true``. A file whose ``id`` is not that of its
+entries is none.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from nbferry.errors import RemoteProtocolError
+from nbferry.limits import MiB
+from nbferry.model.manifest import Entry, Manifest
+from nbferry.model.names import STATE_FOLDER
+from nbferry.model.ranges import RangeSet
+from nbferry.storage.disk.atomic_file import read_whole, write_whole
+from nbferry.storage.disk.directory import Directory
+from nbferry.storage.folder.journal import Recorded, journal_key
+from nbferry.storage.folder.staging import MANIFEST
+
+VERSION = 1
+MOST_BYTES = 1024 * MiB  # of a manifest's file: 200,000 entries with the longest paths that there can be
+
+
+def write_manifest(root: Directory, manifest: Manifest, sync: Callable[[int], None]) -> None:
+    """Write down what the staging folder is for, if it is not there yet; durable when this returns."""
+    known = _read_manifest(root)
+    if known is None or known[0] != manifest.id:
+        entries = [entry.to_wire() for entry in manifest.entries]
+        fields = {
+            "version": VERSION,
+            "id": manifest.id,
+            "chunk_size": manifest.chunk_size,
+            "entries": entries,
+        }
+        write_whole(root, MANIFEST, json.dumps(fields).encode("ascii"), sync=sync)
+
+
+def read_manifest(to: Path, transfer_id: str) -> tuple[str, Manifest] | None:
+    """Read id and manifest of an unfinished transfer into ``to``; None if there is none, or a damaged one."""
+    with _root_of(to, transfer_id) as root:
+        return _read_manifest(root) if root else None
+
+
+def progress_of(to: Path, transfer_id: str) -> tuple[Manifest, RangeSet] | None:
+    """Say what of an unfinished transfer its journal vouches for; None where there is no manifest."""
+    with _root_of(to, transfer_id) as root:
+        known = _read_manifest(root) if root else None
+        if not root or not known:
+            return None
+        manifest = known[1]
+        return manifest, Recorded.read(root, journal_key(transfer_id, manifest), manifest.chunk_count).have
+
+
+@contextmanager
+def _root_of(to: Path, transfer_id: str) -> Iterator[Directory | None]:
+    try:
+        with Directory.open(to) as folder:
+            root = folder.descend(f"{STATE_FOLDER}/{transfer_id}")
+    except OSError:  # not there, or not for us to look at
+        yield None
+        return
+    with root:
+        yield root
+
+
+def _read_manifest(root: Directory) -> tuple[str, Manifest] | None:
+    try:
+        data = read_whole(root, MANIFEST, MOST_BYTES)
+        manifest = _decoded(json.loads(data)) if data else None
+    except (OSError, ValueError, RecursionError, RemoteProtocolError):  # it is fetched from the sender again
+        return None
+    return (manifest.id, manifest) if manifest else None
+
+
+def _decoded(fields: Any) -> Manifest:
+    """Rebuild a manifest; ValueError or RemoteProtocolError if it is not exactly the one that was written."""
+    match fields:
+        case {"version": version, "id": str(known), "chunk_size": int(size), "entries": list(entries)} if (
+            version == VERSION and size > 0
+        ):
+            manifest = Manifest.of(map(Entry.from_wire, entries), size)
+            if manifest.id == known:
+                return manifest
+    raise ValueError("it is no manifest of ours")

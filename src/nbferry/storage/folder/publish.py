@@ -1,0 +1,260 @@
+"""From the staging folder to the destination, by renames: whoever looks sees nothing or a complete file.
+
+rename    to the next free name: "trips.csv", "trips (1).csv", ...
+replace   files over files; a folder onto a folder of that name, file by file
+refuse    to that name or not at all
+
+Before the first rename all intents are recorded: which top-level name goes where, and by which inode it will be known
+there. So a later run, or another process that does the same, finds what is done by looking, and does the rest.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from typing import Literal, Protocol
+
+from nbferry.errors import DestinationExists
+from nbferry.model.names import MAX_NAME, display_name
+from nbferry.storage.disk.directory import Directory
+from nbferry.storage.disk.rename import move_new
+from nbferry.storage.disk.system import WORD
+from nbferry.storage.folder.journal import Intent
+
+Overwrite = Literal["rename", "replace", "refuse"]
+
+LONGEST_SUFFIX = 16  # characters; what follows a dot later than that is no suffix
+PACKED = frozenset({"gz", "bz2", "xz", "zst", "lz4", "br"})  # follow another suffix: trips.csv.gz
+
+
+class Intents(Protocol):
+    """Where intents are recorded: the journal."""
+
+    intents: dict[str, list[Intent]]
+
+    def place(self, intents: Mapping[str, Intent]) -> None:
+        """Record these, durably, beside those that are recorded."""
+
+    def refresh_intents(self) -> None:
+        """See what other processes have recorded."""
+
+
+def publish(
+    staged: Directory,
+    to: Directory,
+    names: Iterable[str],
+    *,
+    overwrite: Overwrite,
+    journal: Intents,
+    sync: Callable[[int], None],
+) -> dict[str, str]:
+    """Move each of these top-level names that is not at its place yet; say under which name each of them is.
+
+    May be called again after it failed, by another process too. Raises :class:`DestinationExists` before anything is
+    moved, or when something appears in the way meanwhile; FileNotFoundError if something is neither staged nor placed.
+    """
+    return _Publishing(staged, to, overwrite, journal, sync).run(list(names))
+
+
+def begun(staged: Directory, to: Directory, intents: Mapping[str, list[Intent]]) -> frozenset[str]:
+    """Collect the names that an earlier run was about to place, or has placed."""
+    return frozenset(
+        name for name, each in intents.items() if staged.look(name) or where_placed(to, each) is not None
+    )
+
+
+def moved(staged: Directory, to: Directory, intents: Mapping[str, list[Intent]]) -> frozenset[str]:
+    """Collect the names that are placed, or whose folder may have been merged in part into one that is there."""
+    return frozenset(name for name, each in intents.items() if _has_moved(staged, to, name, each))
+
+
+def _has_moved(staged: Directory, to: Directory, name: str, intents: Iterable[Intent]) -> bool:
+    if where_placed(to, intents) is not None:
+        return True
+    return staged.is_folder(name) and any(to.look(intent.new) for intent in intents)
+
+
+def where_placed(to: Directory, intents: Iterable[Intent]) -> str | None:
+    """Say under which name something is at the destination, known by its inode; None if it is not there."""
+    for intent in intents:
+        there = to.look(intent.new)
+        if there and there.st_ino & WORD == intent.inode:
+            return intent.new
+    return None
+
+
+class _Publishing:
+    """One run of it. ``placed``: top-level name in the offer -> at the destination."""
+
+    def __init__(
+        self,
+        staged: Directory,
+        to: Directory,
+        overwrite: Overwrite,
+        journal: Intents,
+        sync: Callable[[int], None],
+    ) -> None:
+        self._staged, self._to, self._overwrite = staged, to, overwrite
+        self._journal, self._sync = journal, sync
+        self._earlier = {name: list(intents) for name, intents in journal.intents.items()}
+        self._chosen: dict[str, Intent] = {}
+
+    def run(self, names: list[str]) -> dict[str, str]:
+        if not all(map(self._staged.look, names)):
+            self._journal.refresh_intents()
+        placed = {name: new for name in names if (new := self._found(name)) is not None}
+        left = [name for name in names if name not in placed]
+        self._check(left)
+        for name in left:
+            self._chosen[name] = self._choose(name)
+        if fresh := {name: each for name, each in self._chosen.items() if not self._is_earlier(name)}:
+            self._journal.place(fresh)
+        for name in left:
+            placed[name] = self._place(name)
+        self._to.sync(self._sync)
+        return placed
+
+    def _found(self, name: str) -> str | None:
+        """Where a name that is no longer staged has been placed."""
+        if self._staged.look(name):
+            return None
+        return where_placed(self._to, self._journal.intents.get(name, ()))
+
+    def _check(self, names: list[str]) -> None:
+        if self._overwrite == "refuse":
+            check_free(self._to, [name for name in names if name not in self._earlier])
+        elif self._overwrite == "replace":
+            for name in names:
+                _check_replaceable(self._staged, self._to, name, name)
+
+    # -------------------------------------------------------------- where to
+    def _choose(self, name: str) -> Intent:
+        """Choose a name at the destination: again that of an earlier run, if its rename may have begun."""
+        if earlier := self._earlier.get(name):
+            return earlier[-1]
+        return Intent(name if self._overwrite != "rename" else self._free(name), self._inode(name))
+
+    def _free(self, name: str) -> str:
+        taken = {intent.new for intent in self._chosen.values()}
+        folder = self._staged.is_folder(name)
+        number = 0
+        while (new := numbered(name, number, folder=folder)) in taken or self._to.look(new) is not None:
+            number += 1
+        return new
+
+    def _inode(self, name: str) -> int:
+        info = self._staged.look(name)
+        return info.st_ino & WORD if info else 0
+
+    def _is_earlier(self, name: str) -> bool:
+        return self._chosen[name] in self._earlier.get(name, ())
+
+    # -------------------------------------------------------------- move
+    def _place(self, name: str) -> str:
+        try:
+            return self._move(name)
+        except FileNotFoundError:
+            self._journal.refresh_intents()
+            new = self._found(name)  # another process has been quicker
+            if new is None:
+                raise
+            return new
+
+    def _move(self, name: str) -> str:
+        match self._overwrite:
+            case "rename":
+                return self._to_free_name(name)
+            case "refuse":
+                _to_its_name(self._staged, self._to, name, again=self._is_earlier(name))
+            case "replace":
+                _over_what_is_there(self._staged, self._to, name, self._sync)
+        return name
+
+    def _to_free_name(self, name: str) -> str:
+        while True:
+            new, again = self._chosen[name].new, self._is_earlier(name)
+            with suppress(FileExistsError):
+                move_new(self._staged, name, self._to, new, again=again)
+                return new
+            self._chosen[name] = Intent(self._free(name), self._inode(name))
+            self._journal.place({name: self._chosen[name]})
+
+
+def check_free(to: Directory, names: Iterable[str]) -> None:
+    """Raise :class:`DestinationExists` if one of these names is taken."""
+    for name in names:
+        if to.look(name) is not None:
+            raise _exists(to, name)
+
+
+def _exists(to: Directory, path: str, what: str = "there already") -> DestinationExists:
+    return DestinationExists(f'"{display_name(path)}" is {what}, in "{display_name(str(to.path))}".')
+
+
+def _to_its_name(staged: Directory, to: Directory, name: str, *, again: bool = False) -> None:
+    try:
+        move_new(staged, name, to, name, again=again)
+    except FileExistsError as error:
+        raise _exists(to, name) from error
+
+
+# ------------------------------------------------------------------ rename
+def numbered(name: str, number: int, *, folder: bool = False) -> str:
+    """Put a number into a name, before its suffix, within 255 bytes; 0 leaves it as it is."""
+    if not number:
+        return name
+    stem, suffix = (name, "") if folder else _split(name)
+    suffix = f" ({number}){suffix}"
+    room = MAX_NAME - len(suffix.encode())
+    return stem.encode()[:room].decode(errors="ignore") + suffix
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Part the stem from the suffix, which ``.tar.gz`` is as a whole."""
+    stem, _, suffix = name.rpartition(".")
+    if not stem or len(suffix) > LONGEST_SUFFIX:
+        return name, ""
+    if suffix.lower() in PACKED:
+        inner, _, kind = stem.rpartition(".")
+        if inner and len(kind) <= LONGEST_SUFFIX:
+            return inner, f".{kind}.{suffix}"
+    return stem, f".{suffix}"
+
+
+# ------------------------------------------------------------------ replace
+def _over_what_is_there(staged: Directory, to: Directory, name: str, sync: Callable[[int], None]) -> None:
+    _check_replaceable(staged, to, name, name, deep=False)
+    if to.look(name) is None:
+        _to_its_name(staged, to, name)
+    elif staged.is_folder(name):
+        _merge(staged, to, name, sync)
+    else:
+        staged.replace(name, to, name)
+        if staged.look(name):  # a crash left one file under both names: to rename it onto itself does nothing
+            staged.unlink(name)
+
+
+def _merge(staged: Directory, to: Directory, name: str, sync: Callable[[int], None]) -> None:
+    with staged.child(name) as ours, to.child(name) as theirs:
+        for each in ours.names():
+            try:
+                _over_what_is_there(ours, theirs, each, sync)
+            except FileNotFoundError:
+                if ours.look(each) or not theirs.look(each):
+                    raise  # else another process has been quicker
+        theirs.sync(sync)
+
+
+def _check_replaceable(staged: Directory, to: Directory, name: str, path: str, *, deep: bool = True) -> None:
+    """Raise :class:`DestinationExists` unless files meet files and folders folders; a link is neither."""
+    there = to.look(name)
+    if there is None:
+        return
+    folder = staged.is_folder(name)
+    if not (stat.S_ISDIR if folder else stat.S_ISREG)(there.st_mode):
+        raise _exists(to, path, "there already and something else")
+    if folder and deep:
+        with staged.child(name) as ours, to.child(name) as theirs:
+            for each in ours.names():
+                _check_replaceable(ours, theirs, each, f"{path}/{each}")

@@ -1,0 +1,125 @@
+"""What an earlier run left in the staging data: which of it contradicts the journal, which of it may be right.
+
+What does not belong there goes: what the manifest does not name, and whatever is not a file of ours under one name.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Container, Iterator
+from typing import NamedTuple
+from unicodedata import normalize
+
+from nbferry.model.manifest import Manifest
+from nbferry.model.ranges import RangeSet
+from nbferry.storage.disk.directory import Directory, identity_of
+from nbferry.storage.disk.system import NOFOLLOW, READ, WRITE, extents
+from nbferry.storage.folder.layout import chunks_within, files_by_folder, folders_of
+
+_BLOCK = 512  # bytes that st_blocks counts in, on every system
+
+
+class Surveyed(NamedTuple):
+    """What the files do not contradict of what was vouched for, and the chunks for which other bytes are here."""
+
+    have: RangeSet
+    unsure: RangeSet
+
+
+def survey(manifest: Manifest, data: Directory, vouched: RangeSet, placed: Container[str] = ()) -> Surveyed:
+    """Look at everything in ``data`` but the top-level names in ``placed``; raises OSError."""
+    return _Survey(manifest, data, vouched, placed).run()
+
+
+class _Survey:
+    def __init__(
+        self, manifest: Manifest, data: Directory, vouched: RangeSet, placed: Container[str]
+    ) -> None:
+        self._manifest, self._data, self._vouched, self._placed = manifest, data, vouched, placed
+        info = data.look(".")
+        self._owner = info.st_uid if info else 0
+        self._lost: list[tuple[int, int]] = []
+        self._unsure: list[tuple[int, int]] = []
+
+    def run(self) -> Surveyed:
+        folders = folders_of(self._manifest.entries)
+        inner: dict[str, set[str]] = {}
+        for path in folders:
+            above, _, name = path.rpartition("/")
+            inner.setdefault(above, set()).add(name)
+        files = files_by_folder(self._manifest)
+        # from the top: what is in a folder's place is gone when it is opened
+        for path in ["", *sorted(folders)]:
+            if path.partition("/")[0] not in self._placed:
+                self._look_into(path, inner.get(path, set()), files.get(path, []))
+        have = self._vouched - RangeSet.union(self._lost)
+        return Surveyed(have, RangeSet.union(self._unsure) - have)
+
+    def _look_into(self, path: str, inner: set[str], files: list[int]) -> None:
+        entries = self._manifest.entries
+        names = {entries[index].path.rpartition("/")[2]: index for index in files}
+        try:
+            folder = self._data.descend(path)
+        except FileNotFoundError:
+            self._lost += map(self._manifest.chunks_of, files)
+            return
+        with folder:
+            for name in folder.names():
+                known = name in names or (name in inner and folder.is_folder(name))
+                if not known and not self._spared(path, name) and not _is_one_of(folder, name, names, inner):
+                    folder.remove(name)
+            for name, index in names.items():
+                if not self._spared(path, name):
+                    self._look_at(folder, name, index)
+
+    def _spared(self, path: str, name: str) -> bool:
+        return not path and name in self._placed
+
+    def _look_at(self, folder: Directory, name: str, index: int) -> None:
+        info, size = folder.look(name), self._manifest.entries[index].size
+        chunks = self._manifest.chunks_of(index)
+        if info is None or not self._is_ours(info):
+            self._lost.append(chunks)
+            if info is not None:
+                folder.remove(name)
+            return
+        if info.st_size != size:
+            self._lost.append(chunks)
+        if info.st_size > size:
+            _cut(folder, name, size)
+        if info.st_size != size or RangeSet.span(*chunks) - self._vouched:
+            for start, stop in _written(folder, name, info):
+                self._unsure.append(chunks_within(self._manifest, index, start, stop))
+
+    def _is_ours(self, info: os.stat_result) -> bool:
+        return stat.S_ISREG(info.st_mode) and info.st_nlink == 1 and info.st_uid == self._owner
+
+
+def _is_one_of(folder: Directory, name: str, names: Container[str], inner: Container[str]) -> bool:
+    """Whether this is another way to write one of these names: macOS lists letters and their accents apart."""
+    whole = normalize("NFC", name)
+    mine, info = folder.look(name), folder.look(whole)
+    if whole == name or mine is None or info is None or identity_of(mine) != identity_of(info):
+        return False
+    return whole in inner if stat.S_ISDIR(info.st_mode) else whole in names and info.st_nlink == 1
+
+
+def _cut(folder: Directory, name: str, size: int) -> None:
+    fd = folder.file(name, WRITE)
+    try:
+        os.ftruncate(fd, size)
+    finally:
+        os.close(fd)
+
+
+def _written(folder: Directory, name: str, info: os.stat_result) -> Iterator[tuple[int, int]]:
+    """Find the bytes of a file that are no hole, without opening it if none can be one."""
+    if getattr(info, "st_blocks", info.st_size) * _BLOCK >= info.st_size:
+        yield 0, info.st_size
+        return
+    fd = folder.file(name, READ | NOFOLLOW)
+    try:
+        yield from extents(fd, info.st_size)
+    finally:
+        os.close(fd)

@@ -1,0 +1,242 @@
+"""A destination folder: chunks become files in a staging folder, renames move these to their place.
+
+    prepare    judge the names; see that there is room; make .nbferry/<transfer>/data and its folders, or open them
+               again and see what is there
+    store      verify -> write at the final offset
+    reuse      read what is here already -> verify -> write it, unless it lies in its place
+    sync       flush what was written -> record it in the journal -> flush that
+    check      if anything is in doubt: read everything again
+    publish    times, modes -> flush -> record that -> rename into place -> flush the folders
+
+A crash leaves nothing or complete files at the destination, and the staging folder to go on with.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+
+from nbferry.crypto.digest import chunk_digest
+from nbferry.errors import DiskFull, LocalProtocolError, StorageError
+from nbferry.limits import KiB, MiB
+from nbferry.model.manifest import Manifest
+from nbferry.model.names import check_paths, display_name
+from nbferry.model.ranges import RangeSet
+from nbferry.protocol.frames import ChunkData
+from nbferry.storage.base import Sink
+from nbferry.storage.disk.directory import Directory, make_path, missing_folders
+from nbferry.storage.disk.failures import translated
+from nbferry.storage.disk.system import REAL_DISK, Disk
+from nbferry.storage.folder.publish import Overwrite
+from nbferry.storage.folder.staged_offer import Arrival
+from nbferry.storage.folder.staging import remove_staging_in
+from nbferry.storage.folder.stored_chunks import Stored
+
+BLOCK = 4 * KiB  # what the smallest file takes on most file systems
+RESERVE = 16 * MiB  # left to others on a disk that we fill: folders, the journal, a notebook that is saved
+
+_TRANSFER = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+class FolderSink(Sink):
+    """Writes an offer into the folder ``to``, which is made if need be.
+
+    ``transfer_id`` names the staging folder: letters, digits, "-" and "_". ``overwrite`` says what happens
+    to names that are taken: "rename" gives ours a number, "replace" puts files over files, "refuse" ends it.
+    ``resume`` goes on with what an earlier run left, by its journal; without it that is removed.
+
+    If ``sync`` or ``publish`` fails to flush, only what was durable before counts as stored; see ``have``. A
+    :class:`StorageError` that stems from an error of the system has that OSError as its ``__cause__``.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        to: Path,
+        *,
+        transfer_id: str,
+        overwrite: Overwrite = "rename",
+        allow_hidden: bool = False,
+        resume: bool = False,
+        disk: Disk = REAL_DISK,
+    ) -> None:
+        if not _TRANSFER.fullmatch(transfer_id):
+            raise LocalProtocolError(f'"{display_name(transfer_id)}" cannot name a staging folder.')
+        self.manifest, self.path = manifest, Path(to).absolute()
+        self._transfer_id, self._overwrite, self._disk = transfer_id, overwrite, disk
+        self._allow_hidden, self._resume = allow_hidden, resume
+        self._stored = Stored()
+        self._unsure = RangeSet()  # what lies in the staging data already, though nobody vouches for it
+        self._arrival: Arrival | None = None  # between prepare and close
+
+    @property
+    def have(self) -> RangeSet:
+        """See :meth:`Sink.have`."""
+        return self._stored.have
+
+    # -------------------------------------------------------------- before
+    def prepare(self) -> None:
+        """See :meth:`Sink.prepare`."""
+        entries = self.manifest.entries
+        folders = {entry.path for entry in entries if entry.folder}
+        check_paths((entry.path for entry in entries), folders=folders, allow_hidden=self._allow_hidden)
+        with self._translated("Preparing"):
+            if not self._resume:
+                self._check_room()
+            with self._undone_on_failure():
+                self._open()
+
+    def _check_room(self) -> None:
+        if missing := self.missing_space():
+            raise DiskFull(missing)
+
+    @contextmanager
+    def _undone_on_failure(self) -> Iterator[None]:
+        """Make the destination; take it away again if what follows fails, but never what could be resumed."""
+        made = missing_folders(self.path)
+        try:
+            make_path(self.path, self._disk.sync)
+            yield
+        except BaseException:
+            self.close()
+            if not self._resume:
+                self._undo(made)
+            raise
+
+    def _undo(self, made: list[Path]) -> None:
+        with suppress(StorageError):
+            self._remove(everything=False)
+        for folder in made:
+            with suppress(OSError):
+                folder.rmdir()
+
+    def _open(self) -> None:
+        to = Directory.open(self.path)
+        try:
+            self._check_lengths(to)
+            arrival = self._arrival = Arrival(
+                self.manifest,
+                to,
+                self._transfer_id,
+                overwrite=self._overwrite,
+                resume=self._resume,
+                disk=self._disk,
+                stored=self._stored,
+            )
+        except BaseException:
+            to.close()
+            raise
+        self.finished, self.candidates, self._unsure = arrival.finished, arrival.candidates, arrival.unsure
+        self._check_room()
+        arrival.make_folders()
+
+    def leaves(self) -> Iterable[tuple[int, bytes]]:
+        """See :meth:`Sink.leaves`."""
+        return self._prepared().leaves()
+
+    def _check_lengths(self, to: Directory) -> None:
+        """See now, not in the middle, that this file system and this folder can hold names this long."""
+        if to.fd is None:
+            return
+        most_name, most_path = os.pathconf(to.fd, "PC_NAME_MAX"), os.pathconf(to.fd, "PC_PATH_MAX")
+        above = len(os.fsencode(self.path)) + 1
+        for path in (entry.path.encode() for entry in self.manifest.entries):
+            if above + len(path) >= most_path or max(map(len, path.split(b"/"))) > most_name:
+                raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+
+    def missing_space(self) -> int:
+        """See :meth:`Sink.missing_space`. Staging data that nobody vouches for has its room already."""
+        there = self.have | self._unsure
+        left = self.manifest.total_bytes - self.manifest.bytes_in(there)
+        if not left:
+            return 0
+        files = min(self.manifest.file_count, self.manifest.chunk_count - len(there))
+        return max(0, left + files * BLOCK + RESERVE - self._free())
+
+    def _free(self) -> int:
+        arrival = self._arrival
+        if arrival is not None:
+            return arrival.to.free(self._disk.free)
+        there = next(folder for folder in (self.path, *self.path.parents) if folder.exists())
+        return self._disk.free(str(there))
+
+    # -------------------------------------------------------------- meanwhile
+    def store(self, chunks: Sequence[ChunkData]) -> RangeSet:
+        """See :meth:`Sink.store`."""
+        with self._translated("Writing"):
+            return self._prepared().store([chunk for chunk in chunks if self._is_right(chunk)])
+
+    def reuse(self, chunks: Sequence[tuple[int, bytes]]) -> RangeSet:
+        """See :meth:`Sink.reuse`."""
+        with self._translated("Writing"):
+            return self._prepared().reuse(chunks)
+
+    def _is_right(self, chunk: ChunkData) -> bool:
+        """Whether a chunk is one of the offer, as long as it says there, and not damaged."""
+        if not 0 <= chunk.chunk < self.manifest.chunk_count:
+            return False
+        return (
+            len(chunk.data) == self.manifest.place(chunk.chunk).length
+            and chunk_digest(chunk.data) == chunk.digest
+        )
+
+    def sync(self) -> None:
+        """See :meth:`Sink.sync`."""
+        with self._translated("Writing"):
+            self._prepared().sync()
+
+    # -------------------------------------------------------------- after
+    def check(self) -> RangeSet:
+        """See :meth:`Sink.check`. What is at its place is no longer looked at."""
+        with self._translated("Reading again"), self._finished_noted() as arrival:
+            return arrival.check()
+
+    def publish(self, digest: bytes) -> tuple[Path, ...]:
+        """See :meth:`Sink.publish`. After it failed it may be called again, when nothing is lost."""
+        with self._translated("Publishing"), self._finished_noted() as arrival:
+            return tuple(self._published(arrival.publish(digest)))
+
+    def _published(self, placed: Mapping[str, str]) -> Iterator[Path]:
+        for entry in self.manifest.entries:
+            if not entry.folder:
+                top, _, rest = entry.path.partition("/")
+                yield self.path.joinpath(placed[top], rest)
+
+    @contextmanager
+    def _finished_noted(self) -> Iterator[Arrival]:
+        arrival = self._prepared()
+        try:
+            yield arrival
+        finally:
+            self.finished = arrival.finished
+
+    def discard(self) -> None:
+        """See :meth:`Sink.discard`."""
+        self._remove(everything=True)
+
+    def _remove(self, *, everything: bool) -> None:
+        self.close()
+        with self._translated("Cleaning up"):
+            remove_staging_in(self.path, self._transfer_id, everything=everything)
+
+    def close(self) -> None:
+        """See :meth:`Sink.close`."""
+        arrival, self._arrival = self._arrival, None
+        if arrival is not None:
+            arrival.close()
+
+    def _prepared(self) -> Arrival:
+        if self._arrival is None:
+            raise LocalProtocolError("A sink was used before it was prepared or after it was closed.")
+        return self._arrival
+
+    def _translated(self, doing: str) -> AbstractContextManager[None]:
+        return translated(f'{doing} in "{display_name(str(self.path))}"', self._lacking)
+
+    def _lacking(self) -> int:
+        """Bytes to ask for when the disk says that it is full: by a quota, if there seems to be room."""
+        return self.missing_space() or self.manifest.total_bytes - self.manifest.bytes_in(self.have)

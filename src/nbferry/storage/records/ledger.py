@@ -1,0 +1,298 @@
+"""The ledger: all memos of a state folder, so that what one process began another can finish.
+
+    <state folder>/<id>/memo.json    what the transfer needs to go on; secret, 0600
+    <state folder>/ended/<id>.json   how it ended, for 30 days; no secret
+
+Every change is durable and whole: a crash leaves the memo as it was before, or as it is after. The folder may be
+shared with the staging data of a receiver, of which nothing is touched here.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from nbferry.errors import LocalProtocolError, NbferryError, TransferUnknown
+from nbferry.model.names import STATE_FOLDER, display_name
+from nbferry.storage.disk.atomic_file import belongs_to, read_whole, remove_quietly, write_whole
+from nbferry.storage.disk.directory import Directory
+from nbferry.storage.disk.failures import translated
+from nbferry.storage.disk.private import private_folder
+from nbferry.storage.disk.state import existing_state, insist, made_state, remove_unused
+from nbferry.storage.disk.system import REAL_DISK
+from nbferry.storage.records.claim import CLAIM, is_claimed
+from nbferry.storage.records.record import (
+    ID,
+    MAX_MEMO,
+    AnyMemo,
+    Ended,
+    FolderMemo,
+    Memo,
+    Pairing,
+    ReceiveMemo,
+    RelayNote,
+    SendMemo,
+    decode,
+    decode_ended,
+    encode,
+)
+from nbferry.storage.records.record_mac import sealed, unsealed
+
+__all__ = ["AnyMemo", "Ended", "Ledger", "Memo", "Pairing", "ReceiveMemo", "RelayNote", "SendMemo"]
+
+MEMO = "memo.json"
+ENDED = "ended"
+DAY = 24 * 3600.0  # seconds
+KEEP_ENDED = 30 * DAY
+LONGEST_REASON = 500  # characters
+
+log = logging.getLogger("nbferry")
+
+
+class Ledger:
+    """The memos in ``folder``, which is made when the first is saved; only those sealed under ``key`` are obeyed.
+
+    ``clock`` gives seconds since 1970; ``sync`` makes a file or folder durable. Methods raise
+    :class:`StorageError` for what cannot be read or written, :class:`UnsafePath` for a folder that is a link or
+    somebody else's, unless they say otherwise.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        key: bytes,
+        clock: Callable[[], float] = time.time,
+        sync: Callable[[int], None] = REAL_DISK.sync,
+    ) -> None:
+        self.folder = Path(folder).absolute()
+        self._key, self._clock, self._sync = key, clock, sync
+
+    def folder_of(self, transfer: str) -> Path:
+        """Where the memo of a transfer lies, and its claim."""
+        return self.folder / _checked(transfer)
+
+    # -------------------------------------------------------------- what is there
+    def memos(self) -> list[AnyMemo]:
+        """All unfinished transfers, oldest first. What is damaged or not ours is left out; raises nothing."""
+        try:
+            with existing_state(self.folder) as state:
+                found = [self._read(state, name) for name in _ids(state)]
+        except (OSError, NbferryError) as error:
+            if not isinstance(error, FileNotFoundError):
+                log.warning('the transfers in "%s" cannot be read: %s', self._shown, type(error).__name__)
+            return []
+        return sorted(filter(None, found), key=lambda memo: (memo.created, memo.id))
+
+    def load(self, transfer: str) -> AnyMemo | None:
+        """Read the memo of a transfer; None if there is none that can be read."""
+        with self._translated("Reading a transfer"):
+            try:
+                with existing_state(self.folder) as state:
+                    return self._read(state, _checked(transfer))
+            except FileNotFoundError:
+                return None
+
+    def find(self, prefix: str) -> AnyMemo:
+        """Find a transfer by the beginning of its id. Raises :class:`TransferUnknown` if none or several match."""
+        found = [memo for memo in self.memos() if prefix and memo.id.startswith(prefix)]
+        if len(found) > 1:
+            ids = ", ".join(memo.id for memo in found[:10])
+            raise TransferUnknown("Several transfers begin like that.", hint=f"Say which: {ids}.")
+        if not found:
+            raise self._unknown(prefix)
+        return found[0]
+
+    def _unknown(self, prefix: str) -> TransferUnknown:
+        ended = [] if not prefix else [each for each in self._all_ended() if each.id.startswith(prefix)]
+        if len(ended) != 1:
+            return TransferUnknown(f'There is no unfinished transfer "{display_name(prefix)}" here.')
+        when = datetime.fromtimestamp(ended[0].at).astimezone().strftime("%Y-%m-%d at %H:%M")
+        why = f" ({display_name(ended[0].reason, LONGEST_REASON).rstrip('.')})" if ended[0].reason else ""
+        return TransferUnknown(f"Transfer {ended[0].id} ended on {when}: {ended[0].state}{why}.", hint="")
+
+    def _read(self, state: Directory, transfer: str) -> AnyMemo | None:
+        """Read a memo unless there is none, it has ended, or it is not as we write them."""
+        try:
+            with state.child(transfer) as folder:
+                data = read_whole(folder, MEMO, MAX_MEMO, private=True)
+            if data is None or self._read_ended(state, transfer):
+                return None
+            return _decoded(unsealed(data, self._key), transfer)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            # other kinds quote what was planted
+            why = error if type(error) is ValueError else type(error).__name__
+            log.warning("the memo of transfer %s is left out: %s", transfer, why)
+            return None
+
+    # -------------------------------------------------------------- changes
+    def save(self, memo: AnyMemo) -> None:
+        """Make a memo durable, in place of an earlier one of this id, or of how that ended."""
+        memo = replace(memo, reason=memo.reason[:LONGEST_REASON])
+        try:
+            data = sealed(encode(memo), self._key)
+        except ValueError as error:
+            raise LocalProtocolError(f"A memo cannot be kept: {error}.") from error
+        _checked(memo.id)
+        with self._translated("Keeping a transfer"):
+            insist(lambda: self._save(memo.id, data))
+
+    def _save(self, transfer: str, data: bytes) -> None:
+        with made_state(self.folder, self._sync) as state:
+            with private_folder(state, transfer) as folder:
+                write_whole(folder, MEMO, data, sync=self._sync)
+            self._forget_ended(state, transfer)
+            state.sync(self._sync)
+
+    def end(self, memo: AnyMemo, state: str, reason: str = "") -> None:
+        """Note how a transfer ended, then remove its memo and claim. Staging data stay: a sink removes its own."""
+        ended = Ended(
+            id=_checked(memo.id),
+            role=memo.role,
+            state=state,
+            reason=reason[:LONGEST_REASON],
+            at=self._clock(),
+            names=memo.names,
+            total=memo.total,
+        )
+        with self._translated("Ending a transfer"), made_state(self.folder, self._sync) as folder:
+            with private_folder(folder, ENDED) as inside:
+                write_whole(inside, f"{memo.id}.json", encode(ended), sync=self._sync)
+            folder.sync(self._sync)
+            _remove_memo(folder, memo.id)
+            folder.sync(self._sync)
+
+    def forget(self, memo: AnyMemo) -> None:
+        """Remove the memo and claim of a transfer that came to nothing; nobody will ask how it ended."""
+        with self._translated("Ending a transfer"), suppress(FileNotFoundError):
+            with existing_state(self.folder) as state:
+                _remove_memo(state, memo.id)
+                state.sync(self._sync)
+            remove_unused(self.folder)
+
+    def ended(self, transfer: str) -> Ended | None:
+        """Tell how a transfer ended; None if that is not known."""
+        try:
+            with existing_state(self.folder) as state:
+                return self._read_ended(state, _checked(transfer))
+        except (OSError, NbferryError):
+            return None
+
+    def is_claimed(self, transfer: str) -> bool:
+        """Whether a process that lives runs this transfer; what cannot be looked at is not."""
+        try:
+            with existing_state(self.folder) as state, state.child(_checked(transfer)) as folder:
+                return is_claimed(folder)
+        except (OSError, NbferryError):
+            return False
+
+    # -------------------------------------------------------------- what is over
+    def sweep(self, now: float) -> list[AnyMemo]:
+        """Find the transfers that are over and that nobody runs; the caller removes their data and ends them.
+
+        They are offers that expired before anybody took them, and what gave no sign of life for as long as it is kept.
+        ``now`` is seconds since 1970. Also forgets transfers that ended 30 days ago. Raises nothing.
+        """
+        with suppress(OSError, NbferryError), existing_state(self.folder) as state:
+            self._prune(state, now)
+        return [memo for memo in self.memos() if self._is_over(memo, now)]
+
+    def _is_over(self, memo: AnyMemo, now: float) -> bool:
+        expired = isinstance(memo, SendMemo) and not memo.pairings and memo.expires_at <= now
+        try:
+            with existing_state(self.folder) as state, state.child(memo.id) as folder:
+                return (expired or now - _last_sign(memo, folder) > memo.kept_for) and not is_claimed(folder)
+        except (OSError, NbferryError):
+            return False
+
+    def _prune(self, state: Directory, now: float) -> None:
+        """Forget what ended long ago, and finish what a crash left half ended."""
+        for ended in self._all_ended():
+            _remove_memo(state, ended.id)
+            if not -DAY <= now - ended.at < KEEP_ENDED:  # a day ahead: clocks are set
+                self._forget_ended(state, ended.id)
+
+    # -------------------------------------------------------------- how they ended
+    def _all_ended(self) -> list[Ended]:
+        try:
+            with existing_state(self.folder) as state, state.child(ENDED) as folder:
+                ids = [name.removesuffix(".json") for name in folder.names()]
+            with existing_state(self.folder) as state:
+                found = [self._read_ended(state, each) for each in ids if ID.fullmatch(each)]
+        except (OSError, NbferryError):
+            return []
+        return [each for each in found if each]
+
+    def _read_ended(self, state: Directory, transfer: str) -> Ended | None:
+        try:
+            with state.child(ENDED) as folder:
+                data = read_whole(folder, f"{transfer}.json", MAX_MEMO, private=True)
+            ended = decode_ended(data) if data is not None else None
+        except (OSError, ValueError):
+            return None
+        return ended if ended and ended.id == transfer else None
+
+    def _forget_ended(self, state: Directory, transfer: str) -> None:
+        with suppress(FileNotFoundError, NotADirectoryError), state.child(ENDED) as folder:
+            folder.unlink(f"{transfer}.json")
+            folder.sync(self._sync)  # else it may come back after a power loss, and hide a memo
+
+    # -------------------------------------------------------------- the folder
+    @property
+    def _shown(self) -> str:
+        return display_name(str(self.folder))
+
+    def _translated(self, doing: str) -> AbstractContextManager[None]:
+        return translated(f'{doing} in "{self._shown}"')
+
+
+def _remove_memo(state: Directory, transfer: str) -> None:
+    """Remove the files of the ledger in a transfer's folder, and that if nothing else is in it."""
+    with suppress(FileNotFoundError, NotADirectoryError), state.child(transfer) as folder:
+        for name in folder.names():
+            if belongs_to(name, MEMO, CLAIM):
+                remove_quietly(folder, name)
+    with suppress(OSError):  # there is staging data in it, or it is gone
+        state.rmdir(transfer)
+
+
+def _last_sign(memo: AnyMemo, folder: Directory) -> float:
+    """When anything was last written for a transfer: its memo, its claim, or the journal at its destination."""
+    last = _newest(folder)
+    if isinstance(memo, FolderMemo):
+        with (
+            suppress(OSError),
+            Directory.open(Path(memo.to)) as to,
+            to.descend(f"{STATE_FOLDER}/{memo.id}") as staging,
+        ):
+            last = max(last, _newest(staging))
+    return last
+
+
+def _newest(folder: Directory) -> float:
+    found = (folder.look(name) for name in folder.names())
+    return max((info.st_mtime for info in found if info), default=0.0)
+
+
+def _ids(state: Directory) -> list[str]:
+    return [name for name in state.names() if ID.fullmatch(name)]
+
+
+def _checked(transfer: str) -> str:
+    if not ID.fullmatch(transfer):
+        raise LocalProtocolError(f'"{display_name(transfer)}" cannot name a transfer.')
+    return transfer
+
+
+def _decoded(data: bytes, transfer: str) -> AnyMemo:
+    memo = decode(data)
+    if memo.id != transfer:
+        raise ValueError("it is that of another transfer")
+    return memo

@@ -1,0 +1,322 @@
+"""Receipts: what a finished transfer leaves at its destination, so that its files can be verified again later.
+
+    <to>/.nbferry/receipts/<id>.json    0600
+
+It is a JSON object: ``version`` (1), ``algorithm`` and ``verified`` for people to read, and the fields of
+:class:`Receipt`, where ``files`` is a list of objects with the fields of :class:`ReceiptFile`.
+
+A receipt may have been written by anybody who could write there. So it is believed in nothing but digests: no path in
+it leads out of the folder in which it lies, and none is followed through a link.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+from nbferry.crypto.digest import chunk_digest, file_digest
+from nbferry.errors import LocalProtocolError, NoReceipt, UnsafePath
+from nbferry.limits import KiB, MiB
+from nbferry.model.manifest import MAX_SIZE
+from nbferry.model.names import MAX_DEPTH, STATE_FOLDER, check_paths, display_name
+from nbferry.storage.disk.atomic_file import read_whole, write_whole
+from nbferry.storage.disk.directory import Directory
+from nbferry.storage.disk.failures import storage_error, translated
+from nbferry.storage.disk.private import private_folder
+from nbferry.storage.disk.state import IGNORE, write_notes
+from nbferry.storage.disk.system import NOFOLLOW, READ, REAL_DISK, read_into
+
+RECEIPTS = "receipts"
+VERSION = 1
+MAX_RECEIPT = 256 * MiB  # bytes; 200,000 files with paths of 1,000 characters
+_ID = re.compile(r"[0-9a-f]{12}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+# errors that opening a file gives if that is a link, a folder, a pipe, or below what is no folder
+_SOMETHING_ELSE = frozenset({errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO})
+
+ALGORITHM = (
+    "BLAKE3 over each chunk of chunk_size bytes; the digest of a file is BLAKE3 in derive-key mode with the context "
+    "'nbferry v1 file' over its size, the chunk size, the number of chunks and the digests of pages of "
+    "1,024 chunk digests"
+)
+VERIFIED = (
+    "Every chunk was compared with the sender's digest of it before it was written, and the digest of the whole "
+    "content, names included, with the sender's before anything was published."
+)
+
+Verdict = Literal["right", "changed", "missing"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptFile:
+    """A file that was received: path relative to the folder, parts joined by "/"; bytes; file digest in hex."""
+
+    path: str
+    size: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """A finished transfer.
+
+    ``digest`` names the whole content (hex); ``chunk_size`` and ``bytes`` are bytes, ``reused`` those that were here
+    already; ``folders`` are paths like those of files; ``finished`` is ISO 8601 in UTC; ``via`` the path used last.
+    """
+
+    id: str
+    digest: str
+    chunk_size: int
+    files: tuple[ReceiptFile, ...]
+    folders: tuple[str, ...] = ()
+    bytes: int
+    finished: str
+    via: str = ""
+    reused: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What became of a file: where it is, the verdict, and the digest, time and transfer of its receipt."""
+
+    path: Path
+    verdict: Verdict
+    digest: str
+    finished: str
+    transfer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """The files that receipts cover, each with its verdict."""
+
+    path: Path
+    files: tuple[Checked, ...]
+
+    @property
+    def right(self) -> bool:
+        """Whether every file is what was received."""
+        return all(each.verdict == "right" for each in self.files)
+
+    def of(self, verdict: Verdict) -> tuple[Checked, ...]:
+        """The files with this verdict."""
+        return tuple(each for each in self.files if each.verdict == verdict)
+
+
+# ------------------------------------------------------------------ written and read
+def write_receipt(to: Path, receipt: Receipt, *, sync: Callable[[int], None] = REAL_DISK.sync) -> None:
+    """Leave a receipt in the folder that was received into, durable and whole.
+
+    Raises :class:`StorageError`, :class:`UnsafePath` if the place for it is a link or somebody else's.
+    """
+    data = _encode(receipt)
+    with translated(f'Writing the receipt in "{display_name(str(to))}"'), Directory.open(to) as folder:
+        with private_folder(folder, STATE_FOLDER) as state, private_folder(state, RECEIPTS) as receipts:
+            write_notes(state, IGNORE)
+            write_whole(receipts, f"{receipt.id}.json", data, sync=sync)
+            state.sync(sync)
+        folder.sync(sync)
+
+
+def read_receipt(to: Path, transfer: str) -> Receipt | None:
+    """Read the receipt of a transfer; None if there is none that can be read."""
+    if not _ID.fullmatch(transfer):
+        return None
+    try:
+        with Directory.open(to) as folder, _receipts_in(folder) as receipts:
+            return _read(receipts, f"{transfer}.json")
+    except OSError:
+        return None
+
+
+def _encode(receipt: Receipt) -> bytes:
+    plain = {"version": VERSION, "algorithm": ALGORITHM, "verified": VERIFIED, **asdict(receipt)}
+    data = json.dumps(plain, indent=1).encode()
+    try:
+        if len(data) > MAX_RECEIPT or _decode(data) != receipt:
+            raise LocalProtocolError("A receipt is too long, or could not be read again.")
+    except ValueError as error:
+        raise LocalProtocolError(f"A receipt could not be read again: {error}.") from error
+    return data
+
+
+def _decode(data: bytes) -> Receipt:
+    """Read a receipt; ValueError for anything that could not have been written here."""
+    try:
+        found = json.loads(data)
+        if found["version"] != VERSION:
+            raise ValueError("another version")
+        files = tuple(_file(each) for each in found["files"])
+        folders = tuple(_text(each) for each in found["folders"])
+        receipt = Receipt(
+            id=_text(found["id"], _ID),
+            digest=_text(found["digest"], _DIGEST),
+            chunk_size=_number(found["chunk_size"], 4 * KiB, 64 * MiB),
+            files=files,
+            folders=folders,
+            bytes=_number(found["bytes"], 0, MAX_SIZE),
+            finished=_time(found["finished"]),
+            via=_text(found["via"], re.compile("[a-z-]{0,32}")),
+            reused=_number(found["reused"], 0, MAX_SIZE),
+        )
+        for path in (*folders, *(each.path for each in files)):
+            check_paths([path], allow_hidden=True)  # one by one: here they exist side by side
+    except (KeyError, TypeError, RecursionError, UnsafePath) as error:
+        raise ValueError("a field is missing or wrong") from error
+    return receipt
+
+
+def _file(found: Any) -> ReceiptFile:
+    return ReceiptFile(
+        _text(found["path"]), _number(found["size"], 0, MAX_SIZE), _text(found["digest"], _DIGEST)
+    )
+
+
+def _text(value: Any, pattern: re.Pattern[str] | None = None) -> str:
+    if not isinstance(value, str) or (pattern and not pattern.fullmatch(value)):
+        raise ValueError("a text that cannot be")
+    return value
+
+
+def _number(value: Any, least: int, most: int) -> int:
+    if type(value) is not int or not least <= value <= most:
+        raise ValueError("a number that cannot be")
+    return value
+
+
+def _time(value: Any) -> str:
+    text = _text(value)
+    if datetime.fromisoformat(text).utcoffset() != timedelta(0):
+        raise ValueError("a time that is not in UTC")
+    return text
+
+
+# ------------------------------------------------------------------ found
+def _receipts_in(folder: Directory) -> Directory:
+    """Open the receipts of a folder. FileNotFoundError if there are none, or only some of a stranger.
+
+    Whoever owns the folder may leave receipts in it; others could in one that all may write to, like ``/tmp``.
+    """
+    with folder.child(STATE_FOLDER) as state:
+        receipts = state.child(RECEIPTS)
+    if receipts.fd is None or folder.fd is None:
+        return receipts
+    if os.fstat(receipts.fd).st_uid not in (os.geteuid(), os.fstat(folder.fd).st_uid):
+        receipts.close()
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(receipts.path))
+    return receipts
+
+
+def _read(receipts: Directory, name: str) -> Receipt | None:
+    """Read one receipt, unless it is damaged or not named as it names itself."""
+    try:
+        data = read_whole(receipts, name, MAX_RECEIPT)
+        receipt = _decode(data) if data is not None else None
+    except (OSError, ValueError):
+        return None
+    return receipt if receipt and name == f"{receipt.id}.json" else None
+
+
+def _newest_first(folder: Directory) -> list[Receipt]:
+    try:
+        with _receipts_in(folder) as receipts:
+            found = [_read(receipts, name) for name in receipts.names()]
+    except OSError:
+        return []
+    return sorted(filter(None, found), key=lambda each: datetime.fromisoformat(each.finished), reverse=True)
+
+
+def _covered(receipt: Receipt, path: str) -> list[ReceiptFile] | None:
+    """List what a receipt says of a path; None if it does not cover it. "" is the folder that was received into."""
+    files = [each for each in receipt.files if not path or f"{each.path}/".startswith(f"{path}/")]
+    return files if files or not path or path in receipt.folders else None
+
+
+# ------------------------------------------------------------------ verified
+def verify(path: Path) -> Verification:
+    """Compare a file, a folder that was received, or the folder received into with the newest receipts.
+
+    Every byte is read. Receipts are looked for in the folder and in those above it; the nearest that cover the path
+    count. Raises :class:`NoReceipt` if there are none, :class:`StorageError` for what cannot be read.
+    """
+    path = Path(os.path.abspath(path))  # noqa: PTH100  # ".." goes, links stay
+    for above in (path, *path.parents)[: MAX_DEPTH + 1]:
+        inside = path.relative_to(above).as_posix()
+        try:
+            folder = Directory.open(above)
+        except (OSError, ValueError):  # nothing that we may look into, so no receipts for us; a NUL in it
+            continue
+        with folder:
+            checked = _verify_in(folder, "" if inside == "." else inside)
+        if checked is not None:
+            return Verification(path, checked)
+    raise NoReceipt(f'No receipt of a finished transfer covers "{display_name(str(path))}".')
+
+
+def _verify_in(folder: Directory, path: str) -> tuple[Checked, ...] | None:
+    """Verify what the receipts of a folder say of a path in it; None if none covers it.
+
+    Of the folder that was received into all of them count, and a later one replaces what an earlier one says.
+    """
+    pairs = [(each, files) for each in _newest_first(folder) if (files := _covered(each, path)) is not None]
+    if not pairs:
+        return None
+    newest: dict[str, tuple[Receipt, ReceiptFile]] = {}
+    for receipt, files in pairs[:1] if path else pairs:
+        for file in files:
+            newest.setdefault(file.path, (receipt, file))
+    return tuple(_check(folder, *newest[each]) for each in sorted(newest))
+
+
+def _check(folder: Directory, receipt: Receipt, file: ReceiptFile) -> Checked:
+    where = folder.path / file.path
+    try:
+        verdict = _verdict(folder, receipt, file)
+    except OSError as error:
+        raise storage_error(error, f'Reading "{display_name(str(where))}"') from error
+    return Checked(where, verdict, file.digest, receipt.finished, receipt.id)
+
+
+def _verdict(folder: Directory, receipt: Receipt, file: ReceiptFile) -> Verdict:
+    above, _, name = file.path.rpartition("/")
+    try:
+        with folder.descend(above) as inside:
+            fd = inside.file(name, READ | NOFOLLOW)
+    except FileNotFoundError:
+        return "missing"
+    except OSError as error:
+        if error.errno in _SOMETHING_ELSE:
+            return "changed"  # something else has its name now, or that of a folder above it
+        raise
+    try:
+        return "right" if _is_right(fd, receipt.chunk_size, file) else "changed"
+    finally:
+        os.close(fd)
+
+
+def _is_right(fd: int, chunk_size: int, file: ReceiptFile) -> bool:
+    info = os.fstat(fd)
+    if not stat.S_ISREG(info.st_mode) or info.st_size != file.size:
+        return False
+    leaves = bytearray()  # 32 MiB for a tebibyte in chunks of 1 MiB
+    for leaf in _leaves(fd, file.size, chunk_size):
+        if leaf is None:
+            return False
+        leaves += leaf
+    return file_digest(file.size, chunk_size, leaves).hex() == file.digest
+
+
+def _leaves(fd: int, size: int, chunk_size: int) -> Iterator[bytes | None]:
+    """Hash chunk by chunk; None where the file ends too early."""
+    buffer = memoryview(bytearray(min(chunk_size, size)))
+    for offset in range(0, max(1, size), chunk_size):
+        part = buffer[: size - offset]
+        yield chunk_digest(part) if read_into(fd, [part], offset) == len(part) else None

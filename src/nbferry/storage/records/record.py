@@ -1,0 +1,406 @@
+"""Memos: what an unfinished transfer needs to go on in another process, and how a memo is written as JSON.
+
+A memo is an object: ``version`` (1), ``role`` ("send", "receive" or "upload"), and the fields of :class:`SendMemo`,
+:class:`ReceiveMemo` or :class:`UploadMemo`; how a transfer ended is one with the fields of :class:`Ended`. Bytes are
+hex, tuples are lists, :class:`RelayNote` and :class:`Pairing` are objects, a STUN or TURN server is one as browsers
+write it (``RTCIceServer``); entries, of which there may be very many,
+are a text of compact JSON: [[path, size (null for a folder), mtime in ns], ...]. What has a default may be missing.
+
+What is read may be torn, or planted by somebody else: each field is judged, and what is not known is left out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any, ClassVar, Literal, TypeVar
+
+from nbferry.limits import KiB, MiB
+from nbferry.model.ice_servers import IceServer, ice_servers
+from nbferry.model.manifest import MAX_SIZE, Entry, Manifest
+from nbferry.model.names import MAX_NAME, MAX_PATH
+
+VERSION = 1
+ACCEPTED = "accepted"  # the state of a pairing whose receiver has accepted
+MAX_MEMO = 64 * MiB  # hundreds of thousands of paths
+ID = re.compile(r"[0-9a-f]{12}")
+
+_MAX_PATH = 32 * KiB  # characters; Windows has the longest
+_MAX_SECRET = 4 * KiB
+_MAX_TEXT = 2 * KiB
+_MAX_RECEIVERS = 1_000_000
+_MAX_TIME = 2.5e11  # seconds since 1970: the year 9892, which a date can still say
+
+T = TypeVar("T")
+Check = Callable[[Any], Any]
+"""Judges what JSON gave for one field: the value to keep, or ValueError."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelayNote:
+    """The relay of a transfer; ``port`` is that of one in our own process, 0 if it is somebody else's."""
+
+    url: str
+    public_url: str = ""
+    port: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairing:
+    """A receiver that a sender has met: their 32 bytes of secret; "", "accepted" or the final state with it."""
+
+    root: bytes = field(repr=False)
+    state: str = ""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether that receiver may still come for the rest."""
+        return self.state in ("", ACCEPTED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memo:
+    """What both sides remember.
+
+    ``id`` is 12 hex digits; ``created`` seconds since 1970; ``kept_for`` the seconds after its last sign of life;
+    ``names`` the first top-level names and ``total`` the bytes of the offer, ``durable`` those that were on the
+    receiver's disk when this was written; ``reason`` says why it stopped. ``ice`` are the STUN and TURN servers that
+    were named for this transfer, with their credentials; None for those of the environment, as it is then.
+    """
+
+    role: ClassVar[str] = ""
+    id: str
+    created: float
+    kept_for: float = 7 * 24 * 3600.0
+    names: tuple[str, ...] = ()
+    total: int = 0
+    relay: RelayNote | None = None
+    durable: int = 0
+    via: Literal["auto", "direct", "webrtc", "relay"] = "auto"
+    ice: tuple[IceServer, ...] | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SendMemo(Memo):
+    """What a sender remembers.
+
+    ``paths`` are absolute; ``entries`` are files of a browser's machine instead, as they are offered; ``receivers`` is
+    None for as many as come; ``invitation`` the words joined by "-" or a ticket; ``room`` the number that the relay
+    gave, ``key`` (hex) what opens that room; ``wrong`` counts guesses; ``expires_at`` is seconds since 1970.
+    """
+
+    role: ClassVar[str] = "send"
+    paths: tuple[str, ...]
+    entries: tuple[Entry, ...] = ()
+    follow_symlinks: bool
+    chunk_size: int
+    receivers: int | None
+    invitation: str = field(repr=False)
+    room: str = ""
+    key: str = field(repr=False)
+    wrong: int = 0
+    expires_at: float
+    pairings: tuple[Pairing, ...] = ()
+
+    def paired(self, root: bytes) -> SendMemo:
+        """This memo with one more pairing."""
+        return replace(self, pairings=(*self.pairings, Pairing(root=root)))
+
+    def in_state(self, number: int, state: str) -> SendMemo:
+        """This memo with a pairing in another state."""
+        pairings = list(self.pairings)
+        pairings[number] = replace(pairings[number], state=state)
+        return replace(self, pairings=tuple(pairings))
+
+    @property
+    def was_accepted(self) -> bool:
+        """Whether anybody has accepted."""
+        return any(pairing.state not in ("", "rejected") for pairing in self.pairings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderMemo(Memo):
+    """What is remembered of data that go into a folder of this computer.
+
+    ``to`` is absolute; ``digest`` (hex) is set once all is published.
+    """
+
+    to: str
+    overwrite: Literal["rename", "replace", "refuse"]
+    allow_hidden: bool
+    accepted: bool = False
+    digest: str = ""
+
+    @property
+    def was_accepted(self) -> bool:
+        """Whether the offer was accepted."""
+        return self.accepted
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReceiveMemo(FolderMemo):
+    """What a receiver remembers.
+
+    ``root`` is 32 bytes, or none before the code was used; ``met`` says that the sender has proved that it has it
+    too; ``willing`` to accept any offer. If ``digest`` is set, only the sender has to be told.
+    """
+
+    role: ClassVar[str] = "receive"
+    code: str = field(repr=False)
+    root: bytes = field(default=b"", repr=False)
+    met: bool = False
+    willing: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class UploadMemo(FolderMemo):
+    """What is remembered of an upload: ``entries`` are the files of the browser's machine, as they are offered."""
+
+    role: ClassVar[str] = "upload"
+    entries: tuple[Entry, ...]
+    chunk_size: int
+
+    @property
+    def manifest(self) -> Manifest:
+        """What is uploaded."""
+        return Manifest(self.entries, self.chunk_size)
+
+
+AnyMemo = SendMemo | ReceiveMemo | UploadMemo
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How a transfer ended: final state, reason, and ``at``, seconds since 1970. Holds no secret."""
+
+    id: str
+    role: str
+    state: str
+    reason: str = ""
+    at: float
+    names: tuple[str, ...] = ()
+    total: int = 0
+
+
+# ------------------------------------------------------------------ what may be in a field
+def _text(most: int, pattern: str = r"[^\0]*") -> Check:
+    compiled = re.compile(pattern, re.DOTALL)
+
+    def check(value: Any) -> str:
+        if not isinstance(value, str) or len(value) > most or not compiled.fullmatch(value):
+            raise ValueError("a text that cannot be")
+        return value
+
+    return check
+
+
+def _one_of(*values: str) -> Check:
+    return _text(_MAX_TEXT, "|".join(map(re.escape, values)))
+
+
+def _whole(least: int, most: int) -> Check:
+    def check(value: Any) -> int:
+        if type(value) is not int or not least <= value <= most:
+            raise ValueError("a number that cannot be")
+        return value
+
+    return check
+
+
+def _seconds(value: Any) -> float:
+    if type(value) not in (int, float) or not 0 <= value < _MAX_TIME:
+        raise ValueError("a time that cannot be")
+    return float(value)
+
+
+def _flag(value: Any) -> bool:
+    if type(value) is not bool:
+        raise ValueError("neither true nor false")
+    return value
+
+
+def _path(value: Any) -> str:
+    path: str = _text(_MAX_PATH, r"[^\0]+")(value)
+    if not os.path.isabs(path):  # noqa: PTH117  # a hundred thousand of them
+        raise ValueError("a path that is not absolute")
+    return path
+
+
+def _bytes(*lengths: int) -> Check:
+    def check(value: Any) -> bytes:
+        found = bytes.fromhex(_text(2 * max(lengths), "[0-9a-f]*")(value))
+        if len(found) not in lengths:
+            raise ValueError("bytes of a wrong length")
+        return found
+
+    return check
+
+
+def _many(each: Check, most: int) -> Check:
+    def check(value: Any) -> tuple[Any, ...]:
+        if not isinstance(value, list) or len(value) > most:
+            raise ValueError("no list, or too long a one")
+        return tuple(map(each, value))
+
+    return check
+
+
+def _or_none(other: Check) -> Check:
+    return lambda value: None if value is None else other(value)
+
+
+def _object(kind: Callable[..., T], checks: Mapping[str, Check]) -> Callable[[Any], T]:
+    def check(value: Any) -> T:
+        if not isinstance(value, dict):
+            raise ValueError("no object")  # noqa: TRY004  # a wrong type is a wrong value here
+        return kind(**{name: judge(value[name]) for name, judge in checks.items() if name in value})
+
+    return check
+
+
+def _entries(value: Any) -> tuple[Entry, ...]:
+    """Judge the text of a list; without the checks above, because it is written again every few seconds."""
+    if not isinstance(value, str):
+        raise ValueError("no text")  # noqa: TRY004  # as above
+    found = []
+    for path, size, mtime_ns in json.loads(value):
+        if type(path) is not str or not 0 < len(path) <= MAX_PATH or "\0" in path:
+            raise ValueError("a path that cannot be")
+        if size is not None and (type(size) is not int or not 0 <= size <= MAX_SIZE):
+            raise ValueError("a size that cannot be")
+        if type(mtime_ns) is not int or abs(mtime_ns) >= 1 << 63:
+            raise ValueError("a time that cannot be")
+        found.append(Entry(path, size or 0, mtime_ns, folder=size is None))
+    return tuple(found)
+
+
+def _ice(value: Any) -> tuple[IceServer, ...]:
+    if not isinstance(value, list):
+        raise ValueError("no list")  # noqa: TRY004  # as above
+    return ice_servers(value)
+
+
+_CHUNK_SIZE = _whole(4 * KiB, 64 * MiB)
+_STATE = _text(32, "[a-z-]*")
+_URL = _text(_MAX_TEXT, r"[^\0-\x20]*")
+_NAMES = _many(_text(MAX_NAME), 10)
+_TOTAL = _whole(0, 1 << 63)
+_ID = _text(12, ID.pattern)
+
+_RELAY = _object(RelayNote, {"url": _URL, "public_url": _URL, "port": _whole(0, 65_535)})
+_PAIRING = _object(Pairing, {"root": _bytes(32), "state": _STATE})
+_COMMON: dict[str, Check] = {
+    "id": _ID,
+    "created": _seconds,
+    "kept_for": _seconds,
+    "names": _NAMES,
+    "total": _TOTAL,
+    "relay": _or_none(_RELAY),
+    "via": _one_of("auto", "direct", "webrtc", "relay"),
+    "ice": _or_none(_ice),
+    "durable": _TOTAL,
+    "reason": _text(_MAX_TEXT),
+}
+_SEND: dict[str, Check] = {
+    **_COMMON,
+    "paths": _many(_path, 1_000_000),
+    "entries": _entries,
+    "follow_symlinks": _flag,
+    "chunk_size": _CHUNK_SIZE,
+    "receivers": _or_none(_whole(1, _MAX_RECEIVERS)),
+    "invitation": _text(_MAX_SECRET),
+    "room": _text(128, "[0-9a-z-]*"),
+    "key": _text(128, "[0-9a-f]*"),
+    "wrong": _whole(0, _MAX_RECEIVERS),
+    "expires_at": _seconds,
+    "pairings": _many(_PAIRING, _MAX_RECEIVERS),
+}
+_FOLDER: dict[str, Check] = {
+    **_COMMON,
+    "to": _path,
+    "overwrite": _one_of("rename", "replace", "refuse"),
+    "allow_hidden": _flag,
+    "accepted": _flag,
+    "digest": _text(64, "([0-9a-f]{64})?"),
+}
+_RECEIVE: dict[str, Check] = {
+    **_FOLDER,
+    "code": _text(_MAX_SECRET),
+    "root": _bytes(0, 32),
+    "met": _flag,
+    "willing": _flag,
+}
+_UPLOAD: dict[str, Check] = {**_FOLDER, "entries": _entries, "chunk_size": _CHUNK_SIZE}
+_ENDED: dict[str, Check] = {
+    "id": _ID,
+    "role": _one_of("send", "receive", "upload"),
+    "state": _STATE,
+    "reason": _text(_MAX_TEXT),
+    "at": _seconds,
+    "names": _NAMES,
+    "total": _TOTAL,
+}
+_READ: dict[str, Callable[[Any], AnyMemo]] = {
+    SendMemo.role: _object(SendMemo, _SEND),
+    ReceiveMemo.role: _object(ReceiveMemo, _RECEIVE),
+    UploadMemo.role: _object(UploadMemo, _UPLOAD),
+}
+_read_ended = _object(Ended, _ENDED)
+
+
+# ------------------------------------------------------------------ to JSON and back
+def encode(memo: Memo | Ended) -> bytes:
+    """Write a memo, or how one ended. Raises ValueError if it could not be read again."""
+    plain = {"version": VERSION, "role": memo.role, **_plain(memo)}
+    data = json.dumps(plain, allow_nan=False, indent=1).encode()
+    if len(data) > MAX_MEMO:
+        raise ValueError("it is too long")
+    if (decode_ended if isinstance(memo, Ended) else decode)(data) != memo:
+        raise ValueError("it would not be read as it was written")
+    return data
+
+
+def decode(data: bytes) -> AnyMemo:
+    """Read a memo. Raises ValueError for anything that is none."""
+    return _decoded(data, _of_any_role)
+
+
+def decode_ended(data: bytes) -> Ended:
+    """Read how a transfer ended. Raises ValueError for anything else."""
+    return _decoded(data, _read_ended)
+
+
+def _of_any_role(found: Any) -> AnyMemo:
+    return _READ[found["role"]](found)
+
+
+def _decoded(data: bytes, read: Callable[[Any], T]) -> T:
+    try:
+        found = json.loads(data)
+        if found["version"] != VERSION or found["role"] not in _READ:
+            raise ValueError("another version, or no role")
+        return read(found)
+    except (KeyError, TypeError, RecursionError) as error:  # a field is missing, or nothing that has fields
+        raise ValueError("a field is missing or wrong") from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, IceServer):
+        return value.as_object()
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    if is_dataclass(value):
+        plain = {each.name: getattr(value, each.name) for each in fields(value)}
+        return {name: _rows(each) if name == "entries" else _plain(each) for name, each in plain.items()}
+    return value
+
+
+def _rows(entries: tuple[Entry, ...]) -> str:
+    rows = [(entry.path, None if entry.folder else entry.size, entry.mtime_ns) for entry in entries]
+    return json.dumps(rows, separators=(",", ":"))

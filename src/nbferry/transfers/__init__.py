@@ -1,0 +1,1 @@
+"""What a caller holds: from arguments to a transfer, new or resumed."""

@@ -1,0 +1,156 @@
+"""What callers and the environment say, judged: ValueError, or :class:`CodeInvalid`, for what makes no sense.
+
+The environment is read here, in :mod:`nbferry.jupyter` and in the command line, nowhere else: ``NBFERRY_RELAY``
+(address of a relay), ``NBFERRY_HOST`` (the only address to listen on), ``NBFERRY_ICE_SERVERS`` (STUN and TURN servers),
+``NBFERRY_STATE`` (the folder in which ``.nbferry`` keeps what is needed to resume a transfer; else beside the
+notebook), ``NBFERRY_UI`` (what is shown).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Literal, TypedDict, get_args
+
+from nbferry.connections.context import RelayAddress, Via
+from nbferry.engine.engine import Wishes
+from nbferry.errors import CodeInvalid, UnsafePath
+from nbferry.jupyter import server
+from nbferry.limits import Limits
+from nbferry.model.codes import Code, Ticket, canonical_url, new_code_words, new_ticket
+from nbferry.model.ice_servers import PUBLIC_STUN, IceServer, Named, ice_servers
+from nbferry.model.manifest import Entry, Manifest
+from nbferry.model.names import check_paths
+
+PathLike = str | os.PathLike[str]
+Overwrite = Literal["rename", "replace", "refuse"]
+Accept = bool | Callable[[Manifest], "bool | str"] | None
+
+
+class SendOptions(TypedDict, total=False):
+    """What :func:`send` takes besides paths."""
+
+    to: int | None
+    relay: str | None
+    via: Via
+    ice_servers: Named | None
+    code: int | Literal["ticket"] | None
+    limits: Limits | None
+    expires: float | None
+    follow_symlinks: bool
+
+
+class ReceiveOptions(TypedDict, total=False):
+    """What :func:`receive` takes besides the code."""
+
+    to: PathLike
+    accept: Accept
+    overwrite: Overwrite
+    relay: str | None
+    via: Via
+    ice_servers: Named | None
+    limits: Limits | None
+    allow_hidden: bool
+
+
+def named_paths(paths: PathLike | Iterable[PathLike], what: str) -> list[Path]:
+    """One path, or several, to ``what``: send or save. Raises ValueError if there is none."""
+    named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    if not named or "" in named:  # which would be the current folder
+        raise ValueError(f"there is nothing to {what}")
+    return [absolute(path) for path in named]
+
+
+def absolute(path: PathLike) -> Path:
+    """What a person means by it."""
+    return Path(path).expanduser().absolute()
+
+
+def invitation(code: int | str | None, *, many: bool) -> Ticket | tuple[str, ...]:
+    """A ticket, or the words of a code whose number the relay gives."""
+    if code == "ticket" or (code is None and many):
+        return new_ticket()
+    if many:
+        raise ValueError("a short code is for one receiver; for more, leave code= out")
+    if code is None:
+        code = 3
+    if not isinstance(code, int) or not 3 <= code <= 8:
+        raise ValueError(f'code must be a number of words from 3 to 8, or "ticket", not {code!r}')
+    return new_code_words(code)
+
+
+def wishes(relay: str | None, via: Via, tickets: list[Code | Ticket]) -> Wishes:
+    """How to connect, STUN and TURN servers aside; ``tickets`` are a receiver's, who must be told of a relay."""
+    if via not in get_args(Via):
+        raise ValueError(f'via must be "auto", "direct", "webrtc" or "relay", not {via!r}')
+    only = host()
+    if named := canonical_url(relay) if relay else relay_of_environment():
+        address = RelayAddress(named)
+        return Wishes(lambda: address, via, only)
+    if tickets:
+        raise CodeInvalid(
+            "This code does not say which relay it belongs to.",
+            hint="Copy all of it, with @https://…, or pass relay=.",
+        )
+    return Wishes(server.server_relay, via, only)
+
+
+def relay_of_environment() -> str | None:
+    """The relay that ``NBFERRY_RELAY`` names."""
+    named = os.environ.get("NBFERRY_RELAY")
+    try:
+        return canonical_url(named) if named else None
+    except CodeInvalid as error:
+        raise ValueError(f"NBFERRY_RELAY: {error}") from None
+
+
+def host() -> str | None:
+    """The only address to listen on; None for all of them."""
+    named = os.environ.get("NBFERRY_HOST")
+    if not named:
+        return None
+    try:
+        address = ipaddress.ip_address(named)
+    except ValueError:
+        raise ValueError(f"NBFERRY_HOST must be an IP address, not {named!r}") from None
+    return None if address.is_unspecified else str(address)
+
+
+def ice_servers_named(named: Named | None) -> tuple[IceServer, ...] | None:
+    """STUN and TURN servers that a caller names; None if nothing was said."""
+    return None if named is None else ice_servers(named)
+
+
+def ice_servers_otherwise() -> tuple[IceServer, ...]:
+    """Those of a caller who says nothing: of ``NBFERRY_ICE_SERVERS``, which may be empty, else a public one."""
+    try:
+        return ice_servers(os.environ.get("NBFERRY_ICE_SERVERS", PUBLIC_STUN))
+    except ValueError as error:
+        raise ValueError(f"NBFERRY_ICE_SERVERS: {error}") from None
+
+
+def picked(entries: Iterable[Entry], *, allow_hidden: bool) -> tuple[Entry, ...]:
+    """Files of a browser's machine in the order of their paths, so that the same ones are the same offer."""
+    found = sorted(entries, key=lambda entry: entry.path)
+    folders = {entry.path for entry in found if entry.folder}
+    try:
+        check_paths((entry.path for entry in found), folders=folders, allow_hidden=allow_hidden)
+    except UnsafePath as error:
+        raise UnsafePath(error.message, hint="Rename it, then choose it again.") from None
+    return tuple(found)
+
+
+def check_overwrite(overwrite: str) -> None:
+    """Raise ValueError for a word that is none of the three."""
+    if overwrite not in ("rename", "replace", "refuse"):
+        raise ValueError(f'overwrite must be "rename", "replace" or "refuse", not {overwrite!r}')
+
+
+def positive(name: str, seconds: float) -> float:
+    """``seconds``, if so many can pass."""
+    if not 0 < seconds < math.inf:
+        raise ValueError(f"{name} must be a positive number of seconds, not {seconds}")
+    return seconds

@@ -1,0 +1,172 @@
+"""Several links, one of which is in use: what is late on any of them is dropped."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from nbferry.connections.bundle import MOST, Bundle, Strand, turn
+from nbferry.connections.link import Lease
+from nbferry.errors import TransportBroken, TransportError
+
+
+class Line:
+    """A link whose other end is the test."""
+
+    via = "direct"
+
+    def __init__(self) -> None:
+        self.said: list[bytes] = []
+        self.is_closed = False
+
+    async def send(self, frame: bytes | memoryview) -> None:
+        """Take note."""
+        self.said.append(bytes(frame))
+
+    def deliver_to(
+        self, received: Callable[[memoryview, Lease | None], None], closed: Callable[[TransportError], None]
+    ) -> None:
+        """Let the test speak and break the line."""
+        self.say: Callable[[bytes], None] = lambda frame: received(memoryview(frame), None)
+        self.lose = closed
+
+    async def aclose(self) -> None:
+        """Take note."""
+        self.is_closed = True
+
+
+class Held:
+    """A bundle, what it passed on and what it turned to."""
+
+    def __init__(self, lines: int, *, leads: bool) -> None:
+        self.heard: list[bytes] = []
+        self.turns: list[Strand | None] = []
+        self.bundle = Bundle(
+            leads=leads,
+            received=lambda frame, _: self.heard.append(bytes(frame)),
+            used=self.turns.append,
+        )
+        self.lines = [Line() for _ in range(lines)]
+        self.strands = [self.bundle.add(line) for line in self.lines]  # type: ignore[arg-type]
+
+
+def run(scenario: Callable[[], Awaitable[Any]]) -> None:
+    """Run to the end."""
+    asyncio.run(scenario())  # type: ignore[arg-type]
+
+
+def test_a_leader_hears_what_was_sent_after_the_answer() -> None:
+    """What comes on a link before the other side has turned there too is late."""
+
+    async def scenario() -> None:
+        held = Held(2, leads=True)
+        one, other = held.lines
+        held.bundle.turn_to(held.strands[0])
+        await held.bundle.announce(held.strands[0])
+        assert one.said == [turn(1)]
+        one.say(b"\x01late")
+        one.say(turn(1))
+        one.say(b"\x01a")
+        other.say(b"\x01stray")
+        assert held.heard == [b"\x01a"]
+        held.bundle.turn_to(held.strands[1])
+        one.say(b"\x01late")
+        other.say(turn(2))
+        other.say(b"\x01b")
+        assert held.heard == [b"\x01a", b"\x01b"]
+        assert held.turns == held.strands
+        await held.bundle.aclose()
+
+    run(scenario)
+
+
+def test_a_leader_that_returns_waits_for_a_new_answer() -> None:
+    """What was sent on a link in an earlier turn does not count in a later one."""
+
+    async def scenario() -> None:
+        held = Held(2, leads=True)
+        one = held.lines[0]
+        for at in (0, 1, 0):
+            held.bundle.turn_to(held.strands[at])
+        one.say(turn(1))
+        one.say(b"\x01of the first turn")
+        one.say(turn(3))
+        one.say(b"\x01of the third")
+        assert held.heard == [b"\x01of the third"]
+        await held.bundle.aclose()
+
+    run(scenario)
+
+
+def test_a_follower_goes_where_it_is_led() -> None:
+    """It uses the link on which the newest turn was said, and answers there; an overtaken turn is passed over."""
+
+    async def scenario() -> None:
+        held = Held(3, leads=False)
+        one, other, third = held.lines
+        one.say(b"\x01too early")
+        other.say(turn(2))
+        one.say(turn(1))
+        one.say(b"\x01stray")
+        other.say(b"\x01a")
+        assert held.turns == [held.strands[1]]
+        await held.bundle.announce(held.strands[1])
+        assert other.said == [turn(2)]
+        third.say(turn(3))
+        other.say(b"\x01late")
+        third.say(b"\x01b")
+        assert held.heard == [b"\x01a", b"\x01b"]
+        await held.bundle.aclose()
+        assert all(line.is_closed for line in held.lines)
+
+    run(scenario)
+
+
+def test_a_lost_link() -> None:
+    """One in use: none is, then. Another one: nobody needs to know, unless it was the last."""
+
+    async def scenario() -> None:
+        held = Held(3, leads=True)
+        held.bundle.turn_to(held.strands[0])
+        held.lines[1].lose(TransportBroken())
+        held.lines[1].lose(TransportBroken())
+        assert held.turns == held.strands[:1]
+        held.lines[0].lose(TransportBroken())
+        assert held.turns == [held.strands[0], None]
+        error = TransportBroken("The last one.")
+        held.lines[2].lose(error)
+        assert held.turns == [held.strands[0], None, None]
+        assert held.bundle.error is error
+        assert held.bundle.strands == []
+        await held.bundle.aclose()
+        assert all(line.is_closed for line in held.lines)
+
+    run(scenario)
+
+
+def test_there_is_an_end_to_links() -> None:
+    """Who sends one after the other does not fill the memory."""
+
+    async def scenario() -> None:
+        held = Held(MOST + 1, leads=False)
+        assert len(held.bundle.strands) == MOST
+        await held.bundle.aclose()
+        assert held.lines[-1].is_closed
+
+    run(scenario)
+
+
+def test_garbage_is_the_machines_to_judge() -> None:
+    """Only what is a turn to the last byte is one."""
+
+    async def scenario() -> None:
+        held = Held(1, leads=False)
+        line = held.lines[0]
+        line.say(turn(1))
+        for frame in (b"", b"\x00", turn(2) + b"\x00", turn(2)[:-1]):
+            line.say(frame)
+        assert held.heard == [b"", b"\x00", turn(2) + b"\x00", turn(2)[:-1]]
+        await held.bundle.aclose()
+
+    run(scenario)

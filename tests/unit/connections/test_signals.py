@@ -1,0 +1,63 @@
+"""What two sides tell each other to get connected."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from nbferry.connections.signals import Described, Signal, decode, unhex
+from nbferry.errors import RemoteProtocolError
+
+ONE, OTHER = bytes(range(16)), bytes(range(16, 32))
+
+
+@pytest.mark.parametrize(
+    "signal",
+    [
+        Signal(ONE, ["ws://192.0.2.1:9/nbferry/00"], "machine"),
+        Signal(ONE, [], "", to=OTHER),
+        Described(ONE, OTHER, {"ufrag": "a", "candidates": []}),
+    ],
+)
+def test_what_is_encoded_can_be_decoded(signal: Signal | Described) -> None:
+    """Calls, answers and descriptions are read as they were written."""
+    assert decode(signal.encode()) == signal
+
+
+def fields(**changed: object) -> bytes:
+    """A call, with something else in it; None: without it."""
+    call = {"nonce": ONE.hex(), "to": "", "urls": [], "machine": "", **changed}
+    return json.dumps({name: value for name, value in call.items() if value is not None}).encode()
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b"[" * 100_000,
+        b"\xff",
+        fields(nonce="00"),
+        fields(nonce=7),
+        fields(to="00"),
+        fields(to="no hex"),
+        fields(urls="ws://192.0.2.1:9/"),
+        fields(urls=None),
+        fields(machine=1),
+        fields(urls=None, webrtc={}),  # for nobody
+        fields(urls=None, to=OTHER.hex(), webrtc=[]),
+    ],
+)
+def test_what_makes_no_sense_is_refused(raw: bytes) -> None:
+    """What an authenticated peer sends is still judged."""
+    with pytest.raises(RemoteProtocolError):
+        decode(raw)
+
+
+def test_what_is_no_hex_is_refused() -> None:
+    """A mailbox carries text."""
+    assert unhex("00ff") == b"\x00\xff"
+    with pytest.raises(RemoteProtocolError):
+        unhex("zz")

@@ -1,0 +1,235 @@
+"""How a receiver gets its keys, the first time and after it was stopped in the middle; the relay is a real one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from nbferry.connections.connector import Answerer
+from nbferry.connections.context import RelayAddress, Surroundings
+from nbferry.connections.pairing import Host
+from nbferry.crypto.keys import SessionKeys
+from nbferry.engine.activities.joining import enter
+from nbferry.engine.activities.record_store import Keeper
+from nbferry.engine.threads import Threads
+from nbferry.errors import CodeNotFound, CodeUsed, ConnectFailed, WrongCode
+from nbferry.limits import Limits
+from nbferry.model.codes import Code
+from nbferry.relay.app import start_relay
+from nbferry.relay.client import Mailbox
+from nbferry.storage.records.ledger import Ledger
+from nbferry.storage.records.record import ReceiveMemo
+from nbferry.transports.base import Transport
+
+LIMITS = Limits(backoff_first=0.001, backoff_most=0.001)
+IMPATIENT = replace(LIMITS, connect_timeout=0.05, dead_after=0.05)
+WORDS = ("amber", "canyon", "tulip")
+ROOT = bytes(range(32))
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    """An empty ledger."""
+    return Ledger(tmp_path / ".nbferry", key=bytes(32), sync=lambda _: None)
+
+
+def keeper_in(ledger: Ledger, root: bytes = b"", *, met: bool = False) -> Keeper[ReceiveMemo]:
+    """The keeper of a receive that is so far."""
+    memo = ReceiveMemo(
+        id="ba9876543210",
+        created=1.0,
+        code="482913-amber-canyon-tulip",
+        to="/home/bert/in",
+        overwrite="rename",
+        allow_hidden=False,
+        root=root,
+        met=met,
+    )
+    return Keeper(memo, ledger)
+
+
+class Nowhere(RelayAddress):
+    """A relay that nobody may ask."""
+
+    async def dial(self, limits: Limits, *, as_host: bool = False) -> Transport:
+        """Fail the test."""
+        raise AssertionError
+
+
+@dataclass
+class Scene:
+    """A relay, and a receiver in front of it."""
+
+    relay: RelayAddress
+    threads: Threads
+    keeper: Keeper[ReceiveMemo]
+
+    def around(self, limits: Limits = LIMITS) -> Surroundings:
+        """What the receiver finds."""
+        return Surroundings(self.relay, "relay", limits, "127.0.0.1")
+
+    async def room(self) -> Mailbox:
+        """Open the room of a code."""
+        dialled = await self.relay.dial(LIMITS, as_host=True)
+        return await Mailbox.create(dialled, key="ab" * 16, room=None, seconds=60)
+
+    async def enter(self, code: Code, limits: Limits = LIMITS) -> SessionKeys:
+        """Come in."""
+        return await enter(self.around(limits), code, self.keeper, self.threads)
+
+
+@asynccontextmanager
+async def scene(keeper: Keeper[ReceiveMemo]) -> AsyncIterator[Scene]:
+    """Set it, and clear it away."""
+    running = await start_relay("127.0.0.1", 0)
+    with ThreadPoolExecutor(1) as executor:
+        yield Scene(RelayAddress(running.url), Threads(executor), keeper)
+    await running.aclose()
+
+
+def run(scenario: Callable[[], Awaitable[None]]) -> None:
+    """Run to the end, or to the end of patience."""
+
+    async def patiently() -> None:
+        async with asyncio.timeout(30):
+            await scenario()
+
+    asyncio.run(patiently())
+
+
+async def no_guess(_: int) -> None:
+    """Nobody guesses wrong."""
+
+
+def test_who_has_met_the_sender_needs_no_relay(ledger: Ledger) -> None:
+    """The keys are those that were written down."""
+
+    async def scenario() -> None:
+        around = Surroundings(Nowhere("http://relay.example/"), "relay", LIMITS)
+        with ThreadPoolExecutor(1) as executor:
+            keeper = keeper_in(ledger, ROOT, met=True)
+            keys = await enter(around, Code("482913", WORDS, None), keeper, Threads(executor))
+        assert keys.room == SessionKeys(ROOT).room
+
+    run(scenario)
+
+
+def test_the_keys_are_written_down_before_the_code_is_used_up(ledger: Ledger) -> None:
+    """When the sender takes the proof they are on the disk; that it has proved itself too is noted after it has."""
+
+    async def scenario() -> None:
+        async with scene(keeper_in(ledger)) as set_:
+            mailbox = await set_.room()
+            memos: list[ReceiveMemo] = []
+
+            async def paired(keys: SessionKeys) -> None:
+                (memo,) = ledger.memos()
+                assert isinstance(memo, ReceiveMemo)
+                memos.append(memo)
+                assert memo.root == keys.root
+
+            code = Code(mailbox.room, WORDS, None)
+            hosting = asyncio.create_task(Host(mailbox, code, guessed=no_guess, paired=paired).run())
+            keys = await set_.enter(code)
+            await hosting
+            assert [memo.met for memo in memos] == [False]
+            assert set_.keeper.memo.met
+            assert ledger.memos() == [set_.keeper.memo]
+            assert keys.room == SessionKeys(set_.keeper.memo.root).room
+            await mailbox.aclose()
+
+    run(scenario)
+
+
+def test_a_wrong_code_leaves_no_keys(ledger: Ledger) -> None:
+    """Who guessed wrong has met nobody, and need not look for a room later."""
+
+    async def scenario() -> None:
+        async with scene(keeper_in(ledger)) as set_:
+            mailbox = await set_.room()
+            right = Code(mailbox.room, WORDS, None)
+
+            async def guessed(_: int) -> None:
+                assert set_.keeper.memo.root
+
+            hosting = asyncio.create_task(Host(mailbox, right, guessed=guessed, paired=_never).run())
+            with pytest.raises(WrongCode):
+                await set_.enter(Code(mailbox.room, WORDS[::-1], None))
+            assert not set_.keeper.memo.root
+            hosting.cancel()
+            await asyncio.gather(hosting, return_exceptions=True)
+            await mailbox.aclose()
+
+    run(scenario)
+
+
+async def _never(_: SessionKeys) -> None:
+    raise AssertionError
+
+
+def test_a_code_that_is_used_up_is_an_error_at_once(ledger: Ledger) -> None:
+    """Who was never in the middle of pairing has nothing else to try."""
+
+    async def scenario() -> None:
+        async with scene(keeper_in(ledger)) as set_:
+            mailbox = await set_.room()
+            await mailbox.close_room("used")
+            with pytest.raises(CodeUsed):
+                await set_.enter(Code(mailbox.room, WORDS, None))
+            with pytest.raises(CodeNotFound):
+                await set_.enter(Code("999999", WORDS, None))
+            assert ledger.memos() == []
+            await mailbox.aclose()
+
+    run(scenario)
+
+
+def test_who_was_stopped_in_the_middle_finds_the_room_of_the_pair(ledger: Ledger) -> None:
+    """The sender had taken the proof: the code is used up, and the sender waits under the keys of both."""
+
+    async def scenario() -> None:
+        async with scene(keeper_in(ledger, ROOT)) as set_:
+            mailbox = await set_.room()
+            await mailbox.close_room("used")
+            answerer = Answerer(set_.around(), SessionKeys(ROOT), seconds=60)
+            await answerer.host()
+            keys = await set_.enter(Code(mailbox.room, WORDS, None))
+            assert keys.room == SessionKeys(ROOT).room
+            assert set_.keeper.memo.met
+            await answerer.aclose(over=True)
+            await mailbox.aclose()
+
+    run(scenario)
+
+
+def test_who_was_stopped_in_the_middle_tries_for_a_while(ledger: Ledger) -> None:
+    """If nobody waits under the keys either, it is an error in the end, and they are kept."""
+
+    async def scenario() -> None:
+        async with scene(keeper_in(ledger, ROOT)) as set_:
+            with pytest.raises(CodeNotFound):
+                await set_.enter(Code("999999", WORDS, None), IMPATIENT)
+            assert set_.keeper.memo.root == ROOT
+            assert not set_.keeper.memo.met
+
+    run(scenario)
+
+
+def test_a_sender_that_does_not_answer(ledger: Ledger) -> None:
+    """A room in which nobody speaks is no connection, after a while."""
+
+    async def scenario() -> None:
+        async with scene(keeper_in(ledger)) as set_:
+            mailbox = await set_.room()
+            with pytest.raises(ConnectFailed, match="does not answer"):
+                await set_.enter(Code(mailbox.room, WORDS, None), IMPATIENT)
+            assert ledger.memos() == []
+            await mailbox.aclose()
+
+    run(scenario)

@@ -1,0 +1,65 @@
+"""What a sender writes down of its receivers; transfers as a whole are tested in tests/faults."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from nbferry.connections.context import Surroundings
+from nbferry.engine.activities.activity import Means
+from nbferry.engine.activities.record_store import Keeper
+from nbferry.engine.activities.send import Offering, Sending
+from nbferry.engine.slots import Slots
+from nbferry.limits import Limits
+from nbferry.storage.base import Source
+from nbferry.storage.records.ledger import Ledger
+from nbferry.storage.records.record import ACCEPTED, Pairing, SendMemo
+
+
+@pytest.fixture
+def sending(tmp_path: Path) -> Sending:
+    """A send to two receivers, of whom one has come."""
+    memo = SendMemo(
+        id="0123456789ab",
+        created=1.0,
+        paths=(),
+        follow_symlinks=False,
+        chunk_size=1 << 20,
+        receivers=2,
+        invitation="acid-acorn-tiger",
+        key="ab" * 16,
+        expires_at=2.0,
+        pairings=(Pairing(root=b"r" * 32),),
+    )
+
+    def no_source() -> Source:
+        raise AssertionError
+
+    async def nowhere() -> Surroundings:
+        raise AssertionError
+
+    keeper = Keeper(memo, Ledger(tmp_path / ".nbferry", key=bytes(32)))
+    means = Means(nowhere, Slots(), ThreadPoolExecutor(1), Limits())
+    return Sending(Offering(no_source, keeper, ""), means)
+
+
+def test_how_it_ended_is_written_for_good(sending: Sending) -> None:
+    """That a receiver has accepted is written in a thread, perhaps after it was done: then it stays done."""
+    assert not sending.begun
+    sending._note_state(0, ACCEPTED)
+    assert sending.begun
+    sending._note_state(0, "done")
+    sending._note_state(0, ACCEPTED)
+    assert not sending.begun
+    assert sending._keeper.memo.pairings[0].state == "done"
+    sending._keeper.rest()
+
+
+def test_who_can_still_come(sending: Sending) -> None:
+    """As many as were meant, whatever became of them."""
+    assert sending.invites
+    sending._keeper.change(lambda memo: memo.paired(b"q" * 32))
+    assert not sending.invites
+    sending._keeper.rest()
