@@ -18,7 +18,7 @@ from typing import Any
 
 import nbferry
 from nbferry.connections import race
-from nbferry.connections.bundle import Bundle, Strand
+from nbferry.connections.bundle import Bundle, BundledLink
 from nbferry.connections.link import Link
 from nbferry.engine import portal
 from nbferry.errors import TransportBroken
@@ -38,7 +38,7 @@ class Cutter:
         self.paths: list[str] = []
         self.sent = 0
         self._marks = marks
-        self._strand: Strand | None = None
+        self._strand: BundledLink | None = None
 
     def look(self, view: Snapshot) -> None:
         """How far the receiver is; on the loop's thread."""
@@ -51,24 +51,24 @@ class Cutter:
     @contextmanager
     def at_work(self) -> Iterator[None]:
         """Know what is sent, and over which links."""
-        send, turn_to, dialable = Link.send, Bundle.turn_to, race.dialable
+        send, switch_to, dialable = Link.send, Bundle.switch_to, race.dialable
         cutter = self
 
         async def counted(self: Link, frame: bytes | memoryview) -> None:
             cutter.sent += len(frame)
             await send(self, frame)
 
-        def turned(self: Bundle, strand: Strand) -> None:
+        def turned(self: Bundle, strand: BundledLink) -> None:
             cutter._strand = strand
             cutter.paths.append(strand.via)
-            turn_to(self, strand)
+            switch_to(self, strand)
 
-        Link.send, Bundle.turn_to = counted, turned  # type: ignore[method-assign]
+        Link.send, Bundle.switch_to = counted, turned  # type: ignore[method-assign]
         race.dialable = lambda urls, same_machine: []  # type: ignore[assignment]
         try:
             yield
         finally:
-            Link.send, Bundle.turn_to, race.dialable = send, turn_to, dialable  # type: ignore[method-assign]
+            Link.send, Bundle.switch_to, race.dialable = send, switch_to, dialable  # type: ignore[method-assign]
 
 
 def rows(mib: int, cuts: int) -> list[Row]:

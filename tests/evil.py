@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Self
 
-from nbferry.connections.bundle import turn
+from nbferry.connections.bundle import switch
 from nbferry.connections.connector import Answerer, Caller
-from nbferry.connections.context import RelayAddress, Surroundings
-from nbferry.connections.invitation import Invitation, Inviter, Reception
+from nbferry.connections.context import ConnectContext, RelayAddress
+from nbferry.connections.invitation import Invitation, InvitationListener, Inviter
 from nbferry.connections.link import Lease, Link
 from nbferry.connections.pairing import join
 from nbferry.crypto.keys import SessionKeys
@@ -34,7 +34,7 @@ class Peer:
         link.deliver_to(self._received, self._heard.put_nowait)
 
     def _received(self, frame: memoryview, lease: Lease | None) -> None:
-        read = decode(frame) if frame != turn(1) else Control("turn", {})
+        read = decode(frame) if frame != switch(1) else Control("switch", {})
         match read:
             case Control():
                 self._heard.put_nowait(read)
@@ -99,8 +99,8 @@ class EvilSender:
 
     async def __aenter__(self) -> Self:
         relay = await self._stack.enter_async_context(relay_of_ours())
-        self._around = Surroundings(relay, "relay", LIMITS)
-        reception = Reception(self._issued, self._guessed, lambda _: None, self._paired)
+        self._around = ConnectContext(relay, "relay", LIMITS)
+        reception = InvitationListener(self._issued, self._guessed, lambda _: None, self._paired)
         invitation = Invitation(new_code_words())
         self._inviting = asyncio.create_task(Inviter(invitation, relay, 60, LIMITS, reception).run())
         await self.code
@@ -122,8 +122,8 @@ class EvilSender:
         """The victim's next connection."""
         await self._keys
         peer = await self._stack.enter_async_context(Peer(await self._answerer.connect()))
-        await peer.hear("turn")
-        await peer.say(turn(1))
+        await peer.hear("switch")
+        await peer.say(switch(1))
         return peer
 
     async def greeted(self) -> Peer:
@@ -145,7 +145,7 @@ class EvilReceiver:
     def __init__(self, code: str) -> None:
         self._ticket = parse(code)
         assert self._ticket.url
-        self._around = Surroundings(RelayAddress(self._ticket.url), "relay", LIMITS)
+        self._around = ConnectContext(RelayAddress(self._ticket.url), "relay", LIMITS)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -161,7 +161,7 @@ class EvilReceiver:
     async def connect(self) -> Peer:
         """A new connection to the victim."""
         peer = await self._stack.enter_async_context(Peer(await self._caller.connect()))
-        await peer.say(turn(1))
+        await peer.say(switch(1))
         return peer
 
     async def offered(self) -> tuple[Peer, Control]:

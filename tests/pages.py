@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 from nbferry import api
 from nbferry.connections.context import Via
 from nbferry.crypto.digest import chunk_digest
-from nbferry.engine.activities.record_store import Keeper
+from nbferry.engine.activities.record_store import RecordStore
 from nbferry.limits import KiB, Limits
 from nbferry.model.manifest import Entry, Manifest
-from nbferry.storage.records.record import SendMemo, UploadMemo
+from nbferry.storage.records.record import SendRecord, UploadRecord
 from nbferry.storage.sources.pages import PageFiles, Reader, Slice
 from nbferry.transfers import arguments, registry, resuming
 from nbferry.transfers.handle import Transfer
@@ -124,7 +124,7 @@ def upload(
     """Begin an upload; a page has to lend the files."""
     entries = files if isinstance(files, tuple) else entries_of(files)
     defaults = {"overwrite": "rename", "allow_hidden": False, "kept_for": limits.partials}
-    memo = UploadMemo(
+    memo = UploadRecord(
         id=token_hex(6),
         created=time(),
         to=str(to),
@@ -134,13 +134,13 @@ def upload(
     )
     ledger = api._ledger()
     return registry.start(
-        resuming.uploading(Keeper(memo, ledger), How(arguments.wishes(None, "auto", []), limits, "page"))
+        resuming.uploading(RecordStore(memo, ledger), How(arguments.wishes(None, "auto", []), limits, "page"))
     )
 
 
 def send_from_page(files: Mapping[str, bytes], *, limits: Limits = SMALL, via: Via = "auto") -> Transfer:
     """Begin a send of files that a page has to lend."""
-    memo = SendMemo(
+    memo = SendRecord(
         id=token_hex(6),
         created=time(),
         kept_for=limits.partials,
@@ -156,4 +156,4 @@ def send_from_page(files: Mapping[str, bytes], *, limits: Limits = SMALL, via: V
     )
     ledger = api._ledger()
     how = How(arguments.wishes(None, via, []), limits, "page")
-    return registry.start(resuming.sending(Keeper(memo, ledger), ledger, how))
+    return registry.start(resuming.sending(RecordStore(memo, ledger), ledger, how))

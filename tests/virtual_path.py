@@ -10,7 +10,7 @@ from itertools import count
 
 from nbferry.transports.webrtc.congestion import Controller
 from nbferry.transports.webrtc.reassembly import Inbound
-from nbferry.transports.webrtc.recovery import Expired, Packet, Recovery
+from nbferry.transports.webrtc.recovery import Packet, Recovery, Timeout
 
 TICK = 0.001  # seconds to which asyncio rounds its timers up
 ACK_DELAY = 0.02
@@ -133,11 +133,11 @@ class Flow:
             return
         self._wakes_at = float("inf")
         expired = self.recovery.expired(self.clock.now)
-        if expired is Expired.TIMEOUT:
+        if expired is Timeout.TIMEOUT:
             self.timeouts += 1
             self.controller.timed_out()
             self.on_timeout(self.recovery.timeouts)
-        self.pump(force=expired is Expired.PROBE)
+        self.pump(force=expired is Timeout.PROBE)
 
     # ---------------------------------------------------------------- receiver
     def _arrived(self, number: int) -> None:

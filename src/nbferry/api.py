@@ -15,7 +15,7 @@ from nbferry import faces
 from nbferry._version import AGENT
 from nbferry.connections.context import Via
 from nbferry.engine.activities.receive import Decide
-from nbferry.engine.activities.record_store import Keeper
+from nbferry.engine.activities.record_store import RecordStore
 from nbferry.engine.engine import Wishes
 from nbferry.errors import TransferBusy, TransferUnknown
 from nbferry.jupyter.state_folder import own_state_folder, state_folder
@@ -27,7 +27,14 @@ from nbferry.status import Snapshot
 from nbferry.storage.records import receipts
 from nbferry.storage.records.ledger import Ledger
 from nbferry.storage.records.receipts import Verification
-from nbferry.storage.records.record import AnyMemo, FolderMemo, ReceiveMemo, RelayNote, SendMemo, UploadMemo
+from nbferry.storage.records.record import (
+    AnyRecord,
+    FolderRecord,
+    ReceiveRecord,
+    RelayNote,
+    SendRecord,
+    UploadRecord,
+)
 from nbferry.storage.records.record_mac import user_key
 from nbferry.transfers import arguments, registry, resuming
 from nbferry.transfers.arguments import Accept, Overwrite, PathLike, ReceiveOptions, SendOptions
@@ -82,7 +89,7 @@ def send(
     def begin(chosen: Sequence[PathLike] | Sequence[Entry]) -> Transfer:
         picked = [each for each in chosen if isinstance(each, Entry)]
         named = [arguments.absolute(each) for each in chosen if not isinstance(each, Entry)]
-        memo = SendMemo(
+        memo = SendRecord(
             id=token_hex(6),
             created=time.time(),
             kept_for=limits.partials,
@@ -104,14 +111,14 @@ def send(
     return begin(arguments.named_paths(paths, "send"))
 
 
-def _send(memo: SendMemo, wishes: Wishes, relay: str | None, limits: Limits) -> Transfer:
+def _send(memo: SendRecord, wishes: Wishes, relay: str | None, limits: Limits) -> Transfer:
     """Go on with the unfinished send that is the same, or begin a new one."""
     ledger = _ledger()
     address = canonical_url(relay) if relay else None
     if same := registry.settled(lambda: resuming.same_send(ledger, memo, address)):
         with suppress(TransferBusy, TransferUnknown):  # it runs, or has just ended: then this is another one
             return _go_on(same, ledger, limits, ice=memo.ice)
-    sending = resuming.sending(Keeper(memo, ledger), ledger, _how(memo, wishes, limits))
+    sending = resuming.sending(RecordStore(memo, ledger), ledger, _how(memo, wishes, limits))
     return registry.start(sending, faces.face())
 
 
@@ -154,7 +161,7 @@ def receive(
         ticket = parse(code)
         wishes = arguments.wishes(relay or ticket.url, via, [ticket])
         url = relay or ticket.url or arguments.relay_of_environment() or ""
-        memo = ReceiveMemo(
+        memo = ReceiveRecord(
             id=token_hex(6),
             created=time.time(),
             kept_for=limits.partials,
@@ -175,10 +182,10 @@ def receive(
 
 
 def _receive(
-    new: ReceiveMemo,
+    new: ReceiveRecord,
     ticket: Code | Ticket,
     decide: Decide | None,
-    how: Callable[[AnyMemo], How],
+    how: Callable[[AnyRecord], How],
     *,
     asks: bool,
 ) -> Transfer:
@@ -189,7 +196,7 @@ def _receive(
         if new.willing:
             transfer.accept()
         return transfer
-    keeper = Keeper(memo or new, ledger)
+    keeper = RecordStore(memo or new, ledger)
     with keeper.taken() if memo else nullcontext():
         _renew(keeper, new.ice)
         return registry.start(resuming.receiving(keeper, how(keeper.memo), decide), faces.face(), asks=asks)
@@ -218,7 +225,7 @@ def resume(
         return _going_on(memo, ledger, limits, take_over=take_over)
     resumed = Transfers([], faces.face())
     for found in ledger.memos():
-        left: AnyMemo | None = registry.settled(partial(ledger.load, found.id))
+        left: AnyRecord | None = registry.settled(partial(ledger.load, found.id))
         if left:
             with suppress(TransferBusy, TransferUnknown):  # one that has ended meanwhile is none of them
                 resumed.append(_going_on(left, ledger, limits, take_over=take_over))
@@ -231,7 +238,7 @@ def transfers() -> list[Transfer]:
     Those that an earlier process left are paused; ``transfer.resume()`` goes on with them.
     """
     ledger = _ledger()
-    unended = [memo for memo in ledger.memos() if not (isinstance(memo, FolderMemo) and memo.digest)]
+    unended = [memo for memo in ledger.memos() if not (isinstance(memo, FolderRecord) and memo.digest)]
     views = {memo.id: resuming.snapshot_of(ledger, memo) for memo in unended}
     registry.forget_resting(views)
     left = [_resting(memo, ledger, views[memo.id]) for memo in unended]
@@ -271,7 +278,7 @@ def upload(
     folder = arguments.absolute(to)
 
     def begin(chosen: Sequence[Entry]) -> Transfer:
-        memo = UploadMemo(
+        memo = UploadRecord(
             id=token_hex(6),
             created=time.time(),
             kept_for=limits.partials,
@@ -286,7 +293,7 @@ def upload(
         if same:
             return _going_on(same, ledger, limits, take_over=False)
         how = How(resuming.wishes_of(memo, None), limits, _agent())
-        return registry.start(resuming.uploading(Keeper(memo, ledger), how), faces.face())
+        return registry.start(resuming.uploading(RecordStore(memo, ledger), how), faces.face())
 
     return faces.picker("upload", begin)
 
@@ -309,27 +316,27 @@ def verify(path: PathLike) -> Verification:
     return receipts.verify(Path(path).expanduser())
 
 
-def _going_on(memo: AnyMemo, ledger: Ledger, limits: Limits, *, take_over: bool) -> Transfer:
+def _going_on(memo: AnyRecord, ledger: Ledger, limits: Limits, *, take_over: bool) -> Transfer:
     """What runs here already, or goes on from now on."""
     there = registry.transfer(memo.id, faces.face(), asks=True)
     return there or _go_on(memo, ledger, limits, take_over=take_over)
 
 
 def _go_on(
-    memo: AnyMemo,
+    memo: AnyRecord,
     ledger: Ledger,
     limits: Limits,
     *,
     take_over: bool = False,
     ice: tuple[IceServer, ...] | None = None,
 ) -> Transfer:
-    keeper: Keeper[Any] = Keeper(memo, ledger)
+    keeper: RecordStore[Any] = RecordStore(memo, ledger)
     with keeper.taken(take_over=take_over):
         _renew(keeper, ice)
         return registry.start(_again(keeper, ledger, limits), faces.face(), asks=True)
 
 
-def _renew(keeper: Keeper[Any], ice: tuple[IceServer, ...] | None) -> None:
+def _renew(keeper: RecordStore[Any], ice: tuple[IceServer, ...] | None) -> None:
     """Note which STUN and TURN servers are named now, if others are: credentials may last for an hour only.
 
     What is started after this asks them.
@@ -338,20 +345,20 @@ def _renew(keeper: Keeper[Any], ice: tuple[IceServer, ...] | None) -> None:
         keeper.note_now(ice=ice)
 
 
-def _again(keeper: Keeper[Any], ledger: Ledger, limits: Limits) -> Begin:
+def _again(keeper: RecordStore[Any], ledger: Ledger, limits: Limits) -> Begin:
     wishes = resuming.wishes_of(keeper.memo, arguments.host())
     return resuming.again(keeper, ledger, _how(keeper.memo, wishes, limits))
 
 
-def _how(memo: AnyMemo, wishes: Wishes, limits: Limits) -> How:
+def _how(memo: AnyRecord, wishes: Wishes, limits: Limits) -> How:
     """Run it as is wished, with the STUN and TURN servers that were named for it, else those of the environment."""
     ice = arguments.ice_servers_otherwise() if memo.ice is None else memo.ice
     return How(replace(wishes, ice=ice), limits, _agent())
 
 
-def _resting(memo: AnyMemo, ledger: Ledger, view: Snapshot) -> Transfer:
+def _resting(memo: AnyRecord, ledger: Ledger, view: Snapshot) -> Transfer:
     """The transfer of a memo: the one that runs here, or one that waits to be resumed."""
-    keeper: Keeper[Any] = Keeper(memo, ledger)
+    keeper: RecordStore[Any] = RecordStore(memo, ledger)
     begin, give_up = _again(keeper, ledger, Limits()), partial(resuming.discard, ledger, memo)
     return registry.rest(begin, view, faces.face(), take=keeper.take, give_up=give_up)
 

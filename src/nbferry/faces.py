@@ -16,7 +16,7 @@ from nbferry.transfers.handle import Face, Transfer
 if TYPE_CHECKING:
     from nbferry.widget.card import Card
     from nbferry.widget.face import NotebookFace
-    from nbferry.widget.view import Kind
+    from nbferry.widget.view import CardKind
 
 
 def face() -> Face:
@@ -39,7 +39,7 @@ def notebook_face() -> NotebookFace:
     return face_of(ask_in_words)
 
 
-def picker(kind: Kind, begin: Callable[[Any], Transfer]) -> Card:
+def picker(kind: CardKind, begin: Callable[[Any], Transfer]) -> Card:
     """A card in which a person chooses what to begin with."""
     return notebook_face().picker(kind, begin)
 

@@ -18,7 +18,7 @@ import nbferry
 from faults.ends import CHUNK, PATIENCE, Watch, both_end, error_of, make, tree, until
 from nbferry import errors
 from nbferry.engine import portal
-from nbferry.engine.activities.record_store import Keeper
+from nbferry.engine.activities.record_store import RecordStore
 from nbferry.limits import Limits
 from nbferry.status import Snapshot, State
 from nbferry.storage.disk.system import REAL_DISK
@@ -303,7 +303,7 @@ def test_a_fault_while_inviting_ends_the_send(tmp_path, source, monkeypatch, cap
     async def broken(*_, **__):
         raise KeyError("no such room")
 
-    monkeypatch.setattr(Keeper, "note", broken)
+    monkeypatch.setattr(RecordStore, "note", broken)
     for to in (1, 2):
         sending = nbferry.send(source, to=to, limits=QUICK)
         with pytest.raises(errors.NbferryError, match="no such room"):

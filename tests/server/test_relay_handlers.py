@@ -23,7 +23,7 @@ from tornado.iostream import StreamClosedError
 from nbferry.errors import RendezvousError
 from nbferry.limits import MiB
 from nbferry.relay.app import RunningRelay, raise_mmap_threshold, serve, start_relay
-from nbferry.relay.driver import Line, RelayDriver
+from nbferry.relay.driver import DrivenSocket, RelayDriver
 
 ROOM, KEY, CHANNEL = "a" * 32, "1" * 32, "c" * 32
 HANDSHAKE = (
@@ -286,7 +286,7 @@ class TestLine:
     async def test_socket_closes_behind_the_header(self) -> None:
         """A socket that turns out to be gone between the header of a message and its body is left alone."""
         connection = FakeConnection()
-        line = Line(RelayDriver(), connection)  # type: ignore[arg-type]
+        line = DrivenSocket(RelayDriver(), connection)  # type: ignore[arg-type]
         line.write(bytes(100_000))
         assert (connection.stream.writes, line.unsent) == (2, 0)
 

@@ -204,7 +204,7 @@ class ReceiverLife(Life):
 
     def _pick_up(self) -> None:
         """Go on from what an earlier life has left."""
-        left, limits = self.world.destination.pick_up(), self.world.limits
+        left, limits = self.world.destination.recover(), self.world.limits
         if left.receipt:
             self.world.note("has a receipt")
             digest = bytes.fromhex(left.receipt.digest)

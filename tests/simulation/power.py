@@ -22,7 +22,7 @@ from unittest import mock
 
 from nbferry.storage.disk import rename, run_log
 from nbferry.storage.disk.system import REAL_DISK, Disk, rename_exclusively
-from nbferry.storage.folder.journal import Kind
+from nbferry.storage.folder.journal import RecordKind
 
 MOST_EXACT = 10  # operations that may be lost, up to which every subset is tried
 SAMPLE = 1 << MOST_EXACT  # subsets that are tried beyond that
@@ -409,7 +409,7 @@ def _with_inodes(log: bytes, key: bytes, inodes: dict[int, int]) -> bytes:
         head, payload = bytes(out[at:start]), out[start:end]
         if bytes(out[end : end + 16]) != run_log._tag(derived, writer, head, bytes(payload)):
             break
-        if kind == Kind.PLACING:
+        if kind == RecordKind.PLACING:
             old = int.from_bytes(payload[:8])
             payload[:8] = inodes.get(old, 0).to_bytes(8)
             out[start:end] = payload

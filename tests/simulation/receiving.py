@@ -159,7 +159,7 @@ class Receiving:
 
     def _go_on(self, to: Path, disk: Disk, mark: Callable[[Mark], None]) -> RangeSet:
         place = self._place(to, disk)
-        have = EVERY if place.pick_up().receipt else self._end(place, mark)
+        have = EVERY if place.recover().receipt else self._end(place, mark)
         assert tree_of(to) == AFTER[self.overwrite], "what was published in the end is not what was offered"
         receipt = read_receipt(to, TRANSFER)
         assert receipt

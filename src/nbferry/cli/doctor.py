@@ -23,7 +23,7 @@ from nbferry.model.ice_servers import IceServer
 from nbferry.text import rendering
 
 if TYPE_CHECKING:
-    from nbferry.transports.webrtc.stun import Answer
+    from nbferry.transports.webrtc.stun import StunAnswer
 
 SAMPLE = 64 * MiB
 ASK_SECONDS = 2.5  # for STUN and TURN servers, all at once; a request is repeated after 0.5 and 1.5 s
@@ -94,9 +94,9 @@ def _webrtc(servers: Sequence[IceServer], within: float) -> Iterator[Check]:
     if not servers:
         yield Check("WebRTC", True, "no STUN or TURN server is to be asked, so within this network only")
         return
-    from nbferry.transports.webrtc.stun import ask  # noqa: PLC0415  # aioice costs 100 ms, needed here only
+    from nbferry.transports.webrtc.stun import ask_server  # noqa: PLC0415  # aioice costs 100 ms, needed here only
 
-    answers = asyncio.run(ask(servers, within))
+    answers = asyncio.run(ask_server(servers, within))
     yield _udp([answer for answer in answers if answer.server.transport == "udp" and answer.asked])
     yield from map(_server, answers)
     seen = [answer for answer in answers if answer.address and answer.server.kind == "stun"]
@@ -104,7 +104,7 @@ def _webrtc(servers: Sequence[IceServer], within: float) -> Iterator[Check]:
         yield _nat(seen)
 
 
-def _udp(answers: Sequence[Answer]) -> Check:
+def _udp(answers: Sequence[StunAnswer]) -> Check:
     if not answers:
         return Check("UDP", True, "not tried: no server was there to be asked over it")
     if any(answer.heard for answer in answers):
@@ -118,7 +118,7 @@ def _udp(answers: Sequence[Answer]) -> Check:
     )
 
 
-def _server(answer: Answer) -> Check:
+def _server(answer: StunAnswer) -> Check:
     what = str(answer.server)
     if not answer.address:
         return Check(what, False, answer.problem, _REMEDIES[answer.server.kind])
@@ -138,7 +138,7 @@ def _written(address: tuple[str, int]) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _nat(seen: Sequence[Answer]) -> Check:
+def _nat(seen: Sequence[StunAnswer]) -> Check:
     """Whether two sides can open a way through the NAT: if it has one port for us, whomever we talk to (RFC 4787).
 
     That is known of a socket, of which there is one for each family, which servers at two addresses have seen.

@@ -1,6 +1,6 @@
 """The links of one call, of which one is in use at a time.
 
-The receiver leads. It says "turn", with a number that grows, on the link that it uses from now on, and the sender
+The receiver leads. It says "switch", with a number that grows, on the link that it uses from now on, and the sender
 answers with the same there. So both know of everything that arrives whether it was sent before or after: what was sent
 on a link before it was turned to is late, and dropped; and so is a turn that another one has overtaken.
 
@@ -15,21 +15,21 @@ import struct
 from collections.abc import Callable
 from functools import partial
 
-from nbferry.connections.link import AnyLink, Lease, Received
+from nbferry.connections.link import AnyLink, FrameHandler, Lease
 from nbferry.errors import TransportClosed, TransportError
 
 log = logging.getLogger("nbferry")
 
 _TURN = struct.Struct("!BQ")
-MOST = 32  # links of one call that are kept: more than a race makes
+MAX_LINKS = 32  # links of one call that are kept: more than a race makes
 
 
-def turn(number: int) -> bytes:
+def switch(number: int) -> bytes:
     """The frame that says it."""
     return _TURN.pack(0, number)
 
 
-class Strand:
+class BundledLink:
     """One link of a bundle."""
 
     def __init__(self, link: AnyLink) -> None:
@@ -44,16 +44,16 @@ class Strand:
         return self.link.via
 
 
-Used = Callable[["Strand | None"], None]
+Used = Callable[["BundledLink | None"], None]
 """Told at once which strand is in use from now on; None: none is, and perhaps none is left."""
 
 
 class Bundle:
     """See the module. ``received`` is given what comes on the strand in use."""
 
-    def __init__(self, *, leads: bool, received: Received, used: Used) -> None:
-        self.strands: list[Strand] = []
-        self.current: Strand | None = None
+    def __init__(self, *, leads: bool, received: FrameHandler, used: Used) -> None:
+        self.links: list[BundledLink] = []
+        self.current: BundledLink | None = None
         self.error: TransportError | None = None  # what the last strand was lost by
         self._leads = leads
         self._turn = 0  # the last one
@@ -61,43 +61,43 @@ class Bundle:
         self._used = used
         self._closing: list[asyncio.Task[None]] = []
 
-    def add(self, link: AnyLink) -> Strand:
+    def add(self, link: AnyLink) -> BundledLink:
         """One more link has come up."""
-        strand = Strand(link)
-        self.strands.append(strand)
+        strand = BundledLink(link)
+        self.links.append(strand)
         link.deliver_to(partial(self._arrived, strand), partial(self.lose, strand))
-        if len(self.strands) > MOST:
+        if len(self.links) > MAX_LINKS:
             self.lose(strand, TransportClosed("There are too many connections."))
         return strand
 
-    def turn_to(self, strand: Strand) -> None:
+    def switch_to(self, strand: BundledLink) -> None:
         """Use this one from now on (the leader decides)."""
         self._turn += 1
         self._use(strand)
 
-    async def announce(self, strand: Strand) -> None:
+    async def announce(self, strand: BundledLink) -> None:
         """Say so, or answer it. Raises :class:`TransportError`."""
-        await strand.link.send(turn(self._turn))
+        await strand.link.send(switch(self._turn))
 
-    def lose(self, strand: Strand, error: TransportError) -> None:
+    def lose(self, strand: BundledLink, error: TransportError) -> None:
         """It is lost, or not wanted any more: close it."""
-        if strand not in self.strands:
+        if strand not in self.links:
             return
-        self.strands.remove(strand)
+        self.links.remove(strand)
         self.error = error
         self._closing.append(asyncio.create_task(strand.link.aclose()))
-        if strand is self.current or not self.strands:
+        if strand is self.current or not self.links:
             self._use(None)
 
     async def aclose(self) -> None:
         """Close all of them."""
-        for strand in list(self.strands):
+        for strand in list(self.links):
             self.lose(strand, TransportClosed())
         for outcome in await asyncio.gather(*self._closing, return_exceptions=True):
             if isinstance(outcome, Exception):
                 log.error("a connection could not be closed", exc_info=outcome)
 
-    def _use(self, strand: Strand | None, *, agreed: bool = False) -> None:
+    def _use(self, strand: BundledLink | None, *, agreed: bool = False) -> None:
         if self.current:
             self.current.agreed = False
         if strand:
@@ -105,15 +105,15 @@ class Bundle:
         self.current = strand
         self._used(strand)
 
-    def _arrived(self, strand: Strand, frame: memoryview, lease: Lease | None) -> None:
-        if strand in self.strands and len(frame) == _TURN.size and frame[0] == 0:
+    def _arrived(self, strand: BundledLink, frame: memoryview, lease: Lease | None) -> None:
+        if strand in self.links and len(frame) == _TURN.size and frame[0] == 0:
             self._turn_arrived(strand, _TURN.unpack(frame)[1])
         elif strand.agreed:
             self._received(frame, lease)
         elif lease:
             lease.release()
 
-    def _turn_arrived(self, strand: Strand, number: int) -> None:
+    def _turn_arrived(self, strand: BundledLink, number: int) -> None:
         if self._leads:
             strand.agreed = strand.agreed or (strand is self.current and number == self._turn)
         elif number > self._turn:

@@ -19,22 +19,22 @@ from typing import Any, ClassVar, TypeVar
 
 from nbferry.connections.addresses import machine_mark, urls_for
 from nbferry.connections.backoff import Backoff
-from nbferry.connections.context import Surroundings
+from nbferry.connections.context import ConnectContext
 from nbferry.connections.link import AnyLink, Link
-from nbferry.connections.race import Handshake, Meeting, Race
+from nbferry.connections.race import AnsweredCall, Handshake, Race
 from nbferry.connections.signals import NONCE_BYTES, Described, Signal, decode, unhex
 from nbferry.connections.waiting import either
 from nbferry.crypto.keys import Role, SessionKeys
 from nbferry.crypto.noise import Initiator, Responder
 from nbferry.errors import ConnectFailed, NbferryError, RemoteProtocolError, TransportError
-from nbferry.relay.client import Mailbox, Message
+from nbferry.relay.client import Mailbox, MailboxMessage
 from nbferry.transports import websocket
 from nbferry.transports.base import Transport
 
 T = TypeVar("T")
 
-MOST_WAITING = 4  # descriptions that nobody has looked at: more come from nobody who means well
-MOST_SEEN = 1_000  # calls that are known again when a relay shows them twice
+MAX_UNREAD = 4  # descriptions that nobody has looked at: more come from nobody who means well
+MAX_KNOWN_CALLS = 1_000  # calls that are known again when a relay shows them twice
 
 log = logging.getLogger("nbferry")
 
@@ -62,15 +62,15 @@ class Connector(ABC):
         """Let go of everything but links that were handed out; ``over``: for this pairing, not only here."""
 
 
-class Paired(Connector):
+class PairedConnector(Connector):
     """Makes connections between two that share a secret."""
 
     role: ClassVar[Role]
     other: ClassVar[Role]
 
-    def __init__(self, surroundings: Surroundings, keys: SessionKeys) -> None:
-        self._around = surroundings
-        self._limits = surroundings.limits
+    def __init__(self, connect_context: ConnectContext, keys: SessionKeys) -> None:
+        self._context = connect_context
+        self._limits = connect_context.limits
         self._keys = keys
         self._links: asyncio.Queue[Link] = asyncio.Queue()
         self._linked = asyncio.Event()
@@ -122,8 +122,8 @@ class Paired(Connector):
         """Listen, if direct connections are wanted, and have a signal that says where."""
         listener, urls = None, []
         path = f"/nbferry/{secrets.token_hex(16)}"
-        if self._around.tries("direct") and (listener := await self._listener(path)):
-            urls = urls_for(listener.ports, path, self._around.host)
+        if self._context.tries("direct") and (listener := await self._listener(path)):
+            urls = urls_for(listener.ports, path, self._context.host)
         try:
             nonce = secrets.token_bytes(NONCE_BYTES)
             yield listener, Signal(nonce, urls, machine_mark(nonce))
@@ -134,9 +134,9 @@ class Paired(Connector):
     async def _listener(self, path: str) -> websocket.Listener | None:
         """Listen if that can be had: on a machine that has changed its network it may not, and yet dial out."""
         try:
-            return await websocket.Listener.start(path, self._limits, host=self._around.host)
+            return await websocket.Listener.start(path, self._limits, host=self._context.host)
         except NbferryError as error:
-            if self._around.via == "direct":
+            if self._context.via == "direct":
                 raise
             log.info("others cannot reach us directly: %s", error.message)
             return None
@@ -167,8 +167,8 @@ class Paired(Connector):
         calls = self.role == "B"
         nonces = (theirs.nonce, ours.nonce) if calls else (ours.nonce, theirs.nonce)
         channel = self._keys.channel(*nonces)
-        meeting = Meeting(theirs, self._keys.room, channel, calls, handshake, say, hear)
-        await Race(self._around, listener, meeting, self._found).run()
+        meeting = AnsweredCall(theirs, self._keys.room, channel, calls, handshake, say, hear)
+        await Race(self._context, listener, meeting, self._found).run()
 
     async def _in_time(self, coming: Awaitable[T], otherwise: str) -> T:
         """Wait as long as a silent link would be waited for."""
@@ -190,7 +190,7 @@ def _prologue(caller: bytes, answerer: bytes, via: str, bound: bytes) -> bytes:
     return b"nbferry/v1\0" + via.encode() + b"\0" + caller + answerer + bound
 
 
-class Caller(Paired):
+class Caller(PairedConnector):
     """The receiver's side."""
 
     role, other = "B", "A"
@@ -203,7 +203,7 @@ class Caller(Paired):
         return link
 
     async def _call(self) -> None:
-        transport = await self._around.relay.dial(self._limits)
+        transport = await self._context.relay.dial(self._limits)
         mailbox = await Mailbox.join(transport, self._keys.room, within=self._limits.connect_timeout)
         try:
             async with self._listening() as (listener, call):
@@ -238,7 +238,7 @@ class Caller(Paired):
     async def _next_signal(self, mailbox: Mailbox) -> Signal | Described:
         while True:
             match await mailbox.receive():
-                case Message(body=body):
+                case MailboxMessage(body=body):
                     return self._opened(body)
 
 
@@ -246,17 +246,17 @@ Reply = Callable[[str], Awaitable[None]]
 Call = tuple[Signal, Reply]
 
 
-class Answerer(Paired):
+class Answerer(PairedConnector):
     """The sender's side: hosts the room for as long as the session lasts, and answers calls."""
 
     role, other = "A", "B"
 
-    def __init__(self, surroundings: Surroundings, keys: SessionKeys, *, seconds: float) -> None:
-        super().__init__(surroundings, keys)
+    def __init__(self, connect_context: ConnectContext, keys: SessionKeys, *, seconds: float) -> None:
+        super().__init__(connect_context, keys)
         self._seconds = seconds
         self._newest: Call | None = None  # only who called last still waits
-        self._seen: deque[bytes] = deque(maxlen=MOST_SEEN)
-        self._descriptions: asyncio.Queue[Described] = asyncio.Queue(MOST_WAITING)
+        self._seen: deque[bytes] = deque(maxlen=MAX_KNOWN_CALLS)
+        self._descriptions: asyncio.Queue[Described] = asyncio.Queue(MAX_UNREAD)
         self._hosted = asyncio.Event()
         self._called = asyncio.Event()
         self._hosting: asyncio.Task[None] | None = None
@@ -296,7 +296,7 @@ class Answerer(Paired):
         return self._newest
 
     async def _answer(self, call: Signal, reply: Reply) -> None:
-        self._descriptions = asyncio.Queue(MOST_WAITING)
+        self._descriptions = asyncio.Queue(MAX_UNREAD)
         async with self._listening() as (listener, signal):
             answer = Signal(signal.nonce, signal.urls, signal.machine, to=call.nonce)
 
@@ -332,7 +332,7 @@ class Answerer(Paired):
         while True:
             try:
                 mailbox = await Mailbox.create(
-                    await self._around.relay.dial(self._limits, as_host=True),
+                    await self._context.relay.dial(self._limits, as_host=True),
                     key=self._keys.host_key,
                     room=self._keys.room,
                     seconds=self._seconds,
@@ -348,7 +348,7 @@ class Answerer(Paired):
         try:
             while True:
                 match await mailbox.receive():
-                    case Message(member, body):
+                    case MailboxMessage(member, body):
                         self._take_signal(mailbox, member, body)
         except asyncio.CancelledError:
             if self._over:

@@ -34,7 +34,7 @@ class RelayAddress:
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class ConnectContext:
     """What a connection is made with: the relay, the wish for a path, where to listen (None: everywhere).
 
     ``ice`` are the STUN and TURN servers that WebRTC may ask.

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field, replace
 
 from nbferry.connections.backoff import Backoff
 from nbferry.connections.context import RelayAddress
-from nbferry.connections.pairing import Host
+from nbferry.connections.pairing import CodeHost
 from nbferry.crypto.keys import SessionKeys
 from nbferry.errors import RelayRefused, TransportError
 from nbferry.limits import Limits
 from nbferry.model.codes import Code, Ticket, is_ticket, parse
 from nbferry.relay.client import Mailbox
-from nbferry.storage.records.record import SendMemo
+from nbferry.storage.records.record import SendRecord
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Invitation:
     wrong: int = 0
 
     @classmethod
-    def of(cls, memo: SendMemo) -> Invitation:
+    def of(cls, memo: SendRecord) -> Invitation:
         """What a memo keeps of it."""
         return cls(secret_of(memo.invitation), memo.key, memo.room, memo.wrong)
 
@@ -54,7 +54,7 @@ def secret_of(invitation: str) -> Ticket | tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Reception:
+class InvitationListener:
     """Who is told what happens to a code; ``issued`` and ``guessed`` write it down before they return."""
 
     issued: Callable[[Code | Ticket], Awaitable[None]]  # the code, address and all
@@ -72,7 +72,7 @@ class Inviter:
         relay: RelayAddress,
         seconds: float,
         limits: Limits,
-        reception: Reception,
+        reception: InvitationListener,
     ) -> None:
         self._invitation = invitation
         self._relay = relay
@@ -128,7 +128,7 @@ class Inviter:
 
     async def _let_in(self, mailbox: Mailbox) -> None:
         try:
-            host = Host(
+            host = CodeHost(
                 mailbox,
                 self._ticket,
                 wrong=self._invitation.wrong,

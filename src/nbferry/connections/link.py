@@ -14,7 +14,7 @@ POOLED_FROM = (
     256 * KiB
 )  # smaller frames get memory of their own size, so that small ones cannot pin large buffers
 
-Received = Callable[[memoryview, "Lease | None"], None]
+FrameHandler = Callable[[memoryview, "Lease | None"], None]
 
 
 class Lease:
@@ -50,7 +50,7 @@ class AnyLink(ABC):
         """Send; the frame is not used after the first wait. Raises :class:`TransportError`."""
 
     @abstractmethod
-    def deliver_to(self, received: Received, closed: Callable[[TransportError], None]) -> None:
+    def deliver_to(self, received: FrameHandler, closed: Callable[[TransportError], None]) -> None:
         """Call ``received`` with each frame, and with the lease of its buffer if it has a pooled one."""
 
     async def aclose(self) -> None:
@@ -83,7 +83,7 @@ class PlainLink(AnyLink):
 
         await self._transport.send(len(frame), fill)
 
-    def deliver_to(self, received: Received, closed: Callable[[TransportError], None]) -> None:
+    def deliver_to(self, received: FrameHandler, closed: Callable[[TransportError], None]) -> None:
         """See :meth:`AnyLink.deliver_to`."""
         self._transport.deliver_to(lambda frame: received(frame, None), closed)
 
@@ -106,7 +106,7 @@ class Link(AnyLink):
         """See :meth:`AnyLink.send`."""
         await self._transport.send(len(frame) + TAG, lambda out: self._sealer.seal_into(frame, out))
 
-    def deliver_to(self, received: Received, closed: Callable[[TransportError], None]) -> None:
+    def deliver_to(self, received: FrameHandler, closed: Callable[[TransportError], None]) -> None:
         """See :meth:`AnyLink.deliver_to`."""
 
         def deliver(record: memoryview) -> None:
@@ -117,7 +117,7 @@ class Link(AnyLink):
 
         self._transport.deliver_to(deliver, closed)
 
-    def _open(self, record: memoryview, received: Received) -> None:
+    def _open(self, record: memoryview, received: FrameHandler) -> None:
         size = len(record) - TAG
         if size < POOLED_FROM:
             received(memoryview(self._opener.open(record)), None)

@@ -15,7 +15,7 @@ from nbferry.crypto.keys import SessionKeys
 from nbferry.crypto.pake import Joiner, Sharer
 from nbferry.errors import CodeBurnt, RemoteProtocolError, TransportError, WrongCode
 from nbferry.model.codes import Code, Ticket
-from nbferry.relay.client import Joined, Left, Mailbox, Message
+from nbferry.relay.client import Mailbox, MailboxMessage, MemberJoined, MemberLeft
 
 MAX_GUESSES = 3
 _WRONG = json.dumps({"error": WrongCode.code})
@@ -40,13 +40,13 @@ async def join(
 async def _reply(mailbox: Mailbox) -> bytes:
     while True:
         match await mailbox.receive():
-            case Message(body=body) if body == _WRONG:
+            case MailboxMessage(body=body) if body == _WRONG:
                 raise WrongCode
-            case Message(body=body):
+            case MailboxMessage(body=body):
                 return body.encode()
 
 
-class Host:
+class CodeHost:
     """The sharer's side: lets in whoever knows the code."""
 
     def __init__(
@@ -69,11 +69,11 @@ class Host:
         """Serve until the code is used (a ticket: for ever). Raises :class:`CodeBurnt` after the third wrong guess."""
         while True:
             match await self._mailbox.receive():
-                case Joined(member):
+                case MemberJoined(member):
                     self._joiners[member] = None
-                case Left(member):
+                case MemberLeft(member):
                     self._joiners.pop(member, None)
-                case Message(member, body) if member in self._joiners:
+                case MailboxMessage(member, body) if member in self._joiners:
                     paired = await self._answer(member, body.encode())
                     if paired and not self._ticket.many:
                         return

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from nbferry.connections.bundle import Strand
+from nbferry.connections.bundle import BundledLink
 from nbferry.limits import Limits
 
 RELAYED = 0.8  # a relay carries at somebody else's cost: another path may be that much slower
@@ -23,26 +23,26 @@ FRAMES = 4  # of chunks: fewer say little of a rate
 PATIENCE = 3  # trials that a path gets on which they come slowly; one that is silent gets two
 
 
-class Steering:
+class PathSelector:
     """Sans-I/O. Told what arrives; says which strand is to be used."""
 
-    def __init__(self, strands: Sequence[Strand], limits: Limits) -> None:
-        """``strands`` are those that there are, at any time."""
+    def __init__(self, links: Sequence[BundledLink], limits: Limits) -> None:
+        """``links`` are those that there are, at any time."""
         self._trial = limits.trial
-        self._strands = strands
-        self._rates: dict[Strand, float] = {}  # bytes per second, of those that were tried
-        self._silent: set[Strand] = set()  # while nothing has come on any
-        self._current: Strand | None = None
+        self._strands = links
+        self._rates: dict[BundledLink, float] = {}  # bytes per second, of those that were tried
+        self._silent: set[BundledLink] = set()  # while nothing has come on any
+        self._current: BundledLink | None = None
         self._since = self._now = 0.0
         self._total = 0
         self._arrivals: list[tuple[float, int]] = []  # when, and how much had come by then
 
-    def begin(self, strand: Strand, now: float) -> None:
+    def begin(self, strand: BundledLink, now: float) -> None:
         """This one is in use from now on."""
         self._current = strand
-        self.rested(now)
+        self.reset(now)
 
-    def rested(self, now: float) -> None:
+    def reset(self, now: float) -> None:
         """Nothing was to arrive until now: what was measured so far says nothing of the path."""
         self._since = self._now = now
         self._total = 0
@@ -60,12 +60,12 @@ class Steering:
         """Whether anything has come on the strand in use."""
         return self._total > 0
 
-    def best(self) -> Strand:
+    def best(self) -> BundledLink:
         """The quickest that is known; if none is, the one that is there for longest and was not silent."""
         spoken = [strand for strand in self._strands if strand not in self._silent]
         return max(self._tried(), key=self._worth, default=(spoken or self._strands)[0])
 
-    def wanted(self, now: float, *, left: Callable[[], int], awaits: bool) -> Strand:
+    def choose(self, now: float, *, left: Callable[[], int], awaits: bool) -> BundledLink:
         """Which is to be used from now on.
 
         ``left`` are the bytes of the transfer that are still to come; ``awaits``: some of them have been asked for.
@@ -85,7 +85,7 @@ class Steering:
             return untried
         return self.best()
 
-    def outdone(self) -> list[Strand]:
+    def slower(self) -> list[BundledLink]:
         """Those that were tried, and are slower than the one in use."""
         tried = self._tried()
         if not tried or self.best() is not self._current:
@@ -93,7 +93,7 @@ class Steering:
         return [strand for strand in tried if strand is not self._current]
 
     def next_deadline(self) -> float | None:
-        """When ``wanted`` may change although nothing arrives."""
+        """When ``choose`` may change although nothing arrives."""
         if self._current is None or self._current in self._rates or len(self._strands) < 2:
             return None
         if self._arrivals:
@@ -116,7 +116,7 @@ class Steering:
                 return (self._total - part[0][1]) / max(now - part[0][0], self._trial / 100)
         return self._total / (now - self._since) if now >= began + PATIENCE * self._trial else None
 
-    def _another_if_silent(self, now: float) -> Strand:
+    def _another_if_silent(self, now: float) -> BundledLink:
         """Nothing was ever carried, on any path: look at the next one."""
         assert self._current  # the caller has looked
         if self._arrivals or self._rates or now < self._since + 2 * self._trial:
@@ -124,8 +124,8 @@ class Steering:
         self._silent.add(self._current)
         return next((strand for strand in self._strands if strand not in self._silent), self._current)
 
-    def _tried(self) -> list[Strand]:
+    def _tried(self) -> list[BundledLink]:
         return [strand for strand in self._strands if strand in self._rates]
 
-    def _worth(self, strand: Strand) -> float:
+    def _worth(self, strand: BundledLink) -> float:
         return self._rates[strand] * (RELAYED if strand.via == "relay" else 1)

@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import Any, Protocol
 
 from nbferry.connections.addresses import dialable, machine_mark
-from nbferry.connections.context import Surroundings
+from nbferry.connections.context import ConnectContext
 from nbferry.connections.link import Link
 from nbferry.connections.signals import Signal
 from nbferry.errors import ConnectFailed, NbferryError
@@ -25,7 +25,7 @@ from nbferry.relay.client import open_channel
 from nbferry.transports import websocket
 from nbferry.transports.base import Transport
 
-MOST_INBOUND = 16  # sockets that are opened to us in one race: twice as many as there are addresses of ours
+MAX_INBOUND = 16  # sockets that are opened to us in one race: twice as many as there are addresses of ours
 
 log = logging.getLogger("nbferry")
 
@@ -34,7 +34,7 @@ Handshake = Callable[[Transport, bytes], Awaitable[Link]]
 
 
 @dataclass(frozen=True)
-class Meeting:
+class AnsweredCall:
     """What is known when a call is answered.
 
     ``peer`` is the other side's signal, ``say`` and ``hear`` exchange descriptions with it. ``calls``: this is the side
@@ -60,13 +60,13 @@ class Race:
 
     def __init__(
         self,
-        around: Surroundings,
+        context: ConnectContext,
         listener: websocket.Listener | None,
-        meeting: Meeting,
+        meeting: AnsweredCall,
         found: Callable[[Link], None],
     ) -> None:
-        self._around = around
-        self._limits = around.limits
+        self._context = context
+        self._limits = context.limits
         self._listener = listener
         self._meeting = meeting
         self._found = found
@@ -95,15 +95,15 @@ class Race:
 
     def _begin(self) -> None:
         """Direct paths have a head start: where they work nothing else is needed."""
-        around, meeting = self._around, self._meeting
+        context, meeting = self._context, self._meeting
         urls = (
-            dialable(meeting.peer.urls, same_machine=meeting.same_machine) if around.tries("direct") else []
+            dialable(meeting.peer.urls, same_machine=meeting.same_machine) if context.tries("direct") else []
         )
         dialled = [self._start(partial(self._direct, url)) for url in urls]
         inbound = [self._start(partial(self._inbound, self._listener))] if self._listener else []
-        if around.tries("relay"):
+        if context.tries("relay"):
             self._start(self._relayed, after=dialled or inbound)
-        if around.tries("webrtc"):
+        if context.tries("webrtc"):
             self._start(self._webrtc, after=dialled or inbound)
 
     def _start(
@@ -139,12 +139,12 @@ class Race:
 
     async def _inbound(self, listener: websocket.Listener) -> None:
         """Shake hands with whoever comes: it may be somebody else's try, or one that broke, and the next is right."""
-        for _ in range(MOST_INBOUND):
+        for _ in range(MAX_INBOUND):
             transport = await listener.accept()
             self._accepted.append((self._start(partial(self._link, transport)), transport))
 
     async def _relayed(self) -> Link:
-        transport = await self._around.relay.dial(self._limits)
+        transport = await self._context.relay.dial(self._limits)
         async with _closed_on_failure(transport):
             await open_channel(transport, room=self._meeting.room, channel=self._meeting.channel)
         return await self._link(transport)
@@ -154,7 +154,7 @@ class Race:
             import_module, "nbferry.transports.webrtc.datachannel"
         )  # takes 0.3 s
         meeting, limits = self._meeting, self._limits
-        peer = await webrtc.Peer.start(controlling=meeting.calls, servers=self._around.ice, limits=limits)
+        peer = await webrtc.Peer.start(controlling=meeting.calls, servers=self._context.ice, limits=limits)
         async with _closed_on_failure(peer):
             ours = peer.description
             await meeting.say(ours.to_json())

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from nbferry.connections.addresses import local_addresses
-from nbferry.connections.context import RelayAddress, Surroundings, Via
-from nbferry.engine.activities.activity import Activity, Means
-from nbferry.engine.activities.receive import Intake, Receiving
-from nbferry.engine.activities.send import Offering, Sending
-from nbferry.engine.activities.upload import Uploading
+from nbferry.connections.context import ConnectContext, RelayAddress, Via
+from nbferry.engine.activities.activity import Activity, Resources
+from nbferry.engine.activities.receive import Intake, ReceiveActivity
+from nbferry.engine.activities.send import Offering, SendActivity
+from nbferry.engine.activities.upload import UploadActivity
 from nbferry.engine.slots import Slots
 from nbferry.errors import Interrupted
 from nbferry.limits import Limits
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 A = TypeVar("A", bound=Activity)
 
 WORKERS = 16  # threads for files: two for each of a few active transfers; they wait for disks, not for the processor
-KEPT = 100  # ended transfers that are still listed
+MAX_ENDED = 100  # ended transfers that are still listed
 
 
 @dataclass(frozen=True)
@@ -56,17 +56,17 @@ class Engine:
         self._own_relays: dict[int, RunningRelay] = {}
         self._starting_relay = asyncio.Lock()
 
-    def sending(self, offering: Offering, wishes: Wishes, limits: Limits) -> Sending:
+    def sending(self, offering: Offering, wishes: Wishes, limits: Limits) -> SendActivity:
         """A send, not yet started."""
-        return Sending(offering, self._means(wishes, limits))
+        return SendActivity(offering, self._means(wishes, limits))
 
-    def receiving(self, intake: Intake, wishes: Wishes, limits: Limits) -> Receiving:
+    def receiving(self, intake: Intake, wishes: Wishes, limits: Limits) -> ReceiveActivity:
         """A receive, not yet started."""
-        return Receiving(intake, self._means(wishes, limits))
+        return ReceiveActivity(intake, self._means(wishes, limits))
 
-    def uploading(self, intake: Intake, files: PageFiles, wishes: Wishes, limits: Limits) -> Uploading:
+    def uploading(self, intake: Intake, files: PageFiles, wishes: Wishes, limits: Limits) -> UploadActivity:
         """An upload, not yet started; it is connected to nobody, whatever is wished."""
-        return Uploading(intake, files, self._means(wishes, limits))
+        return UploadActivity(intake, files, self._means(wishes, limits))
 
     def start(self, activity: A) -> A:
         """Run it, in place of what rests of the same transfer, or has ended."""
@@ -82,16 +82,16 @@ class Engine:
 
     def _forget_oldest(self) -> None:
         ended = [key for key, activity in self.activities.items() if activity.result.done()]
-        for key in ended[: max(0, len(ended) - KEPT + 1)]:
+        for key in ended[: max(0, len(ended) - MAX_ENDED + 1)]:
             del self.activities[key]
 
-    def _means(self, wishes: Wishes, limits: Limits) -> Means:
-        async def find() -> Surroundings:
+    def _means(self, wishes: Wishes, limits: Limits) -> Resources:
+        async def find() -> ConnectContext:
             relay = await asyncio.get_running_loop().run_in_executor(self._executor, wishes.relay)
             relay = relay or await self._relay_of_our_own(wishes.host, wishes.port)
-            return Surroundings(relay, wishes.via, limits, wishes.host, wishes.ice)
+            return ConnectContext(relay, wishes.via, limits, wishes.host, wishes.ice)
 
-        return Means(find, self._slots, self._executor, limits)
+        return Resources(find, self._slots, self._executor, limits)
 
     async def _relay_of_our_own(self, host: str | None, port: int) -> RelayAddress:
         """A relay in this process: enough for two people on one machine, or in one network.

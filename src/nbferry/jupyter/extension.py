@@ -20,7 +20,7 @@ from jupyter_server.utils import ensure_async, url_path_join
 from tornado.web import HTTPError
 from tornado.websocket import WebSocketHandler
 
-from nbferry.jupyter.lines import PAGES_VERSION, Lines
+from nbferry.jupyter.lines import PAGES_VERSION, LineHubs
 from nbferry.jupyter.page_sockets import PAGE_PATH, PageSocket
 from nbferry.relay.driver import RelayDriver
 from nbferry.relay.handlers import VERSION_PATH, WS_PATH, RelaySocket, version_fields
@@ -104,7 +104,7 @@ def load(server_app: ServerApp) -> None:
     web_app = server_app.web_app
     traffic = activity(web_app.settings)
     driver = web_app.settings["nbferry_relay"] = RelayDriver(traffic=traffic)
-    lines = web_app.settings["nbferry_lines"] = Lines()
+    lines = web_app.settings["nbferry_lines"] = LineHubs()
     base = web_app.settings["base_url"]
     web_app.add_handlers(  # type: ignore[no-untyped-call]  # it has no types
         ".*$",

@@ -11,15 +11,15 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
-Kind = Literal["widget", "text", "none"]
+FaceKind = Literal["widget", "text", "none"]
 
 
-def kind(environ: Mapping[str, str] = os.environ) -> Kind:
+def kind(environ: Mapping[str, str] = os.environ) -> FaceKind:
     """How transfers show themselves in this process. Raises ValueError if ``NBFERRY_UI`` makes no sense."""
     wanted = environ.get("NBFERRY_UI", "").strip().lower()
     if not wanted:
         return "widget" if _in_marimo() or (_in_kernel() and _has_comms()) else "text"
-    for known in get_args(Kind):
+    for known in get_args(FaceKind):
         if wanted == known:
             return known  # type: ignore[no-any-return]  # get_args forgets what it is given
     raise ValueError(f'NBFERRY_UI must be "widget", "text" or "none", not {wanted[:40]!r}')

@@ -62,7 +62,7 @@ class LineLimits:
     all the while: 2 MiB at 0.3 Mbit/s."""
 
 
-DEFAULT_LIMITS = LineLimits()
+DEFAULT_LINE_LIMITS = LineLimits()
 
 
 class End(Hashable, Protocol):
@@ -82,20 +82,20 @@ class End(Hashable, Protocol):
         """Close it when it has taken what was sent to it."""
 
 
-class Page(End, Protocol):
+class PageEnd(End, Protocol):
     """A page's socket."""
 
     def introduced(self) -> None:
         """The kernel is there: what the page says can be passed on."""
 
 
-class Line:
+class LineHub:
     """One name: at most one kernel's end, and pages by number. A number is never used again."""
 
-    def __init__(self, limits: LineLimits = DEFAULT_LIMITS) -> None:
+    def __init__(self, limits: LineLimits = DEFAULT_LINE_LIMITS) -> None:
         self.kernel: End | None = None
         self._limits = limits
-        self._pages: dict[int, Page] = {}
+        self._pages: dict[int, PageEnd] = {}
         self._latest = 0
         self.sockets = 0  # that are open, whatever they are
 
@@ -130,7 +130,7 @@ class Line:
             self.page_left(number)
 
     # -------------------------------------------------------------- pages
-    def page_came(self, page: Page) -> int:
+    def page_came(self, page: PageEnd) -> int:
         """Let a page in: its number, or 0 if there are too many."""
         if len(self._pages) >= self._limits.max_pages:
             page.finish(TOO_MANY, "too many pages")
@@ -163,7 +163,7 @@ class Line:
         if not self.kernel and (page := self._pages.pop(number, None)):
             page.finish(NO_KERNEL, "no kernel is here")
 
-    def _introduce(self, number: int, page: Page) -> None:
+    def _introduce(self, number: int, page: PageEnd) -> None:
         self._tell(came=number)
         page.introduced()
 
@@ -177,20 +177,20 @@ class Line:
         self.kernel.write(bytes(NUMBER_BYTES), json.dumps(fields).encode())
 
 
-class Lines:
+class LineHubs:
     """All lines of a server."""
 
-    def __init__(self, limits: LineLimits = DEFAULT_LIMITS) -> None:
+    def __init__(self, limits: LineLimits = DEFAULT_LINE_LIMITS) -> None:
         self.limits = limits
-        self._lines: dict[str, Line] = {}
+        self._lines: dict[str, LineHub] = {}
 
     def __len__(self) -> int:
         """Count the lines that somebody has open."""
         return len(self._lines)
 
-    def enter(self, name: str) -> Line:
+    def enter(self, name: str) -> LineHub:
         """A socket opens the line of this name."""
-        line = self._lines.setdefault(name, Line(self.limits))
+        line = self._lines.setdefault(name, LineHub(self.limits))
         line.sockets += 1
         return line
 

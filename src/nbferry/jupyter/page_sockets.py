@@ -14,7 +14,7 @@ from typing import Any, cast
 from tornado.web import HTTPError
 from tornado.websocket import WebSocketProtocol13
 
-from nbferry.jupyter.lines import UNSUPPORTED, Line, LineLimits, Lines
+from nbferry.jupyter.lines import UNSUPPORTED, LineHub, LineHubs, LineLimits
 from nbferry.relay.sockets import QuietSocket, Writer
 
 PAGE_PATH = r"/nbferry/page/([0-9A-Fa-f]{32}|[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})"
@@ -58,7 +58,7 @@ class Outlet(Writer):
 class LineEnd(ABC):
     """One socket of a line, as an :class:`nbferry.jupyter.lines.End`; it is pinged, and cut when it is silent."""
 
-    def __init__(self, line: Line, outlet: Outlet, limits: LineLimits) -> None:
+    def __init__(self, line: LineHub, outlet: Outlet, limits: LineLimits) -> None:
         self._line = line
         self._outlet = outlet
         self._limits = limits
@@ -114,7 +114,7 @@ class LineEnd(ABC):
 class KernelEnd(LineEnd):
     """The kernel's socket. It is always read: what it may send is bounded by what the pages have taken."""
 
-    def __init__(self, line: Line, outlet: Outlet, limits: LineLimits) -> None:
+    def __init__(self, line: LineHub, outlet: Outlet, limits: LineLimits) -> None:
         super().__init__(line, outlet, limits)
         self._ready = False
 
@@ -136,7 +136,7 @@ class KernelEnd(LineEnd):
 class PageEnd(LineEnd):
     """A page's socket. It is read when the kernel is there, and has room."""
 
-    def __init__(self, line: Line, outlet: Outlet, limits: LineLimits) -> None:
+    def __init__(self, line: LineHub, outlet: Outlet, limits: LineLimits) -> None:
         super().__init__(line, outlet, limits)
         self._settled = asyncio.Event()  # a kernel is there, or none will be
         self._waiting = 0
@@ -151,7 +151,7 @@ class PageEnd(LineEnd):
         return self._held(wait) if wait else None
 
     def introduced(self) -> None:
-        """See :class:`nbferry.jupyter.lines.Page`."""
+        """See :class:`nbferry.jupyter.lines.PageEnd`."""
         self._settled.set()
 
     def finish(self, code: int, reason: str) -> None:
@@ -198,7 +198,7 @@ class PageSocket(QuietSocket):
 
     _end: LineEnd | None = None  # there from the handshake to the close
 
-    def initialize(self, lines: Lines, traffic: Callable[[], None] = lambda: None) -> None:
+    def initialize(self, lines: LineHubs, traffic: Callable[[], None] = lambda: None) -> None:
         """Take what the route names; ``traffic`` is called for each message."""
         self._lines = lines
         self._traffic = traffic

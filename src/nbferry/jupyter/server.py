@@ -168,11 +168,11 @@ def has_pages(url: str) -> bool:
 
 
 def _offers(url: str, what: str) -> bool:
-    fields = ask(url + "nbferry/version", within=PROBE_SECONDS, most=MAX_ANSWER)
+    fields = get_json(url + "nbferry/version", within=PROBE_SECONDS, most=MAX_ANSWER)
     return isinstance(fields, dict) and type(fields.get(what)) is int
 
 
-def ask(url: str, *, within: float, most: int, headers: Mapping[str, str] | None = None) -> Any:
+def get_json(url: str, *, within: float, most: int, headers: Mapping[str, str] | None = None) -> Any:
     """Ask a server for JSON of at most ``most`` bytes; None if it gives no answer, or another one.
 
     ``within`` seconds must pass between two parts of the answer at most. ``headers`` go to no other address,

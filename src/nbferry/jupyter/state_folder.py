@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nbferry.jupyter.server import ask, own_server
+from nbferry.jupyter.server import get_json, own_server
 from nbferry.limits import MiB
 from nbferry.model.names import STATE_FOLDER
 
@@ -92,7 +92,7 @@ def _live_session(environ: Mapping[str, str], argv: Sequence[str]) -> str | None
     if server is None or not server.root:
         return None
     url = server.url + "api/sessions"
-    sessions = ask(url, within=SESSIONS_SECONDS, most=MAX_SESSIONS, headers=server.headers)
+    sessions = get_json(url, within=SESSIONS_SECONDS, most=MAX_SESSIONS, headers=server.headers)
     for session in sessions if isinstance(sessions, list) else []:
         match session:
             case {"path": str(path), "kernel": {"id": str(found)}} if found == kernel:

@@ -12,7 +12,7 @@ from typing import Literal
 from urllib.parse import unquote
 
 PORT, TLS_PORT = 3478, 5349
-MOST = 20  # servers; each is asked before the first packet goes to the other side
+MAX_ICE_SERVERS = 20  # servers; each is asked before the first packet goes to the other side
 MAX_SECRET = (
     1024  # characters of a user name or a credential; the first may have 512 (RFC 8489), tokens are longer
 )
@@ -63,8 +63,8 @@ def ice_servers(named: Named) -> tuple[IceServer, ...]:
     """
     entries = named.split(",") if isinstance(named, str) else list(named)
     found = tuple(server for entry in entries for server in _servers(entry))
-    if len(found) > MOST:
-        raise ValueError(f"there may be {MOST} ICE servers at most, not {len(found)}")
+    if len(found) > MAX_ICE_SERVERS:
+        raise ValueError(f"there may be {MAX_ICE_SERVERS} ICE servers at most, not {len(found)}")
     return found
 
 

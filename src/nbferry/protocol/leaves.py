@@ -9,7 +9,7 @@ from nbferry.errors import LocalProtocolError
 from nbferry.model.manifest import Manifest
 from nbferry.model.ranges import RangeSet
 
-SIZE = 32  # bytes of a digest
+LEAF_SIZE = 32  # bytes of a digest
 
 
 class Leaves:
@@ -17,13 +17,13 @@ class Leaves:
 
     def __init__(self, manifest: Manifest) -> None:
         self._manifest = manifest
-        self._digests = bytearray(SIZE * manifest.chunk_count)
+        self._digests = bytearray(LEAF_SIZE * manifest.chunk_count)
         self.known = RangeSet()
 
     def update(self, digests: Mapping[int, bytes]) -> None:
         """Learn some chunks' digests."""
         for chunk, digest in digests.items():
-            self._digests[chunk * SIZE : (chunk + 1) * SIZE] = digest
+            self._digests[chunk * LEAF_SIZE : (chunk + 1) * LEAF_SIZE] = digest
         self.known |= RangeSet.of(*digests)
 
     def load(self, first: int, digests: bytes) -> None:
@@ -37,16 +37,16 @@ class Leaves:
         """
         learnt = []
         for first, digests in runs:
-            at = first * SIZE
-            if at < 0 or len(digests) % SIZE or at + len(digests) > len(self._digests):
+            at = first * LEAF_SIZE
+            if at < 0 or len(digests) % LEAF_SIZE or at + len(digests) > len(self._digests):
                 raise LocalProtocolError("There are digests of chunks that the offer does not have.")
             self._digests[at : at + len(digests)] = digests
-            learnt.append((first, first + len(digests) // SIZE))
+            learnt.append((first, first + len(digests) // LEAF_SIZE))
         self.known |= RangeSet.union(learnt)
 
     def run(self, start: int, stop: int) -> bytes:
         """The concatenated digests of chunks that are known, from ``start`` up to, not including, ``stop``."""
-        return bytes(self._digests[start * SIZE : stop * SIZE])
+        return bytes(self._digests[start * LEAF_SIZE : stop * LEAF_SIZE])
 
     def forget(self, chunks: RangeSet) -> None:
         """These chunks have to come again."""
@@ -59,7 +59,7 @@ class Leaves:
     def file(self, entry: int) -> bytes:
         """The digest of a file all of whose chunks are known."""
         start, stop = self._manifest.chunks_of(entry)
-        leaves = memoryview(self._digests)[start * SIZE : stop * SIZE]
+        leaves = memoryview(self._digests)[start * LEAF_SIZE : stop * LEAF_SIZE]
         return file_digest(self._manifest.entries[entry].size, self._manifest.chunk_size, leaves)
 
     def files(self) -> list[bytes | None]:

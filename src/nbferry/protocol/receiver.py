@@ -13,7 +13,7 @@ from nbferry.protocol.assembly import Assembly
 from nbferry.protocol.candidates import Candidates
 from nbferry.protocol.events import Compare, Offered, Publish, Store, Sync
 from nbferry.protocol.frames import ChunkData, Control, LeafRun, Piece, ranges_to_wire, split
-from nbferry.protocol.leaves import SIZE, Leaves
+from nbferry.protocol.leaves import LEAF_SIZE, Leaves
 from nbferry.protocol.machine import Machine
 from nbferry.protocol.phases import Step
 from nbferry.protocol.progress import Progress
@@ -22,7 +22,7 @@ from nbferry.protocol.window import Window
 from nbferry.status import State
 
 MIN_CHUNK, MAX_CHUNK = 4 * 1024, 64 * 1024 * 1024
-NOTHING = RangeSet()
+NO_CHUNKS = RangeSet()
 FILE_ATTEMPTS = 2  # times that a whole file may fail its digest although each of its chunks passed
 
 
@@ -51,7 +51,7 @@ class Receiver(Machine):
         self._offer: tuple[int, int, int] = (0, 0, 0)  # entries, bytes, chunk size
         self._assembly: Assembly | None = None  # of a chunk that is here in part
         self._window: Window | None = None  # with the three after it, once the offer is accepted
-        self._progress = Progress(NOTHING)
+        self._progress = Progress(NO_CHUNKS)
         self._promised: dict[int, bytes] = {}  # file digests by entry, as the sender said
         self._checked = RangeSet()  # files whose digest fits
         self._damaged_files: dict[int, int] = {}
@@ -77,7 +77,7 @@ class Receiver(Machine):
     @property
     def verified(self) -> RangeSet:
         """The chunks that are checked and stored."""
-        return self._window.have if self._window else NOTHING
+        return self._window.have if self._window else NO_CHUNKS
 
     @property
     def durable(self) -> RangeSet:
@@ -87,7 +87,7 @@ class Receiver(Machine):
     @property
     def candidates(self) -> RangeSet:
         """The chunks for which bytes are here that are not compared yet."""
-        return self._window.candidates if self._window else NOTHING
+        return self._window.candidates if self._window else NO_CHUNKS
 
     @property
     def outstanding(self) -> int:
@@ -114,9 +114,9 @@ class Receiver(Machine):
     def accept(
         self,
         now: float,
-        have: RangeSet = NOTHING,
+        have: RangeSet = NO_CHUNKS,
         leaves: Iterable[tuple[int, bytes]] = (),
-        candidates: RangeSet = NOTHING,
+        candidates: RangeSet = NO_CHUNKS,
     ) -> None:
         """Take the offer.
 
@@ -330,7 +330,7 @@ class Receiver(Machine):
             digest = bytes.fromhex(text)
         except ValueError:
             digest = b""
-        if len(digest) != SIZE:
+        if len(digest) != LEAF_SIZE:
             raise frame.wrong("digests")
         return digest
 
@@ -402,7 +402,7 @@ class Receiver(Machine):
         """Ask for the rest of the chunk that the last connection left in pieces, before anything else."""
         part = self._assembly
         if part is None or part.chunk not in window.needed:  # there is none, or it was asked for
-            return NOTHING
+            return NO_CHUNKS
         chunks = RangeSet.of(part.chunk)
         window.ask(chunks)
         self._say("want", chunks=ranges_to_wire(chunks), rest=[part.chunk, part.there])
@@ -413,12 +413,12 @@ class Receiver(Machine):
         assert self._window is not None  # it wants something
         manifest = self._known_manifest()
         if not (files := manifest.entries_of(chunks)):
-            return NOTHING
+            return NO_CHUNKS
         (first, _), (_, stop) = files.ranges[0], files.ranges[-1]
         theirs = RangeSet.span(manifest.chunks_of(first)[0], manifest.chunks_of(stop - 1)[1])
         return files - manifest.entries_of(self._window.needed & theirs) - self._checked - self._asked
 
-    def _say_want(self, chunks: RangeSet, digests: RangeSet, leaves: RangeSet = NOTHING) -> None:
+    def _say_want(self, chunks: RangeSet, digests: RangeSet, leaves: RangeSet = NO_CHUNKS) -> None:
         if not (chunks or digests or leaves):
             return
         self._asked |= digests
@@ -488,7 +488,7 @@ class Receiver(Machine):
             self._report(now)
         if unchecked := self._known_manifest().files - self._checked:
             if self._answered:
-                self._say_want(NOTHING, unchecked - self._asked)
+                self._say_want(NO_CHUNKS, unchecked - self._asked)
         elif self.state is State.VERIFYING:
             self.digest = self._leaves.content()
             self._step(Step.VERIFIED)

@@ -21,7 +21,7 @@ from nbferry.limits import KiB, MiB
 from nbferry.relay.driver import RelayDriver
 from nbferry.relay.effects import RelayStatistics
 from nbferry.relay.handlers import VERSION_PATH, WS_PATH, RelaySocket, VersionHandler
-from nbferry.relay.limits import DEFAULT_LIMITS, RelayLimits
+from nbferry.relay.limits import DEFAULT_RELAY_LIMITS, RelayLimits
 
 Authorize: TypeAlias = Callable[[HTTPServerRequest], bool]
 """Whether a request may create rooms."""
@@ -67,7 +67,7 @@ async def start_relay(
     host: str = "127.0.0.1",
     port: int = 0,
     *,
-    limits: RelayLimits = DEFAULT_LIMITS,
+    limits: RelayLimits = DEFAULT_RELAY_LIMITS,
     authorize: Authorize | None = None,
     behind_proxy: bool = False,
 ) -> RunningRelay:
@@ -100,7 +100,7 @@ async def start_relay(
 async def serve(
     host: str = "127.0.0.1",
     port: int = 0,
-    limits: RelayLimits = DEFAULT_LIMITS,
+    limits: RelayLimits = DEFAULT_RELAY_LIMITS,
     *,
     behind_proxy: bool = False,
     started: Callable[[RunningRelay], None] = lambda _: None,

@@ -45,21 +45,21 @@ class Refused(RelayRefused):
 
 
 @dataclass(frozen=True, slots=True)
-class Joined:
+class MemberJoined:
     """A member came; ``HOST`` if the host is back."""
 
     member: int
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class MemberLeft:
     """A member went; ``HOST`` if it was the host."""
 
     member: int
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class MailboxMessage:
     """A member wrote."""
 
     sender: int
@@ -107,16 +107,16 @@ class Mailbox:
         """Leave a message for a member (as the host) or for the host."""
         await _say(self._transport, {"type": "message", "to": to, "body": body})
 
-    async def receive(self) -> Joined | Left | Message:
+    async def receive(self) -> MemberJoined | MemberLeft | MailboxMessage:
         """What happens next in the room; raises like :meth:`join` when the room ends."""
         while True:
             match await _hear(self._transport):
                 case {"type": "joined", "member": int(member)}:
-                    return Joined(member)
+                    return MemberJoined(member)
                 case {"type": "left", "member": int(member)}:
-                    return Left(member)
+                    return MemberLeft(member)
                 case {"type": "message", "from": int(sender), "body": str(body)}:
-                    return Message(sender, body)
+                    return MailboxMessage(sender, body)
 
     async def close_room(self, reason: str) -> None:
         """End the room (as its host): "used", "burnt", "expired" or "closed"."""

@@ -113,11 +113,11 @@ from itertools import count
 from typing import Any
 
 from nbferry.relay.deadlines import Deadlines
-from nbferry.relay.effects import Abort, Close, Effect, Paired, Ping, RelayStatistics, Send
-from nbferry.relay.limits import DEFAULT_LIMITS, RelayLimits
+from nbferry.relay.effects import Abort, Close, Effect, Ping, RelayStatistics, Send, Splice
+from nbferry.relay.limits import DEFAULT_RELAY_LIMITS, RelayLimits
 from nbferry.relay.rates import Rates
-from nbferry.relay.rooms import Channel, Connection, Graveyard, Host, Member, Meter, Room, Socket
-from nbferry.relay.wire import Message, Refusal, is_code, parse
+from nbferry.relay.rooms import Channel, Connection, Graveyard, Member, Meter, Room, RoomHost, Socket
+from nbferry.relay.wire import ControlMessage, Refusal, is_code, parse
 
 PROTOCOL_VERSION = 1
 
@@ -134,7 +134,7 @@ class Relay:
     """
 
     def __init__(
-        self, limits: RelayLimits = DEFAULT_LIMITS, *, random: Callable[[int], int] = secrets.randbelow
+        self, limits: RelayLimits = DEFAULT_RELAY_LIMITS, *, random: Callable[[int], int] = secrets.randbelow
     ) -> None:
         self.limits = limits
         self._random = random
@@ -219,7 +219,7 @@ class Relay:
         )
 
     # -------------------------------------------------------------- messages
-    def _handle(self, connection: Connection, message: Message, now: float) -> None:
+    def _handle(self, connection: Connection, message: ControlMessage, now: float) -> None:
         match connection.part, message.kind:
             case None, "create":
                 self._create(connection, message, now)
@@ -227,16 +227,16 @@ class Relay:
                 self._join(connection, message, now)
             case None, "channel":
                 self._channel(connection, message, now)
-            case Host(room), "message":
+            case RoomHost(room), "message":
                 self._from_host(room, message, now)
-            case Host(room), "close":
+            case RoomHost(room), "close":
                 self._close_room(room, connection, message.reason(), now)
             case Member(room, number), "message":
                 self._from_member(connection, room, number, message, now)
             case _:
                 raise Refusal("bad-message")
 
-    def _create(self, connection: Connection, message: Message, now: float) -> None:
+    def _create(self, connection: Connection, message: ControlMessage, now: float) -> None:
         name = None if message.fields.get("room") is None else message.room()
         key = hashlib.sha256(bytes.fromhex(message.capability("key"))).digest()
         self._ration(self._opens, connection, now)
@@ -249,7 +249,7 @@ class Relay:
             raise Refusal("room-taken")
         self._seat_host(room, connection, now)
 
-    def _seconds(self, message: Message) -> float:
+    def _seconds(self, message: ControlMessage) -> float:
         if message.fields.get("seconds") is None:
             return self.limits.room_seconds
         return min(message.number("seconds"), self.limits.max_room_seconds)
@@ -275,7 +275,7 @@ class Relay:
 
     def _seat_host(self, room: Room, connection: Connection, now: float) -> None:
         earlier, room.host = room.host, connection
-        connection.part = Host(room)
+        connection.part = RoomHost(room)
         self._settled(connection)
         self._deadlines.cancel(("grace", room))
         if earlier:
@@ -292,7 +292,7 @@ class Relay:
         for number, body in room.take_kept():
             self._send(host, **{"type": "message", "from": number, "body": body})
 
-    def _join(self, connection: Connection, message: Message, now: float) -> None:
+    def _join(self, connection: Connection, message: ControlMessage, now: float) -> None:
         name = message.room()
         self._ration(self._joins if is_code(name) else self._opens, connection, now)
         room = self._find(name, now)
@@ -317,7 +317,7 @@ class Relay:
             raise Refusal("rate-limited", retry_after=math.ceil(seconds))
 
     # -------------------------------------------------------------- mailbox
-    def _from_host(self, room: Room, message: Message, now: float) -> None:
+    def _from_host(self, room: Room, message: ControlMessage, now: float) -> None:
         member, body = room.members.get(message.number("to")), message.body()
         if member is None:  # it left before this came
             return
@@ -329,7 +329,7 @@ class Relay:
             self._refuse(member, Refusal("quota"), now)
 
     def _from_member(
-        self, connection: Connection, room: Room, number: int, message: Message, now: float
+        self, connection: Connection, room: Room, number: int, message: ControlMessage, now: float
     ) -> None:
         body = message.body()
         self._settled(connection)
@@ -342,12 +342,12 @@ class Relay:
         else:
             self._send(room.host, **{"type": "message", "from": number, "body": body})
 
-    def _affords(self, member: Connection, message: Message) -> bool:
+    def _affords(self, member: Connection, message: ControlMessage) -> bool:
         member.allowance -= message.size
         return member.allowance >= 0
 
     # -------------------------------------------------------------- channels
-    def _channel(self, connection: Connection, message: Message, now: float) -> None:
+    def _channel(self, connection: Connection, message: ControlMessage, now: float) -> None:
         self._ration(self._opens, connection, now)
         room, name = self._find(message.capability("room"), now), message.capability("channel")
         if name not in room.channels:
@@ -368,7 +368,7 @@ class Relay:
         connection.part = channel
         self._channels.add(channel)
         first, second = channel.ends
-        self._effects.append(Paired(first.socket, second.socket, channel.meter))
+        self._effects.append(Splice(first.socket, second.socket, channel.meter))
         for end in channel.ends:
             self._settled(end)
             self._send(end, type="paired")
@@ -416,7 +416,7 @@ class Relay:
     def _leave(self, connection: Connection, now: float) -> None:
         part, connection.part = connection.part, None
         match part:
-            case Host(room):
+            case RoomHost(room):
                 self._host_left(room, now)
             case Member(room, number):
                 room.dismiss(number)

@@ -1,6 +1,6 @@
 """Runs a relay's core on an asyncio loop, over WebSockets that Tornado has accepted.
 
-The hot path is :meth:`Line.received` of a paired line: no JSON, no task, no copy but Tornado's own, and
+The hot path is :meth:`DrivenSocket.received` of a paired line: no JSON, no task, no copy but Tornado's own, and
 nothing to wait for as long as the other socket takes what it is given.
 """
 
@@ -13,8 +13,8 @@ from typing import Any
 from tornado.websocket import WebSocketProtocol13
 
 from nbferry.relay.core import Relay
-from nbferry.relay.effects import Abort, Close, Effect, Paired, Ping, RelayStatistics, Send
-from nbferry.relay.limits import DEFAULT_LIMITS, RelayLimits
+from nbferry.relay.effects import Abort, Close, Effect, Ping, RelayStatistics, Send, Splice
+from nbferry.relay.limits import DEFAULT_RELAY_LIMITS, RelayLimits
 from nbferry.relay.rooms import Meter
 from nbferry.relay.sockets import Writer
 from nbferry.relay.wire import encode
@@ -22,13 +22,13 @@ from nbferry.relay.wire import encode
 GOING_AWAY = 1001  # RFC 6455, section 7.4.1
 
 
-class Line(Writer):
+class DrivenSocket(Writer):
     """One WebSocket as the core sees it."""
 
     def __init__(self, driver: RelayDriver, connection: WebSocketProtocol13) -> None:
         super().__init__(connection)
         self._driver = driver
-        self._peer: Line | None = None
+        self._peer: DrivenSocket | None = None
         self._meter: Meter | None = None
 
     # -------------------------------------------------------------- from the socket
@@ -66,7 +66,7 @@ class Line(Writer):
         """Send a control message."""
         self.write(encode(fields))
 
-    def pair(self, peer: Line, meter: Meter, limits: RelayLimits) -> None:
+    def pair(self, peer: DrivenSocket, meter: Meter, limits: RelayLimits) -> None:
         """Pass every message to ``peer`` from now on."""
         self._peer, self._meter = peer, meter
         self._connection.params.max_message_size = limits.max_message
@@ -97,12 +97,12 @@ class RelayDriver:
     """
 
     def __init__(
-        self, limits: RelayLimits = DEFAULT_LIMITS, *, traffic: Callable[[], None] = lambda: None
+        self, limits: RelayLimits = DEFAULT_RELAY_LIMITS, *, traffic: Callable[[], None] = lambda: None
     ) -> None:
         self.traffic = traffic
         self._limits = limits
         self._relay = Relay(limits)
-        self._lines: set[Line] = set()
+        self._lines: set[DrivenSocket] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._emptied = asyncio.Event()
 
@@ -116,29 +116,29 @@ class RelayDriver:
         return self._relay.statistics()
 
     # -------------------------------------------------------------- what lines report
-    def opened(self, connection: WebSocketProtocol13, address: str, *, may_create: bool) -> Line:
+    def opened(self, connection: WebSocketProtocol13, address: str, *, may_create: bool) -> DrivenSocket:
         """Take a WebSocket in; its handler passes messages, pongs and its end to the line."""
-        line = Line(self, connection)
+        line = DrivenSocket(self, connection)
         self._lines.add(line)
         self._relay.connected(line, address, self._now(), may_create=may_create)
         self._perform()
         return line
 
-    def received(self, line: Line, message: str | bytes) -> None:
+    def received(self, line: DrivenSocket, message: str | bytes) -> None:
         """Pass a message of an unpaired line to the core."""
         self._relay.receive(line, message, self._now())
         self._perform()
 
-    def heard(self, line: Line) -> None:
+    def heard(self, line: DrivenSocket) -> None:
         """Pass a pong to the core."""
         self._relay.heard(line)
 
-    def cut(self, line: Line, code: str) -> None:
+    def cut(self, line: DrivenSocket, code: str) -> None:
         """End the channel of a line, with a refusal's code as reason."""
         self._relay.cut(line, code, self._now())
         self._perform()
 
-    def closed(self, line: Line) -> None:
+    def closed(self, line: DrivenSocket) -> None:
         """Forget a line. May be called twice."""
         self._relay.disconnected(line, self._now())
         self._perform()
@@ -166,16 +166,16 @@ class RelayDriver:
 
     def _perform_one(self, effect: Effect) -> None:
         match effect:
-            case Send(Line() as line, fields):
+            case Send(DrivenSocket() as line, fields):
                 line.send(fields)
-            case Ping(Line() as line):
+            case Ping(DrivenSocket() as line):
                 line.ping()
-            case Paired(Line() as first, Line() as second, meter):
+            case Splice(DrivenSocket() as first, DrivenSocket() as second, meter):
                 first.pair(second, meter, self._limits)
                 second.pair(first, meter, self._limits)
-            case Close(Line() as line, code, reason):
+            case Close(DrivenSocket() as line, code, reason):
                 line.finish(code, reason)
-            case Abort(Line() as line):
+            case Abort(DrivenSocket() as line):
                 line.abort()
 
     def _wake_at(self, when: float | None) -> None:

@@ -24,7 +24,7 @@ class Ping:
 
 
 @dataclass(frozen=True, slots=True)
-class Paired:
+class Splice:
     """From now on pass the messages of each socket to the other; ask ``meter`` before each."""
 
     first: Socket
@@ -48,7 +48,7 @@ class Abort:
     socket: Socket
 
 
-Effect: TypeAlias = Send | Ping | Paired | Close | Abort
+Effect: TypeAlias = Send | Ping | Splice | Close | Abort
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

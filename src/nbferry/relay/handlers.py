@@ -9,7 +9,7 @@ from tornado.web import RequestHandler
 from tornado.websocket import WebSocketProtocol13
 
 from nbferry.relay.core import PROTOCOL_VERSION
-from nbferry.relay.driver import Line, RelayDriver
+from nbferry.relay.driver import DrivenSocket, RelayDriver
 from nbferry.relay.sockets import QuietSocket
 
 WS_PATH = "/nbferry/ws"
@@ -26,12 +26,12 @@ def version_fields() -> dict[str, str | int]:
 
 
 class RelaySocket(QuietSocket):
-    """One WebSocket: what Tornado tells it goes to its :class:`Line`."""
+    """One WebSocket: what Tornado tells it goes to its :class:`DrivenSocket`."""
 
     may_create = True
     """Whether this request may create a room; an application that asks for authorization decides it."""
 
-    _line: Line  # since the handshake
+    _line: DrivenSocket  # since the handshake
 
     def initialize(self, driver: RelayDriver) -> None:
         """Take what the route names."""

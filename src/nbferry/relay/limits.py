@@ -97,4 +97,4 @@ class RelayLimits:
     """Time that an ended room is remembered, so that late-comers learn why it ended."""
 
 
-DEFAULT_LIMITS = RelayLimits()
+DEFAULT_RELAY_LIMITS = RelayLimits()

@@ -139,7 +139,7 @@ class Room:
 
 
 @dataclass(frozen=True, slots=True)
-class Host:
+class RoomHost:
     """The part of a socket that hosts a room."""
 
     room: Room
@@ -153,7 +153,7 @@ class Member:
     number: int
 
 
-Part: TypeAlias = Host | Member | Channel | None
+Part: TypeAlias = RoomHost | Member | Channel | None
 """What a socket is; None before it said so, and after it has left."""
 
 

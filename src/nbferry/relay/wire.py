@@ -67,7 +67,7 @@ def encode(fields: Mapping[str, Any]) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class ControlMessage:
     """A control message that arrived: its type, its fields, its size in bytes.
 
     Whatever reads a field raises ``Refusal("bad-message")`` if it is not what it should be.
@@ -114,7 +114,7 @@ class Message:
         return value
 
 
-def parse(message: str | bytes, most: int) -> Message:
+def parse(message: str | bytes, most: int) -> ControlMessage:
     """Read a control message of at most ``most`` bytes; anything else raises ``Refusal("bad-message")``."""
     data = message.encode("utf-8", "surrogatepass") if isinstance(message, str) else message
     if len(data) > most:
@@ -126,4 +126,4 @@ def parse(message: str | bytes, most: int) -> Message:
         raise Refusal("bad-message") from None
     if not isinstance(fields, dict) or not isinstance(kind, str):
         raise Refusal("bad-message")
-    return Message(kind, fields, len(data))
+    return ControlMessage(kind, fields, len(data))

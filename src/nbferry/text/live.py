@@ -94,7 +94,7 @@ class _Shown:
         self._lock = threading.Lock()
         self._waiting = 0
         self._face: TextFace | None = None
-        self._running: tuple[News, Callable[[], None], threading.Thread] | None = None
+        self._running: tuple[SnapshotQueue, Callable[[], None], threading.Thread] | None = None
 
     def begin(self, transfer: Followed) -> None:
         """One more waits."""
@@ -116,7 +116,7 @@ class _Shown:
             thread.join()
 
     def _start(self, transfer: Followed) -> None:
-        news, face = News(), self._face or text_face()
+        news, face = SnapshotQueue(), self._face or text_face()
         thread = threading.Thread(target=_show_all, args=(news, face), name="nbferry-face", daemon=True)
         self._face = face
         self._running = news, transfer.subscribe(news.put), thread
@@ -126,7 +126,7 @@ class _Shown:
 _shown: WeakKeyDictionary[Followed, _Shown] = WeakKeyDictionary()
 
 
-def _show_all(news: News, face: TextFace) -> None:
+def _show_all(news: SnapshotQueue, face: TextFace) -> None:
     view = None
     try:
         for view in news.all(face.every):
@@ -138,7 +138,7 @@ def _show_all(news: News, face: TextFace) -> None:
         face.close()
 
 
-class News:
+class SnapshotQueue:
     """Snapshots on the way to where they are shown. Who is slow sees the last one of each state."""
 
     def __init__(self) -> None:

@@ -20,7 +20,7 @@ _one_at_a_time = threading.Lock()
 log = logging.getLogger("nbferry")
 
 
-class Lines:
+class LogLines:
     """Snapshots in, lines out: at both ends, when state or path changes, each tenth, and each half minute."""
 
     def __init__(self) -> None:
@@ -91,7 +91,7 @@ class Log:
     every = EVERY
 
     def __init__(self) -> None:
-        self._lines = Lines()
+        self._lines = LogLines()
 
     def show(self, view: Snapshot) -> None:
         """Write what there is to say."""

@@ -11,7 +11,7 @@ from nbferry.status import FileProgress, Snapshot, State
 
 BEFORE = (State.WAITING, State.CONNECTING, State.OFFERED)  # nothing has moved: there is no progress to show
 GUESSES = 3  # after so many wrong ones a code is burnt
-MOST = 20  # files that are shown one by one
+MAX_FILES_SHOWN = 20  # files that are shown one by one
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _LEFT = "text-align:left"
@@ -144,7 +144,10 @@ def _cell(label: str, value: str) -> str:
 
 def _files(view: Snapshot, files: Sequence[FileProgress]) -> list[tuple[str, str, str]]:
     """Name, size and state of the first files."""
-    return [(display_name(file.path, 80), size(file.size), _file_state(view, file)) for file in files[:MOST]]
+    return [
+        (display_name(file.path, 80), size(file.size), _file_state(view, file))
+        for file in files[:MAX_FILES_SHOWN]
+    ]
 
 
 def _file_state(view: Snapshot, file: FileProgress) -> str:
@@ -157,7 +160,7 @@ def _file_state(view: Snapshot, file: FileProgress) -> str:
 
 def _more(view: Snapshot, files: Sequence[FileProgress]) -> list[str]:
     """How many files are not shown one by one; ``files`` may be no more than the first."""
-    left = max(view.files, len(files)) - len(files[:MOST])
+    left = max(view.files, len(files)) - len(files[:MAX_FILES_SHOWN])
     return [f"… and {left:,} more"] if files and left else []
 
 

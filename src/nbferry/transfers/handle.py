@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from nbferry.engine.activities.activity import Activity
-from nbferry.engine.activities.receive import Receiving
-from nbferry.engine.activities.send import Sending
+from nbferry.engine.activities.receive import ReceiveActivity
+from nbferry.engine.activities.send import SendActivity
 from nbferry.engine.portal import Portal
 from nbferry.errors import LocalProtocolError, NoPage, TimedOut
 from nbferry.jupyter import server
@@ -79,7 +79,7 @@ class Transfer:
     @property
     def code(self) -> str:
         """What the receiver needs; waits until the relay has given a number. Raises what kept it from doing so."""
-        if not isinstance(self._activity, Sending):
+        if not isinstance(self._activity, SendActivity):
             raise LocalProtocolError("Only a transfer that sends has a code.")
         try:
             return server.outside(self._activity.code.result(CODE_WITHIN))
@@ -90,14 +90,14 @@ class Transfer:
     def has_code(self) -> bool:
         """On a sender: whether there is a code already, and somebody can still come with it."""
         activity = self._activity
-        if not isinstance(activity, Sending) or not activity.invites or activity.snapshot.state.final:
+        if not isinstance(activity, SendActivity) or not activity.invites or activity.snapshot.state.final:
             return False
         return activity.code.done() and not activity.code.exception()
 
     @property
     def code_works(self) -> bool:
         """On a sender: whether somebody can still come with the code. One that goes on needs none."""
-        return isinstance(self._activity, Sending) and self._activity.invites
+        return isinstance(self._activity, SendActivity) and self._activity.invites
 
     @property
     def begun(self) -> bool:
@@ -121,17 +121,17 @@ class Transfer:
     @property
     def skipped(self) -> tuple[Skipped, ...]:
         """On a sender: what was found in the folders and is not sent, links for instance, each with why."""
-        return self._activity.skipped if isinstance(self._activity, Sending) else ()
+        return self._activity.skipped if isinstance(self._activity, SendActivity) else ()
 
     @property
     def waits_for_decision(self) -> bool:
         """Whether ``accept`` or ``reject`` has to decide about the offer."""
-        return isinstance(self._activity, Receiving) and self._activity.waits_for_decision
+        return isinstance(self._activity, ReceiveActivity) and self._activity.waits_for_decision
 
     @property
     def offer(self) -> Manifest | None:
         """On a receiver: what is offered, once the whole list is here."""
-        return self._activity.offer if isinstance(self._activity, Receiving) else None
+        return self._activity.offer if isinstance(self._activity, ReceiveActivity) else None
 
     @property
     def outcome(self) -> Result | None:
@@ -203,8 +203,8 @@ class Transfer:
         receiving = self._receiving()
         self._portal.call(lambda: receiving.reject(reason))
 
-    def _receiving(self) -> Receiving:
-        if not isinstance(self._activity, Receiving):
+    def _receiving(self) -> ReceiveActivity:
+        if not isinstance(self._activity, ReceiveActivity):
             raise LocalProtocolError("Only a transfer that receives can be accepted or rejected.")
         return self._activity
 

@@ -9,13 +9,13 @@ from nbferry.engine.activities.activity import Activity
 from nbferry.engine.engine import Engine
 from nbferry.engine.portal import Portal, portal
 from nbferry.status import Snapshot
-from nbferry.storage.records.record import AnyMemo
+from nbferry.storage.records.record import AnyRecord
 from nbferry.transfers.handle import FACELESS, Face, Transfer
 
 Begin = Callable[[Engine], Activity]
 """Makes an activity, on the engine's thread, and does not start it."""
 
-F = TypeVar("F", bound=AnyMemo | None)
+F = TypeVar("F", bound=AnyRecord | None)
 
 _engines: dict[Portal, Engine] = {}
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from nbferry.connections.invitation import secret_of
 from nbferry.engine.activities.receive import Decide, Intake
-from nbferry.engine.activities.record_store import Keeper
+from nbferry.engine.activities.record_store import RecordStore
 from nbferry.engine.activities.send import Offering
 from nbferry.engine.engine import Wishes
 from nbferry.errors import CodeInvalid, NbferryError
@@ -26,13 +26,13 @@ from nbferry.model.manifest import Manifest
 from nbferry.status import Snapshot, State
 from nbferry.storage.folder.destination import Destination
 from nbferry.storage.records.ledger import Ledger
-from nbferry.storage.records.record import AnyMemo, FolderMemo, ReceiveMemo, SendMemo, UploadMemo
+from nbferry.storage.records.record import AnyRecord, FolderRecord, ReceiveRecord, SendRecord, UploadRecord
 from nbferry.storage.sources.digest_cache import DigestCache
 from nbferry.storage.sources.files import FileSource, offer_of
 from nbferry.storage.sources.pages import PageFiles, PageSource
 from nbferry.transfers.registry import Begin
 
-M = TypeVar("M", bound=AnyMemo)
+M = TypeVar("M", bound=AnyRecord)
 
 log = logging.getLogger("nbferry")
 
@@ -47,7 +47,7 @@ class How:
 
 
 # ------------------------------------------------------------------ from a memo to an activity
-def sending(keeper: Keeper[SendMemo], ledger: Ledger, how: How) -> Begin:
+def sending(keeper: RecordStore[SendRecord], ledger: Ledger, how: How) -> Begin:
     """A send, new or gone on with."""
     memo = keeper.memo
     limits = replace(how.limits, chunk_size=memo.chunk_size, partials=memo.kept_for)
@@ -59,7 +59,7 @@ def sending(keeper: Keeper[SendMemo], ledger: Ledger, how: How) -> Begin:
     return lambda engine: engine.sending(offering, how.wishes, limits)
 
 
-def _files_of(memo: SendMemo, ledger: Ledger, limits: Limits) -> FileSource:
+def _files_of(memo: SendRecord, ledger: Ledger, limits: Limits) -> FileSource:
     return offer_of(
         [_as_named(Path(path)) for path in memo.paths],
         chunk_size=memo.chunk_size,
@@ -79,7 +79,7 @@ def _as_named(path: Path) -> Path:
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
-def receiving(keeper: Keeper[ReceiveMemo], how: How, decide: Decide | None = None) -> Begin:
+def receiving(keeper: RecordStore[ReceiveRecord], how: How, decide: Decide | None = None) -> Begin:
     """A receive, new or gone on with."""
     memo = keeper.memo
     if decide is None and memo.willing:
@@ -89,7 +89,7 @@ def receiving(keeper: Keeper[ReceiveMemo], how: How, decide: Decide | None = Non
     return lambda engine: engine.receiving(intake, how.wishes, limits)
 
 
-def uploading(keeper: Keeper[UploadMemo], how: How) -> Begin:
+def uploading(keeper: RecordStore[UploadRecord], how: How) -> Begin:
     """An upload, new or gone on with; it begins when a page lends the activity's ``page_files``."""
     memo = keeper.memo
     intake = Intake(destination_of(memo), keeper, _accept, how.agent)
@@ -99,23 +99,23 @@ def uploading(keeper: Keeper[UploadMemo], how: How) -> Begin:
     return lambda engine: engine.uploading(intake, PageFiles(manifest), how.wishes, limits)
 
 
-def again(keeper: Keeper[Any], ledger: Ledger, how: How) -> Begin:
+def again(keeper: RecordStore[Any], ledger: Ledger, how: How) -> Begin:
     """What an earlier process left, whichever it is."""
     match keeper.memo:
-        case SendMemo():
+        case SendRecord():
             return sending(keeper, ledger, how)
-        case UploadMemo():
+        case UploadRecord():
             return uploading(keeper, how)
         case _:
             return receiving(keeper, how)
 
 
-def destination_of(memo: FolderMemo) -> Destination:
+def destination_of(memo: FolderRecord) -> Destination:
     """Where the data go."""
     return Destination(Path(memo.to), memo.id, memo.overwrite, memo.allow_hidden)
 
 
-def wishes_of(memo: AnyMemo, host: str | None) -> Wishes:
+def wishes_of(memo: AnyRecord, host: str | None) -> Wishes:
     """Connect as before: to the same relay, or as the same relay; STUN and TURN servers are yet to be said."""
     relay = memo.relay
     if relay is None or relay.port:
@@ -124,10 +124,10 @@ def wishes_of(memo: AnyMemo, host: str | None) -> Wishes:
 
 
 # ------------------------------------------------------------------ finding
-def same_send(ledger: Ledger, wanted: SendMemo, relay: str | None) -> SendMemo | None:
+def same_send(ledger: Ledger, wanted: SendRecord, relay: str | None) -> SendRecord | None:
     """The unfinished send that the same cell began, if there is one: the newest."""
 
-    def is_same(memo: SendMemo) -> bool:
+    def is_same(memo: SendRecord) -> bool:
         return (
             (memo.paths, memo.entries, memo.follow_symlinks, memo.receivers, memo.via)
             == (wanted.paths, wanted.entries, wanted.follow_symlinks, wanted.receivers, wanted.via)
@@ -136,7 +136,7 @@ def same_send(ledger: Ledger, wanted: SendMemo, relay: str | None) -> SendMemo |
             and not is_over(memo)
         )
 
-    return next((memo for memo in _of_kind(ledger, SendMemo) if is_same(memo)), None)
+    return next((memo for memo in _of_kind(ledger, SendRecord) if is_same(memo)), None)
 
 
 def _of_kind(ledger: Ledger, kind: type[M]) -> list[M]:
@@ -150,29 +150,29 @@ def _form(invitation: str) -> int:
     return 0 if isinstance(secret, Ticket) else len(secret)
 
 
-def same_receive(ledger: Ledger, ticket: Code | Ticket, to: Path) -> ReceiveMemo | None:
+def same_receive(ledger: Ledger, ticket: Code | Ticket, to: Path) -> ReceiveRecord | None:
     """The unfinished receive that the same cell began, if there is one."""
 
-    def is_same(memo: ReceiveMemo) -> bool:
+    def is_same(memo: ReceiveRecord) -> bool:
         with suppress(CodeInvalid):  # somebody edited it
             return Path(memo.to) == to and parse(memo.code).with_url(None) == ticket.with_url(None)
         return False
 
-    return next((memo for memo in _of_kind(ledger, ReceiveMemo) if is_same(memo)), None)
+    return next((memo for memo in _of_kind(ledger, ReceiveRecord) if is_same(memo)), None)
 
 
-def same_upload(ledger: Ledger, wanted: UploadMemo) -> UploadMemo | None:
+def same_upload(ledger: Ledger, wanted: UploadRecord) -> UploadRecord | None:
     """The unfinished upload of the same files into the same folder in the same way, if there is one."""
 
-    def place(memo: UploadMemo) -> tuple[object, ...]:
+    def place(memo: UploadRecord) -> tuple[object, ...]:
         return memo.to, memo.overwrite, memo.allow_hidden, memo.manifest
 
-    return next((memo for memo in _of_kind(ledger, UploadMemo) if place(memo) == place(wanted)), None)
+    return next((memo for memo in _of_kind(ledger, UploadRecord) if place(memo) == place(wanted)), None)
 
 
-def is_over(memo: AnyMemo) -> bool:
+def is_over(memo: AnyRecord) -> bool:
     """Whether nobody can come any more, and all who came have what they came for."""
-    if isinstance(memo, FolderMemo):
+    if isinstance(memo, FolderRecord):
         return False
     done = sum(pairing.state == State.DONE for pairing in memo.pairings)
     open_ = any(pairing.is_open for pairing in memo.pairings)
@@ -181,7 +181,7 @@ def is_over(memo: AnyMemo) -> bool:
 
 
 # ------------------------------------------------------------------ showing and ending
-def snapshot_of(ledger: Ledger, memo: AnyMemo) -> Snapshot:
+def snapshot_of(ledger: Ledger, memo: AnyRecord) -> Snapshot:
     """What is known of a transfer that nobody runs in this process."""
     elsewhere = ledger.is_claimed(memo.id)
     view = Snapshot(
@@ -195,7 +195,7 @@ def snapshot_of(ledger: Ledger, memo: AnyMemo) -> Snapshot:
         durable=memo.durable,
         verified=memo.durable,
     )
-    there = destination_of(memo).progress() if isinstance(memo, FolderMemo) else None
+    there = destination_of(memo).progress() if isinstance(memo, FolderRecord) else None
     if there is None:
         return view
     manifest, have = there
@@ -205,12 +205,12 @@ def snapshot_of(ledger: Ledger, memo: AnyMemo) -> Snapshot:
     )
 
 
-def discard(ledger: Ledger, memo: AnyMemo) -> None:
+def discard(ledger: Ledger, memo: AnyRecord) -> None:
     """End a transfer that no process runs: what is published stays, everything else goes.
 
-    Raises like :meth:`Keeper.take`, and :class:`StorageError` if something cannot be removed.
+    Raises like :meth:`RecordStore.take`, and :class:`StorageError` if something cannot be removed.
     """
-    keeper: Keeper[Any] = Keeper(memo, ledger)
+    keeper: RecordStore[Any] = RecordStore(memo, ledger)
     keeper.take()
     try:
         end(ledger, keeper.memo, State.CANCELLED, "discarded")
@@ -218,9 +218,9 @@ def discard(ledger: Ledger, memo: AnyMemo) -> None:
         keeper.rest()
 
 
-def end(ledger: Ledger, memo: AnyMemo, state: State, reason: str = "") -> None:
+def end(ledger: Ledger, memo: AnyRecord, state: State, reason: str = "") -> None:
     """Remove everything that is kept of a transfer, but for a line on how it ended."""
-    if isinstance(memo, FolderMemo):
+    if isinstance(memo, FolderRecord):
         destination_of(memo).discard()
     ledger.end(memo, str(state), reason)
 
@@ -228,7 +228,9 @@ def end(ledger: Ledger, memo: AnyMemo, state: State, reason: str = "") -> None:
 def sweep(ledger: Ledger) -> None:
     """Remove what has expired. What cannot be removed now is tried again next time."""
     over = ledger.sweep(time.time())
-    served = [memo for memo in _of_kind(ledger, SendMemo) if is_over(memo) and not ledger.is_claimed(memo.id)]
+    served = [
+        memo for memo in _of_kind(ledger, SendRecord) if is_over(memo) and not ledger.is_claimed(memo.id)
+    ]
     for memo in [*over, *(memo for memo in served if memo not in over)]:
         try:
             end(ledger, memo, State.DONE if _is_done(memo) else State.EXPIRED)
@@ -236,8 +238,8 @@ def sweep(ledger: Ledger) -> None:
             log.warning("transfer %s has expired, but cannot be removed: %s", memo.id, error.message)
 
 
-def _is_done(memo: AnyMemo) -> bool:
+def _is_done(memo: AnyRecord) -> bool:
     """Whether anybody has everything; perhaps the other side was never told."""
-    if isinstance(memo, FolderMemo):
+    if isinstance(memo, FolderRecord):
         return bool(memo.digest)
     return any(pairing.state == State.DONE for pairing in memo.pairings)

@@ -15,21 +15,23 @@ from typing import Any, NamedTuple
 from nbferry.errors import NbferryError, RemoteProtocolError, from_code
 from nbferry.limits import MiB
 
-KEPT = 64  # answers: a page has few requests under way at once
-KEPT_BUFFER = 4096  # bytes; an answer with more is not kept, as what asks for bulk may simply be done again
+MAX_KEPT_ANSWERS = 64  # answers: a page has few requests under way at once
+MAX_KEPT_BUFFER = (
+    4096  # bytes; an answer with more is not kept, as what asks for bulk may simply be done again
+)
 FIRST_AGAIN, LONGEST_AGAIN = 2.0, 16.0  # seconds of silence after which requests are repeated
 MAX_PARTS = 64
-MOST = 64 * MiB  # bytes of an answer of which nobody said how long it is to be: the largest chunk
-MOST_IN_WORK = 256  # requests of one page: it has a window of a few
+MAX_ANSWER_BYTES = 64 * MiB  # bytes of an answer of which nobody said how long it is to be: the largest chunk
+MAX_IN_WORK = 256  # requests of one page: it has a window of a few
 
 Buffer = bytes | memoryview
-Message = dict[str, Any]
+PageMessage = dict[str, Any]
 
 
 class Outgoing(NamedTuple):
     """One message for the page, with its buffer."""
 
-    message: Message
+    message: PageMessage
     buffer: Buffer = b""
 
 
@@ -41,7 +43,7 @@ class Request(NamedTuple):
     arguments: Mapping[str, Any]
 
 
-class Answer(NamedTuple):
+class PageAnswer(NamedTuple):
     """What came of a request of ours."""
 
     ok: Mapping[str, Any]
@@ -50,8 +52,8 @@ class Answer(NamedTuple):
 
 @dataclass(eq=False)
 class _Call:
-    message: Message
-    future: Future[Answer] = field(default_factory=Future)
+    message: PageMessage
+    future: Future[PageAnswer] = field(default_factory=Future)
     parts: dict[int, bytes] = field(default_factory=dict)
     count: int = 1  # of parts
     ok: Mapping[str, Any] | None = None
@@ -59,7 +61,7 @@ class _Call:
     @property
     def is_too_long(self) -> bool:
         """Whether more has come than what was asked for."""
-        return sum(map(len, self.parts.values())) > int(self.message.get("length", MOST))
+        return sum(map(len, self.parts.values())) > int(self.message.get("length", MAX_ANSWER_BYTES))
 
 
 class Calls:
@@ -94,7 +96,7 @@ class Calls:
             return None
         if number in self._in_work:
             return None
-        if len(self._in_work) >= MOST_IN_WORK:
+        if len(self._in_work) >= MAX_IN_WORK:
             raise RemoteProtocolError("The page wants too much at once.")
         self._in_work.add(number)
         return Request(number, op, message)
@@ -104,26 +106,26 @@ class Calls:
         *parts, last = buffers or (b"",)
         for at, part in enumerate(parts):
             self._say({"re": request.id, "part": at, "parts": len(buffers)}, part)
-        final: Message = {"re": request.id, "ok": dict(ok)}
+        final: PageMessage = {"re": request.id, "ok": dict(ok)}
         if parts:
             final |= {"part": len(parts), "parts": len(buffers)}
-        self._conclude(request, final, last, keep=not parts and len(last) <= KEPT_BUFFER)
+        self._conclude(request, final, last, keep=not parts and len(last) <= MAX_KEPT_BUFFER)
 
     def refuse(self, request: Request, error: NbferryError) -> None:
         """The request did not go well."""
         said = {"code": error.code, "message": error.message, "hint": error.hint}
         self._conclude(request, {"re": request.id, "error": said}, b"", keep=True)
 
-    def _conclude(self, request: Request, message: Message, buffer: Buffer, *, keep: bool) -> None:
+    def _conclude(self, request: Request, message: PageMessage, buffer: Buffer, *, keep: bool) -> None:
         self._in_work.discard(request.id)
         said = self._say(message, buffer)
         if keep:
             self._answered[request.id] = said
-            while len(self._answered) > KEPT:
+            while len(self._answered) > MAX_KEPT_ANSWERS:
                 self._answered.popitem(last=False)
 
     # ---------------------------------------------------------------- what we want
-    def ask(self, op: str, now: float, **arguments: Any) -> Future[Answer]:
+    def ask(self, op: str, now: float, **arguments: Any) -> Future[PageAnswer]:
         """Ask the page for something; a refusal, or that it is gone, is the future's exception."""
         number = next(self._ids)
         call = _Call({"id": number, "op": op, **arguments})
@@ -161,7 +163,7 @@ class Calls:
             call.ok = ok
         if call.ok is not None and len(call.parts) == parts:
             del self._calls[message["re"]]
-            call.future.set_result(Answer(call.ok, list(filter(None, map(call.parts.get, range(parts))))))
+            call.future.set_result(PageAnswer(call.ok, list(filter(None, map(call.parts.get, range(parts))))))
 
     def _end(self, number: int, error: NbferryError) -> None:
         self._calls.pop(number).future.set_exception(error)
@@ -194,7 +196,7 @@ class Calls:
         for number in list(self._calls):
             self._end(number, error)
 
-    def _say(self, message: Message, buffer: Buffer = b"") -> Outgoing:
+    def _say(self, message: PageMessage, buffer: Buffer = b"") -> Outgoing:
         said = Outgoing({"page": self.page, **message}, buffer)
         self.outbox.append(said)
         return said

@@ -19,7 +19,7 @@ from nbferry.text import rendering
 from nbferry.transfers.handle import SLICE, Transfer
 from nbferry.widget import view
 from nbferry.widget.calls import Buffer
-from nbferry.widget.desk import Desk
+from nbferry.widget.desk import CardModel
 from nbferry.widget.unpinned import unpin
 
 STATIC = Path(__file__).parent.parent / "static"
@@ -37,7 +37,7 @@ class Card(anywidget.AnyWidget):
     view = traitlets.Dict().tag(sync=True)
     _line = traitlets.Unicode().tag(sync=True)  # the widget's own id, which a model in a page does not tell
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: CardModel) -> None:
         name = uuid.uuid4().hex
         super().__init__(view=desk.view(), model_id=name, _line=name)
         self._desk = desk
@@ -103,7 +103,7 @@ class Card(anywidget.AnyWidget):
 
 def shown(card: Card, transfer: Transfer) -> dict[str, Any]:
     """A card of a transfer as it is displayed; no code in it, as notebooks are saved with this."""
-    files = transfer.files_from(0, rendering.MOST)
+    files = transfer.files_from(0, rendering.MAX_FILES_SHOWN)
     snapshot = transfer.snapshot.evolve(reason=view.to_be_saved(transfer.snapshot.reason))
     return bundle(card, rendering.html(snapshot, None, files), rendering.text(snapshot, None))
 

@@ -11,7 +11,7 @@ from nbferry.errors import StorageError
 from nbferry.model.names import display_name
 from nbferry.storage.disk.failures import translated
 
-MOST = 1_000  # entries of one folder; who has more names the file in a cell
+MAX_LISTED = 1_000  # entries of one folder; who has more names the file in a cell
 
 
 def list_folder(named: str | None) -> dict[str, Any]:
@@ -25,9 +25,9 @@ def list_folder(named: str | None) -> dict[str, Any]:
             raise StorageError(f'There is no folder "{display_name(str(folder))}".')
         names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
     entries = filter(None, (_entry(folder / name) for name in names))
-    rows = sorted(islice(entries, MOST), key=lambda row: (not row["folder"], row["name"].casefold()))
+    rows = sorted(islice(entries, MAX_LISTED), key=lambda row: (not row["folder"], row["name"].casefold()))
     parent = str(folder.parent) if folder.parent != folder else None
-    return {"folder": str(folder), "parent": parent, "entries": rows, "more": max(0, len(names) - MOST)}
+    return {"folder": str(folder), "parent": parent, "entries": rows, "more": max(0, len(names) - MAX_LISTED)}
 
 
 def _entry(path: Path) -> dict[str, Any] | None:

@@ -24,21 +24,21 @@ from nbferry.widget.calls import Buffer
 from nbferry.widget.line import Line
 from nbferry.widget.page import Comm, Page, page_of
 from nbferry.widget.saving import Saving
-from nbferry.widget.view import Kind
-from nbferry.widget.wants import Wants
+from nbferry.widget.view import CardKind
+from nbferry.widget.wants import PageRequests
 
-MOST_PAGES = 64  # one that went without a word is gone when so many others have come
+MAX_PAGES = 64  # one that went without a word is gone when so many others have come
 
 log = logging.getLogger("nbferry")
 
-Begin = Callable[[Any], Transfer]
+BeginChosen = Callable[[Any], Transfer]
 """Begins with what a person chose: paths of the kernel's files, a code, or entries of a browser's machine."""
 
-Publish = Callable[[dict[str, Any]], None]
+PublishView = Callable[[dict[str, Any]], None]
 """Makes a view the widget's."""
 
 
-class Desk:
+class CardModel:
     """See the module.
 
     ``savable`` is what a download offers, and ``beside`` where its paths begin; ``begin`` what a choice leads to.
@@ -46,10 +46,10 @@ class Desk:
 
     def __init__(
         self,
-        kind: Kind,
+        kind: CardKind,
         used: Portal,
         *,
-        begin: Begin | None = None,
+        begin: BeginChosen | None = None,
         savable: Sequence[Path] = (),
         beside: Path | None = None,
     ) -> None:
@@ -65,10 +65,10 @@ class Desk:
         self._line: Line | None = None
         self._closing: asyncio.Task[None] | None = None
         self._seq = 0
-        self._wants = Wants(self, used)
+        self._wants = PageRequests(self, used)
         self._starting = threading.Lock()
         self._comm: Comm | None = None
-        self._publish: Publish = lambda _: None  # until there is the widget, which has a view of its own
+        self._publish: PublishView = lambda _: None  # until there is the widget, which has a view of its own
 
     # ---------------------------------------------------------------- any thread
     @property
@@ -108,7 +108,7 @@ class Desk:
         """Something is to be seen that was not."""
         self._portal.call(self._refresh)
 
-    def open(self, name: str, comm: Comm, publish: Publish) -> None:
+    def open(self, name: str, comm: Comm, publish: PublishView) -> None:
         """The widget is there, under this name: what goes to pages may go out."""
         self._comm, self._publish = comm, publish
         self._portal.call(lambda: self._open_line(name))
@@ -178,7 +178,7 @@ class Desk:
 
     def _new_page(self, name: str) -> Page:
         assert self._comm  # pages come when the widget is there
-        if len(self._pages) >= MOST_PAGES:
+        if len(self._pages) >= MAX_PAGES:
             next(iter(self._pages.values())).close()
         self.met.set()
         return Page(name, self._comm, self._wants.do, self._gone, ids=self._ids)

@@ -17,11 +17,13 @@ from nbferry.model.manifest import Manifest
 from nbferry.text import rendering
 from nbferry.transfers.handle import Face, Transfer
 from nbferry.widget.card import Card, bundle, shown
-from nbferry.widget.desk import Desk
+from nbferry.widget.desk import CardModel
 from nbferry.widget.saving import Saving
-from nbferry.widget.view import Kind
+from nbferry.widget.view import CardKind
 
-KEPT = 32  # cards with a line: older ones of what is over have the comm only, and are made anew if need be
+MAX_CARDS = (
+    32  # cards with a line: older ones of what is over have the comm only, and are made anew if need be
+)
 SEEN_WITHIN = 3.0  # seconds in which a page that is there has shown a card, and said so
 
 
@@ -64,7 +66,7 @@ class NotebookFace(Face):
         with self._lock:
             card = self._card_there(transfer)
             if not card:
-                desk = Desk(_kind(transfer), portal())
+                desk = CardModel(_kind(transfer), portal())
                 desk.show(transfer)
                 card = Card(desk)
                 self._keep(card, transfer)
@@ -79,10 +81,10 @@ class NotebookFace(Face):
     def _keep(self, card: Card, transfer: Transfer) -> None:
         self._cards[transfer.id] = card
         over = [name for name, each in self._cards.items() if each.transfer and each.transfer.is_over]
-        for name in over[: max(0, len(self._cards) - KEPT)]:
+        for name in over[: max(0, len(self._cards) - MAX_CARDS)]:
             self._cards.pop(name).hang_up()
 
-    def picker(self, kind: Kind, begin: Callable[[Any], Transfer]) -> Card:
+    def picker(self, kind: CardKind, begin: Callable[[Any], Transfer]) -> Card:
         """A card in which a person chooses; what that begins has no other card."""
 
         def begin_here(chosen: Any) -> Transfer:
@@ -91,7 +93,7 @@ class NotebookFace(Face):
                 self._keep(card, transfer)
             return transfer
 
-        card = Card(Desk(kind, portal(), begin=begin_here))
+        card = Card(CardModel(kind, portal(), begin=begin_here))
         return card
 
     def saving(self, transfer: Transfer) -> Card:
@@ -107,10 +109,10 @@ class NotebookFace(Face):
         :class:`StorageError` for what is not there.
         """
         Saving(paths, beside=beside)  # says now what is missing
-        return Card(Desk("download", portal(), savable=paths, beside=beside))
+        return Card(CardModel("download", portal(), savable=paths, beside=beside))
 
 
-def _kind(transfer: Transfer) -> Kind:
+def _kind(transfer: Transfer) -> CardKind:
     match transfer.snapshot.role:
         case "send":
             return "send"

@@ -23,7 +23,7 @@ from nbferry.transports.base import Fill, Transport
 from nbferry.widget.framing import pack, unpack, unpack_fields
 
 Buffer = bytes | memoryview
-Received = Callable[[int, dict[str, Any], memoryview], None]
+LineHandler = Callable[[int, dict[str, Any], memoryview], None]
 Number = Callable[[int], None]
 
 WINDOW = (
@@ -53,7 +53,7 @@ class Line:
         self,
         name: str,
         *,
-        received: Received,
+        received: LineHandler,
         came: Number = lambda _: None,
         left: Number = lambda _: None,
         find: Callable[[], Server | None] = server_with_pages,

@@ -16,7 +16,7 @@ from nbferry.model.manifest import Entry, Manifest
 from nbferry.model.names import display_name
 
 MS = 1_000_000  # nanoseconds
-MOST_PARTS = 10_000
+MAX_PARTS = 10_000
 
 
 class Offers:
@@ -31,7 +31,7 @@ class Offers:
         part, parts, entries = message.get("part", 0), message.get("parts", 1), message.get("entries")
         if type(part) is not int or type(parts) is not int or not isinstance(entries, list):
             raise _nonsense()
-        if not 0 <= part < parts <= MOST_PARTS:
+        if not 0 <= part < parts <= MAX_PARTS:
             raise _nonsense()
         if part == 0:
             self._parts.clear()

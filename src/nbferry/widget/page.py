@@ -11,24 +11,24 @@ from typing import Any, Protocol
 
 from nbferry.errors import NbferryError, RemoteProtocolError, SourceAway, StorageError, TransportError
 from nbferry.limits import KiB, MiB
-from nbferry.widget.calls import Answer, Buffer, Calls, Message, Outgoing, Request
+from nbferry.widget.calls import Buffer, Calls, Outgoing, PageAnswer, PageMessage, Request
 from nbferry.widget.framing import pack
 
 COMM_PART, LINE_PART = 512 * KiB, 2 * MiB  # the largest buffer on either carrier
-MOST_FIELDS = 3 * MiB  # of an answer as JSON: a message on a line has 4 MiB
+MAX_FIELDS = 3 * MiB  # of an answer as JSON: a message on a line has 4 MiB
 GONE_AFTER = 30.0  # seconds for which a page that is asked for something may say nothing
 
 log = logging.getLogger("nbferry")
 
 
-class Line(Protocol):
-    """What a page needs of :class:`nbferry.widget.line.Line`."""
+class PageLine(Protocol):
+    """What a page needs of :class:`nbferry.widget.line.PageLine`."""
 
-    async def send(self, number: int, message: Message, buffer: Buffer = b"") -> None:
+    async def send(self, number: int, message: PageMessage, buffer: Buffer = b"") -> None:
         """Send to the page's socket of this number; raises :class:`TransportError`."""
 
 
-Comm = Callable[[Message, Sequence[Buffer]], None]
+Comm = Callable[[PageMessage, Sequence[Buffer]], None]
 """Sends over the widget's comm; from any thread."""
 
 Work = Callable[["Page", Request], Any]
@@ -53,11 +53,11 @@ class Page:
         self._clock = clock
         self._calls = Calls(name, ids)
         self._comm, self._work, self._gone = comm, work, gone
-        self._line: tuple[Line, int] | None = None
+        self._line: tuple[PageLine, int] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._writing: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._view: Message | None = None
+        self._view: PageMessage | None = None
 
     @property
     def part(self) -> int:
@@ -65,21 +65,21 @@ class Page:
         return LINE_PART if self._line else COMM_PART
 
     # ---------------------------------------------------------------- carriers
-    def reached_by(self, line: tuple[Line, int] | None) -> None:
+    def reached_by(self, line: tuple[PageLine, int] | None) -> None:
         """The carrier on which it was just heard; a line is kept until it is lost, or there is another."""
         if line and line != self._line:
             self._line = line
             self._calls.repeat()  # what went another way may be lost with it, and on a line nothing is repeated
             self._flush()
 
-    def line_lost(self, line: Line, number: int | None = None) -> None:
+    def line_lost(self, line: PageLine, number: int | None = None) -> None:
         """A socket of a line has gone, perhaps this page's; without a number, all of it."""
         if self._line and self._line[0] is line and number in (None, self._line[1]):
             self._line = None
             self._calls.repeat()
             self._flush()
 
-    def show(self, view: Message) -> None:
+    def show(self, view: PageMessage) -> None:
         """Say what there is to see; on the comm the widget's own trait does."""
         if self._line:
             self._view = view
@@ -111,11 +111,11 @@ class Page:
         """In a worker thread: fields of the answer, and buffers."""
         done = self._work(self, request)
         fields, buffers = done if isinstance(done, tuple) else (done, ())
-        if len(pack(fields)) > MOST_FIELDS:
+        if len(pack(fields)) > MAX_FIELDS:
             raise StorageError("This list is too long.", hint="Choose fewer files, or pack them into one.")
         return fields, buffers
 
-    def ask(self, op: str, **arguments: Any) -> Future[Answer]:
+    def ask(self, op: str, **arguments: Any) -> Future[PageAnswer]:
         """Ask it for something."""
         future = self._calls.ask(op, self._clock(), **arguments)
         if self.is_gone:

@@ -15,7 +15,7 @@ from typing import TypeVar
 from nbferry.engine.portal import Portal
 from nbferry.errors import NbferryError, RemoteProtocolError
 from nbferry.storage.sources.pages import Reader, Slice
-from nbferry.widget.calls import Answer
+from nbferry.widget.calls import PageAnswer
 from nbferry.widget.page import Page
 
 T = TypeVar("T")
@@ -36,10 +36,12 @@ class PageReader(Reader):
         """See :meth:`Reader.digest`."""
         return self._ask("digest", path, offset, length, _digest)
 
-    def _ask(self, op: str, path: str, offset: int, length: int, read: Callable[[Answer], T]) -> Future[T]:
+    def _ask(
+        self, op: str, path: str, offset: int, length: int, read: Callable[[PageAnswer], T]
+    ) -> Future[T]:
         outcome: Future[T] = Future()
 
-        def answered(asked: Future[Answer]) -> None:
+        def answered(asked: Future[PageAnswer]) -> None:
             try:
                 outcome.set_result(read(asked.result()))
             except NbferryError as error:  # the page's refusal, or an answer that makes no sense
@@ -52,7 +54,7 @@ class PageReader(Reader):
         return outcome
 
 
-def _digest(answer: Answer) -> bytes:
+def _digest(answer: PageAnswer) -> bytes:
     try:
         return bytes.fromhex(answer.ok["digest"])
     except (KeyError, TypeError, ValueError) as error:

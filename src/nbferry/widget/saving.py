@@ -21,8 +21,8 @@ from nbferry.limits import MiB
 from nbferry.model.names import display_name
 from nbferry.storage.disk.failures import translated
 
-MOST_FILES = 10_000
-MOST_BYTES = 1 * MiB  # of one slice
+MAX_SAVED_FILES = 10_000
+MAX_SLICE = 1 * MiB  # of one slice
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class Saving:
     """What a page may save: ``named`` files and folders. Raises :class:`StorageError` if one is not there."""
 
     def __init__(self, named: Sequence[Path], *, beside: Path | None = None) -> None:
-        found = list(islice(_walk(named, beside), MOST_FILES + 1))
-        if len(found) > MOST_FILES:
+        found = list(islice(_walk(named, beside), MAX_SAVED_FILES + 1))
+        if len(found) > MAX_SAVED_FILES:
             raise StorageError(
-                f"These are more than {MOST_FILES:,} files.", hint="Pack them into one, and save that."
+                f"These are more than {MAX_SAVED_FILES:,} files.", hint="Pack them into one, and save that."
             )
         if not found:
             raise StorageError("There is no file in it.", hint="Choose another one.")
@@ -54,7 +54,7 @@ class Saving:
 
     def fetch(self, index: int, offset: int, length: int) -> tuple[str, bytes]:
         """Read a slice: its digest and its bytes. Raises :class:`StorageError`, :class:`SourceChanged`."""
-        if not (0 <= index < len(self.files) and offset >= 0 and 0 <= length <= MOST_BYTES):
+        if not (0 <= index < len(self.files) and offset >= 0 and 0 <= length <= MAX_SLICE):
             raise StorageError("There is no such part of a file to be saved.")
         file = self.files[index]
         with translated(f'Reading "{display_name(file.path)}"'), file.local.open("rb") as opened:

@@ -22,7 +22,7 @@ from nbferry.status import FileProgress, State
 from nbferry.text import rendering
 from nbferry.transfers.handle import Transfer
 
-Kind = Literal["send", "receive", "upload", "download"]
+CardKind = Literal["send", "receive", "upload", "download"]
 ROWS = 20  # files with a bar of their own; a page asks for more
 
 _MOVING = {  # or it may move soon: paused by the other side, or by what went wrong

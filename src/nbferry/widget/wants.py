@@ -32,8 +32,8 @@ from nbferry.widget.page import Page
 from nbferry.widget.reader import PageReader
 from nbferry.widget.saving import Saving
 
-VERSION = 1
-MOST_ROWS = 200
+PAGE_VERSION = 1
+MAX_ROWS = 200
 HERE_ONLY = "This code works on this machine only; relay= or NBFERRY_HOST change that."
 
 Outcome = Mapping[str, Any] | tuple[Mapping[str, Any], list[Buffer]]
@@ -41,9 +41,9 @@ Outcome = Mapping[str, Any] | tuple[Mapping[str, Any], list[Buffer]]
 
 
 class Behind(Protocol):
-    """What these need of a :class:`nbferry.widget.desk.Desk`."""
+    """What these need of a :class:`nbferry.widget.desk.CardModel`."""
 
-    kind: view.Kind
+    kind: view.CardKind
 
     @property
     def transfer(self) -> Transfer | None:
@@ -62,7 +62,7 @@ class Behind(Protocol):
         """What can be saved now."""
 
 
-class Wants:
+class PageRequests:
     """What the pages of one card want."""
 
     def __init__(self, desk: Behind, portal: Portal) -> None:
@@ -122,7 +122,7 @@ class Wants:
     def _hello(self, page: Page, asked: Mapping[str, Any]) -> Outcome:
         if base := _text(asked, "base"):
             server.heard_from_page(base)
-        return {"version": VERSION, **self._look(page, asked)}
+        return {"version": PAGE_VERSION, **self._look(page, asked)}
 
     def _look(self, _page: Page, _asked: Mapping[str, Any]) -> dict[str, Any]:
         return {"view": self._desk.view()}
@@ -132,7 +132,7 @@ class Wants:
         return {"code": code, "note": HERE_ONLY if rendering.here_only(code) else ""}
 
     def _rows(self, _page: Page, asked: Mapping[str, Any]) -> Outcome:
-        first, count = _number(asked, "first"), min(MOST_ROWS, _number(asked, "count"))
+        first, count = _number(asked, "first"), min(MAX_ROWS, _number(asked, "count"))
         return {"rows": [view.row(file) for file in self._transfer.files_from(first, count)]}
 
     def _list(self, _page: Page, asked: Mapping[str, Any]) -> Outcome:
@@ -148,7 +148,7 @@ class Wants:
     def _receive(self, _page: Page, asked: Mapping[str, Any]) -> None:
         self._begin(_text(asked, "code").strip(), "receive")
 
-    def _begin(self, chosen: Any, *kinds: view.Kind) -> Transfer:
+    def _begin(self, chosen: Any, *kinds: view.CardKind) -> Transfer:
         """Begin, if this card is of one of these kinds."""
         if self._desk.kind not in kinds:
             raise RemoteProtocolError("The page asked for what this card is not for.")

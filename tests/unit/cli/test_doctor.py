@@ -14,7 +14,7 @@ from aioice.stun import Class, Message, Method
 from nbferry.cli import doctor
 from nbferry.cli.doctor import Check, checks
 from nbferry.model.ice_servers import IceServer, ice_servers
-from nbferry.transports.webrtc.stun import Answer
+from nbferry.transports.webrtc.stun import StunAnswer
 from network.stun import Address, Respond, StunServer, silence, truth
 
 SECRET = "hush-hush"
@@ -107,7 +107,7 @@ def test_each_family_has_a_socket(
     """Only what servers see of the same socket is compared, and only of those beyond the NAT."""
     monkeypatch.setattr(doctor, "local_addresses", lambda *_: ["192.0.2.2", "2001:db8::2"])
     seen = [
-        Answer(IceServer("stun", "stun.example", 3478), address, asked=f"{network}{host}", heard=True)
+        StunAnswer(IceServer("stun", "stun.example", 3478), address, asked=f"{network}{host}", heard=True)
         for network, addresses in (("198.51.100.", four), ("2001:db8:1::", six))
         for host, address in enumerate(addresses, 1)
     ]

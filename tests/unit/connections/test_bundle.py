@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from nbferry.connections.bundle import MOST, Bundle, Strand, turn
+from nbferry.connections.bundle import MAX_LINKS, Bundle, BundledLink, switch
 from nbferry.connections.link import Lease
 from nbferry.errors import TransportBroken, TransportError
 
@@ -41,14 +41,14 @@ class Held:
 
     def __init__(self, lines: int, *, leads: bool) -> None:
         self.heard: list[bytes] = []
-        self.turns: list[Strand | None] = []
+        self.turns: list[BundledLink | None] = []
         self.bundle = Bundle(
             leads=leads,
             received=lambda frame, _: self.heard.append(bytes(frame)),
             used=self.turns.append,
         )
         self.lines = [Line() for _ in range(lines)]
-        self.strands = [self.bundle.add(line) for line in self.lines]  # type: ignore[arg-type]
+        self.links = [self.bundle.add(line) for line in self.lines]  # type: ignore[arg-type]
 
 
 def run(scenario: Callable[[], Awaitable[Any]]) -> None:
@@ -62,20 +62,20 @@ def test_a_leader_hears_what_was_sent_after_the_answer() -> None:
     async def scenario() -> None:
         held = Held(2, leads=True)
         one, other = held.lines
-        held.bundle.turn_to(held.strands[0])
-        await held.bundle.announce(held.strands[0])
-        assert one.said == [turn(1)]
+        held.bundle.switch_to(held.links[0])
+        await held.bundle.announce(held.links[0])
+        assert one.said == [switch(1)]
         one.say(b"\x01late")
-        one.say(turn(1))
+        one.say(switch(1))
         one.say(b"\x01a")
         other.say(b"\x01stray")
         assert held.heard == [b"\x01a"]
-        held.bundle.turn_to(held.strands[1])
+        held.bundle.switch_to(held.links[1])
         one.say(b"\x01late")
-        other.say(turn(2))
+        other.say(switch(2))
         other.say(b"\x01b")
         assert held.heard == [b"\x01a", b"\x01b"]
-        assert held.turns == held.strands
+        assert held.turns == held.links
         await held.bundle.aclose()
 
     run(scenario)
@@ -88,10 +88,10 @@ def test_a_leader_that_returns_waits_for_a_new_answer() -> None:
         held = Held(2, leads=True)
         one = held.lines[0]
         for at in (0, 1, 0):
-            held.bundle.turn_to(held.strands[at])
-        one.say(turn(1))
+            held.bundle.switch_to(held.links[at])
+        one.say(switch(1))
         one.say(b"\x01of the first turn")
-        one.say(turn(3))
+        one.say(switch(3))
         one.say(b"\x01of the third")
         assert held.heard == [b"\x01of the third"]
         await held.bundle.aclose()
@@ -106,14 +106,14 @@ def test_a_follower_goes_where_it_is_led() -> None:
         held = Held(3, leads=False)
         one, other, third = held.lines
         one.say(b"\x01too early")
-        other.say(turn(2))
-        one.say(turn(1))
+        other.say(switch(2))
+        one.say(switch(1))
         one.say(b"\x01stray")
         other.say(b"\x01a")
-        assert held.turns == [held.strands[1]]
-        await held.bundle.announce(held.strands[1])
-        assert other.said == [turn(2)]
-        third.say(turn(3))
+        assert held.turns == [held.links[1]]
+        await held.bundle.announce(held.links[1])
+        assert other.said == [switch(2)]
+        third.say(switch(3))
         other.say(b"\x01late")
         third.say(b"\x01b")
         assert held.heard == [b"\x01a", b"\x01b"]
@@ -128,17 +128,17 @@ def test_a_lost_link() -> None:
 
     async def scenario() -> None:
         held = Held(3, leads=True)
-        held.bundle.turn_to(held.strands[0])
+        held.bundle.switch_to(held.links[0])
         held.lines[1].lose(TransportBroken())
         held.lines[1].lose(TransportBroken())
-        assert held.turns == held.strands[:1]
+        assert held.turns == held.links[:1]
         held.lines[0].lose(TransportBroken())
-        assert held.turns == [held.strands[0], None]
+        assert held.turns == [held.links[0], None]
         error = TransportBroken("The last one.")
         held.lines[2].lose(error)
-        assert held.turns == [held.strands[0], None, None]
+        assert held.turns == [held.links[0], None, None]
         assert held.bundle.error is error
-        assert held.bundle.strands == []
+        assert held.bundle.links == []
         await held.bundle.aclose()
         assert all(line.is_closed for line in held.lines)
 
@@ -149,8 +149,8 @@ def test_there_is_an_end_to_links() -> None:
     """Who sends one after the other does not fill the memory."""
 
     async def scenario() -> None:
-        held = Held(MOST + 1, leads=False)
-        assert len(held.bundle.strands) == MOST
+        held = Held(MAX_LINKS + 1, leads=False)
+        assert len(held.bundle.links) == MAX_LINKS
         await held.bundle.aclose()
         assert held.lines[-1].is_closed
 
@@ -163,10 +163,10 @@ def test_garbage_is_the_machines_to_judge() -> None:
     async def scenario() -> None:
         held = Held(1, leads=False)
         line = held.lines[0]
-        line.say(turn(1))
-        for frame in (b"", b"\x00", turn(2) + b"\x00", turn(2)[:-1]):
+        line.say(switch(1))
+        for frame in (b"", b"\x00", switch(2) + b"\x00", switch(2)[:-1]):
             line.say(frame)
-        assert held.heard == [b"", b"\x00", turn(2) + b"\x00", turn(2)[:-1]]
+        assert held.heard == [b"", b"\x00", switch(2) + b"\x00", switch(2)[:-1]]
         await held.bundle.aclose()
 
     run(scenario)

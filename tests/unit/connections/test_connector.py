@@ -12,7 +12,7 @@ import pytest
 
 from nbferry.connections.addresses import machine_mark
 from nbferry.connections.connector import Answerer, Caller
-from nbferry.connections.context import RelayAddress, Surroundings, Via
+from nbferry.connections.context import ConnectContext, RelayAddress, Via
 from nbferry.connections.link import Link
 from nbferry.crypto.keys import SessionKeys
 from nbferry.errors import CodeNotFound, ConnectFailed, NbferryError
@@ -44,8 +44,8 @@ async def sides(
     """A sender that hosts and a receiver that can call."""
     running = await start_relay("127.0.0.1", 0)
     relay, keys = RelayAddress(running.url), SessionKeys(secrets.token_bytes(32))
-    answerer = Answerer(Surroundings(relay, via, limits, "127.0.0.1"), keys, seconds=60)
-    caller = Caller(Surroundings(relay, other or via, limits, "127.0.0.1"), keys)
+    answerer = Answerer(ConnectContext(relay, via, limits, "127.0.0.1"), keys, seconds=60)
+    caller = Caller(ConnectContext(relay, other or via, limits, "127.0.0.1"), keys)
     await answerer.host()
     try:
         yield answerer, caller, relay
@@ -269,7 +269,7 @@ def test_no_common_path_is_an_error_that_says_what_was_tried(monkeypatch):
         limits = Limits(connect_timeout=0.2)
         running = await start_relay("127.0.0.1", 0)
         relay, keys = RelayAddress(running.url), SessionKeys(secrets.token_bytes(32))
-        around = Surroundings(relay, "direct", limits, "127.0.0.1")
+        around = ConnectContext(relay, "direct", limits, "127.0.0.1")
         answerer, caller = Answerer(around, keys, seconds=60), Caller(around, keys)
         await answerer.host()
         ends = await asyncio.gather(answerer.connect(), caller.connect(), return_exceptions=True)
@@ -327,7 +327,7 @@ def test_a_room_that_is_not_there_is_a_code_not_found():
 
     async def scenario() -> None:
         running = await start_relay("127.0.0.1", 0)
-        around = Surroundings(RelayAddress(running.url), "auto", LIMITS, "127.0.0.1")
+        around = ConnectContext(RelayAddress(running.url), "auto", LIMITS, "127.0.0.1")
         with pytest.raises(CodeNotFound):
             await Caller(around, SessionKeys(bytes(32))).connect()
         await running.aclose()
@@ -341,7 +341,7 @@ def test_the_sender_hosts_again_when_the_relay_is_back():
     async def scenario() -> None:
         first = await start_relay("127.0.0.1", 0)
         relay, keys = RelayAddress(first.url), SessionKeys(secrets.token_bytes(32))
-        around = Surroundings(relay, "relay", LIMITS, "127.0.0.1")
+        around = ConnectContext(relay, "relay", LIMITS, "127.0.0.1")
         answerer, caller = Answerer(around, keys, seconds=60), Caller(around, keys)
         await answerer.host()
         await first.aclose()

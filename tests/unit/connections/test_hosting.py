@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from nbferry.connections.connector import Answerer
-from nbferry.connections.context import RelayAddress, Surroundings
-from nbferry.connections.invitation import Invitation, Inviter, Reception
+from nbferry.connections.context import ConnectContext, RelayAddress
+from nbferry.connections.invitation import Invitation, InvitationListener, Inviter
 from nbferry.connections.signals import Signal
 from nbferry.crypto.keys import SessionKeys
 from nbferry.crypto.pake import Joiner
@@ -97,7 +97,7 @@ def relay() -> ByHand:
 
 def answerer_at(relay: ByHand) -> Answerer:
     """A sender that may host its pair's room there."""
-    return Answerer(Surroundings(relay, "relay", LIMITS, "127.0.0.1"), KEYS, seconds=60)
+    return Answerer(ConnectContext(relay, "relay", LIMITS, "127.0.0.1"), KEYS, seconds=60)
 
 
 class Desk:
@@ -111,7 +111,7 @@ class Desk:
 
     def inviter(self, relay: ByHand, *, secret: Ticket | tuple[str, ...] = WORDS) -> Inviter:
         """An inviter that reports here."""
-        reception = Reception(self._issue, self._guess, self._trouble, _pair)
+        reception = InvitationListener(self._issue, self._guess, self._trouble, _pair)
         return Inviter(Invitation(secret), relay, 60, LIMITS, reception)
 
     async def _issue(self, code: Code | Ticket) -> None:

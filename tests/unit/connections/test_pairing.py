@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from nbferry.connections.context import RelayAddress
-from nbferry.connections.invitation import Invitation, Inviter, Reception
+from nbferry.connections.invitation import Invitation, InvitationListener, Inviter
 from nbferry.connections.pairing import MAX_GUESSES, join
 from nbferry.crypto.keys import SessionKeys
 from nbferry.errors import CodeBurnt, CodeUsed, ConnectFailed, NbferryError, WrongCode
@@ -32,9 +32,9 @@ class Desk:
         self.troubles: list[str] = []
         self.paired: list[SessionKeys] = []
 
-    def reception(self) -> Reception:
+    def reception(self) -> InvitationListener:
         """What the inviter is given."""
-        return Reception(self._issued, self._guessed, self.troubles.append, self._pair)
+        return InvitationListener(self._issued, self._guessed, self.troubles.append, self._pair)
 
     async def _issued(self, code: Code | Ticket) -> None:
         if not self.code.done():

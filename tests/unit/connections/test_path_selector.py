@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from nbferry.connections.bundle import Strand
-from nbferry.connections.path_selector import WORTH, Steering
+from nbferry.connections.bundle import BundledLink
+from nbferry.connections.path_selector import WORTH, PathSelector
 from nbferry.limits import KiB, Limits, MiB
 
 LIMITS = Limits()
@@ -16,26 +16,26 @@ STEP = 0.01  # seconds between two looks
 FRAME = 64 * KiB
 
 
-def strand(via: str = "webrtc") -> Strand:
+def strand(via: str = "webrtc") -> BundledLink:
     """A link that is not looked at."""
-    return Strand(SimpleNamespace(via=via))  # type: ignore[arg-type]
+    return BundledLink(SimpleNamespace(via=via))  # type: ignore[arg-type]
 
 
 class Trip:
     """A transfer of ``left`` bytes over strands with the given rates (bytes per second), in whole frames."""
 
-    def __init__(self, rates: dict[Strand, float], left: float = 1e12) -> None:
+    def __init__(self, rates: dict[BundledLink, float], left: float = 1e12) -> None:
         self.rates = rates
-        self.strands = list(rates)
-        self.steering = Steering(self.strands, LIMITS)
+        self.links = list(rates)
+        self.steering = PathSelector(self.links, LIMITS)
         self.left = left
         self.awaits = True
         self.now = 0.0
-        self.turns: list[Strand] = []
+        self.turns: list[BundledLink] = []
         self._under_way = 0.0
-        self.turn_to(self.strands[0])
+        self.switch_to(self.links[0])
 
-    def turn_to(self, to: Strand) -> None:
+    def switch_to(self, to: BundledLink) -> None:
         """Use another one, as a session does."""
         self.turns.append(to)
         self._under_way = 0.0
@@ -51,11 +51,11 @@ class Trip:
                 self._under_way -= FRAME
                 self.left -= FRAME
                 self.steering.arrived(FRAME, self.now)
-            wanted = self.steering.wanted(self.now, left=lambda: int(self.left), awaits=self.awaits)
-            if wanted is not self.turns[-1]:
-                self.turn_to(wanted)
-            for slower in self.steering.outdone():
-                self.strands.remove(slower)
+            choose = self.steering.choose(self.now, left=lambda: int(self.left), awaits=self.awaits)
+            if choose is not self.turns[-1]:
+                self.switch_to(choose)
+            for slower in self.steering.slower():
+                self.links.remove(slower)
             deadline = self.steering.next_deadline()
             assert deadline is None or deadline > self.now  # else a timer would go round and round
 
@@ -82,7 +82,7 @@ def test_the_quicker_one_stays(first: tuple[str, float], other: tuple[str, float
     assert trip.turns[-1].via == stays
     assert len(trip.turns) <= 4
     if min(first[1], other[1]):  # nobody can tell a path that is dead from a sender who has nothing to send
-        assert [each.via for each in trip.strands] == [stays]
+        assert [each.via for each in trip.links] == [stays]
 
 
 def test_one_path_is_not_measured_against_nothing() -> None:
@@ -99,7 +99,7 @@ def test_one_that_comes_late_is_tried_at_once() -> None:
     trip = Trip({relay: MiB})
     trip.go_on(10)
     trip.rates[webrtc] = 5 * MiB
-    trip.strands.append(webrtc)
+    trip.links.append(webrtc)
     trip.go_on(2 * STEP)
     assert trip.turns == [relay, webrtc]
 
@@ -109,7 +109,7 @@ def test_many_are_tried_one_after_the_other() -> None:
     trip = Trip({strand(): rate * MiB for rate in (2, 1, 7, 3)})
     trip.go_on(60)
     assert trip.rates[trip.turns[-1]] == 7 * MiB
-    assert len(trip.strands) == 1
+    assert len(trip.links) == 1
     assert trip.now == pytest.approx(60, abs=STEP)
 
 
@@ -137,7 +137,7 @@ def test_a_pause_does_not_count() -> None:
     trip = Trip({relay: MiB, webrtc: MiB})
     trip.go_on(LIMITS.trial * 0.8)
     trip.now += 100
-    trip.steering.rested(trip.now)
+    trip.steering.reset(trip.now)
     trip.go_on(LIMITS.trial * 0.8)
     assert trip.turns == [relay]
     trip.go_on(LIMITS.trial)
@@ -159,12 +159,12 @@ def test_a_sender_that_has_nothing_to_send_yet(asked: bool) -> None:
     trip = Trip({webrtc: 0, relay: 0})
     trip.awaits = asked
     trip.go_on(120)
-    assert trip.strands == [webrtc, relay]
+    assert trip.links == [webrtc, relay]
     assert len(trip.turns) == (2 if asked else 1)
     trip.awaits = True
     trip.rates |= {webrtc: 10 * MiB, relay: MiB}
     trip.go_on(60)
-    assert trip.strands == [webrtc]
+    assert trip.links == [webrtc]
     assert trip.turns[-1] is webrtc
 
 
@@ -174,7 +174,7 @@ def test_control_frames_are_no_sign_of_a_path() -> None:
     trip = Trip({relay: MiB, webrtc: 0})
     trip.go_on(60)
     assert trip.turns == [relay, webrtc, relay]
-    assert trip.strands == [relay]
+    assert trip.links == [relay]
 
 
 def test_what_to_use_when_the_one_in_use_is_lost() -> None:
@@ -183,7 +183,7 @@ def test_what_to_use_when_the_one_in_use_is_lost() -> None:
     trip = Trip({slow: MiB, quick: 2 * MiB, unknown: 3 * MiB})
     assert trip.steering.best() is slow
     trip.go_on(60, until=lambda: trip.turns[-1] is unknown)
-    trip.strands.remove(unknown)
+    trip.links.remove(unknown)
     assert trip.steering.best() is quick
-    trip.strands.remove(quick)
+    trip.links.remove(quick)
     assert trip.steering.best() is slow

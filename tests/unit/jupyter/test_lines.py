@@ -6,7 +6,7 @@ import json
 from collections.abc import Awaitable
 from typing import Any
 
-from nbferry.jupyter.lines import NO_KERNEL, REPLACED, TOO_MANY, TOO_SLOW, Line, LineLimits, Lines
+from nbferry.jupyter.lines import NO_KERNEL, REPLACED, TOO_MANY, TOO_SLOW, LineHub, LineHubs, LineLimits
 
 
 class FakeEnd:
@@ -39,9 +39,9 @@ class FakeEnd:
         return [json.loads(data[4:]) for data in self.sent if data[:4] == bytes(4)]
 
 
-def kernel_and_pages(pages: int) -> tuple[Line, FakeEnd, list[FakeEnd]]:
+def kernel_and_pages(pages: int) -> tuple[LineHub, FakeEnd, list[FakeEnd]]:
     """A line with a kernel and pages, numbered from 1; what was said of them is forgotten."""
-    line, kernel = Line(), FakeEnd()
+    line, kernel = LineHub(), FakeEnd()
     line.kernel_came(kernel)
     ends = [FakeEnd() for _ in range(pages)]
     assert [line.page_came(end) for end in ends] == list(range(1, pages + 1))
@@ -51,7 +51,7 @@ def kernel_and_pages(pages: int) -> tuple[Line, FakeEnd, list[FakeEnd]]:
 
 def test_a_page_comes_and_goes() -> None:
     """The kernel hears of each page once when it comes and once when it leaves."""
-    line, kernel, page = Line(), FakeEnd(), FakeEnd()
+    line, kernel, page = LineHub(), FakeEnd(), FakeEnd()
     line.kernel_came(kernel)
     number = line.page_came(page)
     line.page_left(number)
@@ -62,7 +62,7 @@ def test_a_page_comes_and_goes() -> None:
 
 def test_a_page_comes_first() -> None:
     """Pages that wait are introduced to the kernel when it comes; until then nothing is passed on."""
-    line, kernel, pages = Line(), FakeEnd(), [FakeEnd(), FakeEnd()]
+    line, kernel, pages = LineHub(), FakeEnd(), [FakeEnd(), FakeEnd()]
     for page in pages:
         line.page_came(page)
     line.from_page(1, b"lost")
@@ -137,7 +137,7 @@ def test_a_newer_kernel() -> None:
 
 def test_no_kernel_comes() -> None:
     """A page that has waited for long enough is closed; one that has met a kernel is not."""
-    line, page = Line(), FakeEnd()
+    line, page = LineHub(), FakeEnd()
     line.give_up(line.page_came(page))
     assert page.closed == NO_KERNEL
     line, _, (page,) = kernel_and_pages(1)
@@ -147,7 +147,7 @@ def test_no_kernel_comes() -> None:
 
 def test_too_many_pages() -> None:
     """A page above the bound is closed and gets no number."""
-    line, page = Line(LineLimits(max_pages=2)), FakeEnd()
+    line, page = LineHub(LineLimits(max_pages=2)), FakeEnd()
     assert [line.page_came(end) for end in (FakeEnd(), FakeEnd(), page)] == [1, 2, 0]
     assert page.closed == TOO_MANY
 
@@ -164,7 +164,7 @@ def test_a_kernel_that_does_not_wait() -> None:
 
 def test_lines_are_forgotten() -> None:
     """A server remembers a name for as long as somebody has it open."""
-    lines = Lines()
+    lines = LineHubs()
     line = lines.enter("a")
     assert lines.enter("a") is line
     assert lines.enter("b") is not line

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbferry.model.ice_servers import MAX_SECRET, MOST, PUBLIC_STUN, IceServer, ice_servers
+from nbferry.model.ice_servers import MAX_ICE_SERVERS, MAX_SECRET, PUBLIC_STUN, IceServer, ice_servers
 
 SECRET = "hush-hush"
 TURN = IceServer("turn", "turn.example", 3478, username="anna", credential=SECRET)
@@ -98,7 +98,7 @@ def test_objects_of_a_browser() -> None:
         [{"urls": "turn:turn.example", "username": "anna", "credential": {"secret": SECRET}}],
         [["stun:a"]],
         {"urls": "stun:a"},
-        ["stun:a"] * (MOST + 1),
+        ["stun:a"] * (MAX_ICE_SERVERS + 1),
     ],
     ids=ascii,
 )

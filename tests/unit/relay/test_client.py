@@ -21,7 +21,15 @@ from nbferry.errors import (
 )
 from nbferry.limits import Limits
 from nbferry.relay.app import RunningRelay, start_relay
-from nbferry.relay.client import HOST, Joined, Left, Mailbox, Message, Refused, open_channel
+from nbferry.relay.client import (
+    HOST,
+    Mailbox,
+    MailboxMessage,
+    MemberJoined,
+    MemberLeft,
+    Refused,
+    open_channel,
+)
 from nbferry.transports import websocket
 from nbferry.transports.base import Transport
 from nbferry.transports.memory import memory_pair
@@ -100,9 +108,9 @@ def test_what_a_member_says_and_hears() -> None:
         assert mailbox.room == ROOM
         assert await relay.heard() == {"type": "join", "room": ROOM}
         assert [await mailbox.receive() for _ in range(3)] == [
-            Joined(HOST),
-            Left(HOST),
-            Message(HOST, "hello"),
+            MemberJoined(HOST),
+            MemberLeft(HOST),
+            MailboxMessage(HOST, "hello"),
         ]
         await mailbox.send("to the host")
         await mailbox.send("to a member", to=7)
@@ -276,13 +284,13 @@ def test_a_host_and_a_member_write_to_each_other() -> None:
         host = await Mailbox.create(await dial(), key=KEY, room=None, seconds=60)
         assert len(host.room) == 6
         member = await Mailbox.join(await dial(), host.room)
-        assert await host.receive() == Joined(1)
+        assert await host.receive() == MemberJoined(1)
         await member.send("from the member: ä🚢")
-        assert await host.receive() == Message(1, "from the member: ä🚢")
+        assert await host.receive() == MailboxMessage(1, "from the member: ä🚢")
         await host.send("from the host", to=1)
-        assert await member.receive() == Message(HOST, "from the host")
+        assert await member.receive() == MailboxMessage(HOST, "from the host")
         await member.aclose()
-        assert await host.receive() == Left(1)
+        assert await host.receive() == MemberLeft(1)
 
     with_relay(scenario)
 
@@ -293,16 +301,19 @@ def test_a_host_comes_back() -> None:
     async def scenario(_: RunningRelay, dial: Callable[[], Awaitable[Transport]]) -> None:
         host = await Mailbox.create(await dial(), key=KEY, room=ROOM, seconds=60)
         member = await Mailbox.join(await dial(), ROOM)
-        assert await host.receive() == Joined(1)
+        assert await host.receive() == MemberJoined(1)
         await host.aclose()
-        assert await member.receive() == Left(HOST)
+        assert await member.receive() == MemberLeft(HOST)
         await member.send("are you there?")
         with pytest.raises(Refused, match="refused") as caught:
             await Mailbox.create(await dial(), key="2" * 32, room=ROOM, seconds=60)
         assert caught.value.reason == "room-taken"
         host = await Mailbox.create(await dial(), key=KEY, room=ROOM, seconds=60)
-        assert await member.receive() == Joined(HOST)
-        assert {await host.receive(), await host.receive()} == {Joined(1), Message(1, "are you there?")}
+        assert await member.receive() == MemberJoined(HOST)
+        assert {await host.receive(), await host.receive()} == {
+            MemberJoined(1),
+            MailboxMessage(1, "are you there?"),
+        }
 
     with_relay(scenario)
 

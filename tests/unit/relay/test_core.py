@@ -12,7 +12,7 @@ import pytest
 
 from nbferry.relay.core import Relay
 from nbferry.relay.deadlines import Deadlines
-from nbferry.relay.effects import Abort, Close, Effect, Paired, Ping, Send
+from nbferry.relay.effects import Abort, Close, Effect, Ping, Send, Splice
 from nbferry.relay.limits import RelayLimits
 from nbferry.relay.rates import Rates, network_of
 from nbferry.relay.rooms import Meter
@@ -105,7 +105,7 @@ class World:
                 socket.closed = (code, reason)
             case Abort(FakeSocket() as socket):
                 socket.aborted = True
-            case Paired(FakeSocket() as first, FakeSocket() as second, meter):
+            case Splice(FakeSocket() as first, FakeSocket() as second, meter):
                 first.peer, second.peer = second, first
                 first.meter = second.meter = meter
 

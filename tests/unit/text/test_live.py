@@ -9,7 +9,7 @@ import pytest
 
 from nbferry.status import Snapshot, State
 from nbferry.text import live
-from nbferry.text.live import News, following
+from nbferry.text.live import SnapshotQueue, following
 
 WAITING = Snapshot(id="ba9876543210", role="send", names=("x.bin",), files=1, total=1000)
 DONE = WAITING.evolve(state=State.DONE)
@@ -124,7 +124,7 @@ def test_many_at_once(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_who_is_slow_sees_the_last_of_each_state() -> None:
     """News do not pile up: of snapshots in one state that nobody has seen the last one is left."""
-    news = News()
+    news = SnapshotQueue()
     for verified in range(1000):
         news.put(WAITING.evolve(state=State.TRANSFERRING, verified=verified))
     news.put(DONE)
@@ -137,7 +137,7 @@ def test_who_is_slow_sees_the_last_of_each_state() -> None:
 
 def test_the_last_one_again() -> None:
     """Without anything new the last snapshot comes again, so that a log can say that it still goes on."""
-    news = News()
+    news = SnapshotQueue()
     news.put(WAITING)
     coming = news.all(0.001)
     assert [next(coming) for _ in range(3)] == [WAITING] * 3

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from nbferry.status import Snapshot, State
-from nbferry.text.log import Lines, Log
+from nbferry.text.log import Log, LogLines
 
 WAITING = Snapshot(id="ba9876543210", role="receive")
 OFFERED = WAITING.evolve(state=State.OFFERED, names=("x.bin",), files=1, total=1000)
@@ -20,7 +20,7 @@ class Story:
     """Lines of one transfer, without their common beginning, on a clock that the test turns."""
 
     def __init__(self) -> None:
-        self._lines = Lines()
+        self._lines = LogLines()
 
     def __call__(self, view: Snapshot, now: float = 0.0) -> list[str]:
         """What is said of a snapshot."""

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from nbferry.connections.context import Surroundings
+from nbferry.connections.context import ConnectContext
 from nbferry.engine import portal
-from nbferry.engine.activities.activity import Activity, Means
-from nbferry.engine.activities.record_store import Keeper
+from nbferry.engine.activities.activity import Activity, Resources
+from nbferry.engine.activities.record_store import RecordStore
 from nbferry.engine.engine import Engine
 from nbferry.engine.slots import Slots
 from nbferry.errors import Cancelled, Interrupted, NbferryError, TransferBusy
@@ -21,7 +21,7 @@ from nbferry.limits import Limits
 from nbferry.protocol.machine import Machine
 from nbferry.status import FileProgress, Result, Snapshot, State
 from nbferry.storage.records.ledger import Ledger
-from nbferry.storage.records.record import ReceiveMemo
+from nbferry.storage.records.record import ReceiveRecord
 from nbferry.transfers import registry
 from nbferry.transfers.handle import FACELESS, Transfer
 
@@ -31,7 +31,7 @@ RESULT = Result(files=(), bytes=5, seconds=0.0, digest="", via="")
 PAUSED = Snapshot(id=NAME, role="receive", state=State.PAUSED, reason="not running", durable=7)
 
 
-async def _nowhere() -> Surroundings:
+async def _nowhere() -> ConnectContext:
     raise AssertionError
 
 
@@ -40,7 +40,7 @@ class Played(Activity):
 
     role = "receive"
 
-    def __init__(self, keeper: Keeper[Any], means: Means) -> None:
+    def __init__(self, keeper: RecordStore[Any], means: Resources) -> None:
         super().__init__(keeper, means)
         self.runs = threading.Event()
         self.go = threading.Event()  # to the end
@@ -99,9 +99,9 @@ class Stage:
 
     def begin(self, _: Engine) -> Played:
         """Make one."""
-        memo = ReceiveMemo(id=NAME, created=1.0, code="", to="/to", overwrite="rename", allow_hidden=False)
-        means = Means(_nowhere, Slots(), self.executor, Limits())
-        self.made.append(Played(Keeper(memo, self.ledger), means))
+        memo = ReceiveRecord(id=NAME, created=1.0, code="", to="/to", overwrite="rename", allow_hidden=False)
+        means = Resources(_nowhere, Slots(), self.executor, Limits())
+        self.made.append(Played(RecordStore(memo, self.ledger), means))
         return self.made[-1]
 
     def start(self) -> tuple[Transfer, Played]:
@@ -175,7 +175,7 @@ def test_looking_waits_until_all_is_put_away(stage: Stage) -> None:
     memo = played._keeper.memo
     looks: list[bool] = []
 
-    def find() -> ReceiveMemo | None:
+    def find() -> ReceiveRecord | None:
         looks.append(played.settled.is_set())
         played.put_away.set()
         return memo if len(looks) == 1 else None

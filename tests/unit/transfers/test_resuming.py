@@ -14,11 +14,11 @@ from nbferry.model.codes import parse
 from nbferry.model.manifest import Entry
 from nbferry.storage.records.claim import CLAIM, Claim
 from nbferry.storage.records.ledger import Ledger
-from nbferry.storage.records.record import Pairing, ReceiveMemo, RelayNote, SendMemo, UploadMemo
+from nbferry.storage.records.record import Pairing, ReceiveRecord, RelayNote, SendRecord, UploadRecord
 from nbferry.transfers import resuming
 
 DONE, OPEN = Pairing(root=b"r" * 32, state="done"), Pairing(root=b"q" * 32, state="accepted")
-SEND = SendMemo(
+SEND = SendRecord(
     id="0123456789ab",
     created=1.0,
     relay=RelayNote(url="http://relay.example/"),
@@ -39,9 +39,9 @@ def ledger(tmp_path: Path) -> Ledger:
     return Ledger(tmp_path / ".nbferry", key=bytes(32), sync=lambda _: None)
 
 
-def receive_into(to: Path) -> ReceiveMemo:
+def receive_into(to: Path) -> ReceiveRecord:
     """A receive into this folder."""
-    return ReceiveMemo(
+    return ReceiveRecord(
         id="ba9876543210",
         created=1.0,
         code="482913-amber-canyon-tulip@http://relay.example/",
@@ -52,9 +52,9 @@ def receive_into(to: Path) -> ReceiveMemo:
     )
 
 
-def upload_into(to: Path) -> UploadMemo:
+def upload_into(to: Path) -> UploadRecord:
     """An upload into this folder."""
-    return UploadMemo(
+    return UploadRecord(
         id="cc9876543210",
         created=1.0,
         total=5,

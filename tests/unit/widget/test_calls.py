@@ -10,10 +10,10 @@ import pytest
 from nbferry.errors import NbferryError, RemoteProtocolError, SourceAway, SourceChanged
 from nbferry.widget.calls import (
     FIRST_AGAIN,
-    KEPT,
-    KEPT_BUFFER,
     LONGEST_AGAIN,
-    MOST_IN_WORK,
+    MAX_IN_WORK,
+    MAX_KEPT_ANSWERS,
+    MAX_KEPT_BUFFER,
     Calls,
     Request,
 )
@@ -99,15 +99,15 @@ def test_bulk_goes_out_in_parts_and_is_not_kept(kernel: Kernel) -> None:
 
 def test_a_large_answer_is_not_kept(kernel: Kernel) -> None:
     """Nor is one with a large buffer in one part."""
-    kernel.calls.answer(asked(kernel, 3, "fetch"), {}, [bytes(KEPT_BUFFER + 1)])
+    kernel.calls.answer(asked(kernel, 3, "fetch"), {}, [bytes(MAX_KEPT_BUFFER + 1)])
     assert kernel.hear(id=3, op="fetch") is not None
 
 
 def test_only_the_last_answers_are_kept(kernel: Kernel) -> None:
     """Memory is bounded: the oldest is forgotten first."""
-    for number in range(1, KEPT + 2):
+    for number in range(1, MAX_KEPT_ANSWERS + 2):
         kernel.calls.answer(asked(kernel, number), {})
-    assert kernel.hear(id=KEPT + 1, op="pause") is None
+    assert kernel.hear(id=MAX_KEPT_ANSWERS + 1, op="pause") is None
     assert kernel.hear(id=1, op="pause") is not None
 
 
@@ -120,11 +120,11 @@ def test_what_is_no_request_is_an_error(kernel: Kernel, message: dict[str, Any])
 
 def test_a_page_cannot_want_without_end(kernel: Kernel) -> None:
     """What is in work is bounded; when something of it is done there is room again."""
-    first, *_ = [asked(kernel, number) for number in range(1, MOST_IN_WORK + 1)]
+    first, *_ = [asked(kernel, number) for number in range(1, MAX_IN_WORK + 1)]
     with pytest.raises(RemoteProtocolError, match="too much"):
-        kernel.hear(id=MOST_IN_WORK + 1, op="pause")
+        kernel.hear(id=MAX_IN_WORK + 1, op="pause")
     kernel.calls.answer(first, {})
-    asked(kernel, MOST_IN_WORK + 1)
+    asked(kernel, MAX_IN_WORK + 1)
 
 
 # ------------------------------------------------------------------ what the kernel wants

@@ -44,7 +44,7 @@ def test_what_cannot_be_sent_is_not_offered(tmp_path: Path) -> None:
 
 def test_a_large_folder_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And says how much it leaves out."""
-    monkeypatch.setattr(chooser, "MOST", 2)
+    monkeypatch.setattr(chooser, "MAX_LISTED", 2)
     for name in "abc":
         (tmp_path / name).touch()
     listed = list_folder(str(tmp_path))

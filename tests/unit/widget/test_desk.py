@@ -24,7 +24,7 @@ from nbferry.storage.sources.pages import PageFiles, Slice
 from nbferry.transfers.handle import Transfer
 from nbferry.widget import desk as module
 from nbferry.widget.calls import Buffer
-from nbferry.widget.desk import Desk
+from nbferry.widget.desk import CardModel
 
 PAGE, OTHER, THIRD = "a" * 16, "b" * 16, "c" * 16
 WITHIN = 20
@@ -88,7 +88,7 @@ class Played:
 class Card:
     """A desk with a widget that a test reads."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: CardModel) -> None:
         self.desk = desk
         self.said: queue.Queue[tuple[dict[str, Any], bytes]] = queue.Queue()
         self.views: queue.Queue[dict[str, Any]] = queue.Queue()
@@ -138,7 +138,7 @@ def played() -> Played:
 @pytest.fixture
 def card(used: Portal, played: Played) -> Card:
     """A card of that transfer."""
-    desk = Desk("send", used)
+    desk = CardModel("send", used)
     desk.show(cast("Transfer", played))
     return Card(desk)
 
@@ -225,7 +225,7 @@ def test_nonsense_is_dropped(card: Card, caplog: pytest.LogCaptureFixture) -> No
 # ------------------------------------------------------------------ beginning
 def picker(used: Portal, begin: Callable[[Any], Any], kind: Any = "send") -> Card:
     """A card in which a person chooses."""
-    return Card(Desk(kind, used, begin=begin))
+    return Card(CardModel(kind, used, begin=begin))
 
 
 def test_paths_begin_a_send(used: Portal, played: Played) -> None:
@@ -305,7 +305,7 @@ def test_files_that_nobody_needs_are_refused(card: Card) -> None:
 def test_files_of_the_kernel_are_saved(used: Portal, tmp_path: Path) -> None:
     """The page asks which there are, then for slices, which come in parts that suit the way."""
     (tmp_path / "x").write_bytes(b"123")
-    card = Card(Desk("download", used, savable=[tmp_path / "x"]))
+    card = Card(CardModel("download", used, savable=[tmp_path / "x"]))
     assert card.ask("look")["view"]["what"] == "x"
     assert card.ask("fetch", file=0, offset=0, length=3) == "local-protocol"
     assert card.ask("files")["files"] == [{"path": "x", "size": 3, "url": ""}]
@@ -318,7 +318,7 @@ def test_what_was_received_can_be_saved(used: Portal, tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "a").write_bytes(b"1")
     played = Played(folder=tmp_path)
-    desk = Desk("receive", used)
+    desk = CardModel("receive", used)
     desk.show(cast("Transfer", played))
     card = Card(desk)
     assert card.ask("files") == "local-protocol"
@@ -328,7 +328,7 @@ def test_what_was_received_can_be_saved(used: Portal, tmp_path: Path) -> None:
 
 def test_of_too_many_pages_the_most_silent_one_is_gone(used: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
     """A page that reloads for ever fills no memory, and those that crashed without a goodbye keep nobody out."""
-    monkeypatch.setattr(module, "MOST_PAGES", 2)
+    monkeypatch.setattr(module, "MAX_PAGES", 2)
     lent = PageFiles(Manifest.of(ENTRIES, MiB))
     card = picker(used, lambda _: Played(page_files=lent))
     assert card.ask("offer", OTHER, entries=LISTED) == {}
@@ -414,9 +414,9 @@ def test_who_waits_for_a_choice_may_give_up(used: Portal, played: Played) -> Non
 
 def test_what_a_view_says_can_be_printed(used: Portal, played: Played) -> None:
     """Names and reasons are others'; and a notebook that is saved does not say where one is at home."""
-    card = Card(Desk("download", used, savable=[Path("/x/a\u202eb")]))
+    card = Card(CardModel("download", used, savable=[Path("/x/a\u202eb")]))
     assert card.ask("look")["view"]["what"].isprintable()
-    desk = Desk("send", used)
+    desk = CardModel("send", used)
     desk.show(cast("Transfer", played))
     played.snapshot = played.snapshot.evolve(reason=f'Reading "{Path.home() / "a"}" failed.')
     assert Card(desk).ask("look")["view"]["transfer"]["reason"] == 'Reading "~/a" failed.'
@@ -473,7 +473,7 @@ def test_a_card_without_its_line_has_the_comm(
 ) -> None:
     """It hangs up once, and says there what it would have said on the line."""
     one_line(monkeypatch)
-    desk = Desk("send", used)
+    desk = CardModel("send", used)
     desk.show(cast("Transfer", played))
     card = Card(desk)
     used.ask(lambda: LINES[-1].received(1, {"page": PAGE, "id": 1, "op": "look"}, b""))

@@ -112,7 +112,7 @@ def test_what_failed_and_goes_on_has_another_card(notebook: NotebookFace) -> Non
 def test_old_cards_have_no_line(notebook: NotebookFace, monkeypatch: pytest.MonkeyPatch) -> None:
     """A kernel that has sent a thousand files has no thousand sockets; cards of what runs keep theirs."""
     hung_up: list[str] = []
-    monkeypatch.setattr(face, "KEPT", 2)
+    monkeypatch.setattr(face, "MAX_CARDS", 2)
     monkeypatch.setattr(Card, "hang_up", lambda card: hung_up.append(card.transfer.id))
     for name in ("a", "b", "c"):
         each = played(name)

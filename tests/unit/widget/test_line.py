@@ -21,7 +21,7 @@ from tornado.websocket import (
 )
 
 from nbferry.errors import TransportError
-from nbferry.jupyter.lines import Lines
+from nbferry.jupyter.lines import LineHubs
 from nbferry.jupyter.page_sockets import PAGE_PATH, PageSocket
 from nbferry.jupyter.server import Server
 from nbferry.limits import Limits
@@ -127,7 +127,7 @@ class Site:
 @asynccontextmanager
 async def line_served() -> AsyncIterator[tuple[Site, Kernel]]:
     """A server with lines, and a kernel's end."""
-    site = Site([(PAGE_PATH, Cuttable, {"lines": Lines()})])
+    site = Site([(PAGE_PATH, Cuttable, {"lines": LineHubs()})])
     kernel = Kernel(site.url)
     yield site, kernel
     await kernel.line.aclose()
@@ -156,7 +156,7 @@ def test_a_page_that_comes_first() -> None:
     """What it has sent meanwhile, however large, is kept for the kernel's end until that is ready for it."""
 
     async def scenario() -> None:
-        site = Site([(PAGE_PATH, Cuttable, {"lines": Lines()})])
+        site = Site([(PAGE_PATH, Cuttable, {"lines": LineHubs()})])
         page = await site.page()
         await page.write_message(pack({"n": 1}) + bytes(3 * MIB), binary=True)
         kernel = Kernel(site.url)

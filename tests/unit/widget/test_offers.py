@@ -10,7 +10,7 @@ import pytest
 from nbferry.errors import RemoteProtocolError, SourceChanged, StorageError
 from nbferry.limits import MiB
 from nbferry.model.manifest import Entry, Manifest
-from nbferry.widget.offers import MOST_PARTS, MS, Offers, same_files
+from nbferry.widget.offers import MAX_PARTS, MS, Offers, same_files
 
 ROW = {"path": "a", "size": 3, "mtime": 1700000000123.4}
 ENTRY = Entry("a", 3, 1700000000123 * MS)
@@ -50,7 +50,7 @@ def test_a_long_list_comes_in_parts() -> None:
         {"entries": [ROW], "parts": None},
         {"entries": [ROW], "part": -1, "parts": 2},
         {"entries": [ROW], "part": 2, "parts": 2},
-        {"entries": [], "part": 0, "parts": MOST_PARTS + 1},
+        {"entries": [], "part": 0, "parts": MAX_PARTS + 1},
         {"entries": [{**ROW, "mtime": math.inf}]},
         {"entries": [{**ROW, "mtime": math.nan}]},
         {"entries": [{**ROW, "mtime": 1e300}]},

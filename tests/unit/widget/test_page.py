@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from nbferry.errors import NbferryError, RemoteProtocolError, SourceAway, StorageError, TransportClosed
-from nbferry.widget.calls import FIRST_AGAIN, Buffer, Message, Request
-from nbferry.widget.page import COMM_PART, GONE_AFTER, LINE_PART, MOST_FIELDS, Page, page_of
+from nbferry.widget.calls import FIRST_AGAIN, Buffer, PageMessage, Request
+from nbferry.widget.page import COMM_PART, GONE_AFTER, LINE_PART, MAX_FIELDS, Page, page_of
 
-Said = tuple[Message, bytes]
+Said = tuple[PageMessage, bytes]
 
 
 class Line:
@@ -23,7 +23,7 @@ class Line:
         self.lost = False
         self.stuck: asyncio.Event | None = None
 
-    async def send(self, number: int, message: Message, buffer: Buffer = b"") -> None:
+    async def send(self, number: int, message: PageMessage, buffer: Buffer = b"") -> None:
         """To the page's socket, which has number 5."""
         assert number == 5
         if self.stuck:
@@ -43,7 +43,7 @@ class Rig:
         self.gone: list[Page] = []
         loop = asyncio.get_running_loop()
 
-        def say(message: Message, buffers: Sequence[Buffer]) -> None:
+        def say(message: PageMessage, buffers: Sequence[Buffer]) -> None:
             loop.call_soon_threadsafe(self.comm.put_nowait, (message, b"".join(buffers)))
 
         self.now = 0.0
@@ -252,7 +252,7 @@ def test_an_answer_that_fits_nowhere_is_refused() -> None:
     """A list of very many long names; the next answer goes out as ever."""
 
     def work(_page: Page, request: Request) -> Any:
-        return {"files": "x" * (MOST_FIELDS if request.op == "files" else 1)}
+        return {"files": "x" * (MAX_FIELDS if request.op == "files" else 1)}
 
     async def test() -> None:
         rig, line = Rig(work), Line()

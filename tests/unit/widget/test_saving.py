@@ -89,7 +89,7 @@ def test_a_file_that_is_gone_says_so(file: Path) -> None:
 
 def test_a_list_has_bounds(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hundreds of thousands of save dialogs are no use."""
-    monkeypatch.setattr(saving, "MOST_FILES", 0)
+    monkeypatch.setattr(saving, "MAX_SAVED_FILES", 0)
     with pytest.raises(StorageError, match="more than 0"):
         Saving([file])
 
@@ -119,7 +119,7 @@ def test_nothing_to_save_is_said_at_once(tmp_path: Path) -> None:
 
 def test_a_list_that_is_too_long_is_not_looked_at(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only counted, as far as it may go."""
-    monkeypatch.setattr(saving, "MOST_FILES", 1)
+    monkeypatch.setattr(saving, "MAX_SAVED_FILES", 1)
     monkeypatch.setattr(saving, "_saved", lambda *_: pytest.fail("looked at"))
     with pytest.raises(StorageError, match="more than 1"):
         Saving([file, file])

@@ -14,8 +14,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from nbferry.connections.context import Surroundings
-from nbferry.engine.activities.record_store import Keeper
+from nbferry.connections.context import ConnectContext
+from nbferry.engine.activities.record_store import RecordStore
 from nbferry.engine.rate import Rate, eta
 from nbferry.engine.slots import Slots
 from nbferry.engine.threads import Threads
@@ -33,10 +33,10 @@ log = logging.getLogger("nbferry")
 
 
 @dataclass(frozen=True)
-class Means:
-    """What the engine gives each activity to work with; ``surroundings`` finds the relay, which may take a while."""
+class Resources:
+    """What the engine gives each activity to work with; ``connect_context`` finds the relay, which may take a while."""
 
-    surroundings: Callable[[], Awaitable[Surroundings]]
+    connect_context: Callable[[], Awaitable[ConnectContext]]
     slots: Slots
     executor: concurrent.futures.Executor
     limits: Limits
@@ -47,11 +47,11 @@ class Activity(ABC):
 
     role: ClassVar[str]
 
-    def __init__(self, keeper: Keeper[Any], means: Means) -> None:
+    def __init__(self, keeper: RecordStore[Any], means: Resources) -> None:
         self.id: str = keeper.memo.id
         self.limits = means.limits
-        self._keeper: Keeper[Any] = keeper
-        self._surroundings = means.surroundings
+        self._keeper: RecordStore[Any] = keeper
+        self._connect_context = means.connect_context
         self._slots = means.slots
         self._threads = Threads(means.executor)
         self.snapshot = Snapshot(id=self.id, role=self.role)
@@ -372,7 +372,7 @@ class _Nothing:
     verified = durable = RangeSet()
 
 
-NOTHING = _Nothing()
+UNTAKEN = _Nothing()
 
 
 def file_progress(

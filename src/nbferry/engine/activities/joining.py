@@ -6,19 +6,19 @@ import asyncio
 import time
 
 from nbferry.connections.backoff import Backoff
-from nbferry.connections.context import Surroundings
+from nbferry.connections.context import ConnectContext
 from nbferry.connections.pairing import join
 from nbferry.crypto.keys import SessionKeys
-from nbferry.engine.activities.record_store import Keeper
+from nbferry.engine.activities.record_store import RecordStore
 from nbferry.engine.threads import Threads
 from nbferry.errors import CodeNotFound, CodeUsed, ConnectFailed, RendezvousError, TransportError, WrongCode
 from nbferry.model.codes import Code, Ticket
 from nbferry.relay.client import Mailbox
-from nbferry.storage.records.record import ReceiveMemo
+from nbferry.storage.records.record import ReceiveRecord
 
 
-async def enter(
-    around: Surroundings, ticket: Code | Ticket, keeper: Keeper[ReceiveMemo], threads: Threads
+async def obtain_keys(
+    context: ConnectContext, ticket: Code | Ticket, keeper: RecordStore[ReceiveRecord], threads: Threads
 ) -> SessionKeys:
     """The keys of this pairing: those written down, or new ones by the code.
 
@@ -27,15 +27,15 @@ async def enter(
     """
     if keeper.memo.met:
         return SessionKeys(keeper.memo.root)
-    backoff, until = Backoff(around.limits), time.monotonic() + around.limits.connect_timeout
+    backoff, until = Backoff(context.limits), time.monotonic() + context.limits.connect_timeout
     while True:
         try:
-            keys = await _pair(around, ticket, keeper, threads)
+            keys = await _pair(context, ticket, keeper, threads)
         except (CodeUsed, CodeNotFound, TransportError):
             if not keeper.memo.root:
                 raise
             keys = SessionKeys(keeper.memo.root)
-            if not await _is_awaited(around, keys):
+            if not await _is_awaited(context, keys):
                 if time.monotonic() > until:
                     raise
                 await backoff.wait()
@@ -45,13 +45,13 @@ async def enter(
 
 
 async def _pair(
-    around: Surroundings, ticket: Code | Ticket, keeper: Keeper[ReceiveMemo], threads: Threads
+    context: ConnectContext, ticket: Code | Ticket, keeper: RecordStore[ReceiveRecord], threads: Threads
 ) -> SessionKeys:
     async def keep(keys: SessionKeys) -> None:
         await keeper.note(threads, root=keys.root)
 
-    limits = around.limits
-    transport = await around.relay.dial(limits)
+    limits = context.limits
+    transport = await context.relay.dial(limits)
     try:
         async with asyncio.timeout(limits.dead_after):
             mailbox = await Mailbox.join(transport, ticket.room, within=limits.connect_timeout)
@@ -65,12 +65,12 @@ async def _pair(
         await transport.aclose()
 
 
-async def _is_awaited(around: Surroundings, keys: SessionKeys) -> bool:
+async def _is_awaited(context: ConnectContext, keys: SessionKeys) -> bool:
     """Whether the sender has taken our proof: then it hosts the room of this pairing."""
     try:
-        transport = await around.relay.dial(around.limits)
+        transport = await context.relay.dial(context.limits)
         try:
-            await Mailbox.join(transport, keys.room, within=around.limits.connect_timeout)
+            await Mailbox.join(transport, keys.room, within=context.limits.connect_timeout)
         finally:
             await transport.aclose()
     except (RendezvousError, TransportError):

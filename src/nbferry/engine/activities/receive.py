@@ -12,9 +12,9 @@ from pathlib import Path
 
 from nbferry.connections.connector import Caller, Connector
 from nbferry.connections.link import Lease
-from nbferry.engine.activities.activity import Activity, Means, file_progress, state_of
-from nbferry.engine.activities.joining import enter
-from nbferry.engine.activities.record_store import Keeper
+from nbferry.engine.activities.activity import Activity, Resources, file_progress, state_of
+from nbferry.engine.activities.joining import obtain_keys
+from nbferry.engine.activities.record_store import RecordStore
 from nbferry.engine.sessions.session import Session, Worker
 from nbferry.engine.sessions.storing import Storing
 from nbferry.errors import NbferryError
@@ -27,7 +27,7 @@ from nbferry.status import FileProgress, Result, Snapshot, State
 from nbferry.storage.base import Sink
 from nbferry.storage.folder.destination import Destination
 from nbferry.storage.records.receipts import Receipt
-from nbferry.storage.records.record import ReceiveMemo, UploadMemo
+from nbferry.storage.records.record import ReceiveRecord, UploadRecord
 
 log = logging.getLogger("nbferry")
 
@@ -43,16 +43,16 @@ class Intake:
     """
 
     destination: Destination
-    keeper: Keeper[ReceiveMemo] | Keeper[UploadMemo]
+    keeper: RecordStore[ReceiveRecord] | RecordStore[UploadRecord]
     decide: Decide | None
     agent: str
     ticket: Code | Ticket | None = None
 
 
-class TakingIn(Activity):
+class IncomingActivity(Activity):
     """See :class:`Activity`."""
 
-    def __init__(self, intake: Intake, means: Means) -> None:
+    def __init__(self, intake: Intake, means: Resources) -> None:
         super().__init__(intake.keeper, means)
         self._intake = intake
         self._receiver = self._new_receiver(None)
@@ -100,7 +100,7 @@ class TakingIn(Activity):
 
     def _pick_up(self) -> None:
         """Go on from what an earlier process left."""
-        left = self._intake.destination.pick_up()
+        left = self._intake.destination.recover()
         self._receipt, self._there = left.receipt, left.durable
         self._known = left.offer[1] if left.offer else None
         if self._receipt:
@@ -323,16 +323,16 @@ class TakingIn(Activity):
         )
 
 
-class Receiving(TakingIn):
+class ReceiveActivity(IncomingActivity):
     """What another kernel sends."""
 
     role = "receive"
-    _keeper: Keeper[ReceiveMemo]
+    _keeper: RecordStore[ReceiveRecord]
 
     async def _meet(self) -> Connector:
         assert self._intake.ticket  # a receiver has one
-        around = await self._surroundings()
-        return Caller(around, await enter(around, self._intake.ticket, self._keeper, self._threads))
+        context = await self._connect_context()
+        return Caller(context, await obtain_keys(context, self._intake.ticket, self._keeper, self._threads))
 
     async def _say_that_it_is_done(self) -> None:
         """If the sender cannot be told within a moment, another process may."""

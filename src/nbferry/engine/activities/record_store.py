@@ -19,14 +19,14 @@ from nbferry.errors import NbferryError, StorageError, TransferBusy
 from nbferry.status import State
 from nbferry.storage.records.claim import BEAT_SECONDS, Claim
 from nbferry.storage.records.ledger import Ledger
-from nbferry.storage.records.record import AnyMemo
+from nbferry.storage.records.record import AnyRecord
 
-M = TypeVar("M", bound=AnyMemo)
+M = TypeVar("M", bound=AnyRecord)
 
 log = logging.getLogger("nbferry")
 
 
-class Keeper(Generic[M]):
+class RecordStore(Generic[M]):
     """The memo of one transfer, and the claim on it; a new transfer is claimed when it is first saved.
 
     What cannot be written is logged, once, and tried again with the next change: a read-only home must not keep anybody

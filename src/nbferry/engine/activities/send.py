@@ -11,12 +11,12 @@ from itertools import count
 from pathlib import Path
 
 from nbferry.connections.connector import Answerer
-from nbferry.connections.context import RelayAddress, Surroundings
-from nbferry.connections.invitation import Invitation, Inviter, Reception
+from nbferry.connections.context import ConnectContext, RelayAddress
+from nbferry.connections.invitation import Invitation, InvitationListener, Inviter
 from nbferry.connections.link import Lease
 from nbferry.crypto.keys import SessionKeys
-from nbferry.engine.activities.activity import NOTHING, Activity, Means, file_progress, state_of
-from nbferry.engine.activities.record_store import Keeper
+from nbferry.engine.activities.activity import UNTAKEN, Activity, Resources, file_progress, state_of
+from nbferry.engine.activities.record_store import RecordStore
 from nbferry.engine.sessions.serving import Serving
 from nbferry.engine.sessions.session import Session
 from nbferry.errors import Expired, NbferryError
@@ -26,7 +26,7 @@ from nbferry.protocol.machine import Machine
 from nbferry.protocol.sender import Sender
 from nbferry.status import FileProgress, Result, Snapshot, State
 from nbferry.storage.base import Skipped, Source
-from nbferry.storage.records.record import ACCEPTED, RelayNote, SendMemo
+from nbferry.storage.records.record import ACCEPTED, RelayNote, SendRecord
 from nbferry.storage.sources.pages import PageFiles
 
 
@@ -38,7 +38,7 @@ class Offering:
     """
 
     open_source: Callable[[], Source]
-    keeper: Keeper[SendMemo]
+    keeper: RecordStore[SendRecord]
     agent: str
     page_files: PageFiles | None = None
 
@@ -60,13 +60,13 @@ class _Service:
     queued: bool = False
 
 
-class Sending(Activity):
+class SendActivity(Activity):
     """See :class:`Activity`."""
 
     role = "send"
-    _keeper: Keeper[SendMemo]
+    _keeper: RecordStore[SendRecord]
 
-    def __init__(self, offering: Offering, means: Means) -> None:
+    def __init__(self, offering: Offering, means: Resources) -> None:
         super().__init__(offering.keeper, means)
         self.code: concurrent.futures.Future[str] = concurrent.futures.Future()
         self._offering = offering
@@ -82,12 +82,12 @@ class Sending(Activity):
     async def _run(self) -> Result:
         self._source = await self._threads.call(self._open)
         self._show_now()
-        around = await self._surroundings()
-        await self._go_on(around)
+        context = await self._connect_context()
+        await self._go_on(context)
         if self._receivers == 1 and self._services:
             await self._served.acquire()
         else:
-            await self._invite(around)
+            await self._invite(context)
         return await self._outcome()
 
     def _open(self) -> Source:
@@ -100,31 +100,31 @@ class Sending(Activity):
         if not self.code.done():
             self.code.set_exception(error)
 
-    async def _go_on(self, around: Surroundings) -> None:
+    async def _go_on(self, context: ConnectContext) -> None:
         """Serve those who came to an earlier process and are not done."""
         unfinished = []
         for number, pairing in enumerate(self._keeper.memo.pairings):
             if pairing.is_open:
-                unfinished.append(self._serve(number, SessionKeys(pairing.root), around))
+                unfinished.append(self._serve(number, SessionKeys(pairing.root), context))
             elif pairing.state == State.DONE:
                 self._served.release()
         await asyncio.gather(*unfinished)
         if self._services and (ticket := Invitation.of(self._keeper.memo).ticket):
-            self.code.set_result(str(ticket.with_url(around.relay.share_url)))
+            self.code.set_result(str(ticket.with_url(context.relay.share_url)))
 
-    async def _invite(self, around: Surroundings) -> None:
+    async def _invite(self, context: ConnectContext) -> None:
         """Let receivers in until as many as were meant are served, or the offer expires."""
 
         async def issued(ticket: Code | Ticket) -> None:
-            await self._issued(ticket, around.relay)
+            await self._issued(ticket, context.relay)
 
         async def pair(keys: SessionKeys) -> None:
-            await self._pair(keys, around)
+            await self._pair(keys, context)
 
-        reception = Reception(issued, self._guessed, self._troubled, pair)
+        reception = InvitationListener(issued, self._guessed, self._troubled, pair)
         seconds = max(0.0, self._expires_at - time.monotonic())
         invitation = Invitation.of(self._keeper.memo)
-        inviter = Inviter(invitation, around.relay, max(1, seconds), self.limits, reception)
+        inviter = Inviter(invitation, context.relay, max(1, seconds), self.limits, reception)
         inviting = asyncio.create_task(inviter.run())
         serving = asyncio.create_task(self._all_served())
         try:
@@ -175,20 +175,20 @@ class Sending(Activity):
         self.changed()
 
     # ---------------------------------------------------------------- serving
-    async def _pair(self, keys: SessionKeys, around: Surroundings) -> None:
+    async def _pair(self, keys: SessionKeys, context: ConnectContext) -> None:
         """Write down that a receiver knows the code, then serve it."""
         await self._threads.call(self._keeper.change, lambda memo: memo.paired(keys.root))
-        await self._serve(len(self._keeper.memo.pairings) - 1, keys, around)
+        await self._serve(len(self._keeper.memo.pairings) - 1, keys, context)
 
     def _note_state(self, number: int, state: str) -> None:
         """Write down how it stands with a receiver; that it has accepted may be written after how it ended."""
 
-        def noted(memo: SendMemo) -> SendMemo:
+        def noted(memo: SendRecord) -> SendRecord:
             return memo.in_state(number, state) if memo.pairings[number].is_open else memo
 
         self._keeper.change(noted)
 
-    async def _serve(self, number: int, keys: SessionKeys, around: Surroundings) -> None:
+    async def _serve(self, number: int, keys: SessionKeys, context: ConnectContext) -> None:
         """Start a session with a receiver, in a room that is there when this returns, if it can be had."""
         assert self._source is not None  # opened before anybody is let in
         resumed = self._keeper.memo.pairings[number].state == ACCEPTED
@@ -208,7 +208,7 @@ class Sending(Activity):
             elif sender.state is not State.FAILED:  # before the last word goes out
                 self._note_state(number, str(sender.state))
 
-        answerer = Answerer(around, keys, seconds=self.limits.partials)
+        answerer = Answerer(context, keys, seconds=self.limits.partials)
         session = Session(
             sender,
             answerer,
@@ -342,7 +342,7 @@ class Sending(Activity):
         """See :meth:`Activity.files`: at the receiver that came last."""
         if not self._source:
             return ()
-        counted = self._services[-1].sender if self._services else NOTHING
+        counted = self._services[-1].sender if self._services else UNTAKEN
         return file_progress(self._source.manifest, counted, first, count)
 
     def _condition(self) -> tuple[State, str]:

@@ -10,9 +10,9 @@ import asyncio
 
 from nbferry.connections.connector import Connector
 from nbferry.connections.link import AnyLink, Lease, PlainLink
-from nbferry.engine.activities.activity import Means
-from nbferry.engine.activities.receive import Intake, TakingIn
-from nbferry.engine.activities.record_store import Keeper
+from nbferry.engine.activities.activity import Resources
+from nbferry.engine.activities.receive import IncomingActivity, Intake
+from nbferry.engine.activities.record_store import RecordStore
 from nbferry.engine.sessions.serving import LARGEST, Serving
 from nbferry.engine.sessions.session import Session
 from nbferry.errors import NbferryError
@@ -21,15 +21,15 @@ from nbferry.protocol.events import Event
 from nbferry.protocol.receiver import Receiver
 from nbferry.protocol.sender import Sender
 from nbferry.status import State
-from nbferry.storage.records.record import UploadMemo
+from nbferry.storage.records.record import UploadRecord
 from nbferry.storage.sources.pages import PageFiles, PageSource
 from nbferry.transports.memory import memory_pair
 
 VIA = "browser"
 
 
-class Near(Connector):
-    """Makes pairs of links within this process, and leaves the other end of each to :class:`Far`."""
+class NearConnector(Connector):
+    """Makes pairs of links within this process, and leaves the other end of each to :class:`FarConnector`."""
 
     def __init__(self) -> None:
         self.others: asyncio.Queue[AnyLink] = asyncio.Queue()
@@ -44,10 +44,10 @@ class Near(Connector):
         """Nothing is kept between two connections."""
 
 
-class Far(Connector):
-    """Takes what :class:`Near` leaves. When one end is closed the other hears of it, so none needs to be superseded."""
+class FarConnector(Connector):
+    """Takes what :class:`NearConnector` leaves. When one end is closed the other hears of it, so none needs to be superseded."""
 
-    def __init__(self, near: Near) -> None:
+    def __init__(self, near: NearConnector) -> None:
         self._near = near
 
     async def connect(self) -> AnyLink:
@@ -58,13 +58,13 @@ class Far(Connector):
         """Nothing is kept between two connections."""
 
 
-class Uploading(TakingIn):
+class UploadActivity(IncomingActivity):
     """See :class:`Activity`."""
 
     role = "upload"
-    _keeper: Keeper[UploadMemo]
+    _keeper: RecordStore[UploadRecord]
 
-    def __init__(self, intake: Intake, files: PageFiles, means: Means) -> None:
+    def __init__(self, intake: Intake, files: PageFiles, means: Resources) -> None:
         self._files = files
         super().__init__(intake, means)
         self._source = PageSource(files, self.limits)
@@ -81,17 +81,17 @@ class Uploading(TakingIn):
 
     # ---------------------------------------------------------------- the two ends
     def _new_receiver(self, known: tuple[str, Manifest] | None) -> Receiver:
-        """See :meth:`TakingIn._new_receiver`: the list need not be told, and a sink judges it too."""
+        """See :meth:`IncomingActivity._new_receiver`: the list need not be told, and a sink judges it too."""
         manifest = self._files.manifest
         return super()._new_receiver(known or (manifest.id, manifest))
 
     async def _meet(self) -> Connector:
         manifest = self._files.manifest
         await self._keeper.note(self._threads, names=manifest.top_names, total=manifest.total_bytes)
-        near = Near()
+        near = NearConnector()
         session = Session(
             self._sender,
-            Far(near),
+            FarConnector(near),
             self.limits,
             handle=self._sender_did,
             changed=self._serving.more_to_do,
@@ -110,7 +110,7 @@ class Uploading(TakingIn):
             self._source_failed = self._sender.error
 
     def _what_went_wrong(self) -> NbferryError | None:
-        """See :meth:`TakingIn._what_went_wrong`: the error of the end that had it, not what the other was told."""
+        """See :meth:`IncomingActivity._what_went_wrong`: the error of the end that had it, not what the other was told."""
         return self._source_failed or super()._what_went_wrong()
 
     async def _take_in_turn(self, manifest: Manifest, session: Session) -> None:

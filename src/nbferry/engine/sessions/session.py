@@ -20,10 +20,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from nbferry.connections.backoff import Backoff
-from nbferry.connections.bundle import Bundle, Strand
+from nbferry.connections.bundle import Bundle, BundledLink
 from nbferry.connections.connector import Connector
 from nbferry.connections.link import AnyLink, Lease
-from nbferry.connections.path_selector import Steering
+from nbferry.connections.path_selector import PathSelector
 from nbferry.connections.waiting import either
 from nbferry.errors import Expired, NbferryError, TransportBroken, TransportClosed, TransportError
 from nbferry.limits import Limits
@@ -72,7 +72,7 @@ class Session:
         self._wake = asyncio.Event()
         self._leader = machine if isinstance(machine, Receiver) else None
         self._bundle: Bundle | None = None
-        self._steering = Steering([], limits)
+        self._selector = PathSelector([], limits)
         self._gathering: asyncio.Task[None]  # of the links that follow the first
         self._settling: asyncio.Task[None] | None = None
         self._moves = 0  # times that another link, or none, came into use in this bundle
@@ -127,7 +127,7 @@ class Session:
 
     def _received(self, frame: memoryview, lease: Lease | None) -> None:
         if len(frame) and frame[0] == CHUNK_TYPE:
-            self._steering.arrived(len(frame), self.now())
+            self._selector.arrived(len(frame), self.now())
         self.machine.receive(frame, self.now())
         if not self._dispatch(lease) and lease:
             lease.release()
@@ -146,7 +146,7 @@ class Session:
     def _set_timer(self) -> None:
         deadlines = [self.machine.next_deadline(), self._drain_until]
         if self._leader:
-            deadlines.append(self._steering.next_deadline())
+            deadlines.append(self._selector.next_deadline())
         known = [deadline for deadline in deadlines if deadline is not None]
         if not known or self._ended.is_set():
             self._cancel_timer()
@@ -226,7 +226,7 @@ class Session:
         """Use the links of a call until the machine has finished; raises :class:`TransportError` when none is left."""
         leads = self._leader is not None
         self._bundle = bundle = Bundle(leads=leads, received=self._received, used=self._use)
-        self._steering, self._moves = Steering(bundle.strands, self._limits), 0
+        self._selector, self._moves = PathSelector(bundle.links, self._limits), 0
         superseded = asyncio.create_task(self._connector.superseded())
         self._gathering = asyncio.create_task(self._gather(bundle))
         try:
@@ -255,9 +255,9 @@ class Session:
 
         Whether the machine has finished, and its last word is out.
         """
-        while self._leader and bundle.strands and bundle.current is None:  # it may be lost at once
-            bundle.turn_to(self._steering.best())
-        if not bundle.strands:
+        while self._leader and bundle.links and bundle.current is None:  # it may be lost at once
+            bundle.switch_to(self._selector.best())
+        if not bundle.links:
             raise bundle.error or TransportClosed()
         self._moved.clear()
         strand = bundle.current
@@ -287,7 +287,7 @@ class Session:
         except TimeoutError:
             raise TransportBroken("The other side has gone silent.") from None
 
-    async def _write(self, bundle: Bundle, strand: Strand, move: int) -> None:
+    async def _write(self, bundle: Bundle, strand: BundledLink, move: int) -> None:
         if self._moves == move:
             await bundle.announce(strand)
         while self._moves == move:  # else what the machine says comes after another announcement
@@ -305,7 +305,7 @@ class Session:
                 await self._wake.wait()
 
     # ---------------------------------------------------------------- several links
-    def _use(self, strand: Strand | None) -> None:
+    def _use(self, strand: BundledLink | None) -> None:
         """The machine goes on with this link; what was under way on the one before is wanted again."""
         self._disconnect()
         self._drain_until = None
@@ -313,7 +313,7 @@ class Session:
         self._moved.set()
         if strand:
             self._note_path(strand.via)
-            self._steering.begin(strand, self.now())
+            self._selector.begin(strand, self.now())
             self.machine.connected(self.now())
             if self._moves == 1 and strand.via == "direct":  # nothing is better
                 self._gathering.cancel()
@@ -335,17 +335,17 @@ class Session:
         if not (leader and bundle and bundle.current):
             return
         if leader.state is not State.TRANSFERRING or leader.paused:
-            self._steering.rested(now)
+            self._selector.reset(now)
             self._drain(leader, None)
             return
-        wanted = self._steering.wanted(now, left=lambda: leader.left, awaits=not leader.drained)
-        if wanted is bundle.current:
+        best = self._selector.choose(now, left=lambda: leader.left, awaits=not leader.drained)
+        if best is bundle.current:
             self._drain(leader, None)
         else:
             self._drain(leader, self._drain_until or now + self._limits.trial)
-            if leader.drained or not self._steering.carries or now >= (self._drain_until or now):
-                bundle.turn_to(wanted)
-        for strand in self._steering.outdone():
+            if leader.drained or not self._selector.carries or now >= (self._drain_until or now):
+                bundle.switch_to(best)
+        for strand in self._selector.slower():
             bundle.lose(strand, TransportClosed())
 
     def _drain(self, leader: Receiver, until: float | None) -> None:

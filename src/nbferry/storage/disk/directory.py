@@ -16,7 +16,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Self
 
-from nbferry.storage.disk.system import CANNOT, FOLDER, NOFOLLOW
+from nbferry.storage.disk.system import CANNOT, NOFOLLOW, OPEN_FOLDER
 
 HELD = os.open in os.supports_dir_fd and bool(NOFOLLOW)
 
@@ -38,7 +38,7 @@ class Directory:
     @classmethod
     def open(cls, path: Path) -> Directory:
         """Open a folder that the user named: links on the way to it are the user's own."""
-        return cls(path, os.open(path, FOLDER) if HELD else None)
+        return cls(path, os.open(path, OPEN_FOLDER) if HELD else None)
 
     def __enter__(self) -> Self:
         return self
@@ -70,7 +70,7 @@ class Directory:
 
     def _open_child(self, name: str) -> int:
         try:
-            return os.open(name, FOLDER | NOFOLLOW, dir_fd=self.fd)
+            return os.open(name, OPEN_FOLDER | NOFOLLOW, dir_fd=self.fd)
         except OSError as error:
             if error.errno == errno.ELOOP:  # so macOS says that it is a link
                 raise _no_folder(self.path / name) from error
@@ -78,7 +78,7 @@ class Directory:
 
     def descend(self, path: str) -> Directory:
         """Open a folder below, by its parts joined by ``/``, following no link; "" is this one again."""
-        here = Directory(self.path, None if self.fd is None else os.open(".", FOLDER, dir_fd=self.fd))
+        here = Directory(self.path, None if self.fd is None else os.open(".", OPEN_FOLDER, dir_fd=self.fd))
         for name in filter(None, path.split("/")):
             with here:
                 here = here.child(name)
@@ -141,7 +141,7 @@ class Directory:
         """
         if self.fd is None:
             return
-        fd = os.open(self.path, FOLDER | NOFOLLOW)
+        fd = os.open(self.path, OPEN_FOLDER | NOFOLLOW)
         try:
             if self.identity != identity_of(os.fstat(fd)):
                 raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(self.path))

@@ -15,7 +15,7 @@ from nbferry.errors import LocalProtocolError
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
-MOST_IDLE = 64  # far below the 256 descriptors that macOS gives a process
+MAX_IDLE = 64  # far below the 256 descriptors that macOS gives a process
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ class Handles(Generic[K, V]):
     file is created once; reading and writing do not.
     """
 
-    def __init__(self, opener: Callable[[K], V], closer: Callable[[V], None], most: int = MOST_IDLE) -> None:
+    def __init__(self, opener: Callable[[K], V], closer: Callable[[V], None], most: int = MAX_IDLE) -> None:
         self._opener, self._closer, self._most = opener, closer, most
         self._held: OrderedDict[K, _Held[V]] = OrderedDict()
         self._lock = threading.Lock()

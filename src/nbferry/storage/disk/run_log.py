@@ -35,7 +35,7 @@ from nbferry.limits import MiB
 from nbferry.storage.disk.directory import Directory
 from nbferry.storage.disk.system import CREATE, NOFOLLOW, READ, REAL_DISK, write_all
 
-MOST_PAYLOAD = 1 * MiB  # so that a reader of a planted file needs no more memory than this
+MAX_PAYLOAD = 1 * MiB  # so that a reader of a planted file needs no more memory than this
 
 _MAGIC = b"NBFLOG\x00\x01"
 _WRITER = 16  # bytes
@@ -90,7 +90,7 @@ class RunLog:
         """Write several records in one go; raises OSError, and then none of them can be relied on."""
         sequence, parts = self._sequence, []
         for kind, payload in records:
-            if len(payload) > MOST_PAYLOAD:
+            if len(payload) > MAX_PAYLOAD:
                 raise LocalProtocolError(f"A record of {len(payload)} bytes is too large for a log.")
             head = _RECORD.pack(len(payload), sequence, kind)
             parts += [head, payload, _tag(self._key, self._writer, head, payload)]
@@ -188,7 +188,7 @@ def _records(file: BinaryIO, key: bytes, writer: bytes) -> Iterator[tuple[int, b
     expected = 0
     while len(head := _read(file, _RECORD.size)) == _RECORD.size:
         length, sequence, kind = _RECORD.unpack(head)
-        if length > MOST_PAYLOAD or sequence != expected:
+        if length > MAX_PAYLOAD or sequence != expected:
             return
         payload, tag = _read(file, length), _read(file, _TAG)
         if tag != _tag(key, writer, head, payload):

@@ -25,7 +25,7 @@ It holds secrets of unfinished transfers: do not share it, do not commit it.
 `nbferry list` shows the unfinished transfers.
 `nbferry discard` gives one up and removes what is here of it.
 """
-ATTEMPTS = 10
+MAX_ATTEMPTS = 10
 
 _TEXTS = {IGNORE: "*\n", README: README_TEXT}
 
@@ -57,7 +57,7 @@ def made_state(folder: Path, sync: Callable[[int], None] = REAL_DISK.sync) -> It
 
 def insist(step: Callable[[], T]) -> T:
     """Try again while folders are missing: the end of another transfer may remove the state folder at that moment."""
-    for _ in range(ATTEMPTS - 1):
+    for _ in range(MAX_ATTEMPTS - 1):
         with suppress(FileNotFoundError):
             return step()
     return step()

@@ -23,7 +23,7 @@ def _flag(name: str) -> int:
 
 
 NOFOLLOW = _flag("O_NOFOLLOW")
-FOLDER = os.O_RDONLY | _flag("O_DIRECTORY")
+OPEN_FOLDER = os.O_RDONLY | _flag("O_DIRECTORY")
 # O_NONBLOCK: opening a FIFO that was put in a file's place must not wait for a writer
 READ = os.O_RDONLY | _flag("O_NONBLOCK") | _flag("O_NOCTTY") | _flag("O_BINARY")
 WRITE = os.O_RDWR | _flag("O_NONBLOCK") | _flag("O_NOCTTY") | _flag("O_BINARY") | NOFOLLOW
@@ -34,7 +34,7 @@ SEEK_HOLE: int | None = getattr(os, "SEEK_HOLE", None)
 
 WORD = (1 << 64) - 1  # what is kept of device and inode numbers; those of Windows have 128 bits
 
-MOST_VIEWS = 1024  # IOV_MAX of Linux and macOS
+MAX_VIEWS = 1024  # IOV_MAX of Linux and macOS
 
 _seeking = threading.Lock()
 
@@ -61,7 +61,7 @@ def read_into(fd: int, views: Sequence[memoryview], offset: int) -> int:
     """Fill the views one after the other from ``offset`` on; how many bytes, fewer only at the file's end."""
     total = 0
     left = [view for view in views if view]
-    while left and (count := _preadv(fd, left[:MOST_VIEWS], offset + total)):
+    while left and (count := _preadv(fd, left[:MAX_VIEWS], offset + total)):
         total += count
         left = _after(left, count)
     return total

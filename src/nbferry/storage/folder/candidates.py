@@ -72,7 +72,7 @@ class OlderCopies:
         self._files.close()
 
 
-class Candidates:
+class CandidateFinder:
     """``chunks`` for which bytes are in the staging data (``unsure``), in older copies, or both; none in ``have``."""
 
     def __init__(self, manifest: Manifest, to: Directory, unsure: RangeSet, have: RangeSet) -> None:

@@ -23,7 +23,7 @@ from nbferry.storage.folder.staging import remove_staging_in
 from nbferry.storage.records.receipts import Receipt, ReceiptFile, read_receipt, write_receipt
 
 
-class Left(NamedTuple):
+class Leftovers(NamedTuple):
     """What an earlier process left: the receipt if it is done, id and list of the offer, bytes on the disk."""
 
     receipt: Receipt | None
@@ -53,19 +53,19 @@ class Destination:
             disk=self.disk,
         )
 
-    def pick_up(self) -> Left:
+    def recover(self) -> Leftovers:
         """See what an earlier process left, and publish it if that had verified everything."""
         known = read_manifest(self.to, self.id)
         receipt = read_receipt(self.to, self.id)
         if receipt or known is None:
-            return Left(receipt, known, receipt.bytes if receipt else 0)
+            return Leftovers(receipt, known, receipt.bytes if receipt else 0)
         sink = self.open(known[1], resume=True)
         try:
             with suppress(DiskFull):  # then it lacks something
                 sink.prepare()
             if sink.finished:
                 receipt = self._publish(sink, sink.finished)
-            return Left(receipt, known, known[1].bytes_in(sink.have))
+            return Leftovers(receipt, known, known[1].bytes_in(sink.have))
         finally:
             sink.close()
 

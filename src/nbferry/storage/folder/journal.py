@@ -45,14 +45,14 @@ from nbferry.storage.disk.directory import Directory
 from nbferry.storage.disk.run_log import RunLog, is_foreign, log_names, read_logs
 from nbferry.storage.disk.system import Disk
 
-PREFIX = "have"
-MOST_LEAVES = 8192  # in one record: 256 KiB
+JOURNAL_PREFIX = "have"
+MAX_LEAVES = 8192  # in one record: 256 KiB
 
 _FIRST = Struct("!Q")
 _PLACING = Struct("!QH")
 
 
-class Kind(IntEnum):
+class RecordKind(IntEnum):
     """Kinds of records."""
 
     BOOT = 1
@@ -86,9 +86,9 @@ class Recorded:
         found = cls(chunk_count, boot)
         runs: list[tuple[int, int]] = []
         differing: list[int] = []
-        for kind, payload in read_logs(root, PREFIX, key):
+        for kind, payload in read_logs(root, JOURNAL_PREFIX, key):
             try:
-                if kind == Kind.RUN:
+                if kind == RecordKind.RUN:
                     runs.append(found._add_run(payload, differing))
                 else:
                     found._add(kind, payload)
@@ -120,11 +120,11 @@ class Recorded:
 
     def _add(self, kind: int, payload: bytes) -> None:
         match kind:
-            case Kind.BOOT:
+            case RecordKind.BOOT:
                 self.doubted |= payload.decode("ascii") != self._boot
-            case Kind.FINISHED if len(payload) == DIGEST_SIZE:
+            case RecordKind.FINISHED if len(payload) == DIGEST_SIZE:
                 self.finished = payload
-            case Kind.PLACING:
+            case RecordKind.PLACING:
                 name, intent = _placed(payload)
                 self.intents.setdefault(name, []).append(intent)
             case _:
@@ -137,8 +137,8 @@ class Recorded:
     def runs(self, chunks: RangeSet) -> Iterator[tuple[int, bytes]]:
         """First chunk and joined digests of runs that make up these chunks, all of them known."""
         for first, stop in chunks.ranges:
-            for at in range(first, stop, MOST_LEAVES):
-                end = min(stop, at + MOST_LEAVES)
+            for at in range(first, stop, MAX_LEAVES):
+                end = min(stop, at + MAX_LEAVES)
                 yield at, bytes(self._leaves[at * DIGEST_SIZE : end * DIGEST_SIZE])
 
 
@@ -175,7 +175,9 @@ class Journal:
 
     def remove_foreign(self) -> bool:
         """Remove what vouches for other data than ours; whether there was any. To be done before data changes."""
-        foreign = [name for name in log_names(self._root, PREFIX) if is_foreign(self._root, name, self._key)]
+        foreign = [
+            name for name in log_names(self._root, JOURNAL_PREFIX) if is_foreign(self._root, name, self._key)
+        ]
         for name in foreign:
             self._root.remove(name)
         if foreign:
@@ -185,16 +187,16 @@ class Journal:
     # -------------------------------------------------------------- recording
     def add(self, leaves: Mapping[int, bytes]) -> None:
         """Record chunks whose bytes are durable, with their digests; durable when this returns."""
-        self._record((Kind.RUN, payload) for payload in _runs_of(leaves))
+        self._record((RecordKind.RUN, payload) for payload in _runs_of(leaves))
 
     def finish(self, digest: bytes) -> None:
         """Record that all is verified and durable under this content digest."""
-        self._record([(Kind.FINISHED, digest)])
+        self._record([(RecordKind.FINISHED, digest)])
         self.finished = digest
 
     def place(self, intents: Mapping[str, Intent]) -> None:
         """Record where top-level entries are about to be moved."""
-        self._record((Kind.PLACING, _placing(name, intent)) for name, intent in intents.items())
+        self._record((RecordKind.PLACING, _placing(name, intent)) for name, intent in intents.items())
         for name, intent in intents.items():
             self.intents.setdefault(name, []).append(intent)
 
@@ -202,7 +204,7 @@ class Journal:
         """Record that everything is in doubt, once. In this process it is even if that cannot be recorded."""
         self.doubted = True
         if not self._doubt_recorded:
-            self._record([(Kind.DOUBT, b"")])
+            self._record([(RecordKind.DOUBT, b"")])
             self._doubt_recorded = True
 
     def _record(self, records: Iterable[tuple[int, bytes]]) -> None:
@@ -211,20 +213,20 @@ class Journal:
     def _append(self, records: Iterable[tuple[int, bytes]]) -> RunLog:
         if self._log is None or self._log.closed:
             disk = self._disk
-            self._log = RunLog.create(self._root, PREFIX, self._key, sync=disk.sync, write=disk.write)
-        first = [(Kind.BOOT, self._boot.encode("ascii"))] if self._log.empty else []
+            self._log = RunLog.create(self._root, JOURNAL_PREFIX, self._key, sync=disk.sync, write=disk.write)
+        first = [(RecordKind.BOOT, self._boot.encode("ascii"))] if self._log.empty else []
         self._log.append_all([*first, *records])
         return self._log
 
     def replace(self, recorded: Recorded, right: RangeSet, finished: bytes | None) -> None:
         """Record these chunks alone, in a new log, and remove all others: nothing is in doubt any more."""
-        old = log_names(self._root, PREFIX)
+        old = log_names(self._root, JOURNAL_PREFIX)
         self.close()
-        doubt = self._append([(Kind.DOUBT, b"")])
+        doubt = self._append([(RecordKind.DOUBT, b"")])
         doubt.sync()
         self.close()
         for first, leaves in recorded.runs(right):  # one by one: of a tebibyte they are 32 MiB
-            self._append([(Kind.RUN, _FIRST.pack(first) + leaves)])
+            self._append([(RecordKind.RUN, _FIRST.pack(first) + leaves)])
         self._record(self._kept(finished))
         self._remove(old)
         self._remove([doubt.name])
@@ -239,9 +241,9 @@ class Journal:
     def _kept(self, finished: bytes | None) -> Iterator[tuple[int, bytes]]:
         for name, intents in self.intents.items():
             for intent in intents:
-                yield Kind.PLACING, _placing(name, intent)
+                yield RecordKind.PLACING, _placing(name, intent)
         if finished:
-            yield Kind.FINISHED, finished
+            yield RecordKind.FINISHED, finished
 
     def close(self) -> None:
         """Let go of the log. May be called twice."""
@@ -256,8 +258,8 @@ def journal_key(transfer_id: str, manifest: Manifest) -> bytes:
 
 def _runs_of(leaves: Mapping[int, bytes]) -> Iterator[bytes]:
     for first, stop in RangeSet.of(*leaves).ranges:
-        for at in range(first, stop, MOST_LEAVES):
-            numbers = range(at, min(stop, at + MOST_LEAVES))
+        for at in range(first, stop, MAX_LEAVES):
+            numbers = range(at, min(stop, at + MAX_LEAVES))
             yield _FIRST.pack(at) + b"".join(map(leaves.__getitem__, numbers))
 
 

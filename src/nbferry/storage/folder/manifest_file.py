@@ -24,8 +24,10 @@ from nbferry.storage.disk.directory import Directory
 from nbferry.storage.folder.journal import Recorded, journal_key
 from nbferry.storage.folder.staging import MANIFEST
 
-VERSION = 1
-MOST_BYTES = 1024 * MiB  # of a manifest's file: 200,000 entries with the longest paths that there can be
+MANIFEST_VERSION = 1
+MAX_MANIFEST_BYTES = (
+    1024 * MiB
+)  # of a manifest's file: 200,000 entries with the longest paths that there can be
 
 
 def write_manifest(root: Directory, manifest: Manifest, sync: Callable[[int], None]) -> None:
@@ -34,7 +36,7 @@ def write_manifest(root: Directory, manifest: Manifest, sync: Callable[[int], No
     if known is None or known[0] != manifest.id:
         entries = [entry.to_wire() for entry in manifest.entries]
         fields = {
-            "version": VERSION,
+            "version": MANIFEST_VERSION,
             "id": manifest.id,
             "chunk_size": manifest.chunk_size,
             "entries": entries,
@@ -72,7 +74,7 @@ def _root_of(to: Path, transfer_id: str) -> Iterator[Directory | None]:
 
 def _read_manifest(root: Directory) -> tuple[str, Manifest] | None:
     try:
-        data = read_whole(root, MANIFEST, MOST_BYTES)
+        data = read_whole(root, MANIFEST, MAX_MANIFEST_BYTES)
         manifest = _decoded(json.loads(data)) if data else None
     except (OSError, ValueError, RecursionError, RemoteProtocolError):  # it is fetched from the sender again
         return None
@@ -83,7 +85,7 @@ def _decoded(fields: Any) -> Manifest:
     """Rebuild a manifest; ValueError or RemoteProtocolError if it is not exactly the one that was written."""
     match fields:
         case {"version": version, "id": str(known), "chunk_size": int(size), "entries": list(entries)} if (
-            version == VERSION and size > 0
+            version == MANIFEST_VERSION and size > 0
         ):
             manifest = Manifest.of(map(Entry.from_wire, entries), size)
             if manifest.id == known:

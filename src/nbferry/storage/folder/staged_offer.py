@@ -17,7 +17,7 @@ from nbferry.model.ranges import RangeSet
 from nbferry.protocol.frames import ChunkData
 from nbferry.storage.disk.directory import Directory
 from nbferry.storage.disk.system import Disk
-from nbferry.storage.folder.candidates import Candidates, damaged
+from nbferry.storage.folder.candidates import CandidateFinder, damaged
 from nbferry.storage.folder.journal import Journal, Recorded
 from nbferry.storage.folder.manifest_file import write_manifest
 from nbferry.storage.folder.publish import Overwrite, begun, check_free, moved, publish
@@ -76,7 +76,7 @@ class Arrival:
         self._recorded: Recorded | None = recorded  # until the first flush
         self._vouched = have
         self._stored.start_with(have)
-        self._found = Candidates(manifest, self.to, self.unsure, have)
+        self._found = CandidateFinder(manifest, self.to, self.unsure, have)
         self.candidates = self._found.chunks
 
     def _open_parts(self, have: RangeSet | None) -> Parts:

@@ -18,7 +18,7 @@ from nbferry.storage.disk.directory import Directory
 from nbferry.storage.disk.private import private_folder
 from nbferry.storage.disk.run_log import log_names
 from nbferry.storage.disk.state import IGNORE, insist, remove_if_unused, write_notes
-from nbferry.storage.folder.journal import PREFIX
+from nbferry.storage.folder.journal import JOURNAL_PREFIX
 
 DATA = "data"
 MANIFEST = "manifest.json"
@@ -117,7 +117,7 @@ def _remove_staged(state: Directory, transfer: str) -> None:
 
 def _clear(root: Directory) -> None:
     """Remove the data, the manifest and the journal of an earlier run."""
-    logs = log_names(root, PREFIX)
+    logs = log_names(root, JOURNAL_PREFIX)
     for name in root.names():
         if name == DATA or name in logs or belongs_to(name, MANIFEST):
             root.remove(name)

@@ -28,22 +28,22 @@ from nbferry.storage.disk.system import REAL_DISK
 from nbferry.storage.records.claim import CLAIM, is_claimed
 from nbferry.storage.records.record import (
     ID,
-    MAX_MEMO,
-    AnyMemo,
+    MAX_RECORD,
+    AnyRecord,
     Ended,
-    FolderMemo,
-    Memo,
+    FolderRecord,
     Pairing,
-    ReceiveMemo,
+    ReceiveRecord,
+    Record,
     RelayNote,
-    SendMemo,
+    SendRecord,
     decode,
     decode_ended,
     encode,
 )
 from nbferry.storage.records.record_mac import sealed, unsealed
 
-__all__ = ["AnyMemo", "Ended", "Ledger", "Memo", "Pairing", "ReceiveMemo", "RelayNote", "SendMemo"]
+__all__ = ["AnyRecord", "Ended", "Ledger", "Pairing", "ReceiveRecord", "Record", "RelayNote", "SendRecord"]
 
 MEMO = "memo.json"
 ENDED = "ended"
@@ -78,7 +78,7 @@ class Ledger:
         return self.folder / _checked(transfer)
 
     # -------------------------------------------------------------- what is there
-    def memos(self) -> list[AnyMemo]:
+    def memos(self) -> list[AnyRecord]:
         """All unfinished transfers, oldest first. What is damaged or not ours is left out; raises nothing."""
         try:
             with existing_state(self.folder) as state:
@@ -89,7 +89,7 @@ class Ledger:
             return []
         return sorted(filter(None, found), key=lambda memo: (memo.created, memo.id))
 
-    def load(self, transfer: str) -> AnyMemo | None:
+    def load(self, transfer: str) -> AnyRecord | None:
         """Read the memo of a transfer; None if there is none that can be read."""
         with self._translated("Reading a transfer"):
             try:
@@ -98,7 +98,7 @@ class Ledger:
             except FileNotFoundError:
                 return None
 
-    def find(self, prefix: str) -> AnyMemo:
+    def find(self, prefix: str) -> AnyRecord:
         """Find a transfer by the beginning of its id. Raises :class:`TransferUnknown` if none or several match."""
         found = [memo for memo in self.memos() if prefix and memo.id.startswith(prefix)]
         if len(found) > 1:
@@ -116,11 +116,11 @@ class Ledger:
         why = f" ({display_name(ended[0].reason, LONGEST_REASON).rstrip('.')})" if ended[0].reason else ""
         return TransferUnknown(f"Transfer {ended[0].id} ended on {when}: {ended[0].state}{why}.", hint="")
 
-    def _read(self, state: Directory, transfer: str) -> AnyMemo | None:
+    def _read(self, state: Directory, transfer: str) -> AnyRecord | None:
         """Read a memo unless there is none, it has ended, or it is not as we write them."""
         try:
             with state.child(transfer) as folder:
-                data = read_whole(folder, MEMO, MAX_MEMO, private=True)
+                data = read_whole(folder, MEMO, MAX_RECORD, private=True)
             if data is None or self._read_ended(state, transfer):
                 return None
             return _decoded(unsealed(data, self._key), transfer)
@@ -133,7 +133,7 @@ class Ledger:
             return None
 
     # -------------------------------------------------------------- changes
-    def save(self, memo: AnyMemo) -> None:
+    def save(self, memo: AnyRecord) -> None:
         """Make a memo durable, in place of an earlier one of this id, or of how that ended."""
         memo = replace(memo, reason=memo.reason[:LONGEST_REASON])
         try:
@@ -151,7 +151,7 @@ class Ledger:
             self._forget_ended(state, transfer)
             state.sync(self._sync)
 
-    def end(self, memo: AnyMemo, state: str, reason: str = "") -> None:
+    def end(self, memo: AnyRecord, state: str, reason: str = "") -> None:
         """Note how a transfer ended, then remove its memo and claim. Staging data stay: a sink removes its own."""
         ended = Ended(
             id=_checked(memo.id),
@@ -169,7 +169,7 @@ class Ledger:
             _remove_memo(folder, memo.id)
             folder.sync(self._sync)
 
-    def forget(self, memo: AnyMemo) -> None:
+    def forget(self, memo: AnyRecord) -> None:
         """Remove the memo and claim of a transfer that came to nothing; nobody will ask how it ended."""
         with self._translated("Ending a transfer"), suppress(FileNotFoundError):
             with existing_state(self.folder) as state:
@@ -194,7 +194,7 @@ class Ledger:
             return False
 
     # -------------------------------------------------------------- what is over
-    def sweep(self, now: float) -> list[AnyMemo]:
+    def sweep(self, now: float) -> list[AnyRecord]:
         """Find the transfers that are over and that nobody runs; the caller removes their data and ends them.
 
         They are offers that expired before anybody took them, and what gave no sign of life for as long as it is kept.
@@ -204,8 +204,8 @@ class Ledger:
             self._prune(state, now)
         return [memo for memo in self.memos() if self._is_over(memo, now)]
 
-    def _is_over(self, memo: AnyMemo, now: float) -> bool:
-        expired = isinstance(memo, SendMemo) and not memo.pairings and memo.expires_at <= now
+    def _is_over(self, memo: AnyRecord, now: float) -> bool:
+        expired = isinstance(memo, SendRecord) and not memo.pairings and memo.expires_at <= now
         try:
             with existing_state(self.folder) as state, state.child(memo.id) as folder:
                 return (expired or now - _last_sign(memo, folder) > memo.kept_for) and not is_claimed(folder)
@@ -233,7 +233,7 @@ class Ledger:
     def _read_ended(self, state: Directory, transfer: str) -> Ended | None:
         try:
             with state.child(ENDED) as folder:
-                data = read_whole(folder, f"{transfer}.json", MAX_MEMO, private=True)
+                data = read_whole(folder, f"{transfer}.json", MAX_RECORD, private=True)
             ended = decode_ended(data) if data is not None else None
         except (OSError, ValueError):
             return None
@@ -263,10 +263,10 @@ def _remove_memo(state: Directory, transfer: str) -> None:
         state.rmdir(transfer)
 
 
-def _last_sign(memo: AnyMemo, folder: Directory) -> float:
+def _last_sign(memo: AnyRecord, folder: Directory) -> float:
     """When anything was last written for a transfer: its memo, its claim, or the journal at its destination."""
     last = _newest(folder)
-    if isinstance(memo, FolderMemo):
+    if isinstance(memo, FolderRecord):
         with (
             suppress(OSError),
             Directory.open(Path(memo.to)) as to,
@@ -291,7 +291,7 @@ def _checked(transfer: str) -> str:
     return transfer
 
 
-def _decoded(data: bytes, transfer: str) -> AnyMemo:
+def _decoded(data: bytes, transfer: str) -> AnyRecord:
     memo = decode(data)
     if memo.id != transfer:
         raise ValueError("it is that of another transfer")

@@ -35,7 +35,7 @@ from nbferry.storage.disk.state import IGNORE, write_notes
 from nbferry.storage.disk.system import NOFOLLOW, READ, REAL_DISK, read_into
 
 RECEIPTS = "receipts"
-VERSION = 1
+RECEIPT_VERSION = 1
 MAX_RECEIPT = 256 * MiB  # bytes; 200,000 files with paths of 1,000 characters
 _ID = re.compile(r"[0-9a-f]{12}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -138,7 +138,7 @@ def read_receipt(to: Path, transfer: str) -> Receipt | None:
 
 
 def _encode(receipt: Receipt) -> bytes:
-    plain = {"version": VERSION, "algorithm": ALGORITHM, "verified": VERIFIED, **asdict(receipt)}
+    plain = {"version": RECEIPT_VERSION, "algorithm": ALGORITHM, "verified": VERIFIED, **asdict(receipt)}
     data = json.dumps(plain, indent=1).encode()
     try:
         if len(data) > MAX_RECEIPT or _decode(data) != receipt:
@@ -152,7 +152,7 @@ def _decode(data: bytes) -> Receipt:
     """Read a receipt; ValueError for anything that could not have been written here."""
     try:
         found = json.loads(data)
-        if found["version"] != VERSION:
+        if found["version"] != RECEIPT_VERSION:
             raise ValueError("another version")
         files = tuple(_file(each) for each in found["files"])
         folders = tuple(_text(each) for each in found["folders"])

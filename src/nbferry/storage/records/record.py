@@ -1,7 +1,7 @@
 """Memos: what an unfinished transfer needs to go on in another process, and how a memo is written as JSON.
 
-A memo is an object: ``version`` (1), ``role`` ("send", "receive" or "upload"), and the fields of :class:`SendMemo`,
-:class:`ReceiveMemo` or :class:`UploadMemo`; how a transfer ended is one with the fields of :class:`Ended`. Bytes are
+A memo is an object: ``version`` (1), ``role`` ("send", "receive" or "upload"), and the fields of :class:`SendRecord`,
+:class:`ReceiveRecord` or :class:`UploadRecord`; how a transfer ended is one with the fields of :class:`Ended`. Bytes are
 hex, tuples are lists, :class:`RelayNote` and :class:`Pairing` are objects, a STUN or TURN server is one as browsers
 write it (``RTCIceServer``); entries, of which there may be very many,
 are a text of compact JSON: [[path, size (null for a folder), mtime in ns], ...]. What has a default may be missing.
@@ -23,9 +23,9 @@ from nbferry.model.ice_servers import IceServer, ice_servers
 from nbferry.model.manifest import MAX_SIZE, Entry, Manifest
 from nbferry.model.names import MAX_NAME, MAX_PATH
 
-VERSION = 1
+RECORD_VERSION = 1
 ACCEPTED = "accepted"  # the state of a pairing whose receiver has accepted
-MAX_MEMO = 64 * MiB  # hundreds of thousands of paths
+MAX_RECORD = 64 * MiB  # hundreds of thousands of paths
 ID = re.compile(r"[0-9a-f]{12}")
 
 _MAX_PATH = 32 * KiB  # characters; Windows has the longest
@@ -35,7 +35,7 @@ _MAX_RECEIVERS = 1_000_000
 _MAX_TIME = 2.5e11  # seconds since 1970: the year 9892, which a date can still say
 
 T = TypeVar("T")
-Check = Callable[[Any], Any]
+FieldCheck = Callable[[Any], Any]
 """Judges what JSON gave for one field: the value to keep, or ValueError."""
 
 
@@ -62,7 +62,7 @@ class Pairing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Memo:
+class Record:
     """What both sides remember.
 
     ``id`` is 12 hex digits; ``created`` seconds since 1970; ``kept_for`` the seconds after its last sign of life;
@@ -85,7 +85,7 @@ class Memo:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SendMemo(Memo):
+class SendRecord(Record):
     """What a sender remembers.
 
     ``paths`` are absolute; ``entries`` are files of a browser's machine instead, as they are offered; ``receivers`` is
@@ -106,11 +106,11 @@ class SendMemo(Memo):
     expires_at: float
     pairings: tuple[Pairing, ...] = ()
 
-    def paired(self, root: bytes) -> SendMemo:
+    def paired(self, root: bytes) -> SendRecord:
         """This memo with one more pairing."""
         return replace(self, pairings=(*self.pairings, Pairing(root=root)))
 
-    def in_state(self, number: int, state: str) -> SendMemo:
+    def in_state(self, number: int, state: str) -> SendRecord:
         """This memo with a pairing in another state."""
         pairings = list(self.pairings)
         pairings[number] = replace(pairings[number], state=state)
@@ -123,7 +123,7 @@ class SendMemo(Memo):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FolderMemo(Memo):
+class FolderRecord(Record):
     """What is remembered of data that go into a folder of this computer.
 
     ``to`` is absolute; ``digest`` (hex) is set once all is published.
@@ -142,7 +142,7 @@ class FolderMemo(Memo):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReceiveMemo(FolderMemo):
+class ReceiveRecord(FolderRecord):
     """What a receiver remembers.
 
     ``root`` is 32 bytes, or none before the code was used; ``met`` says that the sender has proved that it has it
@@ -157,7 +157,7 @@ class ReceiveMemo(FolderMemo):
 
 
 @dataclass(frozen=True, kw_only=True)
-class UploadMemo(FolderMemo):
+class UploadRecord(FolderRecord):
     """What is remembered of an upload: ``entries`` are the files of the browser's machine, as they are offered."""
 
     role: ClassVar[str] = "upload"
@@ -170,7 +170,7 @@ class UploadMemo(FolderMemo):
         return Manifest(self.entries, self.chunk_size)
 
 
-AnyMemo = SendMemo | ReceiveMemo | UploadMemo
+AnyRecord = SendRecord | ReceiveRecord | UploadRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +187,7 @@ class Ended:
 
 
 # ------------------------------------------------------------------ what may be in a field
-def _text(most: int, pattern: str = r"[^\0]*") -> Check:
+def _text(most: int, pattern: str = r"[^\0]*") -> FieldCheck:
     compiled = re.compile(pattern, re.DOTALL)
 
     def check(value: Any) -> str:
@@ -198,11 +198,11 @@ def _text(most: int, pattern: str = r"[^\0]*") -> Check:
     return check
 
 
-def _one_of(*values: str) -> Check:
+def _one_of(*values: str) -> FieldCheck:
     return _text(_MAX_TEXT, "|".join(map(re.escape, values)))
 
 
-def _whole(least: int, most: int) -> Check:
+def _whole(least: int, most: int) -> FieldCheck:
     def check(value: Any) -> int:
         if type(value) is not int or not least <= value <= most:
             raise ValueError("a number that cannot be")
@@ -230,7 +230,7 @@ def _path(value: Any) -> str:
     return path
 
 
-def _bytes(*lengths: int) -> Check:
+def _bytes(*lengths: int) -> FieldCheck:
     def check(value: Any) -> bytes:
         found = bytes.fromhex(_text(2 * max(lengths), "[0-9a-f]*")(value))
         if len(found) not in lengths:
@@ -240,7 +240,7 @@ def _bytes(*lengths: int) -> Check:
     return check
 
 
-def _many(each: Check, most: int) -> Check:
+def _many(each: FieldCheck, most: int) -> FieldCheck:
     def check(value: Any) -> tuple[Any, ...]:
         if not isinstance(value, list) or len(value) > most:
             raise ValueError("no list, or too long a one")
@@ -249,11 +249,11 @@ def _many(each: Check, most: int) -> Check:
     return check
 
 
-def _or_none(other: Check) -> Check:
+def _or_none(other: FieldCheck) -> FieldCheck:
     return lambda value: None if value is None else other(value)
 
 
-def _object(kind: Callable[..., T], checks: Mapping[str, Check]) -> Callable[[Any], T]:
+def _object(kind: Callable[..., T], checks: Mapping[str, FieldCheck]) -> Callable[[Any], T]:
     def check(value: Any) -> T:
         if not isinstance(value, dict):
             raise ValueError("no object")  # noqa: TRY004  # a wrong type is a wrong value here
@@ -293,7 +293,7 @@ _ID = _text(12, ID.pattern)
 
 _RELAY = _object(RelayNote, {"url": _URL, "public_url": _URL, "port": _whole(0, 65_535)})
 _PAIRING = _object(Pairing, {"root": _bytes(32), "state": _STATE})
-_COMMON: dict[str, Check] = {
+_COMMON: dict[str, FieldCheck] = {
     "id": _ID,
     "created": _seconds,
     "kept_for": _seconds,
@@ -305,7 +305,7 @@ _COMMON: dict[str, Check] = {
     "durable": _TOTAL,
     "reason": _text(_MAX_TEXT),
 }
-_SEND: dict[str, Check] = {
+_SEND: dict[str, FieldCheck] = {
     **_COMMON,
     "paths": _many(_path, 1_000_000),
     "entries": _entries,
@@ -319,7 +319,7 @@ _SEND: dict[str, Check] = {
     "expires_at": _seconds,
     "pairings": _many(_PAIRING, _MAX_RECEIVERS),
 }
-_FOLDER: dict[str, Check] = {
+_FOLDER: dict[str, FieldCheck] = {
     **_COMMON,
     "to": _path,
     "overwrite": _one_of("rename", "replace", "refuse"),
@@ -327,15 +327,15 @@ _FOLDER: dict[str, Check] = {
     "accepted": _flag,
     "digest": _text(64, "([0-9a-f]{64})?"),
 }
-_RECEIVE: dict[str, Check] = {
+_RECEIVE: dict[str, FieldCheck] = {
     **_FOLDER,
     "code": _text(_MAX_SECRET),
     "root": _bytes(0, 32),
     "met": _flag,
     "willing": _flag,
 }
-_UPLOAD: dict[str, Check] = {**_FOLDER, "entries": _entries, "chunk_size": _CHUNK_SIZE}
-_ENDED: dict[str, Check] = {
+_UPLOAD: dict[str, FieldCheck] = {**_FOLDER, "entries": _entries, "chunk_size": _CHUNK_SIZE}
+_ENDED: dict[str, FieldCheck] = {
     "id": _ID,
     "role": _one_of("send", "receive", "upload"),
     "state": _STATE,
@@ -344,27 +344,27 @@ _ENDED: dict[str, Check] = {
     "names": _NAMES,
     "total": _TOTAL,
 }
-_READ: dict[str, Callable[[Any], AnyMemo]] = {
-    SendMemo.role: _object(SendMemo, _SEND),
-    ReceiveMemo.role: _object(ReceiveMemo, _RECEIVE),
-    UploadMemo.role: _object(UploadMemo, _UPLOAD),
+_READ: dict[str, Callable[[Any], AnyRecord]] = {
+    SendRecord.role: _object(SendRecord, _SEND),
+    ReceiveRecord.role: _object(ReceiveRecord, _RECEIVE),
+    UploadRecord.role: _object(UploadRecord, _UPLOAD),
 }
 _read_ended = _object(Ended, _ENDED)
 
 
 # ------------------------------------------------------------------ to JSON and back
-def encode(memo: Memo | Ended) -> bytes:
+def encode(memo: Record | Ended) -> bytes:
     """Write a memo, or how one ended. Raises ValueError if it could not be read again."""
-    plain = {"version": VERSION, "role": memo.role, **_plain(memo)}
+    plain = {"version": RECORD_VERSION, "role": memo.role, **_plain(memo)}
     data = json.dumps(plain, allow_nan=False, indent=1).encode()
-    if len(data) > MAX_MEMO:
+    if len(data) > MAX_RECORD:
         raise ValueError("it is too long")
     if (decode_ended if isinstance(memo, Ended) else decode)(data) != memo:
         raise ValueError("it would not be read as it was written")
     return data
 
 
-def decode(data: bytes) -> AnyMemo:
+def decode(data: bytes) -> AnyRecord:
     """Read a memo. Raises ValueError for anything that is none."""
     return _decoded(data, _of_any_role)
 
@@ -374,14 +374,14 @@ def decode_ended(data: bytes) -> Ended:
     return _decoded(data, _read_ended)
 
 
-def _of_any_role(found: Any) -> AnyMemo:
+def _of_any_role(found: Any) -> AnyRecord:
     return _READ[found["role"]](found)
 
 
 def _decoded(data: bytes, read: Callable[[Any], T]) -> T:
     try:
         found = json.loads(data)
-        if found["version"] != VERSION or found["role"] not in _READ:
+        if found["version"] != RECORD_VERSION or found["role"] not in _READ:
             raise ValueError("another version, or no role")
         return read(found)
     except (KeyError, TypeError, RecursionError) as error:  # a field is missing, or nothing that has fields

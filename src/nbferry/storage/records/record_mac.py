@@ -28,7 +28,7 @@ from nbferry.storage.disk.rename import move_new
 from nbferry.storage.disk.system import REAL_DISK
 
 KEY = "key"
-SIZE = 32  # bytes
+MAC_SIZE = 32  # bytes
 
 log = logging.getLogger("nbferry")
 
@@ -43,13 +43,13 @@ def user_key(folder: Path, *, sync: Callable[[int], None] = REAL_DISK.sync) -> b
             make_path(folder, sync, 0o700)
             with Directory.open(folder) as held:
                 _make(held, sync)
-                key = read_whole(held, KEY, SIZE, private=True)
+                key = read_whole(held, KEY, MAC_SIZE, private=True)
     except (NbferryError, ValueError) as error:
         log.warning("transfers cannot be resumed by another process: %s", error)
-        return secrets.token_bytes(SIZE)
-    if key is None or len(key) != SIZE:
+        return secrets.token_bytes(MAC_SIZE)
+    if key is None or len(key) != MAC_SIZE:
         log.warning("the key in %s is damaged; remove it", folder)
-        return secrets.token_bytes(SIZE)
+        return secrets.token_bytes(MAC_SIZE)
     return key
 
 
@@ -60,7 +60,7 @@ def _make(folder: Directory, sync: Callable[[int], None]) -> None:
     """
     if folder.look(KEY) is not None:
         return
-    left = write_beside(folder, KEY, secrets.token_bytes(SIZE), sync=sync)
+    left = write_beside(folder, KEY, secrets.token_bytes(MAC_SIZE), sync=sync)
     try:
         with suppress(FileExistsError):
             move_new(folder, left, folder, KEY)

@@ -34,14 +34,14 @@ from nbferry.storage.disk.run_log import RunLog, log_names, read_log
 from nbferry.storage.disk.state import existing_state, insist, made_state
 from nbferry.storage.disk.system import WORD, no_sync
 
-FOLDER = "digests"
-PREFIX = "leaves"
+DIGEST_FOLDER = "digests"
+LOG_PREFIX = "leaves"
 ITEMS = 1  # the kind of a record
-MOST_BYTES = 128 * MiB  # of all logs: what 4 TiB in chunks of 1 MiB need
-MOST_LOGS = 256
+MAX_CACHE_BYTES = 128 * MiB  # of all logs: what 4 TiB in chunks of 1 MiB need
+MAX_LOGS = 256
 SETTLED = 2_000_000_000  # nanoseconds; FAT has the coarsest clock
 FLUSH_BYTES, FLUSH_SECONDS = 64 * KiB, 5.0  # what a crash costs at most: 2 GiB to be hashed again, or 5 s
-MOST_RUN = 8192  # digests in one item: 256 KiB
+MAX_RUN = 8192  # digests in one item: 256 KiB
 
 _IDENTITY = Struct("!QQQQQI")
 _RUN = Struct("!QI")
@@ -58,7 +58,7 @@ def identity(info: stat_result, chunk_size: int) -> bytes:
     return _IDENTITY.pack(info.st_dev & WORD, info.st_ino & WORD, info.st_size, *times, chunk_size)
 
 
-def settled(info: stat_result, now_ns: int) -> bool:
+def is_settled(info: stat_result, now_ns: int) -> bool:
     """Whether a file was last changed so long ago that the next change will show. A time to come is no such time."""
     return max(info.st_mtime_ns, info.st_ctime_ns) + SETTLED <= now_ns
 
@@ -72,7 +72,7 @@ def this_computer() -> bytes:
     return b"\0".join((b"nbferry digests", machine, socket.gethostname().encode()))
 
 
-class Leaves:
+class CachedLeaves:
     """Digests of a file's chunks, as far as they are known. Memory is taken where there are some."""
 
     __slots__ = ("_pages", "known")
@@ -129,12 +129,12 @@ class DigestCache:
         clock: Callable[[], int] = time.time_ns,
         ticks: Callable[[], float] = time.monotonic,
         computer: bytes | None = None,
-        most: int = MOST_BYTES,
+        most: int = MAX_CACHE_BYTES,
     ) -> None:
         self._folder, self._clock, self._ticks, self._most = folder, clock, ticks, most
         self._key = this_computer() if computer is None else computer
         self._lock = threading.Lock()
-        self._known: dict[bytes, Leaves | bytes] = {}
+        self._known: dict[bytes, CachedLeaves | bytes] = {}
         self._inodes: set[int] = set()  # of what is known
         self._expected: set[int] = set()
         self._unread: set[int] = set()
@@ -154,7 +154,7 @@ class DigestCache:
             self._load()
             return inode & WORD in self._inodes
 
-    def known(self, file: bytes) -> Leaves | _Single | None:
+    def known(self, file: bytes) -> CachedLeaves | _Single | None:
         """Find what is known of the chunks of a file that :func:`identity` names, by number in that file."""
         with self._lock:
             self._load()
@@ -163,7 +163,7 @@ class DigestCache:
 
     def add(self, info: stat_result, chunk_size: int, first: int, digests: bytes) -> None:
         """Remember the 32-byte digests of chunks of a file, which was like this before and after they were read."""
-        if not digests or not settled(info, self._clock()):
+        if not digests or not is_settled(info, self._clock()):
             return
         file = identity(info, chunk_size)
         with self._lock:
@@ -171,7 +171,7 @@ class DigestCache:
             if self._has(file, first, digests):
                 return
             self._take(file, first, digests)
-            step = MOST_RUN * DIGEST_SIZE
+            step = MAX_RUN * DIGEST_SIZE
             for at in range(0, len(digests), step):
                 part = digests[at : at + step]
                 self._pending += file + _RUN.pack(first + at // DIGEST_SIZE, len(part) // DIGEST_SIZE) + part
@@ -189,7 +189,7 @@ class DigestCache:
     def _has(self, file: bytes, first: int, digests: bytes) -> bool:
         """Whether nothing of this is new."""
         found = self._known.get(file)
-        if not isinstance(found, Leaves):
+        if not isinstance(found, CachedLeaves):
             return found == digests
         chunks = range(first, first + len(digests) // DIGEST_SIZE)
         known = RangeSet.span(chunks.start, chunks.stop) & found.known
@@ -201,8 +201,8 @@ class DigestCache:
             self._known[file] = bytes(digests)
             return
         leaves = self._known.get(file)
-        if not isinstance(leaves, Leaves):
-            leaves = self._known[file] = Leaves()
+        if not isinstance(leaves, CachedLeaves):
+            leaves = self._known[file] = CachedLeaves()
         leaves.add(first, digests)
 
     # -------------------------------------------------------------- from the logs
@@ -217,7 +217,7 @@ class DigestCache:
         with (
             suppress(OSError, NbferryError),
             existing_state(self._folder) as state,
-            state.child(FOLDER) as folder,
+            state.child(DIGEST_FOLDER) as folder,
         ):
             for _, _, name in _oldest_first(folder):
                 for kind, payload in read_log(folder, name, self._key):
@@ -254,9 +254,9 @@ class DigestCache:
             self._written = self._most
 
     def _create(self, path: Path) -> RunLog:
-        with made_state(path, no_sync) as state, private_folder(state, FOLDER) as folder:
+        with made_state(path, no_sync) as state, private_folder(state, DIGEST_FOLDER) as folder:
             _prune(folder, self._most)
-            return RunLog.create(folder, PREFIX, self._key, sync=no_sync)
+            return RunLog.create(folder, LOG_PREFIX, self._key, sync=no_sync)
 
 
 def _count(file: bytes) -> int:
@@ -279,7 +279,7 @@ def _items(payload: bytes) -> Iterator[tuple[int, int, int]]:
 
 def _oldest_first(folder: Directory) -> list[tuple[int, int, str]]:
     """List the logs so that the newest has the last word: time of modification in ns, bytes, name."""
-    found = ((folder.look(name), name) for name in log_names(folder, PREFIX))
+    found = ((folder.look(name), name) for name in log_names(folder, LOG_PREFIX))
     return sorted((info.st_mtime_ns, info.st_size, name) for info, name in found if info)
 
 
@@ -288,7 +288,7 @@ def _prune(folder: Directory, most: int) -> None:
     aged = _oldest_first(folder)
     total = sum(size for _, size, _ in aged)
     for number, (_, size, name) in enumerate(aged):
-        if total <= most and len(aged) - number < MOST_LOGS:
+        if total <= most and len(aged) - number < MAX_LOGS:
             return
         with suppress(OSError):
             folder.unlink(name)

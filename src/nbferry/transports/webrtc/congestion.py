@@ -15,7 +15,7 @@ import enum
 import math
 from collections import deque
 
-from nbferry.transports.webrtc.recovery import News, Packet
+from nbferry.transports.webrtc.recovery import AckOutcome, Packet
 
 STARTUP_GAIN = 2.885  # 2 / ln 2: doubles the rate in each round trip
 CRUISE_GAINS = (1.25, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
@@ -137,7 +137,7 @@ class Controller:
         """There is room, and nothing to fill it: what is measured now says little of the path."""
         self._limited_until = self._delivered + max(flight, 1)
 
-    def acknowledged(self, news: News, flight: int, now: float) -> None:
+    def acknowledged(self, news: AckOutcome, flight: int, now: float) -> None:
         """Packets arrived, or are lost; ``flight`` bytes are under way now."""
         self._round_lost += news.lost
         if not news.acked:

@@ -31,14 +31,14 @@ from nbferry.model.ice_servers import IceServer
 from nbferry.transports.base import Fill, Transport, closed_here
 from nbferry.transports.webrtc.description import DEFAULT_MAX_MESSAGE, Description, binding
 from nbferry.transports.webrtc.ice import Gatherer, find_path
-from nbferry.transports.webrtc.pieces import PIECE, Cutter, Joiner
+from nbferry.transports.webrtc.pieces import PIECE, Cutter, PieceAssembler
 from nbferry.transports.webrtc.sctp import FastSctp, Statistics, dtls_over, most_packet, sctp_over
 
 __all__ = ["DataChannelTransport", "Description", "Peer", "Statistics", "binding"]
 
 SCTP_PORT = 5000  # RFC 8841 leaves it free; this is what everybody takes
 DATA, CONTROL = 0, 1  # numbers of the channels
-LINGER = 2.0  # seconds for what is unsent, and for the other side's goodbye, when a pipe is closed
+GOODBYE_SECONDS = 2.0  # seconds for what is unsent, and for the other side's goodbye, when a pipe is closed
 
 _CLOSE, _BYE = 1, 2  # the transport's own messages; others are passed over
 _GOODBYE = struct.Struct("!BQ")  # which of the two, and how many messages its sender has sent
@@ -88,7 +88,7 @@ class DataChannelTransport(Transport):
         self._stack = stack
         self._sctp = stack.prepare(remote, limits)
         self._limits = limits
-        self._cutter, self._joiner = Cutter(min(PIECE, remote.max_message or PIECE)), Joiner()
+        self._cutter, self._joiner = Cutter(min(PIECE, remote.max_message or PIECE)), PieceAssembler()
         self._sent = self._received = 0  # messages
         self._to_come: int | None = None  # messages of a side that closes
         self._open, self._low, self._bye = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -151,7 +151,7 @@ class DataChannelTransport(Transport):
             self._ended(closed_here())
             self._control.send(_GOODBYE.pack(_CLOSE, self._sent))
             try:
-                async with asyncio.timeout(LINGER):
+                async with asyncio.timeout(GOODBYE_SECONDS):
                     await self._bye.wait()
             except TimeoutError:
                 log.info("a data channel was closed, and the other side said nothing to it")

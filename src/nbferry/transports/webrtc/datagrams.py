@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 Address = tuple[str, int]
-Received = Callable[[memoryview, Any], None]
+DatagramHandler = Callable[[memoryview, Any], None]
 
-LARGEST = 65_535  # bytes of a datagram, or of a row of them
-LARGEST_ROW = LARGEST - 100  # without headers
+MAX_DATAGRAM = 65_535  # bytes of a datagram, or of a row of them
+MAX_ROW = MAX_DATAGRAM - 100  # without headers
 ROW = 64  # datagrams at most that one call may send (UDP_MAX_SEGMENTS)
 TOGETHER = 4  # datagrams after which who gets them is told to answer, though there may be more
 READS = 16  # calls in a turn of the loop; others have to come to their turn, too
@@ -42,13 +42,13 @@ log = logging.getLogger("nbferry")
 class DatagramSocket:
     """One open socket. Looks like asyncio's DatagramTransport to aioice."""
 
-    def __init__(self, address: Address, received: Received, drained: Callable[[], None]) -> None:
+    def __init__(self, address: Address, received: DatagramHandler, drained: Callable[[], None]) -> None:
         """Bind; ``received`` gets views that are valid during the call, ``drained`` comes after each row of them."""
         self._loop = asyncio.get_running_loop()
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
         self._received, self._drained = received, drained
-        self._buffer = bytearray(LARGEST + 1)
+        self._buffer = bytearray(MAX_DATAGRAM + 1)
         self._backlog: deque[tuple[bytes, Address]] = deque()
         self._backlog_bytes = 0
         try:
@@ -187,7 +187,7 @@ def _rows(datagrams: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
     start = 0
     for end in range(1, len(datagrams) + 1):
         size = len(datagrams[start])
-        full = (end - start) >= ROW or (end - start + 1) * size > LARGEST_ROW
+        full = (end - start) >= ROW or (end - start + 1) * size > MAX_ROW
         if end == len(datagrams) or full or len(datagrams[end - 1]) != size or len(datagrams[end]) > size:
             yield datagrams[start:end]
             start = end

@@ -13,9 +13,9 @@ from typing import Any, Literal, cast
 
 from nbferry.errors import RemoteProtocolError
 
-Kind = Literal["host", "srflx", "relay"]
+CandidateKind = Literal["host", "srflx", "relay"]
 
-MAX_ADDRESSES = 8  # a peer cannot make us knock at more doors than that
+MAX_DIALLED = 8  # a peer cannot make us knock at more doors than that
 MAX_CANDIDATES = 64  # in a description that is read at all
 DEFAULT_MAX_MESSAGE = 65_536  # of a peer that does not say (RFC 8841, section 6)
 BASE_PACKET = 1_160  # bytes of an SCTP packet that every path and every end takes: 1,197 of UDP, with DTLS
@@ -36,7 +36,7 @@ _LOOPBACK = re.compile(r"127\.|::1$")
 class Candidate:
     """An address at which an end may be reached over UDP (RFC 8445)."""
 
-    kind: Kind
+    kind: CandidateKind
     ip: str
     port: int
     priority: int
@@ -114,7 +114,7 @@ class Description:
         """
         plain = [each for each in self.candidates if not each.ip.endswith(".local")]
         allowed = [each for each in plain if may_dial(each.ip, same_machine=same_machine)]
-        return best(allowed, MAX_ADDRESSES)
+        return best(allowed, MAX_DIALLED)
 
 
 def best(candidates: Iterable[Candidate], most: int) -> list[Candidate]:

@@ -21,7 +21,7 @@ from aiortc import RTCIceCandidate, RTCIceGatherer, RTCIceParameters, RTCIceTran
 from nbferry.errors import ConnectFailed
 from nbferry.model.ice_servers import IceServer
 from nbferry.transports.webrtc.datagrams import DatagramSocket
-from nbferry.transports.webrtc.description import MAX_ADDRESSES, MAX_CANDIDATES, Candidate, Description, best
+from nbferry.transports.webrtc.description import MAX_CANDIDATES, MAX_DIALLED, Candidate, Description, best
 
 LOOPBACK = "127.0.0.1"
 FAREWELL = 1.0  # seconds that a socket, or a TURN server, may take to be closed
@@ -95,7 +95,7 @@ class Paths(Connection):
         timeout: int = 5,  # noqa: ASYNC109  # aioice calls it so
     ) -> list[IceCandidate]:
         """See the base class; called by its ``gather_candidates``, once."""
-        for address in [*addresses[: MAX_ADDRESSES - 1], LOOPBACK]:
+        for address in [*addresses[: MAX_DIALLED - 1], LOOPBACK]:
             try:
                 await self._listen(component, address)
             except OSError as error:

@@ -12,7 +12,7 @@ from nbferry.errors import TransportBroken
 from nbferry.limits import MAX_MESSAGE, KiB
 
 HEADER = 4  # bytes
-LARGEST = MAX_MESSAGE + 64 * KiB  # with a record's tag and an envelope
+MAX_ASSEMBLED = MAX_MESSAGE + 64 * KiB  # with a record's tag and an envelope
 PIECE = 64 * KiB  # what every data channel takes (RFC 8841, section 6); larger ones were no faster
 
 
@@ -25,8 +25,8 @@ class Cutter:
 
     def room(self, size: int) -> memoryview:
         """Where to write a message of ``size`` bytes, before :meth:`pieces` is called."""
-        if not 0 <= size <= LARGEST:
-            raise ValueError(f"a message has at most {LARGEST} bytes, not {size}")
+        if not 0 <= size <= MAX_ASSEMBLED:
+            raise ValueError(f"a message has at most {MAX_ASSEMBLED} bytes, not {size}")
         if len(self._buffer) != HEADER + size:
             self._buffer = bytearray(HEADER + size)
             self._buffer[:HEADER] = size.to_bytes(HEADER, "big")
@@ -39,7 +39,7 @@ class Cutter:
                 yield bytes(whole[start : start + self._piece])
 
 
-class Joiner:
+class PieceAssembler:
     """Holds one message at most."""
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class Joiner:
 
     def _begin(self, piece: bytes) -> None:
         size = int.from_bytes(piece[:HEADER], "big")
-        if len(piece) < HEADER or size > LARGEST:
+        if len(piece) < HEADER or size > MAX_ASSEMBLED:
             raise TransportBroken("A message is too large.")
         if len(self._buffer) != size:
             self._buffer = bytearray(size)

@@ -13,7 +13,7 @@ SIZES = (
     8_900,
     16_384,
 )  # Ethernet; some data centres; jumbo frames; the largest DTLS record, on loopback
-ATTEMPTS = 3  # MAX_PROBES
+MAX_PROBES = 3  # MAX_PROBES
 INTERVAL = 0.5  # seconds between two attempts
 BLACK_HOLE = 2  # timeouts in a row that large packets get
 
@@ -28,7 +28,7 @@ class PathSize:
 
     def probes(self) -> list[int]:
         """Sizes to be tried now, all at once; empty when there is nothing more to be learnt."""
-        if self._attempts == ATTEMPTS:
+        if self._attempts == MAX_PROBES:
             return []
         self._attempts += 1
         return sorted(size for size in {*SIZES, self._most} if self.size < size <= self._most)
@@ -42,5 +42,5 @@ class PathSize:
         """All that was under way is lost; whether that is because of the size, which then is the smallest for good."""
         if in_a_row < BLACK_HOLE or self.size == BASE_PACKET:
             return False
-        self.size, self._attempts, self._most = BASE_PACKET, ATTEMPTS, BASE_PACKET
+        self.size, self._attempts, self._most = BASE_PACKET, MAX_PROBES, BASE_PACKET
         return True

@@ -38,7 +38,7 @@ class Packet:
     first_sent_at: float = 0.0
 
 
-class Expired(enum.Enum):
+class Timeout(enum.Enum):
     """What a deadline was for."""
 
     NOTHING = enum.auto()
@@ -48,7 +48,7 @@ class Expired(enum.Enum):
 
 
 @dataclass(slots=True)
-class News:
+class AckOutcome:
     """What an acknowledgement brought."""
 
     acked: list[Packet] = field(default_factory=list)
@@ -102,9 +102,9 @@ class Recovery:
         self.flight += packet.size
         self.highest = max(self.highest, packet.number)
 
-    def acknowledged(self, up_to: int, blocks: Blocks, now: float) -> News:
+    def acknowledged(self, up_to: int, blocks: Blocks, now: float) -> AckOutcome:
         """Everything to ``up_to`` has arrived, and blocks above; numbers that were never sent are passed over."""
-        news = News()
+        news = AckOutcome()
         up_to = min(up_to, self.highest)
         for number in range(self.up_to + 1, up_to + 1):
             self._take(number, news, now)
@@ -118,7 +118,7 @@ class Recovery:
         news.lost = self._detect(now)
         return news
 
-    def _take_blocks(self, blocks: Blocks, news: News, now: float) -> None:
+    def _take_blocks(self, blocks: Blocks, news: AckOutcome, now: float) -> None:
         known: dict[int, int] = {}
         for first, last in blocks:
             if not self.up_to < first <= last <= self.highest:
@@ -129,7 +129,7 @@ class Recovery:
         self._known = known
         self._told_up_to = max(known.values(), default=0) if len(blocks) >= MANY_BLOCKS else None
 
-    def _take(self, number: int, news: News, now: float) -> None:
+    def _take(self, number: int, news: AckOutcome, now: float) -> None:
         packet = self._under_way.pop(number, None)
         if packet:
             self.flight -= packet.size
@@ -145,7 +145,7 @@ class Recovery:
         """A packet that counted as lost came after so many seconds: what is as late as that is not lost from now on."""
         self._patience = max(self._patience, took - self._rack_rtt)
 
-    def _measure(self, news: News, now: float) -> None:
+    def _measure(self, news: AckOutcome, now: float) -> None:
         """Take the round trip from what was sent last, but not from packets sent twice (Karn)."""
         for packet in news.acked:
             rtt = now - packet.sent_at
@@ -209,26 +209,26 @@ class Recovery:
         oldest = next(iter(self._under_way.values()))
         return max(self._progress_at, oldest.sent_at) + self.rto
 
-    def expired(self, now: float) -> Expired:
+    def expired(self, now: float) -> Timeout:
         """The deadline is here, or was: what follows."""
         due = self.deadline()
         if due is None or due > now:
-            return Expired.NOTHING
+            return Timeout.NOTHING
         if self._late_at is not None:
             self._detect(now)
-            return Expired.REORDERING
+            return Timeout.REORDERING
         if not self._probed and not self.timeouts and self._timeout_at() > now:
             return self._probe()
         self.timeouts += 1
         for packet in list(self._under_way.values()):
             self._lose(packet)
         self.lost = OrderedDict(sorted(self.lost.items()))
-        return Expired.TIMEOUT
+        return Timeout.TIMEOUT
 
-    def _probe(self) -> Expired:
+    def _probe(self) -> Timeout:
         """Have the last packet sent again: its acknowledgement will show what is missing before it."""
         self._probed = True
         number = next(reversed(self._under_way))
         self._lose(self._under_way[number])
         self.lost.move_to_end(number, last=False)
-        return Expired.PROBE
+        return Timeout.PROBE

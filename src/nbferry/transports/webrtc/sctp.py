@@ -44,11 +44,11 @@ from OpenSSL import SSL
 
 from nbferry.errors import TransportBroken
 from nbferry.transports.webrtc.congestion import Controller
-from nbferry.transports.webrtc.datagrams import LARGEST_ROW
+from nbferry.transports.webrtc.datagrams import MAX_ROW
 from nbferry.transports.webrtc.description import BASE_PACKET, MAX_PACKET
 from nbferry.transports.webrtc.probing import INTERVAL, PathSize
 from nbferry.transports.webrtc.reassembly import RECEIVE_WINDOW, TWICE, Inbound
-from nbferry.transports.webrtc.recovery import Expired, Packet, Recovery
+from nbferry.transports.webrtc.recovery import Packet, Recovery, Timeout
 
 KNOWN = ("1.16.0",)  # versions of aiortc
 
@@ -147,7 +147,7 @@ class FastDtls(RTCDtlsTransport):
         datagram = ssl.bio_read(MAX_PACKET + 256)
         self._out.append(datagram)
         self._out_bytes += len(datagram)
-        if self._out_bytes + len(datagram) < LARGEST_ROW:
+        if self._out_bytes + len(datagram) < MAX_ROW:
             return False
         self.flush()
         return True
@@ -377,9 +377,9 @@ class FastSctp(RTCSctpTransport):
     def _due(self) -> None:
         now = self._clock()
         expired = self._recovery.expired(now)
-        if expired is Expired.TIMEOUT:
+        if expired is Timeout.TIMEOUT:
             self._timed_out(now)
-        self._pump(force=expired is Expired.PROBE)
+        self._pump(force=expired is Timeout.PROBE)
 
     def _timed_out(self, now: float) -> None:
         self._controller.timed_out()

@@ -30,7 +30,7 @@ Address = tuple[str, int]
 
 
 @dataclass(frozen=True)
-class Answer:
+class StunAnswer:
     """What a server said: our address as it sees us (STUN), or one that it lends us (TURN); None: the problem.
 
     ``asked`` is the IP address that its name leads to, "" if that was not found; ``heard`` is whether it said anything,
@@ -44,7 +44,7 @@ class Answer:
     heard: bool = False
 
 
-async def ask(servers: Iterable[IceServer], within: float) -> list[Answer]:
+async def ask_server(servers: Iterable[IceServer], within: float) -> list[StunAnswer]:
     """Ask all at once, for ``within`` seconds, and answer in their order.
 
     STUN servers are asked from one socket, so that their answers tell whether a NAT gives it one port for all.
@@ -56,7 +56,7 @@ async def ask(servers: Iterable[IceServer], within: float) -> list[Answer]:
         sockets.close()
 
 
-async def _ask(server: IceServer, sockets: _Sockets, within: float) -> Answer:
+async def _ask(server: IceServer, sockets: _Sockets, within: float) -> StunAnswer:
     asked = ""
     try:
         async with asyncio.timeout(within):
@@ -66,10 +66,10 @@ async def _ask(server: IceServer, sockets: _Sockets, within: float) -> Answer:
                 address = await (await sockets.of(family)).ask(where)
             else:
                 address = await _lent_by(server)
-            return Answer(server, address, asked=asked, heard=True)
+            return StunAnswer(server, address, asked=asked, heard=True)
     except (OSError, stun.TransactionError, ValueError) as error:  # TimeoutError is an OSError
         heard = bool(asked) and isinstance(error, (stun.TransactionFailed, ValueError))
-        return Answer(server, problem=_in_words(error), asked=asked, heard=heard)
+        return StunAnswer(server, problem=_in_words(error), asked=asked, heard=heard)
 
 
 async def _lent_by(server: IceServer) -> Address:

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from nbferry.connections.connector import Answerer
-from nbferry.connections.context import RelayAddress, Surroundings
-from nbferry.connections.pairing import Host
+from nbferry.connections.context import ConnectContext, RelayAddress
+from nbferry.connections.pairing import CodeHost
 from nbferry.crypto.keys import SessionKeys
-from nbferry.engine.activities.joining import enter
-from nbferry.engine.activities.record_store import Keeper
+from nbferry.engine.activities.joining import obtain_keys
+from nbferry.engine.activities.record_store import RecordStore
 from nbferry.engine.threads import Threads
 from nbferry.errors import CodeNotFound, CodeUsed, ConnectFailed, WrongCode
 from nbferry.limits import Limits
@@ -24,7 +24,7 @@ from nbferry.model.codes import Code
 from nbferry.relay.app import start_relay
 from nbferry.relay.client import Mailbox
 from nbferry.storage.records.ledger import Ledger
-from nbferry.storage.records.record import ReceiveMemo
+from nbferry.storage.records.record import ReceiveRecord
 from nbferry.transports.base import Transport
 
 LIMITS = Limits(backoff_first=0.001, backoff_most=0.001)
@@ -39,9 +39,9 @@ def ledger(tmp_path: Path) -> Ledger:
     return Ledger(tmp_path / ".nbferry", key=bytes(32), sync=lambda _: None)
 
 
-def keeper_in(ledger: Ledger, root: bytes = b"", *, met: bool = False) -> Keeper[ReceiveMemo]:
+def keeper_in(ledger: Ledger, root: bytes = b"", *, met: bool = False) -> RecordStore[ReceiveRecord]:
     """The keeper of a receive that is so far."""
-    memo = ReceiveMemo(
+    memo = ReceiveRecord(
         id="ba9876543210",
         created=1.0,
         code="482913-amber-canyon-tulip",
@@ -51,7 +51,7 @@ def keeper_in(ledger: Ledger, root: bytes = b"", *, met: bool = False) -> Keeper
         root=root,
         met=met,
     )
-    return Keeper(memo, ledger)
+    return RecordStore(memo, ledger)
 
 
 class Nowhere(RelayAddress):
@@ -68,24 +68,24 @@ class Scene:
 
     relay: RelayAddress
     threads: Threads
-    keeper: Keeper[ReceiveMemo]
+    keeper: RecordStore[ReceiveRecord]
 
-    def around(self, limits: Limits = LIMITS) -> Surroundings:
+    def around(self, limits: Limits = LIMITS) -> ConnectContext:
         """What the receiver finds."""
-        return Surroundings(self.relay, "relay", limits, "127.0.0.1")
+        return ConnectContext(self.relay, "relay", limits, "127.0.0.1")
 
     async def room(self) -> Mailbox:
         """Open the room of a code."""
         dialled = await self.relay.dial(LIMITS, as_host=True)
         return await Mailbox.create(dialled, key="ab" * 16, room=None, seconds=60)
 
-    async def enter(self, code: Code, limits: Limits = LIMITS) -> SessionKeys:
+    async def obtain_keys(self, code: Code, limits: Limits = LIMITS) -> SessionKeys:
         """Come in."""
-        return await enter(self.around(limits), code, self.keeper, self.threads)
+        return await obtain_keys(self.around(limits), code, self.keeper, self.threads)
 
 
 @asynccontextmanager
-async def scene(keeper: Keeper[ReceiveMemo]) -> AsyncIterator[Scene]:
+async def scene(keeper: RecordStore[ReceiveRecord]) -> AsyncIterator[Scene]:
     """Set it, and clear it away."""
     running = await start_relay("127.0.0.1", 0)
     with ThreadPoolExecutor(1) as executor:
@@ -111,10 +111,10 @@ def test_who_has_met_the_sender_needs_no_relay(ledger: Ledger) -> None:
     """The keys are those that were written down."""
 
     async def scenario() -> None:
-        around = Surroundings(Nowhere("http://relay.example/"), "relay", LIMITS)
+        around = ConnectContext(Nowhere("http://relay.example/"), "relay", LIMITS)
         with ThreadPoolExecutor(1) as executor:
             keeper = keeper_in(ledger, ROOT, met=True)
-            keys = await enter(around, Code("482913", WORDS, None), keeper, Threads(executor))
+            keys = await obtain_keys(around, Code("482913", WORDS, None), keeper, Threads(executor))
         assert keys.room == SessionKeys(ROOT).room
 
     run(scenario)
@@ -126,17 +126,17 @@ def test_the_keys_are_written_down_before_the_code_is_used_up(ledger: Ledger) ->
     async def scenario() -> None:
         async with scene(keeper_in(ledger)) as set_:
             mailbox = await set_.room()
-            memos: list[ReceiveMemo] = []
+            memos: list[ReceiveRecord] = []
 
             async def paired(keys: SessionKeys) -> None:
                 (memo,) = ledger.memos()
-                assert isinstance(memo, ReceiveMemo)
+                assert isinstance(memo, ReceiveRecord)
                 memos.append(memo)
                 assert memo.root == keys.root
 
             code = Code(mailbox.room, WORDS, None)
-            hosting = asyncio.create_task(Host(mailbox, code, guessed=no_guess, paired=paired).run())
-            keys = await set_.enter(code)
+            hosting = asyncio.create_task(CodeHost(mailbox, code, guessed=no_guess, paired=paired).run())
+            keys = await set_.obtain_keys(code)
             await hosting
             assert [memo.met for memo in memos] == [False]
             assert set_.keeper.memo.met
@@ -158,9 +158,9 @@ def test_a_wrong_code_leaves_no_keys(ledger: Ledger) -> None:
             async def guessed(_: int) -> None:
                 assert set_.keeper.memo.root
 
-            hosting = asyncio.create_task(Host(mailbox, right, guessed=guessed, paired=_never).run())
+            hosting = asyncio.create_task(CodeHost(mailbox, right, guessed=guessed, paired=_never).run())
             with pytest.raises(WrongCode):
-                await set_.enter(Code(mailbox.room, WORDS[::-1], None))
+                await set_.obtain_keys(Code(mailbox.room, WORDS[::-1], None))
             assert not set_.keeper.memo.root
             hosting.cancel()
             await asyncio.gather(hosting, return_exceptions=True)
@@ -181,9 +181,9 @@ def test_a_code_that_is_used_up_is_an_error_at_once(ledger: Ledger) -> None:
             mailbox = await set_.room()
             await mailbox.close_room("used")
             with pytest.raises(CodeUsed):
-                await set_.enter(Code(mailbox.room, WORDS, None))
+                await set_.obtain_keys(Code(mailbox.room, WORDS, None))
             with pytest.raises(CodeNotFound):
-                await set_.enter(Code("999999", WORDS, None))
+                await set_.obtain_keys(Code("999999", WORDS, None))
             assert ledger.memos() == []
             await mailbox.aclose()
 
@@ -199,7 +199,7 @@ def test_who_was_stopped_in_the_middle_finds_the_room_of_the_pair(ledger: Ledger
             await mailbox.close_room("used")
             answerer = Answerer(set_.around(), SessionKeys(ROOT), seconds=60)
             await answerer.host()
-            keys = await set_.enter(Code(mailbox.room, WORDS, None))
+            keys = await set_.obtain_keys(Code(mailbox.room, WORDS, None))
             assert keys.room == SessionKeys(ROOT).room
             assert set_.keeper.memo.met
             await answerer.aclose(over=True)
@@ -214,7 +214,7 @@ def test_who_was_stopped_in_the_middle_tries_for_a_while(ledger: Ledger) -> None
     async def scenario() -> None:
         async with scene(keeper_in(ledger, ROOT)) as set_:
             with pytest.raises(CodeNotFound):
-                await set_.enter(Code("999999", WORDS, None), IMPATIENT)
+                await set_.obtain_keys(Code("999999", WORDS, None), IMPATIENT)
             assert set_.keeper.memo.root == ROOT
             assert not set_.keeper.memo.met
 
@@ -228,7 +228,7 @@ def test_a_sender_that_does_not_answer(ledger: Ledger) -> None:
         async with scene(keeper_in(ledger)) as set_:
             mailbox = await set_.room()
             with pytest.raises(ConnectFailed, match="does not answer"):
-                await set_.enter(Code(mailbox.room, WORDS, None), IMPATIENT)
+                await set_.obtain_keys(Code(mailbox.room, WORDS, None), IMPATIENT)
             assert ledger.memos() == []
             await mailbox.aclose()
 

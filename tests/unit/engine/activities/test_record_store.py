@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from nbferry.engine.activities.record_store import Keeper
+from nbferry.engine.activities.record_store import RecordStore
 from nbferry.engine.threads import Threads
 from nbferry.errors import StorageError, TransferBusy, TransferUnknown
 from nbferry.status import State
 from nbferry.storage.records.claim import CLAIM
 from nbferry.storage.records.ledger import Ledger
-from nbferry.storage.records.record import Pairing, ReceiveMemo, SendMemo
+from nbferry.storage.records.record import Pairing, ReceiveRecord, SendRecord
 
-SEND = SendMemo(
+SEND = SendRecord(
     id="0123456789ab",
     created=1.0,
     paths=("/home/anna/trips",),
@@ -33,7 +33,7 @@ SEND = SendMemo(
     expires_at=2.0,
     pairings=(Pairing(root=b"r" * 32),),
 )
-RECEIVE = ReceiveMemo(
+RECEIVE = ReceiveRecord(
     id="ba9876543210",
     created=1.0,
     code="17-acid-acorn-tiger",
@@ -75,20 +75,20 @@ def left(ledger: Ledger) -> None:
 # ------------------------------------------------------------------ one process at a time
 def test_a_new_transfer_is_claimed_when_it_is_first_saved(ledger: Ledger) -> None:
     """Before that there is nothing on the disk; from then on nobody else can take it."""
-    keeper = Keeper(RECEIVE, ledger)
+    keeper = RecordStore(RECEIVE, ledger)
     assert ledger.memos() == []
     keeper.note_now(root=b"s" * 32)
     assert ledger.memos() == [replace(RECEIVE, root=b"s" * 32)]
     with pytest.raises(TransferBusy):
-        Keeper(RECEIVE, ledger).take()
+        RecordStore(RECEIVE, ledger).take()
     keeper.rest()
-    Keeper(RECEIVE, ledger).take()
+    RecordStore(RECEIVE, ledger).take()
 
 
 def test_what_is_taken_is_the_memo_as_it_stands_now(ledger: Ledger) -> None:
     """Not as it was when it was listed; and why it stopped before is forgotten."""
     left(ledger)
-    keeper = Keeper(RECEIVE, ledger)
+    keeper = RecordStore(RECEIVE, ledger)
     keeper.take()
     assert keeper.memo == replace(RECEIVE, accepted=True)
 
@@ -102,24 +102,24 @@ def test_what_has_ended_cannot_be_taken(ledger: Ledger, remains: bool) -> None:
         (ledger.folder_of(memo.id) / "data").mkdir()
     ledger.end(memo, "cancelled", "enough")
     with pytest.raises(TransferUnknown, match="enough"):
-        Keeper(memo, ledger).take()
+        RecordStore(memo, ledger).take()
     assert not list(ledger.folder.rglob(CLAIM))
 
 
 def test_what_cannot_be_begun_with_is_let_go_of(ledger: Ledger) -> None:
     """If taking it was the only thing that went well, another process may try."""
     left(ledger)
-    with pytest.raises(ValueError, match="NBFERRY_HOST"), Keeper(RECEIVE, ledger).taken():
+    with pytest.raises(ValueError, match="NBFERRY_HOST"), RecordStore(RECEIVE, ledger).taken():
         raise ValueError("NBFERRY_HOST")
-    Keeper(RECEIVE, ledger).take()
+    RecordStore(RECEIVE, ledger).take()
 
 
 @pytest.mark.parametrize("then", ["changes", "rests", "releases"])
 def test_nothing_is_written_after_another_has_taken_over(ledger: Ledger, then: str) -> None:
     """Whatever the first process still does, the memo and the claim are the other's."""
     left(ledger)
-    first: Keeper[ReceiveMemo] = Keeper(RECEIVE, ledger)
-    other: Keeper[ReceiveMemo] = Keeper(RECEIVE, ledger)
+    first: RecordStore[ReceiveRecord] = RecordStore(RECEIVE, ledger)
+    other: RecordStore[ReceiveRecord] = RecordStore(RECEIVE, ledger)
     first.take()
     other.take(take_over=True)
     other.note_now(digest="cd" * 32)
@@ -139,8 +139,8 @@ def test_nothing_is_written_after_another_has_taken_over(ledger: Ledger, then: s
 def test_what_one_has_ended_is_over_for_all(ledger: Ledger) -> None:
     """Done or cancelled by the process that was at it before: who took over finds that out, and writes nothing."""
     left(ledger)
-    first: Keeper[ReceiveMemo] = Keeper(RECEIVE, ledger)
-    other: Keeper[ReceiveMemo] = Keeper(RECEIVE, ledger)
+    first: RecordStore[ReceiveRecord] = RecordStore(RECEIVE, ledger)
+    other: RecordStore[ReceiveRecord] = RecordStore(RECEIVE, ledger)
     first.take()
     other.take(take_over=True)
     first.end(State.DONE)
@@ -158,7 +158,7 @@ def test_a_full_disk_keeps_nobody_from_transferring(
 ) -> None:
     """What cannot be written is logged once, and written with the next change for which there is room."""
     disk.full = True
-    keeper = Keeper(RECEIVE, ledger)
+    keeper = RecordStore(RECEIVE, ledger)
     keeper.note_now(root=b"s" * 32)
     keeper.note_now(met=True)
     assert keeper.memo.met
@@ -173,7 +173,7 @@ def test_a_full_disk_keeps_nobody_from_transferring(
 
 def test_threads_change_their_parts(ledger: Ledger) -> None:
     """No change gets lost."""
-    keeper = Keeper(SEND, ledger)
+    keeper = RecordStore(SEND, ledger)
 
     def pair(byte: int) -> None:
         for _ in range(10):
@@ -200,7 +200,7 @@ def test_threads_change_their_parts(ledger: Ledger) -> None:
 )
 def test_what_stays_of_it(ledger: Ledger, begun: bool, state: State, line: bool) -> None:
     """The memo and the claim go; how it ended stays of one that had begun, or that expired."""
-    keeper = Keeper(RECEIVE, ledger)
+    keeper = RecordStore(RECEIVE, ledger)
     keeper.note_now(accepted=begun)
     keeper.end(state, "enough")
     assert ledger.memos() == []
@@ -215,14 +215,14 @@ def test_what_stays_of_it(ledger: Ledger, begun: bool, state: State, line: bool)
 
 def test_what_was_never_saved_leaves_nothing(ledger: Ledger, tmp_path: Path) -> None:
     """A transfer that came to nothing before it was saved is not written down at its end."""
-    Keeper(RECEIVE, ledger).end(State.FAILED, "no relay")
-    Keeper(RECEIVE, ledger).rest("no relay")
+    RecordStore(RECEIVE, ledger).end(State.FAILED, "no relay")
+    RecordStore(RECEIVE, ledger).rest("no relay")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_resting(ledger: Ledger) -> None:
     """The memo says why, another process may go on, and this one writes no more; twice is no harm."""
-    keeper = Keeper(RECEIVE, ledger)
+    keeper = RecordStore(RECEIVE, ledger)
     keeper.note_now(accepted=True)
     keeper.rest("The disk failed.")
     keeper.rest()
@@ -237,14 +237,14 @@ def test_an_error_that_is_none_of_its_own_is_raised(ledger: Ledger, monkeypatch:
     claim = ledger.folder_of(RECEIVE.id) / CLAIM
     claim.parent.joinpath("memo.json").rename(claim.parent / "moved")
     with pytest.raises(TransferUnknown):
-        Keeper(RECEIVE, ledger).take()
+        RecordStore(RECEIVE, ledger).take()
     claim.parent.joinpath("moved").rename(claim.parent / "memo.json")
     disk_error = StorageError("The drive is away.")
     monkeypatch.setattr(
         "nbferry.engine.activities.record_store.Claim.take", lambda *_, **__: _raise(disk_error)
     )
     with pytest.raises(StorageError, match="away"):
-        Keeper(RECEIVE, ledger).take()
+        RecordStore(RECEIVE, ledger).take()
 
 
 def _raise(error: Exception) -> None:
@@ -256,7 +256,7 @@ def test_watching(ledger: Ledger) -> None:
     """How far it is goes into the memo; that another process has taken over is told once, and ends it."""
 
     async def scenario() -> None:
-        keeper = Keeper(RECEIVE, ledger)
+        keeper = RecordStore(RECEIVE, ledger)
         keeper.note_now(accepted=True)
         written, taken = asyncio.Event(), []
 
@@ -270,7 +270,7 @@ def test_watching(ledger: Ledger) -> None:
                 keeper.watch(Threads(executor), durable, lambda: taken.append(1), every=0)
             )
             await written.wait()
-            other = Keeper(RECEIVE, ledger)
+            other = RecordStore(RECEIVE, ledger)
             other.take(take_over=True)
             await watching
         assert taken == [1]

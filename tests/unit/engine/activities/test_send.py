@@ -7,21 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from nbferry.connections.context import Surroundings
-from nbferry.engine.activities.activity import Means
-from nbferry.engine.activities.record_store import Keeper
-from nbferry.engine.activities.send import Offering, Sending
+from nbferry.connections.context import ConnectContext
+from nbferry.engine.activities.activity import Resources
+from nbferry.engine.activities.record_store import RecordStore
+from nbferry.engine.activities.send import Offering, SendActivity
 from nbferry.engine.slots import Slots
 from nbferry.limits import Limits
 from nbferry.storage.base import Source
 from nbferry.storage.records.ledger import Ledger
-from nbferry.storage.records.record import ACCEPTED, Pairing, SendMemo
+from nbferry.storage.records.record import ACCEPTED, Pairing, SendRecord
 
 
 @pytest.fixture
-def sending(tmp_path: Path) -> Sending:
+def sending(tmp_path: Path) -> SendActivity:
     """A send to two receivers, of whom one has come."""
-    memo = SendMemo(
+    memo = SendRecord(
         id="0123456789ab",
         created=1.0,
         paths=(),
@@ -37,15 +37,15 @@ def sending(tmp_path: Path) -> Sending:
     def no_source() -> Source:
         raise AssertionError
 
-    async def nowhere() -> Surroundings:
+    async def nowhere() -> ConnectContext:
         raise AssertionError
 
-    keeper = Keeper(memo, Ledger(tmp_path / ".nbferry", key=bytes(32)))
-    means = Means(nowhere, Slots(), ThreadPoolExecutor(1), Limits())
-    return Sending(Offering(no_source, keeper, ""), means)
+    keeper = RecordStore(memo, Ledger(tmp_path / ".nbferry", key=bytes(32)))
+    means = Resources(nowhere, Slots(), ThreadPoolExecutor(1), Limits())
+    return SendActivity(Offering(no_source, keeper, ""), means)
 
 
-def test_how_it_ended_is_written_for_good(sending: Sending) -> None:
+def test_how_it_ended_is_written_for_good(sending: SendActivity) -> None:
     """That a receiver has accepted is written in a thread, perhaps after it was done: then it stays done."""
     assert not sending.begun
     sending._note_state(0, ACCEPTED)
@@ -57,7 +57,7 @@ def test_how_it_ended_is_written_for_good(sending: Sending) -> None:
     sending._keeper.rest()
 
 
-def test_who_can_still_come(sending: Sending) -> None:
+def test_who_can_still_come(sending: SendActivity) -> None:
     """As many as were meant, whatever became of them."""
     assert sending.invites
     sending._keeper.change(lambda memo: memo.paired(b"q" * 32))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from nbferry.connections.link import AnyLink
-from nbferry.engine.activities.upload import VIA, Far, Near
+from nbferry.engine.activities.upload import VIA, FarConnector, NearConnector
 from nbferry.errors import TransportError
 
 
@@ -32,8 +32,8 @@ def test_the_two_ends_are_joined() -> None:
     """What one sends the other has, as it is; the path is called after where the files come from."""
 
     async def scenario() -> None:
-        near = Near()
-        far = Far(near)
+        near = NearConnector()
+        far = FarConnector(near)
         one, other = await near.connect(), await far.connect()
         inbox = Inbox(other)
         await one.send(b"a frame")
@@ -49,8 +49,8 @@ def test_they_are_joined_anew() -> None:
     """When one lets go the other hears of it, and both can have another connection."""
 
     async def scenario() -> None:
-        near = Near()
-        far = Far(near)
+        near = NearConnector()
+        far = FarConnector(near)
         one, other = await near.connect(), await far.connect()
         inbox = Inbox(other)
         await one.aclose()

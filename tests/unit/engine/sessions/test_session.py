@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from nbferry.connections.bundle import turn
+from nbferry.connections.bundle import switch
 from nbferry.connections.connector import Connector
 from nbferry.connections.link import Lease, Link
 from nbferry.engine.sessions.session import Session
@@ -44,7 +44,7 @@ class Line:
 
     async def send(self, frame: bytes | memoryview) -> None:
         """Take note of a frame."""
-        if len(frame) == len(turn(1)) and frame[0] == 0:
+        if len(frame) == len(switch(1)) and frame[0] == 0:
             self.turns += 1
             return
         read = decode(memoryview(frame))
@@ -58,7 +58,7 @@ class Line:
         """Let the test speak and break the line."""
         self.say = lambda frame: received(frame, None)
         if not self._leads:  # the test leads
-            self.say(memoryview(turn(1)))
+            self.say(memoryview(switch(1)))
         self.lose = closed
 
     async def until_said(self, name: str) -> Control:
@@ -419,7 +419,7 @@ def test_a_sender_goes_where_the_receiver_turns() -> None:
     async def scenario() -> None:
         driven, relay, webrtc = await with_two_links()
         assert driven.session.via == "relay"
-        webrtc.say(memoryview(turn(2)))
+        webrtc.say(memoryview(switch(2)))
         await webrtc.until_said("hello")
         assert driven.session.via == "webrtc"
         before = len(relay.said)
@@ -455,7 +455,7 @@ def test_the_last_word_goes_out_where_the_receiver_is_now() -> None:
 
     async def scenario() -> None:
         driven, _, webrtc = await with_two_links()
-        webrtc.say(memoryview(turn(2)))
+        webrtc.say(memoryview(switch(2)))
         webrtc.say(hello("receiver"))
         webrtc.say(control("error", code="storage", message="It broke."))
         await webrtc.until_said("bye")

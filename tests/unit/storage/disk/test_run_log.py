@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from nbferry.errors import LocalProtocolError
 from nbferry.storage.disk import run_log
 from nbferry.storage.disk.directory import Directory
-from nbferry.storage.disk.run_log import MOST_PAYLOAD, RunLog, is_foreign, log_names, read_log, read_logs
+from nbferry.storage.disk.run_log import MAX_PAYLOAD, RunLog, is_foreign, log_names, read_log, read_logs
 
 KEY = b"transfer\0manifest"
 RECORDS = [(1, b""), (2, b"x"), (200, bytes(1000)), (2, b"x")]
@@ -175,11 +175,11 @@ def test_any_bytes_after_a_header(tmp_path_factory: pytest.TempPathFactory, data
 def test_too_large(folder: Directory) -> None:
     """A payload is bounded, so that a reader's memory is."""
     log = RunLog.create(folder, "have", KEY)
-    log.append(1, bytes(MOST_PAYLOAD))
+    log.append(1, bytes(MAX_PAYLOAD))
     with pytest.raises(LocalProtocolError):
-        log.append(1, bytes(MOST_PAYLOAD + 1))
+        log.append(1, bytes(MAX_PAYLOAD + 1))
     log.append(2, b"after")
-    assert [(kind, len(payload)) for kind, payload in read(folder)] == [(1, MOST_PAYLOAD), (2, 5)]
+    assert [(kind, len(payload)) for kind, payload in read(folder)] == [(1, MAX_PAYLOAD), (2, 5)]
     log.close()
 
 

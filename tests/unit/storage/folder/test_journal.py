@@ -21,7 +21,7 @@ from nbferry.model.ranges import RangeSet
 from nbferry.storage.disk.directory import Directory
 from nbferry.storage.disk.run_log import RunLog, log_names
 from nbferry.storage.disk.system import REAL_DISK, Disk
-from nbferry.storage.folder.journal import Intent, Journal, Kind
+from nbferry.storage.folder.journal import Intent, Journal, RecordKind
 
 OFFER = Manifest.of([Entry("a", 100)], 1)
 DISK = replace(REAL_DISK, boot=lambda: "this boot")
@@ -292,22 +292,22 @@ def test_a_record_of_an_unknown_kind(root: Directory) -> None:
 @pytest.mark.parametrize(
     "record",
     [
-        (Kind.RUN, b""),
-        (Kind.RUN, bytes(7)),
-        (Kind.RUN, bytes(8 + 33)),
-        (Kind.RUN, b"\xff" * (8 + 32)),
-        (Kind.BOOT, b"\xff"),
-        (Kind.FINISHED, b"short"),
-        (Kind.PLACING, b"short"),
-        (Kind.PLACING, bytes(8) + b"\0\1" + b"\xffb"),
-        (Kind.PLACING, bytes(8) + b"\0\1" + b"a../victim"),
-        (Kind.PLACING, bytes(8) + b"\0\1" + b"a.."),
-        (Kind.PLACING, bytes(8) + b"\0\1" + b"a"),
-        (Kind.PLACING, bytes(8) + b"\0\4" + b"../ab"),
-        (Kind.PLACING, bytes(8) + b"\0\1" + b"a/etc/passwd"),
+        (RecordKind.RUN, b""),
+        (RecordKind.RUN, bytes(7)),
+        (RecordKind.RUN, bytes(8 + 33)),
+        (RecordKind.RUN, b"\xff" * (8 + 32)),
+        (RecordKind.BOOT, b"\xff"),
+        (RecordKind.FINISHED, b"short"),
+        (RecordKind.PLACING, b"short"),
+        (RecordKind.PLACING, bytes(8) + b"\0\1" + b"\xffb"),
+        (RecordKind.PLACING, bytes(8) + b"\0\1" + b"a../victim"),
+        (RecordKind.PLACING, bytes(8) + b"\0\1" + b"a.."),
+        (RecordKind.PLACING, bytes(8) + b"\0\1" + b"a"),
+        (RecordKind.PLACING, bytes(8) + b"\0\4" + b"../ab"),
+        (RecordKind.PLACING, bytes(8) + b"\0\1" + b"a/etc/passwd"),
     ],
 )
-def test_a_record_that_cannot_be(root: Directory, record: tuple[Kind, bytes]) -> None:
+def test_a_record_that_cannot_be(root: Directory, record: tuple[RecordKind, bytes]) -> None:
     """What nbferry never records puts the journal in doubt and says nothing else, least of all a way out of here."""
     ours = journal(root)
     ours.add(leaves(1))
@@ -387,11 +387,11 @@ def test_half_a_tebibyte(root: Directory) -> None:
     offer = Manifest.of([Entry("big", 2 * count * MiB)], MiB)
     key = f"t1\0{offer.id}".encode()
     log = RunLog.create(root, "have", key, sync=lambda _: None)
-    log.append(Kind.BOOT, b"this boot")
+    log.append(RecordKind.BOOT, b"this boot")
     digests = os.urandom(32 * 64)
     for first in range(0, count, 64 * 512):
         log.append_all(
-            (Kind.RUN, at.to_bytes(8, "big") + digests) for at in range(first, first + 64 * 512, 64)
+            (RecordKind.RUN, at.to_bytes(8, "big") + digests) for at in range(first, first + 64 * 512, 64)
         )
     log.close()
     calls = 0

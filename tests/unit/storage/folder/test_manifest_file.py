@@ -11,7 +11,12 @@ import pytest
 from nbferry.model.manifest import Entry, Manifest
 from nbferry.model.ranges import RangeSet
 from nbferry.storage.disk.directory import Directory
-from nbferry.storage.folder.manifest_file import MOST_BYTES, progress_of, read_manifest, write_manifest
+from nbferry.storage.folder.manifest_file import (
+    MAX_MANIFEST_BYTES,
+    progress_of,
+    read_manifest,
+    write_manifest,
+)
 from offers import DIGEST, chunks, everything, manifest, sink_to
 
 OFFER = manifest()
@@ -120,7 +125,7 @@ def test_a_planted_manifest(to: Path, kind: str) -> None:
             file.mkdir()
         case "huge":
             file.touch()
-            os.truncate(file, MOST_BYTES + 1)
+            os.truncate(file, MAX_MANIFEST_BYTES + 1)
     assert read_manifest(to, "t1") is None
     assert progress_of(to, "t1") is None
 

@@ -21,7 +21,7 @@ from nbferry.storage.disk import rename
 from nbferry.storage.disk.directory import Directory
 from nbferry.storage.disk.rename import Way, by_link, by_rename, by_taking_its_place
 from nbferry.storage.disk.system import REAL_DISK, Disk, rename_exclusively
-from nbferry.storage.folder.candidates import Candidates
+from nbferry.storage.folder.candidates import CandidateFinder
 from nbferry.storage.folder.manifest_file import progress_of
 from nbferry.storage.folder.publish import Overwrite
 from nbferry.storage.folder.sink import FolderSink
@@ -844,7 +844,7 @@ def test_a_flush_fails_while_a_candidate_is_read(to: Path) -> None:
             pass
 
     with Directory.open(to) as folder:
-        found = Candidates(OFFER, folder, EVERY, RangeSet())
+        found = CandidateFinder(OFFER, folder, EVERY, RangeSet())
         for _ in range(3):
             assert found.take(*pairs(0)[0], Slow())  # type: ignore[arg-type]
         found.close()

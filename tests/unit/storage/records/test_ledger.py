@@ -32,7 +32,7 @@ from nbferry.storage.records.ledger import (
     RelayNote,
     SendMemo,
 )
-from nbferry.storage.records.record import AnyMemo, UploadMemo
+from nbferry.storage.records.record import AnyRecord, UploadRecord
 from nbferry.storage.records.record_mac import sealed
 
 NOW = 1_700_000_000.0
@@ -72,7 +72,7 @@ RECEIVE = ReceiveMemo(
 )
 
 
-UPLOAD = UploadMemo(
+UPLOAD = UploadRecord(
     id="ca9876543210",
     created=NOW + 2,
     to="/home/bert/in",
@@ -133,7 +133,7 @@ def test_credentials_of_a_turn_server_are_kept_and_end_with_the_transfer(ledger:
 
 
 @pytest.mark.parametrize("memo", [UPLOAD, FROM_PAGE], ids=lambda memo: memo.role)
-def test_files_of_a_browsers_machine_are_kept(ledger: Ledger, memo: AnyMemo) -> None:
+def test_files_of_a_browsers_machine_are_kept(ledger: Ledger, memo: AnyRecord) -> None:
     """Their list is that of the offer, so that the same files can be told from others."""
     ledger.save(memo)
     assert ledger.memos() == [memo]
@@ -682,7 +682,7 @@ def test_any_bytes(data: bytes) -> None:
 
 @pytest.mark.parametrize("memo", [SEND, RECEIVE, UPLOAD], ids=lambda memo: memo.role)
 @given(data=st.data())
-def test_any_field(memo: AnyMemo, data: st.DataObject) -> None:
+def test_any_field(memo: AnyRecord, data: st.DataObject) -> None:
     """Whatever is in a field, the memo is left out or can be kept again."""
     fields = json.loads(record.encode(memo))
     fields[data.draw(st.sampled_from(sorted(fields)))] = data.draw(JSON)

@@ -12,7 +12,7 @@ import pytest
 
 from nbferry.limits import GiB, KiB, MiB
 from nbferry.storage.sources import digest_cache
-from nbferry.storage.sources.digest_cache import SETTLED, DigestCache, identity, settled
+from nbferry.storage.sources.digest_cache import SETTLED, DigestCache, identity, is_settled
 
 CHUNK = 4 * KiB
 
@@ -194,7 +194,7 @@ def test_changed_just_now(world: World) -> None:
     newest = max(world.info.st_mtime_ns, world.info.st_ctime_ns)
     for now in (newest, newest + SETTLED - 1, newest - 10 * SETTLED):
         world.now = now
-        assert not settled(world.info, now)
+        assert not is_settled(world.info, now)
         world.learn()
         assert world.known() == {}
     world.now = newest + SETTLED
@@ -266,7 +266,7 @@ def test_not_too_many_logs(world: World) -> None:
     world.learn(0, 1)
     world.resize(5)
     world.learn(0, 1)
-    assert len(world.logs()) == digest_cache.MOST_LOGS
+    assert len(world.logs()) == digest_cache.MAX_LOGS
 
 
 def test_one_log_is_not_too_long(world: World) -> None:

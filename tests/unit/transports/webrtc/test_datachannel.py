@@ -144,7 +144,7 @@ def test_both_may_close_at_once():
 
     async def scenario() -> None:
         async with pair() as (here, there):
-            async with asyncio.timeout(datachannel.LINGER):
+            async with asyncio.timeout(datachannel.GOODBYE_SECONDS):
                 await asyncio.gather(here.aclose(), there.aclose(), here.aclose())
 
     run(scenario)

@@ -14,8 +14,8 @@ from nbferry.errors import RemoteProtocolError
 from nbferry.transports.webrtc.description import (
     BASE_PACKET,
     DEFAULT_MAX_MESSAGE,
-    MAX_ADDRESSES,
     MAX_CANDIDATES,
+    MAX_DIALLED,
     MAX_PACKET,
     Candidate,
     Description,
@@ -127,10 +127,10 @@ def test_which_addresses_are_dialled():
     described = at(
         "127.0.0.1", "::1", "::ffff:127.0.0.1", "0.0.0.0", "224.0.0.1", "ff02::1", "x-1.local", *plain
     )
-    assert [each.ip for each in described.dialable(same_machine=False)] == plain[:MAX_ADDRESSES]
+    assert [each.ip for each in described.dialable(same_machine=False)] == plain[:MAX_DIALLED]
     here = [each.ip for each in described.dialable(same_machine=True)]
     assert here[:3] == ["127.0.0.1", "::1", "::ffff:7f00:1"]
-    assert len(here) == MAX_ADDRESSES
+    assert len(here) == MAX_DIALLED
 
 
 def test_many_addresses_do_not_crowd_out_a_server():
@@ -139,7 +139,7 @@ def test_many_addresses_do_not_crowd_out_a_server():
     others = [["srflx", "198.51.100.1", 4000, 10, "1"], ["relay", "203.0.113.1", 4000, 1, "1"]]
     dialled = Description.from_json(good(candidates=hosts + others)).dialable(same_machine=False)
     assert {each.kind for each in dialled[:3]} == {"host", "srflx", "relay"}
-    assert len(dialled) == MAX_ADDRESSES
+    assert len(dialled) == MAX_DIALLED
 
 
 def test_the_best_of_each_kind():

@@ -84,7 +84,7 @@ def test_a_machine_with_many_addresses_names_a_few(monkeypatch):
 
     async def scenario() -> None:
         peer = await Peer.start(controlling=True, servers=(), limits=Limits())
-        assert len(peer.description.candidates) == module.MAX_ADDRESSES
+        assert len(peer.description.candidates) == module.MAX_DIALLED
         await peer.aclose()
 
     run(scenario)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbferry.errors import TransportBroken
-from nbferry.transports.webrtc.pieces import HEADER, LARGEST, Cutter, Joiner
+from nbferry.transports.webrtc.pieces import HEADER, MAX_ASSEMBLED, Cutter, PieceAssembler
 
 
 def cut(cutter: Cutter, message: bytes) -> list[bytes]:
@@ -20,7 +20,7 @@ def cut(cutter: Cutter, message: bytes) -> list[bytes]:
 @given(st.lists(st.binary(max_size=40)), st.integers(min_value=HEADER, max_value=20))
 def test_messages_come_out_as_they_went_in(messages, piece):
     """Of any size, empty ones too, one after the other, with no piece too large."""
-    cutter, joiner = Cutter(piece), Joiner()
+    cutter, joiner = Cutter(piece), PieceAssembler()
     joined = []
     for message in messages:
         for part in cut(cutter, message):
@@ -32,14 +32,14 @@ def test_messages_come_out_as_they_went_in(messages, piece):
 
 def test_the_largest_message():
     """What a frame, its tag and an envelope may have; one byte more is our own mistake."""
-    cutter, joiner = Cutter(), Joiner()
-    *begin, last = cut(cutter, bytes(LARGEST))
+    cutter, joiner = Cutter(), PieceAssembler()
+    *begin, last = cut(cutter, bytes(MAX_ASSEMBLED))
     assert all(joiner.add(piece) is None for piece in begin)
     whole = joiner.add(last)
     assert whole is not None
-    assert len(whole) == LARGEST
+    assert len(whole) == MAX_ASSEMBLED
     with pytest.raises(ValueError, match="at most"):
-        cutter.room(LARGEST + 1)
+        cutter.room(MAX_ASSEMBLED + 1)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_the_largest_message():
     [
         [b""],
         [b"\0\0\0"],
-        [(LARGEST + 1).to_bytes(4, "big")],
+        [(MAX_ASSEMBLED + 1).to_bytes(4, "big")],
         [b"\xff\xff\xff\xff"],
         [b"\0\0\0\1ab"],
         [b"\0\0\0\3a", b"bcd"],
@@ -58,7 +58,7 @@ def test_the_largest_message():
 )
 def test_what_is_no_message_breaks_the_pipe(pieces):
     """Sizes that lie, pieces of nothing, text."""
-    joiner = Joiner()
+    joiner = PieceAssembler()
     *good, bad = pieces
     for piece in good:
         assert joiner.add(piece) is None
@@ -68,7 +68,7 @@ def test_what_is_no_message_breaks_the_pipe(pieces):
 
 def test_memory_is_used_again():
     """Messages of one size need one buffer on each side."""
-    cutter, joiner = Cutter(), Joiner()
+    cutter, joiner = Cutter(), PieceAssembler()
     buffers = set()
     for _ in range(3):
         for piece in cut(cutter, bytes(1000)):

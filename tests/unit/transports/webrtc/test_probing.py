@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nbferry.transports.webrtc.description import BASE_PACKET
-from nbferry.transports.webrtc.probing import ATTEMPTS, BLACK_HOLE, SIZES, PathSize
+from nbferry.transports.webrtc.probing import BLACK_HOLE, MAX_PROBES, SIZES, PathSize
 
 
 def test_only_sizes_that_the_other_side_takes_are_tried():
@@ -28,7 +28,7 @@ def test_the_largest_that_came_through_is_used():
 def test_it_is_given_up_after_some_attempts():
     """A path that does not carry them stays as it is."""
     size = PathSize(16_384)
-    assert [bool(size.probes()) for _ in range(ATTEMPTS + 1)] == [True] * ATTEMPTS + [False]
+    assert [bool(size.probes()) for _ in range(MAX_PROBES + 1)] == [True] * MAX_PROBES + [False]
     assert size.size == BASE_PACKET
 
 

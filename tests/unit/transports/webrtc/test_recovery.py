@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from nbferry.transports.webrtc.recovery import MANY_BLOCKS, RTO_LEAST, RTO_MOST, Expired, Packet, Recovery
+from nbferry.transports.webrtc.recovery import MANY_BLOCKS, RTO_LEAST, RTO_MOST, Packet, Recovery, Timeout
 
 
 def sent(
@@ -44,7 +44,7 @@ def test_a_packet_before_one_that_arrived_is_lost_after_a_moment():
     due = recovery.deadline()
     assert due is not None
     assert 0.1 < due < 0.15
-    assert recovery.expired(due) is Expired.REORDERING
+    assert recovery.expired(due) is Timeout.REORDERING
     assert list(recovery.lost) == [1]
     assert recovery.flight == 0
 
@@ -69,13 +69,13 @@ def test_a_copy_can_be_lost_as_well():
     """It is known by what was sent after it."""
     recovery = sent(range(5), step=0.001)
     recovery.acknowledged(0, [(2, 4)], 0.1)
-    assert recovery.expired(0.2) is Expired.REORDERING
+    assert recovery.expired(0.2) is Timeout.REORDERING
     _, packet = recovery.lost.popitem(last=False)
     recovery.sent(packet, 0.2)
     sent(range(5, 8), at=0.201, into=recovery)
     recovery.acknowledged(0, [(2, 7)], 0.3)
     assert not recovery.lost
-    assert recovery.expired(0.4) is Expired.REORDERING
+    assert recovery.expired(0.4) is Timeout.REORDERING
     assert list(recovery.lost) == [1]
     assert recovery.again == 100
 
@@ -99,7 +99,7 @@ def test_a_lost_tail_is_asked_for_before_the_timeout():
     due = recovery.deadline()
     assert due is not None
     assert due < 0.1 + RTO_LEAST + 0.2
-    assert recovery.expired(due) is Expired.PROBE
+    assert recovery.expired(due) is Timeout.PROBE
     (number,) = recovery.lost
     assert number == 5
     recovery.sent(recovery.lost.pop(5), due)
@@ -115,14 +115,14 @@ def test_silence_loses_everything_and_waits_longer_each_time():
     waits = []
     now = 0.0
     for _ in range(9):
-        expired = Expired.NOTHING
-        while expired is not Expired.TIMEOUT:
+        expired = Timeout.NOTHING
+        while expired is not Timeout.TIMEOUT:
             due = recovery.deadline()
             assert due is not None
             waits.append(due - now)
             now = due
             expired = recovery.expired(now)
-            if expired is Expired.TIMEOUT:
+            if expired is Timeout.TIMEOUT:
                 assert next(iter(recovery.lost)) == 0
             _, packet = recovery.lost.popitem(last=False)
             recovery.sent(packet, now)
@@ -135,8 +135,8 @@ def test_silence_loses_everything_and_waits_longer_each_time():
 def test_nothing_expires_early():
     """A timer that fires before its time does nothing."""
     recovery = sent(range(3))
-    assert recovery.expired(0.0) is Expired.NOTHING
-    assert Recovery(0).expired(5.0) is Expired.NOTHING
+    assert recovery.expired(0.0) is Timeout.NOTHING
+    assert Recovery(0).expired(5.0) is Timeout.NOTHING
 
 
 def test_what_an_acknowledgement_had_no_room_for_is_not_lost():
