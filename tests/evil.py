@@ -17,6 +17,7 @@ from nbferry.crypto.keys import SessionKeys
 from nbferry.errors import TransportError
 from nbferry.limits import Limits
 from nbferry.model.codes import Code, Ticket, new_code_words, parse
+from nbferry.model.paths import Via
 from nbferry.protocol.frames import LEAF, Control, LeafRun, decode
 from nbferry.relay.app import start_relay
 from nbferry.relay.client import Mailbox
@@ -99,7 +100,7 @@ class EvilSender:
 
     async def __aenter__(self) -> Self:
         relay = await self._stack.enter_async_context(relay_of_ours())
-        self._around = ConnectContext(relay, "relay", LIMITS)
+        self._around = ConnectContext(relay, Via.RELAY, LIMITS)
         reception = InvitationListener(self._issued, self._guessed, lambda _: None, self._paired)
         invitation = Invitation(new_code_words())
         self._inviting = asyncio.create_task(Inviter(invitation, relay, 60, LIMITS, reception).run())
@@ -145,7 +146,7 @@ class EvilReceiver:
     def __init__(self, code: str) -> None:
         self._ticket = parse(code)
         assert self._ticket.url
-        self._around = ConnectContext(RelayAddress(self._ticket.url), "relay", LIMITS)
+        self._around = ConnectContext(RelayAddress(self._ticket.url), Via.RELAY, LIMITS)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:

@@ -16,11 +16,12 @@ from nbferry.crypto.digest import chunk_digest
 from nbferry.engine.activities.record_store import RecordStore
 from nbferry.limits import KiB, Limits
 from nbferry.model.manifest import Entry, Manifest
+from nbferry.model.overwrite import Overwrite
 from nbferry.storage.records.record import SendRecord, UploadRecord
 from nbferry.storage.sources.pages import PageFiles, Reader, Slice
-from nbferry.transfers import arguments, registry, resuming
-from nbferry.transfers.handle import Transfer
-from nbferry.transfers.resuming import How
+from nbferry.transfer import arguments, registry, resuming
+from nbferry.transfer.handle import Transfer
+from nbferry.transfer.resuming import How
 
 PATIENCE = 60  # seconds
 CHUNK = 4 * KiB
@@ -123,8 +124,8 @@ def upload(
 ) -> Transfer:
     """Begin an upload; a page has to lend the files."""
     entries = files if isinstance(files, tuple) else entries_of(files)
-    defaults = {"overwrite": "rename", "allow_hidden": False, "kept_for": limits.partials}
-    memo = UploadRecord(
+    defaults = {"overwrite": Overwrite.RENAME, "allow_hidden": False, "ttl": limits.keep_unfinished}
+    record = UploadRecord(
         id=token_hex(6),
         created=time(),
         to=str(to),
@@ -134,17 +135,19 @@ def upload(
     )
     ledger = api._ledger()
     return registry.start(
-        resuming.uploading(RecordStore(memo, ledger), How(arguments.wishes(None, "auto", []), limits, "page"))
+        resuming.uploading(
+            RecordStore(record, ledger), How(arguments.wishes(None, Via.AUTO, []), limits, "page")
+        )
     )
 
 
-def send_from_page(files: Mapping[str, bytes], *, limits: Limits = SMALL, via: Via = "auto") -> Transfer:
+def send_from_page(files: Mapping[str, bytes], *, limits: Limits = SMALL, via: str = Via.AUTO) -> Transfer:
     """Begin a send of files that a page has to lend."""
-    memo = SendRecord(
+    record = SendRecord(
         id=token_hex(6),
         created=time(),
-        kept_for=limits.partials,
-        via=via,
+        ttl=limits.keep_unfinished,
+        via=Via(via),
         paths=(),
         entries=entries_of(files),
         follow_symlinks=False,
@@ -155,5 +158,5 @@ def send_from_page(files: Mapping[str, bytes], *, limits: Limits = SMALL, via: V
         expires_at=time() + 3600,
     )
     ledger = api._ledger()
-    how = How(arguments.wishes(None, via, []), limits, "page")
-    return registry.start(resuming.sending(RecordStore(memo, ledger), ledger, how))
+    how = How(arguments.wishes(None, Via(via), []), limits, "page")
+    return registry.start(resuming.sending(RecordStore(record, ledger), ledger, how))

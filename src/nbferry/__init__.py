@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nbferry.errors import NbferryError
     from nbferry.limits import Limits
     from nbferry.status import FileProgress, Result, Snapshot, State
-    from nbferry.transfers.handle import Transfer
+    from nbferry.transfer.handle import Transfer
 
 _HOMES = {
     "FileProgress": "status",
@@ -27,7 +27,7 @@ _HOMES = {
     "Result": "status",
     "Snapshot": "status",
     "State": "status",
-    "Transfer": "transfer",
+    "Transfer": "transfer.handle",
     "discard": "api",
     "download": "api",
     "receive": "api",

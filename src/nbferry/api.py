@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from nbferry import faces
 from nbferry._version import AGENT
-from nbferry.connections.context import Via
 from nbferry.engine.activities.receive import Decide
 from nbferry.engine.activities.record_store import RecordStore
 from nbferry.engine.engine import Wishes
@@ -23,6 +22,9 @@ from nbferry.limits import Limits
 from nbferry.model.codes import Code, Ticket, canonical_url, parse
 from nbferry.model.ice_servers import IceServer, Named
 from nbferry.model.manifest import Entry
+from nbferry.model.overwrite import Overwrite
+from nbferry.model.paths import Via
+from nbferry.model.roles import Role
 from nbferry.status import Snapshot
 from nbferry.storage.records import receipts
 from nbferry.storage.records.ledger import Ledger
@@ -36,11 +38,11 @@ from nbferry.storage.records.record import (
     UploadRecord,
 )
 from nbferry.storage.records.record_mac import user_key
-from nbferry.transfers import arguments, registry, resuming
-from nbferry.transfers.arguments import Accept, Overwrite, PathLike, ReceiveOptions, SendOptions
-from nbferry.transfers.handle import Transfer, Transfers
-from nbferry.transfers.registry import Begin
-from nbferry.transfers.resuming import How
+from nbferry.transfer import arguments, registry, resuming
+from nbferry.transfer.arguments import Accept, PathLike, ReceiveOptions, SendOptions
+from nbferry.transfer.handle import Transfer, Transfers
+from nbferry.transfer.registry import Begin
+from nbferry.transfer.resuming import How
 
 if TYPE_CHECKING:
     from nbferry.widget.card import Card
@@ -55,7 +57,7 @@ def send(
     *,
     to: int | None = 1,
     relay: str | None = None,
-    via: Via = "auto",
+    via: str = Via.AUTO,
     ice_servers: Named | None = None,
     code: int | Literal["ticket"] | None = None,
     limits: Limits | None = None,
@@ -74,7 +76,7 @@ def send(
     ``ice_servers`` are those that WebRTC asks for the way through NATs, as addresses (``stun:host:port``,
     ``turn:user:secret@host:port?transport=tcp``, ``turns:…``) or as a browser's ``RTCIceServer``; without it
     ``NBFERRY_ICE_SERVERS``, then a public STUN server is used; [] is none. ``expires`` is the number of seconds for
-    which the offer stands (default ``limits.expires``: an hour).
+    which the offer stands (default ``limits.offer_ttl``: an hour).
 
     What goes wrong later, a missing file too, is raised by ``await transfer`` and ``transfer.wait()``.
     Raises ValueError on arguments that make no sense.
@@ -82,18 +84,19 @@ def send(
     limits = limits or Limits()
     if to is not None and to < 1:
         raise ValueError(f"to must be at least 1, or None, not {to}")
+    path = arguments.chosen("via", via, Via.choices())
     secret = arguments.invitation(code, many=to != 1)
-    expires = arguments.positive("expires", limits.expires if expires is None else expires)
-    wishes, ice = arguments.wishes(relay, via, []), arguments.ice_servers_named(ice_servers)
+    expires = arguments.positive("expires", limits.offer_ttl if expires is None else expires)
+    wishes, ice = arguments.wishes(relay, path, []), arguments.ice_servers_named(ice_servers)
 
     def begin(chosen: Sequence[PathLike] | Sequence[Entry]) -> Transfer:
         picked = [each for each in chosen if isinstance(each, Entry)]
         named = [arguments.absolute(each) for each in chosen if not isinstance(each, Entry)]
-        memo = SendRecord(
+        record = SendRecord(
             id=token_hex(6),
             created=time.time(),
-            kept_for=limits.partials,
-            via=via,
+            ttl=limits.keep_unfinished,
+            via=path,
             ice=ice,
             paths=tuple(map(str, named)),
             entries=arguments.picked(picked, allow_hidden=False),
@@ -104,21 +107,21 @@ def send(
             key=token_hex(16),
             expires_at=time.time() + expires,
         )
-        return _send(memo, wishes, relay, limits)
+        return _send(record, wishes, relay, limits)
 
     if paths is None:
-        return faces.picker("send", begin)
+        return faces.picker(Role.SEND, begin)
     return begin(arguments.named_paths(paths, "send"))
 
 
-def _send(memo: SendRecord, wishes: Wishes, relay: str | None, limits: Limits) -> Transfer:
+def _send(record: SendRecord, wishes: Wishes, relay: str | None, limits: Limits) -> Transfer:
     """Go on with the unfinished send that is the same, or begin a new one."""
     ledger = _ledger()
     address = canonical_url(relay) if relay else None
-    if same := registry.settled(lambda: resuming.same_send(ledger, memo, address)):
+    if same := registry.settled(lambda: resuming.same_send(ledger, record, address)):
         with suppress(TransferBusy, TransferUnknown):  # it runs, or has just ended: then this is another one
-            return _go_on(same, ledger, limits, ice=memo.ice)
-    sending = resuming.sending(RecordStore(memo, ledger), ledger, _how(memo, wishes, limits))
+            return _go_on(same, ledger, limits, ice=record.ice)
+    sending = resuming.sending(RecordStore(record, ledger), ledger, _how(record, wishes, limits))
     return registry.start(sending, faces.face())
 
 
@@ -131,9 +134,9 @@ def receive(
     *,
     to: PathLike = ".",
     accept: Accept = None,
-    overwrite: Overwrite = "rename",
+    overwrite: str = Overwrite.RENAME,
     relay: str | None = None,
-    via: Via = "auto",
+    via: str = Via.AUTO,
     ice_servers: Named | None = None,
     limits: Limits | None = None,
     allow_hidden: bool = False,
@@ -153,32 +156,33 @@ def receive(
     raised by ``await transfer`` and ``transfer.wait()``.
     """
     limits = limits or Limits()
-    arguments.check_overwrite(overwrite)
+    mode = arguments.chosen("overwrite", overwrite, tuple(Overwrite))
+    path = arguments.chosen("via", via, Via.choices())
     folder, ice = arguments.absolute(to), arguments.ice_servers_named(ice_servers)
     decide = (lambda _: accept) if isinstance(accept, bool) else accept
 
     def begin(code: str) -> Transfer:
         ticket = parse(code)
-        wishes = arguments.wishes(relay or ticket.url, via, [ticket])
+        wishes = arguments.wishes(relay or ticket.url, path, [ticket])
         url = relay or ticket.url or arguments.relay_of_environment() or ""
-        memo = ReceiveRecord(
+        record = ReceiveRecord(
             id=token_hex(6),
             created=time.time(),
-            kept_for=limits.partials,
-            via=via,
+            ttl=limits.keep_unfinished,
+            via=path,
             ice=ice,
             code=str(ticket),
             relay=RelayNote(url=canonical_url(url)),
             to=str(folder),
-            overwrite=overwrite,
+            overwrite=mode,
             allow_hidden=allow_hidden,
-            willing=accept is True,
+            accept_all=accept is True,
         )
         return _receive(
-            memo, ticket, decide, partial(_how, wishes=wishes, limits=limits), asks=accept is None
+            record, ticket, decide, partial(_how, wishes=wishes, limits=limits), asks=accept is None
         )
 
-    return faces.picker("receive", begin) if code is None else begin(code)
+    return faces.picker(Role.RECEIVE, begin) if code is None else begin(code)
 
 
 def _receive(
@@ -191,15 +195,15 @@ def _receive(
 ) -> Transfer:
     """Go on with the unfinished receive that is the same, or begin a new one."""
     ledger = _ledger()
-    memo = registry.settled(lambda: resuming.same_receive(ledger, ticket, Path(new.to)))
-    if memo and (transfer := registry.transfer(memo.id, faces.face(), asks=asks)):
-        if new.willing:
+    record = registry.settled(lambda: resuming.same_receive(ledger, ticket, Path(new.to)))
+    if record and (transfer := registry.transfer(record.id, faces.face(), asks=asks)):
+        if new.accept_all:
             transfer.accept()
         return transfer
-    keeper = RecordStore(memo or new, ledger)
-    with keeper.taken() if memo else nullcontext():
-        _renew(keeper, new.ice)
-        return registry.start(resuming.receiving(keeper, how(keeper.memo), decide), faces.face(), asks=asks)
+    store = RecordStore(record or new, ledger)
+    with store.taken() if record else nullcontext():
+        _renew(store, new.ice)
+        return registry.start(resuming.receiving(store, how(store.record), decide), faces.face(), asks=asks)
 
 
 @overload
@@ -221,10 +225,10 @@ def resume(
     limits = limits or Limits()
     ledger = _ledger()
     if id is not None:
-        memo = registry.settled(lambda: ledger.find(id))
-        return _going_on(memo, ledger, limits, take_over=take_over)
+        record = registry.settled(lambda: ledger.find(id))
+        return _going_on(record, ledger, limits, take_over=take_over)
     resumed = Transfers([], faces.face())
-    for found in ledger.memos():
+    for found in ledger.records():
         left: AnyRecord | None = registry.settled(partial(ledger.load, found.id))
         if left:
             with suppress(TransferBusy, TransferUnknown):  # one that has ended meanwhile is none of them
@@ -238,10 +242,12 @@ def transfers() -> list[Transfer]:
     Those that an earlier process left are paused; ``transfer.resume()`` goes on with them.
     """
     ledger = _ledger()
-    unended = [memo for memo in ledger.memos() if not (isinstance(memo, FolderRecord) and memo.digest)]
-    views = {memo.id: resuming.snapshot_of(ledger, memo) for memo in unended}
+    unended = [
+        record for record in ledger.records() if not (isinstance(record, FolderRecord) and record.digest)
+    ]
+    views = {record.id: resuming.snapshot_of(ledger, record) for record in unended}
     registry.forget_resting(views)
-    left = [_resting(memo, ledger, views[memo.id]) for memo in unended]
+    left = [_resting(record, ledger, views[record.id]) for record in unended]
     here = [transfer for transfer in registry.transfers(faces.face()) if transfer.id not in views]
     return Transfers([*left, *here], faces.face())
 
@@ -252,18 +258,18 @@ def discard(id: str) -> None:  # noqa: A002  # what it is
     ``id`` may be the beginning of one. Raises like :func:`resume`.
     """
     ledger = _ledger()
-    memo = ledger.find(id)
-    if transfer := registry.transfer(memo.id):
+    record = ledger.find(id)
+    if transfer := registry.transfer(record.id):
         transfer.cancel()
         return
-    resuming.discard(ledger, memo)
-    registry.discarded(memo.id)
+    resuming.discard(ledger, record)
+    registry.discarded(record.id)
 
 
 def upload(
     to: PathLike = ".",
     *,
-    overwrite: Overwrite = "rename",
+    overwrite: str = Overwrite.RENAME,
     limits: Limits | None = None,
     allow_hidden: bool = False,
 ) -> Card:
@@ -274,28 +280,28 @@ def upload(
     :func:`receive`. Raises :class:`NoPage` where there is no notebook in a browser.
     """
     limits = limits or Limits()
-    arguments.check_overwrite(overwrite)
+    mode = arguments.chosen("overwrite", overwrite, tuple(Overwrite))
     folder = arguments.absolute(to)
 
     def begin(chosen: Sequence[Entry]) -> Transfer:
-        memo = UploadRecord(
+        record = UploadRecord(
             id=token_hex(6),
             created=time.time(),
-            kept_for=limits.partials,
+            ttl=limits.keep_unfinished,
             to=str(folder),
-            overwrite=overwrite,
+            overwrite=mode,
             allow_hidden=allow_hidden,
             entries=arguments.picked(chosen, allow_hidden=allow_hidden),
             chunk_size=limits.chunk_size,
         )
         ledger = _ledger()
-        same = registry.settled(lambda: resuming.same_upload(ledger, memo))
+        same = registry.settled(lambda: resuming.same_upload(ledger, record))
         if same:
             return _going_on(same, ledger, limits, take_over=False)
-        how = How(resuming.wishes_of(memo, None), limits, _agent())
-        return registry.start(resuming.uploading(RecordStore(memo, ledger), how), faces.face())
+        how = How(resuming.wishes_of(record, None), limits, _agent())
+        return registry.start(resuming.uploading(RecordStore(record, ledger), how), faces.face())
 
-    return faces.picker("upload", begin)
+    return faces.picker(Role.UPLOAD, begin)
 
 
 def download(paths: PathLike | Sequence[PathLike]) -> Card:
@@ -316,51 +322,51 @@ def verify(path: PathLike) -> Verification:
     return receipts.verify(Path(path).expanduser())
 
 
-def _going_on(memo: AnyRecord, ledger: Ledger, limits: Limits, *, take_over: bool) -> Transfer:
+def _going_on(record: AnyRecord, ledger: Ledger, limits: Limits, *, take_over: bool) -> Transfer:
     """What runs here already, or goes on from now on."""
-    there = registry.transfer(memo.id, faces.face(), asks=True)
-    return there or _go_on(memo, ledger, limits, take_over=take_over)
+    there = registry.transfer(record.id, faces.face(), asks=True)
+    return there or _go_on(record, ledger, limits, take_over=take_over)
 
 
 def _go_on(
-    memo: AnyRecord,
+    record: AnyRecord,
     ledger: Ledger,
     limits: Limits,
     *,
     take_over: bool = False,
     ice: tuple[IceServer, ...] | None = None,
 ) -> Transfer:
-    keeper: RecordStore[Any] = RecordStore(memo, ledger)
-    with keeper.taken(take_over=take_over):
-        _renew(keeper, ice)
-        return registry.start(_again(keeper, ledger, limits), faces.face(), asks=True)
+    store: RecordStore[Any] = RecordStore(record, ledger)
+    with store.taken(take_over=take_over):
+        _renew(store, ice)
+        return registry.start(_again(store, ledger, limits), faces.face(), asks=True)
 
 
-def _renew(keeper: RecordStore[Any], ice: tuple[IceServer, ...] | None) -> None:
+def _renew(store: RecordStore[Any], ice: tuple[IceServer, ...] | None) -> None:
     """Note which STUN and TURN servers are named now, if others are: credentials may last for an hour only.
 
     What is started after this asks them.
     """
-    if ice not in (None, keeper.memo.ice):
-        keeper.note_now(ice=ice)
+    if ice not in (None, store.record.ice):
+        store.update(ice=ice)
 
 
-def _again(keeper: RecordStore[Any], ledger: Ledger, limits: Limits) -> Begin:
-    wishes = resuming.wishes_of(keeper.memo, arguments.host())
-    return resuming.again(keeper, ledger, _how(keeper.memo, wishes, limits))
+def _again(store: RecordStore[Any], ledger: Ledger, limits: Limits) -> Begin:
+    wishes = resuming.wishes_of(store.record, arguments.host())
+    return resuming.again(store, ledger, _how(store.record, wishes, limits))
 
 
-def _how(memo: AnyRecord, wishes: Wishes, limits: Limits) -> How:
+def _how(record: AnyRecord, wishes: Wishes, limits: Limits) -> How:
     """Run it as is wished, with the STUN and TURN servers that were named for it, else those of the environment."""
-    ice = arguments.ice_servers_otherwise() if memo.ice is None else memo.ice
+    ice = arguments.ice_servers_otherwise() if record.ice is None else record.ice
     return How(replace(wishes, ice=ice), limits, _agent())
 
 
-def _resting(memo: AnyRecord, ledger: Ledger, view: Snapshot) -> Transfer:
+def _resting(record: AnyRecord, ledger: Ledger, view: Snapshot) -> Transfer:
     """The transfer of a memo: the one that runs here, or one that waits to be resumed."""
-    keeper: RecordStore[Any] = RecordStore(memo, ledger)
-    begin, give_up = _again(keeper, ledger, Limits()), partial(resuming.discard, ledger, memo)
-    return registry.rest(begin, view, faces.face(), take=keeper.take, give_up=give_up)
+    store: RecordStore[Any] = RecordStore(record, ledger)
+    begin, give_up = _again(store, ledger, Limits()), partial(resuming.discard, ledger, record)
+    return registry.rest(begin, view, faces.face(), take=store.take, give_up=give_up)
 
 
 def _ledger() -> Ledger:

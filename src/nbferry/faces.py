@@ -11,7 +11,7 @@ from nbferry.jupyter import face_kind
 from nbferry.model.manifest import Manifest
 from nbferry.model.names import display_name
 from nbferry.text import live, rendering
-from nbferry.transfers.handle import Face, Transfer
+from nbferry.transfer.handle import Face, Transfer
 
 if TYPE_CHECKING:
     from nbferry.widget.card import Card

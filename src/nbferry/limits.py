@@ -60,7 +60,7 @@ class Limits:
     direct_head_start: float = 0.3
     """Seconds that direct paths get before the relay is dialled as well (RFC 8305 advises 0.25)."""
 
-    trial: float = 2.0
+    path_trial: float = 2.0
     """Seconds for which a path carries a transfer before it is compared with others: some round trips of a slow one."""
 
     backoff_first: float = 0.25
@@ -84,16 +84,16 @@ class Limits:
     max_active: int = 3
     """Transfers that move bytes at once in each direction; the others wait in a queue."""
 
-    expires: float = 3600.0
+    offer_ttl: float = 3600.0
     """Seconds for which an offer stands."""
 
     space_poll: float = 5.0
     """Seconds between two looks at the free space while the disk is full."""
 
-    partials: float = 7 * 24 * 3600.0
+    keep_unfinished: float = 7 * 24 * 3600.0
     """Seconds after which an unfinished transfer that nobody touched is removed."""
 
-    retries: int = 3
+    retries_before_paused: int = 3
     """Fruitless tries to connect after which a transfer shows itself as paused; it goes on trying."""
 
     def __post_init__(self) -> None:

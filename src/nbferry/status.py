@@ -6,6 +6,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
+from nbferry.model.paths import Via
+from nbferry.model.roles import Role
+
 
 class State(StrEnum):
     """Where a transfer is. The last five are final."""
@@ -39,13 +42,13 @@ class Snapshot:
 
     ``total``, ``sent``, ``verified`` and ``durable`` are bytes: on the wire towards the receiver, checked against
     their digest there, and on its disk. ``rate`` is bytes per second, ``eta`` seconds or None while unknown. ``via`` is
-    the path ("direct", "webrtc", "relay", "browser") or None, ``via_since`` when it was changed to that (seconds since
+    the path or None, ``via_since`` when it was changed to that (seconds since
     1970; None if it is the first). ``reused`` are bytes of an older copy at the destination, which did not travel.
     ``reason`` says in words why it waits, stalls or failed.
     """
 
     id: str
-    role: str
+    role: Role
     state: State = State.WAITING
     reason: str = ""
     files: int = 0
@@ -56,7 +59,7 @@ class Snapshot:
     reused: int = 0
     rate: float = 0.0
     eta: float | None = None
-    via: str | None = None
+    via: Via | None = None
     via_since: float | None = None
     names: tuple[str, ...] = ()
     wrong_guesses: int = 0

@@ -141,13 +141,13 @@ def test_what_is_kept_for_so_long_expires(nbferry: Commands) -> None:
     sender, receiver = under_way(nbferry, "--keep", "1h")
     receiver.interrupt()
     assert receiver.end() == 130
-    (memo,) = (nbferry.root / "b/.nbferry").glob("*/memo.json")
-    assert '"kept_for": 604800.0' in memo.read_text()
+    (record,) = (nbferry.root / "b/.nbferry").glob("*/memo.json")
+    assert '"kept_for": 604800.0' in record.read_text()
     (sent,) = (nbferry.root / "a/.nbferry").glob("*/memo.json")
     assert '"kept_for": 3600.0' in sent.read_text()
     for path in (nbferry.root / "b/.nbferry").rglob("*"):
         os.utime(path, (1_000_000_000, 1_000_000_000))
-    asked = nbferry("resume", memo.parent.name, folder="b")
+    asked = nbferry("resume", record.parent.name, folder="b")
     assert asked.end() == 1
     assert "expired" in "\n".join(asked.errors)
     assert not list((nbferry.root / "b").rglob("data"))
@@ -205,9 +205,9 @@ def test_an_offer_that_expired_says_so_later(nbferry: Commands) -> None:
     nbferry.file("a/x", b"x")
     sender = nbferry("send", "x", "--json", "--expires", "1", folder="a")
     sender.code()
-    (memo,) = (nbferry.root / "a/.nbferry").glob("*/memo.json")
+    (record,) = (nbferry.root / "a/.nbferry").glob("*/memo.json")
     assert sender.end() == 4
-    asked = nbferry("resume", memo.parent.name, folder="a")
+    asked = nbferry("resume", record.parent.name, folder="a")
     assert asked.end() == 1
     assert "expired" in "\n".join(asked.errors)
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from people import Child, Role, Task
 from points import Point
-from scene import Offer, differences, left_over, memos, prepare, right_bytes
+from scene import Offer, differences, left_over, prepare, records, right_bytes
 
 from nbferry.storage.folder.manifest_file import progress_of
 
@@ -291,7 +291,7 @@ class Play:
         """Whether a side died between its end and saying so: it has no memo any more, and the files are there."""
         return (
             role in SIDES
-            and not memos(self.root / f"{role}.state")
+            and not records(self.root / f"{role}.state")
             and not differences(self._expected, self._to)
         )
 
@@ -336,14 +336,14 @@ class Play:
     def _judge(self) -> None:
         if wrong := differences(self._expected, self._to):
             raise Wrong("; ".join(wrong))
-        unfinished = memos(self.root / "receiver.state")
+        unfinished = records(self.root / "receiver.state")
         if unfinished:
             self._note("the receiver could not tell the sender, and keeps its memo")
         if left := [name for name in left_over(self._to) if name not in unfinished]:
             raise Wrong(f"left at the destination: {', '.join(left)}")
         for role in SIDES:
             state = self.root / f"{role}.state"
-            if set(left_over(state)) - set(memos(state)):
+            if set(left_over(state)) - set(records(state)):
                 self._note(f"something without a memo stays beside the {role}'s notebook")
 
     def complaints(self) -> str:

@@ -191,9 +191,9 @@ def left_over(folder: Path) -> list[str]:
     return sorted(each.name for each in state.iterdir() if each.name not in kept) if state.is_dir() else []
 
 
-def memos(state: Path) -> list[str]:
+def records(state: Path) -> list[str]:
     """Ids of the transfers that have not ended, by what lies beside a notebook."""
-    found = {memo.parent.name for memo in state.glob(f"{STATE_FOLDER}/*/memo.json")}
+    found = {record.parent.name for record in state.glob(f"{STATE_FOLDER}/*/memo.json")}
     return sorted(found - {ended.stem for ended in state.glob(f"{STATE_FOLDER}/ended/*.json")})
 
 

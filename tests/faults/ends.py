@@ -11,7 +11,7 @@ import nbferry
 from nbferry import errors
 from nbferry.model.names import STATE_FOLDER
 from nbferry.status import Snapshot, State
-from nbferry.transfers.handle import Transfer
+from nbferry.transfer.handle import Transfer
 
 PATIENCE = 60  # seconds after which something hangs
 KIB = 1 << 10

@@ -22,7 +22,7 @@ from nbferry.engine import portal
 from nbferry.limits import MiB
 from nbferry.model.manifest import Entry
 from nbferry.status import Snapshot, State
-from nbferry.transfers.handle import Transfer
+from nbferry.transfer.handle import Transfer
 from pages import CHUNK, SMALL, Lender, lent, send_from_page, upload
 
 DATA = random.Random(1).randbytes(40 * CHUNK + 17)  # noqa: S311  # the same in every run
@@ -345,8 +345,8 @@ def test_published_before_the_process_ended(to: Path) -> None:
     transfer = upload(FILES, to)
     lent(transfer).lend(Lender(FILES))
     assert ended(transfer) is None
-    keeper = transfer._activity._keeper
-    keeper._ledger.save(replace(keeper.memo, digest=""))
+    store = transfer._activity._store
+    store._ledger.save(replace(store.record, digest=""))
     (again,) = nbferry.resume()
     assert ended(again) is None
     assert again.wait().files == transfer.wait().files

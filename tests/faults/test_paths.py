@@ -17,12 +17,12 @@ from nbferry.connections.link import AnyLink, Link
 from nbferry.engine import portal
 from nbferry.errors import TransportBroken
 from nbferry.relay.app import start_relay
-from nbferry.transfers.handle import Transfer
+from nbferry.transfer.handle import Transfer
 from nbferry.transports.webrtc.datachannel import DataChannelTransport
 from network.toxics import Pace, ToxicProxy
 
 CHUNKS = 2  # the first byte of a frame that carries them
-LIMITS = replace(SMALL, trial=0.5)
+LIMITS = replace(SMALL, path_trial=0.5)
 
 
 class Road:

@@ -24,7 +24,7 @@ from nbferry.status import Snapshot, State
 from nbferry.storage.disk.system import REAL_DISK
 from nbferry.storage.folder.destination import Destination
 from nbferry.storage.folder.sink import FolderSink
-from nbferry.transfers.handle import Transfer
+from nbferry.transfer.handle import Transfer
 
 QUICK = Limits(
     chunk_size=CHUNK, window=8 * CHUNK, read_ahead=8 * CHUNK, sync_bytes=4 * CHUNK, backoff_first=0.01
@@ -191,7 +191,7 @@ def test_what_nobody_touched_for_long_expires(tmp_path, source, monkeypatch):
     """Part data are removed after the time for which they are kept, and whoever asks is told."""
     brake = Brake(monkeypatch, 12)
     limits = Limits(
-        chunk_size=CHUNK, window=8 * CHUNK, read_ahead=8 * CHUNK, sync_bytes=4 * CHUNK, partials=1
+        chunk_size=CHUNK, window=8 * CHUNK, read_ahead=8 * CHUNK, sync_bytes=4 * CHUNK, keep_unfinished=1
     )
     sending = nbferry.send(source, limits=limits)
     receiving = nbferry.receive(sending.code, to=tmp_path / "to", accept=True, limits=limits)
@@ -325,7 +325,7 @@ def test_a_disk_that_fails_to_flush(tmp_path, source, monkeypatch, times):
         sync(fd)
 
     disk = replace(REAL_DISK, sync=failing)
-    monkeypatch.setattr("nbferry.transfers.resuming.Destination", partial(Destination, disk=disk))
+    monkeypatch.setattr("nbferry.transfer.resuming.Destination", partial(Destination, disk=disk))
     sending = nbferry.send(source, limits=QUICK)
     receiving = nbferry.receive(sending.code, to=tmp_path / "to", accept=True, limits=QUICK)
     if times == 1:

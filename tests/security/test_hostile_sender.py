@@ -18,7 +18,7 @@ from nbferry.errors import BY_CODE, NbferryError
 from nbferry.limits import MiB
 from nbferry.model.manifest import Entry, Manifest
 from nbferry.protocol.frames import encode_leaves
-from nbferry.transfers.handle import Transfer
+from nbferry.transfer.handle import Transfer
 from wire import chunk_frame, control, piece, raw
 
 CHUNK = 1 * MiB

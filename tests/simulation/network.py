@@ -12,6 +12,7 @@ from nbferry.connections.link import Link
 from nbferry.crypto.records import Opener, Sealer
 from nbferry.errors import ConnectFailed, TransportBroken, TransportClosed, TransportError
 from nbferry.limits import Limits, MiB
+from nbferry.model.paths import Via
 from nbferry.transports.base import Fill, Transport, closed_here
 
 PATIENCE = 1.0  # seconds for which a connection that is closed tries to send what is unsent
@@ -249,7 +250,7 @@ class Network:
             troubles=self._troubles(),
             calm=self.calm,
             random=self.random,
-            via=self.random.choice(["direct", "relay", "webrtc"]),
+            via=self.random.choice([Via.DIRECT, Via.RELAY, Via.WEBRTC]),
             max_message=self.max_message,
             high_water=self.high_water,
         )

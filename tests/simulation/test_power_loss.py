@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nbferry.storage.folder.publish import Overwrite
+from nbferry.model.overwrite import Overwrite
 from simulation.power import Disks, Files, Op, Recorder
 from simulation.receiving import Receiving, survives
 from simulation.trees import fast_folder
@@ -14,7 +14,7 @@ from simulation.trees import fast_folder
 MOST = 20  # states for each crash point; bench/simulation.py tries many more
 
 
-@pytest.mark.parametrize("overwrite", ["rename", "replace", "refuse"])
+@pytest.mark.parametrize("overwrite", [Overwrite.RENAME, Overwrite.REPLACE, Overwrite.REFUSE])
 @pytest.mark.parametrize("step", [2, 9])
 def test_whatever_a_power_failure_leaves_is_gone_on_with(overwrite: Overwrite, step: int) -> None:
     """At every crash point: complete or older files, a journal that is right, and a good end after it."""
@@ -24,7 +24,7 @@ def test_whatever_a_power_failure_leaves_is_gone_on_with(overwrite: Overwrite, s
     assert tally.states > 500
 
 
-@pytest.mark.parametrize("overwrite", ["rename", "replace", "refuse"])
+@pytest.mark.parametrize("overwrite", [Overwrite.RENAME, Overwrite.REPLACE, Overwrite.REFUSE])
 def test_the_power_may_fail_again(overwrite: Overwrite) -> None:
     """Going on with what a failure of the power has left survives another one."""
     with fast_folder() as work:

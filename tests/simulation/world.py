@@ -35,9 +35,9 @@ from nbferry.errors import (
 )
 from nbferry.limits import Limits
 from nbferry.model.manifest import Manifest
+from nbferry.model.overwrite import Overwrite
 from nbferry.model.ranges import RangeSet
 from nbferry.status import State
-from nbferry.storage.folder.publish import Overwrite
 from nbferry.storage.folder.sink import FolderSink
 from nbferry.storage.records.receipts import read_receipt
 from simulation.disk import SimDisk, open_files
@@ -122,7 +122,9 @@ class World:
     # ---------------------------------------------------------------- what the seed decides
     def _choose(self) -> None:
         pick = self.random
-        self.overwrite: Overwrite = pick.choice(["rename", "rename", "replace", "replace", "refuse"])
+        self.overwrite: Overwrite = pick.choice(
+            [Overwrite.RENAME, Overwrite.RENAME, Overwrite.REPLACE, Overwrite.REPLACE, Overwrite.REFUSE]
+        )
         self.destination = SimDestination(self.to, TRANSFER, self.overwrite, world=self)
         self.limits = Limits(
             chunk_size=CHUNK,
@@ -130,7 +132,7 @@ class World:
             read_ahead=16 * CHUNK,
             sync_bytes=pick.choice([1, 3, 8, 1000]) * CHUNK,
             expires=TIME_LIMIT,
-            trial=pick.choice([0.1, 1.0]),
+            path_trial=pick.choice([0.1, 1.0]),
         )
 
     def expect(self, fact: bool, otherwise: str) -> None:
@@ -268,7 +270,7 @@ class World:
             case SourceChanged():
                 return self.offered.edited
             case DestinationExists():
-                return self.overwrite == "refuse"
+                return self.overwrite == Overwrite.REFUSE
             case RemoteProtocolError():
                 return len(self.offered.manifests) > 1 and "offers something else" in error.message
             case StorageError():
@@ -441,7 +443,7 @@ class World:
         if ended == "done":
             self.expect(self._done, "I8: done, without a word of it")
             self._check_receipt()
-        wrong = self.offered.wrong(replaced=self.overwrite == "replace")
+        wrong = self.offered.wrong(replaced=self.overwrite == Overwrite.REPLACE)
         self.expect(not wrong, wrong)
         if ended == "cancelled":
             self.expect(

@@ -22,8 +22,8 @@ from nbferry.model.codes import Code, Ticket, parse
 from nbferry.model.ice_servers import PUBLIC_STUN
 from nbferry.model.manifest import Entry, Manifest
 from nbferry.storage.sources.pages import PageFiles
-from nbferry.transfers import registry
-from nbferry.transfers.handle import Face
+from nbferry.transfer import registry
+from nbferry.transfer.handle import Face
 
 CODE = "482913-amber-canyon-tulip@http://127.0.0.1:8888/"
 MANIFEST = Manifest.of([Entry("d", folder=True), Entry("d/a", 1000), Entry("b\x1b", 0)], 4 * KiB)
@@ -109,10 +109,10 @@ def test_what_is_sent_by_default(started: list[Started]) -> None:
     """One receiver gets a code of three words, for as long as the limits say, over any path."""
     send("x")
     (one,) = started
-    memo = one.what.keeper.memo
-    assert len(memo.invitation.split("-")) == 3
-    assert memo.receivers == 1
-    assert memo.expires_at - memo.created == pytest.approx(Limits().expires, abs=1)
+    record = one.what.store.record
+    assert len(record.invitation.split("-")) == 3
+    assert record.receivers == 1
+    assert record.expires_at - record.created == pytest.approx(Limits().offer_ttl, abs=1)
     assert one.what.agent == f"nbferry/{nbferry.__version__}"
     assert (one.wishes.via, one.wishes.host, one.wishes.relay()) == ("auto", None, None)
     assert one.limits == Limits()
@@ -122,9 +122,9 @@ def test_what_is_sent_by_default(started: list[Started]) -> None:
 def test_tickets(started: list[Started], code: Any, to: int | None) -> None:
     """A ticket is given to whoever asks for one, and whenever there may be several receivers."""
     send("x", code=code, to=to)
-    memo = started[0].what.keeper.memo
-    assert isinstance(parse(memo.invitation), Ticket)
-    assert memo.receivers == to
+    record = started[0].what.store.record
+    assert isinstance(parse(record.invitation), Ticket)
+    assert record.receivers == to
 
 
 @pytest.mark.parametrize("words", [3, 5, 8])
@@ -132,7 +132,7 @@ def test_longer_codes(started: list[Started], words: int) -> None:
     """A code may have more words; no two are the same."""
     send("x", code=words)
     send("x", code=words)
-    first, second = (start.what.keeper.memo.invitation for start in started)
+    first, second = (start.what.store.record.invitation for start in started)
     assert len(first.split("-")) == words
     assert first != second
 
@@ -206,8 +206,8 @@ def test_what_is_received_by_default(started: list[Started], tmp_path: Path) -> 
     assert one.what.decide is None
     assert (one.face, one.asks) == (faces.TEXT, True)
     assert one.what.destination.to == tmp_path
-    memo = one.what.keeper.memo
-    assert (memo.code, memo.to, memo.relay.url) == (CODE, str(tmp_path), "http://127.0.0.1:8888/")
+    record = one.what.store.record
+    assert (record.code, record.to, record.relay.url) == (CODE, str(tmp_path), "http://127.0.0.1:8888/")
 
 
 @pytest.mark.parametrize("accept", [True, False])
@@ -248,7 +248,7 @@ def test_what_is_picked_is_sent(picking: list[Started], tmp_path: Path) -> None:
     """The kernel's files by their paths; those of a browser's machine in order, so that the same are the same offer."""
     begin(send(to=2, expires=60), "send", [str(tmp_path)])
     begin(send(), "send", PICKED)
-    ours, theirs = (one.what.keeper.memo for one in picking)
+    ours, theirs = (one.what.store.record for one in picking)
     assert (ours.paths, ours.entries, ours.receivers) == ((str(tmp_path),), (), 2)
     assert (theirs.paths, [entry.path for entry in theirs.entries]) == ((), ["a", "d", "d/b"])
     assert picking[1].what.page_files.manifest.entries == theirs.entries
@@ -269,7 +269,7 @@ def test_what_is_picked_is_uploaded(picking: list[Started], tmp_path: Path) -> N
     begin(upload(tmp_path, overwrite="replace"), "upload", PICKED)
     (one,) = picking
     intake, files = one.what
-    assert (intake.destination.to, intake.keeper.memo.overwrite) == (tmp_path, "replace")
+    assert (intake.destination.to, intake.store.record.overwrite) == (tmp_path, "replace")
     assert [entry.path for entry in files.manifest.entries] == ["a", "d", "d/b"]
     assert intake.decide(files.manifest) is True
     assert intake.ticket is None
@@ -282,17 +282,17 @@ def test_the_same_upload_goes_on(
     monkeypatch.setattr(registry, "_engines", {})
     card = upload(tmp_path / "to")
     begin(card, "upload", PICKED)
-    keeper = picking[0].what[0].keeper
-    keeper.note_now(accepted=True)
-    keeper.rest()
+    store = picking[0].what[0].store
+    store.update(accepted=True)
+    store.rest()
     begin(card, "upload", reversed(PICKED))
     begin(card, "upload", PICKED[1:])
     begin(upload(tmp_path / "other"), "upload", PICKED)
-    first, same, *others = (one.what[0].keeper.memo.id for one in picking)
+    first, same, *others = (one.what[0].store.record.id for one in picking)
     assert same == first
     assert first not in others
     assert picking[1].asks
-    picking[1].what[0].keeper.rest()
+    picking[1].what[0].store.rest()
 
 
 @pytest.mark.parametrize("hidden", [True, False])
@@ -366,10 +366,10 @@ def test_ice_servers_of_a_transfer_that_goes_on(
     send("not named")
     receive(CODE, ice_servers=TURN)
     for start in started:
-        start.what.keeper.note_now()
-        start.what.keeper.rest()
+        start.what.store.update()
+        start.what.store.rest()
     monkeypatch.setenv("NBFERRY_ICE_SERVERS", "stun:now")
-    named, unnamed, received = (start.what.keeper.memo.id for start in started)
+    named, unnamed, received = (start.what.store.record.id for start in started)
     for again in (
         lambda: resume(named),
         lambda: resume(unnamed),
@@ -378,7 +378,7 @@ def test_ice_servers_of_a_transfer_that_goes_on(
         lambda: resume(named),
     ):
         again()
-        started[-1].what.keeper.rest()
+        started[-1].what.store.rest()
     over_turn = ["turn:turn.example:3478?transport=tcp"]
     assert asked(started[3:]) == [
         over_turn,
@@ -387,7 +387,7 @@ def test_ice_servers_of_a_transfer_that_goes_on(
         ["stun:new:3478"],
         ["stun:new:3478"],
     ]
-    assert [start.what.keeper.memo.id for start in started[3:]] == [named, unnamed, received, named, named]
+    assert [start.what.store.record.id for start in started[3:]] == [named, unnamed, received, named, named]
     assert started[3].wishes.ice[0].credential == "hush"
 
 
@@ -399,12 +399,12 @@ def test_ice_servers_that_are_named_go_before_a_wrong_environment(
     send("x", ice_servers=TURN)
     receive(CODE, ice_servers=[])
     for start in started[:2]:
-        start.what.keeper.note_now()
-        start.what.keeper.rest()
-    sent = started[0].what.keeper.memo.id
+        start.what.store.update()
+        start.what.store.rest()
+    sent = started[0].what.store.record.id
     for again in (lambda: resume(sent), lambda: send("x", ice_servers="stun:new"), lambda: receive(CODE)):
         again()
-        started[-1].what.keeper.rest()
+        started[-1].what.store.rest()
     over_turn = ["turn:turn.example:3478?transport=tcp"]
     assert asked(started) == [over_turn, [], over_turn, ["stun:new:3478"], []]
 

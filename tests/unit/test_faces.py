@@ -12,7 +12,7 @@ from nbferry.errors import NoPage
 from nbferry.faces import ask_in_words, describe
 from nbferry.limits import KiB, MiB
 from nbferry.model.manifest import Entry, Manifest
-from nbferry.transfers.handle import Face
+from nbferry.transfer.handle import Face
 from nbferry.widget.face import NotebookFace
 
 MANIFEST = Manifest.of([Entry("d", folder=True), Entry("d/a", 1000), Entry("b\x1b", 0)], 4 * KiB)

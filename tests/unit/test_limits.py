@@ -34,7 +34,7 @@ def test_the_defaults_fit_each_other() -> None:
     assert 2 * limits.ping_interval < limits.dead_after
     assert limits.direct_head_start < limits.connect_timeout
     assert limits.backoff_first < limits.backoff_most
-    assert limits.expires < limits.partials
+    assert limits.offer_ttl < limits.keep_unfinished
 
 
 def test_each_number_has_its_reason() -> None:

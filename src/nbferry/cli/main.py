@@ -22,10 +22,13 @@ import click
 from nbferry import errors
 from nbferry._version import __version__
 from nbferry.limits import Limits
+from nbferry.model.codes import MAX_WORDS, MIN_WORDS
+from nbferry.model.overwrite import Overwrite
+from nbferry.model.paths import Via
 
 if TYPE_CHECKING:
     from nbferry.cli.screens import Screen
-    from nbferry.transfers.handle import Transfer
+    from nbferry.transfer.handle import Transfer
 
 DONE, FAILED, USAGE, DECLINED, CODE, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
@@ -151,8 +154,8 @@ def _common(command: Callable[..., Any]) -> Callable[..., Any]:
         _ice_options,
         click.option(
             "--via",
-            type=click.Choice(["auto", "direct", "webrtc", "relay"]),
-            default="auto",
+            type=click.Choice([str(via) for via in Via.choices()]),
+            default=str(Via.AUTO),
             help="Path to take; best by default.",
         ),
         _relay_option("Relay to use; else the code's, NBFERRY_RELAY, or one of its own."),
@@ -170,7 +173,11 @@ def cli() -> None:
 @cli.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(), metavar="PATH…")
 @click.option(
-    "--code-length", type=click.IntRange(3, 8), default=3, show_default=True, help="Words in the code."
+    "--code-length",
+    type=click.IntRange(MIN_WORDS, MAX_WORDS),
+    default=MIN_WORDS,
+    show_default=True,
+    help="Words in the code.",
 )
 @click.option("--expires", type=Duration(), default="1h", show_default=True, help="How long the code works.")
 @click.option("--to", type=click.IntRange(1), default=1, help="Receivers; more than one get a long ticket.")
@@ -194,7 +201,7 @@ def send(paths: Sequence[str], code_length: int, expires: float, to: int, **opti
             ice_servers=ice_servers,
             code=code_length if to == 1 else None,
             expires=expires,
-            limits=Limits(partials=options["keep"]),
+            limits=Limits(keep_unfinished=options["keep"]),
             follow_symlinks=options["follow_symlinks"],
         )
 
@@ -207,8 +214,8 @@ def send(paths: Sequence[str], code_length: int, expires: float, to: int, **opti
 @click.option("--yes", is_flag=True, help="Accept any offer without a question.")
 @click.option(
     "--overwrite",
-    type=click.Choice(["rename", "replace", "refuse"]),
-    default="rename",
+    type=click.Choice([str(mode) for mode in Overwrite]),
+    default=str(Overwrite.RENAME),
     show_default=True,
     help="What to do about names that exist.",
 )
@@ -227,7 +234,7 @@ def receive(code: str | None, folder: str, yes: bool, overwrite: Any, **options:
             to=folder,
             accept=True if yes else None,
             overwrite=overwrite,
-            limits=Limits(partials=options["keep"]),
+            limits=Limits(keep_unfinished=options["keep"]),
             relay=options["relay"],
             via=options["via"],
             ice_servers=ice_servers,
@@ -335,7 +342,7 @@ def _say_where(relay: Any) -> None:
 def doctor(relay: str | None, **options: Any) -> None:
     """Look at what nbferry has to work with here: which paths there are, and what to do where there is none."""
     from nbferry.cli.doctor import checks  # noqa: PLC0415  # the same
-    from nbferry.transfers import arguments  # noqa: PLC0415  # --help and --version stay quick
+    from nbferry.transfer import arguments  # noqa: PLC0415  # --help and --version stay quick
 
     named = arguments.ice_servers_named(_named_servers(options))
     with _usage():

@@ -16,12 +16,13 @@ from nbferry.errors import NbferryError, Rejected
 from nbferry.faces import describe
 from nbferry.model.manifest import Manifest
 from nbferry.model.names import display_name
+from nbferry.model.roles import Role
 from nbferry.status import Result, Snapshot, State
 from nbferry.storage.base import Skipped
 from nbferry.storage.records.receipts import Verification
 from nbferry.text import rendering
 from nbferry.text.live import text_face
-from nbferry.transfers.handle import SLICE, Transfer
+from nbferry.transfer.handle import SLICE, Transfer
 
 NO = "no"
 NOBODY = "nobody is there to accept it"
@@ -43,7 +44,7 @@ class Screen:
         news: queue.SimpleQueue[Snapshot | None] = queue.SimpleQueue()
         transfer.subscribe(news.put)
         transfer.when_done(lambda: news.put(None))
-        if transfer.snapshot.role == "send":
+        if transfer.snapshot.role is Role.SEND:
             code = transfer.code
             if transfer.skipped:
                 self.skipped(transfer.skipped)
@@ -278,13 +279,14 @@ class Terminal(Quiet):
     def done(self, result: Result, view: Snapshot) -> None:
         """See :class:`Screen`."""
         self.close()
-        what = "Received" if view.role == "receive" else "Sent"
-        self._console.print(f"{what} {rendering.title(view)}: {_took(result)}, every byte verified.")
+        self._console.print(
+            f"{view.role.done} {rendering.title(view)}: {_took(result)}, every byte verified."
+        )
         if result.reused:
             self._console.print(
                 f"{rendering.size(result.reused)} of it were here already and did not travel."
             )
-        shown = result.files[:10] if view.role == "receive" else ()
+        shown = result.files[:10] if view.role.takes_in else ()
         for path in shown:
             self._console.print(f"  {display_name(str(path), 400)}")
         if len(result.files) > len(shown) > 0:

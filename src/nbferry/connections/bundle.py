@@ -17,6 +17,7 @@ from functools import partial
 
 from nbferry.connections.link import AnyLink, FrameHandler, Lease
 from nbferry.errors import TransportClosed, TransportError
+from nbferry.model.paths import Via
 
 log = logging.getLogger("nbferry")
 
@@ -39,7 +40,7 @@ class BundledLink:
         )
 
     @property
-    def via(self) -> str:
+    def via(self) -> Via:
         """Which path it takes."""
         return self.link.via
 

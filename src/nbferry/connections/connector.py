@@ -24,9 +24,10 @@ from nbferry.connections.link import AnyLink, Link
 from nbferry.connections.race import AnsweredCall, Handshake, Race
 from nbferry.connections.signals import NONCE_BYTES, Described, Signal, decode, unhex
 from nbferry.connections.waiting import either
-from nbferry.crypto.keys import Role, SessionKeys
+from nbferry.crypto.keys import SessionKeys, Side
 from nbferry.crypto.noise import Initiator, Responder
 from nbferry.errors import ConnectFailed, NbferryError, RemoteProtocolError, TransportError
+from nbferry.model.paths import Via
 from nbferry.relay.client import Mailbox, MailboxMessage
 from nbferry.transports import websocket
 from nbferry.transports.base import Transport
@@ -65,8 +66,8 @@ class Connector(ABC):
 class PairedConnector(Connector):
     """Makes connections between two that share a secret."""
 
-    role: ClassVar[Role]
-    other: ClassVar[Role]
+    role: ClassVar[Side]
+    other: ClassVar[Side]
 
     def __init__(self, connect_context: ConnectContext, keys: SessionKeys) -> None:
         self._context = connect_context
@@ -122,7 +123,7 @@ class PairedConnector(Connector):
         """Listen, if direct connections are wanted, and have a signal that says where."""
         listener, urls = None, []
         path = f"/nbferry/{secrets.token_hex(16)}"
-        if self._context.tries("direct") and (listener := await self._listener(path)):
+        if self._context.via.allows(Via.DIRECT) and (listener := await self._listener(path)):
             urls = urls_for(listener.ports, path, self._context.host)
         try:
             nonce = secrets.token_bytes(NONCE_BYTES)
@@ -136,7 +137,7 @@ class PairedConnector(Connector):
         try:
             return await websocket.Listener.start(path, self._limits, host=self._context.host)
         except NbferryError as error:
-            if self._context.via == "direct":
+            if self._context.via is Via.DIRECT:
                 raise
             log.info("others cannot reach us directly: %s", error.message)
             return None
@@ -186,7 +187,7 @@ class PairedConnector(Connector):
         return decode(self._keys.open_signal(self.other, unhex(body)))
 
 
-def _prologue(caller: bytes, answerer: bytes, via: str, bound: bytes) -> bytes:
+def _prologue(caller: bytes, answerer: bytes, via: Via, bound: bytes) -> bytes:
     return b"nbferry/v1\0" + via.encode() + b"\0" + caller + answerer + bound
 
 

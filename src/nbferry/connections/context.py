@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 from nbferry.limits import Limits
 from nbferry.model.ice_servers import IceServer
+from nbferry.model.paths import Via
 from nbferry.transports import websocket
 from nbferry.transports.base import Transport
-
-Via = Literal["auto", "direct", "relay", "webrtc"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class RelayAddress:
     async def dial(self, limits: Limits, *, as_host: bool = False) -> Transport:
         """Open a socket to it; raises :class:`ConnectFailed`."""
         headers = self.headers if as_host else None
-        return await websocket.connect(f"{self.url}nbferry/ws", via="relay", limits=limits, headers=headers)
+        return await websocket.connect(f"{self.url}nbferry/ws", via=Via.RELAY, limits=limits, headers=headers)
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,3 @@ class ConnectContext:
     limits: Limits
     host: str | None = None
     ice: tuple[IceServer, ...] = ()
-
-    def tries(self, path: Via) -> bool:
-        """Whether this path is wanted."""
-        return self.via in ("auto", path)

@@ -32,9 +32,9 @@ class Invitation:
     wrong: int = 0
 
     @classmethod
-    def of(cls, memo: SendRecord) -> Invitation:
+    def of(cls, record: SendRecord) -> Invitation:
         """What a memo keeps of it."""
-        return cls(secret_of(memo.invitation), memo.key, memo.room, memo.wrong)
+        return cls(secret_of(record.invitation), record.key, record.room, record.wrong_guesses)
 
     @property
     def ticket(self) -> Code | Ticket | None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from nbferry.crypto.records import TAG, Opener, Sealer
 from nbferry.errors import NbferryError, TransportError
 from nbferry.limits import KiB
+from nbferry.model.paths import Via
 from nbferry.transports.base import Transport
 
 POOLED_FROM = (
@@ -36,7 +37,7 @@ class AnyLink(ABC):
         self._transport = transport
 
     @property
-    def via(self) -> str:
+    def via(self) -> Via:
         """Which path it takes."""
         return self._transport.via
 
@@ -61,12 +62,12 @@ class AnyLink(ABC):
 class PlainLink(AnyLink):
     """A connection within this process, over a transport that hands out memory which nobody uses again."""
 
-    def __init__(self, transport: Transport, via: str) -> None:
+    def __init__(self, transport: Transport, via: Via) -> None:
         super().__init__(transport)
         self._via = via
 
     @property
-    def via(self) -> str:
+    def via(self) -> Via:
         """What it stands for."""
         return self._via
 

@@ -17,7 +17,6 @@ from collections.abc import Callable, Sequence
 from nbferry.connections.bundle import BundledLink
 from nbferry.limits import Limits
 
-RELAYED = 0.8  # a relay carries at somebody else's cost: another path may be that much slower
 WORTH = 4  # trials that must be left of a transfer: one to find out, the others to gain by it
 FRAMES = 4  # of chunks: fewer say little of a rate
 PATIENCE = 3  # trials that a path gets on which they come slowly; one that is silent gets two
@@ -28,7 +27,7 @@ class PathSelector:
 
     def __init__(self, links: Sequence[BundledLink], limits: Limits) -> None:
         """``links`` are those that there are, at any time."""
-        self._trial = limits.trial
+        self._trial = limits.path_trial
         self._strands = links
         self._rates: dict[BundledLink, float] = {}  # bytes per second, of those that were tried
         self._silent: set[BundledLink] = set()  # while nothing has come on any
@@ -128,4 +127,4 @@ class PathSelector:
         return [strand for strand in self._strands if strand in self._rates]
 
     def _worth(self, strand: BundledLink) -> float:
-        return self._rates[strand] * (RELAYED if strand.via == "relay" else 1)
+        return self._rates[strand] * strand.via.weight

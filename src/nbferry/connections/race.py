@@ -21,6 +21,7 @@ from nbferry.connections.context import ConnectContext
 from nbferry.connections.link import Link
 from nbferry.connections.signals import Signal
 from nbferry.errors import ConnectFailed, NbferryError
+from nbferry.model.paths import Via
 from nbferry.relay.client import open_channel
 from nbferry.transports import websocket
 from nbferry.transports.base import Transport
@@ -97,13 +98,15 @@ class Race:
         """Direct paths have a head start: where they work nothing else is needed."""
         context, meeting = self._context, self._meeting
         urls = (
-            dialable(meeting.peer.urls, same_machine=meeting.same_machine) if context.tries("direct") else []
+            dialable(meeting.peer.urls, same_machine=meeting.same_machine)
+            if context.via.allows(Via.DIRECT)
+            else []
         )
         dialled = [self._start(partial(self._direct, url)) for url in urls]
         inbound = [self._start(partial(self._inbound, self._listener))] if self._listener else []
-        if context.tries("relay"):
+        if context.via.allows(Via.RELAY):
             self._start(self._relayed, after=dialled or inbound)
-        if context.tries("webrtc"):
+        if context.via.allows(Via.WEBRTC):
             self._start(self._webrtc, after=dialled or inbound)
 
     def _start(
@@ -135,7 +138,7 @@ class Race:
 
     # ---------------------------------------------------------------- the paths
     async def _direct(self, url: str) -> Link:
-        return await self._link(await websocket.connect(url, via="direct", limits=self._limits))
+        return await self._link(await websocket.connect(url, via=Via.DIRECT, limits=self._limits))
 
     async def _inbound(self, listener: websocket.Listener) -> None:
         """Shake hands with whoever comes: it may be somebody else's try, or one that broke, and the next is right."""

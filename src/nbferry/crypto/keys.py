@@ -37,7 +37,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from nbferry.errors import LocalProtocolError, RemoteProtocolError
 from nbferry.limits import KiB
 
-Role = Literal["A", "B"]
+Side = Literal["A", "B"]
 """A shares (hosts the room of the code), B joins."""
 
 MAX_SIGNAL = 16 * KiB  # of the body: in hex it has to fit into one message of the relay, 64 KiB
@@ -89,14 +89,14 @@ class SessionKeys:
             info += pack("!H", len(nonce)) + nonce
         return expand(self.root, info, 16).hex()
 
-    def seal_signal(self, sender: Role, body: bytes) -> bytes:
+    def seal_signal(self, sender: Side, body: bytes) -> bytes:
         """Seal a signal of ``sender``, at most ``MAX_SIGNAL`` bytes, under a key that is never used again."""
         if len(body) > MAX_SIGNAL:
             raise LocalProtocolError(f"A signal of {len(body)} bytes is too large.")
         salt = self.random(_SALT)
         return salt + self._signal_cipher(sender, salt).encrypt(_NONCE, body, None)
 
-    def open_signal(self, sender: Role, message: bytes) -> bytes:
+    def open_signal(self, sender: Side, message: bytes) -> bytes:
         """Open a signal of ``sender``; raises :class:`RemoteProtocolError` if it does not come from there."""
         if not _SALT + _TAG <= len(message) <= _SALT + MAX_SIGNAL + _TAG:
             raise RemoteProtocolError("A signal has an impossible length.")
@@ -106,5 +106,5 @@ class SessionKeys:
         except InvalidTag:
             raise RemoteProtocolError("A signal does not come from the other side of this pairing.") from None
 
-    def _signal_cipher(self, sender: Role, salt: bytes) -> AESGCM:
+    def _signal_cipher(self, sender: Side, salt: bytes) -> AESGCM:
         return AESGCM(expand(extract(salt, self.root), b"nbferry/v1/signal " + sender.encode()))

@@ -54,7 +54,7 @@ from typing import Any
 from spake2.ed25519_basic import NotOnCurve, Q
 from spake2.spake2 import SPAKE2_A, SPAKE2_B, SPAKEError
 
-from nbferry.crypto.keys import Role, expand, extract
+from nbferry.crypto.keys import Side, expand, extract
 from nbferry.errors import LocalProtocolError, RemoteProtocolError, WrongCode
 from nbferry.limits import KiB
 from nbferry.model.words import WORDS
@@ -70,7 +70,7 @@ _MAX_SUITES = 16
 class _Side:
     """What both sides do. One object is one run; a step that fails is the last."""
 
-    _role: Role
+    _role: Side
     _next: str
     _kind: Callable[..., Any]
 
@@ -125,7 +125,7 @@ class _Side:
         self._transcript = sha256(b"".join(pack("!I", len(part)) + part for part in parts)).digest()
         self._prk = extract(b"nbferry/v1", key)
 
-    def _proof(self, role: Role) -> bytes:
+    def _proof(self, role: Side) -> bytes:
         return hmac.digest(expand(self._prk, b"confirm " + role.encode()), self._transcript, "sha256")
 
     def _show_proof(self) -> bytes:

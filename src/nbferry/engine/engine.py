@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from nbferry.connections.addresses import local_addresses
-from nbferry.connections.context import ConnectContext, RelayAddress, Via
+from nbferry.connections.context import ConnectContext, RelayAddress
 from nbferry.engine.activities.activity import Activity, Resources
 from nbferry.engine.activities.receive import Intake, ReceiveActivity
 from nbferry.engine.activities.send import Offering, SendActivity
@@ -19,6 +19,7 @@ from nbferry.engine.slots import Slots
 from nbferry.errors import Interrupted
 from nbferry.limits import Limits
 from nbferry.model.ice_servers import IceServer
+from nbferry.model.paths import Via
 from nbferry.storage.sources.pages import PageFiles
 
 if TYPE_CHECKING:

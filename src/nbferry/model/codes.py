@@ -32,7 +32,7 @@ from nbferry.model import words as vocabulary
 Random = Callable[[int], bytes]
 """So many random bytes; :func:`secrets.token_bytes`, except in tests."""
 
-LEAST_WORDS, MOST_WORDS = 3, 8
+MIN_WORDS, MAX_WORDS = 3, 8
 MAX_URL = 500  # characters, with the slash at the end
 MAX_TEXT = 2000  # characters of the longest text that is looked at; the longest ticket has 864
 
@@ -68,8 +68,8 @@ class Code:
     def __post_init__(self) -> None:
         if not re.fullmatch("[0-9]{6}", self.room):
             raise CodeInvalid("A code begins with a number of six digits.")
-        if not LEAST_WORDS <= len(self.words) <= MOST_WORDS:
-            raise CodeInvalid(f"A code has {LEAST_WORDS} to {MOST_WORDS} words, not {len(self.words)}.")
+        if not MIN_WORDS <= len(self.words) <= MAX_WORDS:
+            raise CodeInvalid(f"A code has {MIN_WORDS} to {MAX_WORDS} words, not {len(self.words)}.")
         for word in self.words:
             _check_word(word)
         if self.url is not None:
@@ -122,7 +122,7 @@ class Ticket:
         return replace(self, url=url)
 
 
-def new_code_words(count: int = LEAST_WORDS, random: Random = secrets.token_bytes) -> tuple[str, ...]:
+def new_code_words(count: int = MIN_WORDS, random: Random = secrets.token_bytes) -> tuple[str, ...]:
     """Draw the words of a new code, 11 bits each."""
     words = vocabulary.WORDS
     # every word is as likely as any other: 2,048 divides the 65,536 values of two bytes

@@ -17,8 +17,6 @@ from nbferry.model.names import display_name
 from nbferry.status import Snapshot, State
 from nbferry.text import rendering
 
-_DONE = {"send": "Sent", "receive": "Received", "upload": "Uploaded"}
-
 
 class Board:
     """The place on the screen where all bars of this process are. Any thread may call it."""
@@ -141,9 +139,8 @@ class Bar:
         """Say that it went well; what went wrong is raised where somebody waits."""
         self.close()
         if view.state is State.DONE:
-            what = _DONE[view.role]
             self._board.say(
-                f"{what} {rendering.title(view)}: {rendering.size(view.total)}, every byte verified."
+                f"{view.role.done} {rendering.title(view)}: {rendering.size(view.total)}, every byte verified."
             )
 
     def close(self) -> None:

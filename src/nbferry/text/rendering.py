@@ -7,6 +7,7 @@ from datetime import datetime
 from html import escape
 
 from nbferry.model.names import display_name
+from nbferry.model.roles import Role
 from nbferry.status import FileProgress, Snapshot, State
 
 BEFORE = (State.WAITING, State.CONNECTING, State.OFFERED)  # nothing has moved: there is no progress to show
@@ -15,7 +16,6 @@ MAX_FILES_SHOWN = 20  # files that are shown one by one
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _LEFT = "text-align:left"
-_DOING = {"send": "sending", "receive": "receiving", "upload": "uploading"}
 
 
 def size(count: float) -> str:
@@ -119,7 +119,7 @@ def unbegun_html(kind: str, what: str = "") -> str:
 
 def _caption(view: Snapshot) -> str:
     """``sending, transferring``; the verb says which side it is."""
-    return f"{_DOING.get(view.role, view.role)}, {view.state}"
+    return f"{view.role.doing}, {view.state}"
 
 
 def _html_files(view: Snapshot, files: Sequence[FileProgress]) -> str:
@@ -170,7 +170,7 @@ def _rows(view: Snapshot, code: str | None) -> list[tuple[str, str]]:
         rows.append(("code", code))
         if here_only(code):
             rows.append(("note", "this code works on this machine only; with relay= it works elsewhere"))
-    elif view.role == "send" and view.state is State.WAITING:
+    elif view.role is Role.SEND and view.state is State.WAITING:
         rows.append(("code", "print(transfer.code)"))
     if view.total and view.state in BEFORE and not view.verified:
         rows.append(("size", size(view.total)))
@@ -180,7 +180,7 @@ def _rows(view: Snapshot, code: str | None) -> list[tuple[str, str]]:
         rows.append(("why", display_name(view.reason, 300)))
     if view.wrong_guesses:
         rows.append(("warning", guessed(view)))
-    if view.role == "receive" and view.state is State.OFFERED:
+    if view.role is Role.RECEIVE and view.state is State.OFFERED:
         rows.append(("next", "transfer.accept() or transfer.reject()"))
     return rows
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 from nbferry.errors import TransportBroken, TransportClosed, TransportError
 from nbferry.limits import MAX_MESSAGE, MiB
+from nbferry.model.paths import Via
 
 Fill = Callable[[memoryview], object]
 Deliver = Callable[[memoryview], None]
@@ -27,7 +28,7 @@ WAITING_MESSAGES, WAITING_BYTES = 1_000, 1 * MiB
 class Transport(ABC):
     """A connected pipe of messages. All methods belong to the event loop's thread."""
 
-    def __init__(self, via: str, max_message: int = MAX_MESSAGE) -> None:
+    def __init__(self, via: Via, max_message: int = MAX_MESSAGE) -> None:
         self.via = via
         self.max_message = max_message
         self._waiting: deque[bytes] = deque()

@@ -6,6 +6,7 @@ import asyncio
 
 from nbferry.errors import TransportBroken, TransportClosed
 from nbferry.limits import MAX_MESSAGE, MiB
+from nbferry.model.paths import Via
 from nbferry.transports.base import Fill, Transport, closed_here
 
 
@@ -13,7 +14,7 @@ class MemoryTransport(Transport):
     """One end; messages reach the other in a later turn of the loop, never within ``send``."""
 
     def __init__(self, *, max_message: int = MAX_MESSAGE, high_water: int = 2 * MiB) -> None:
-        super().__init__("memory", max_message)
+        super().__init__(Via.BROWSER, max_message)
         self._high_water = high_water
         self._unsent = 0
         self._drained = asyncio.Event()

@@ -30,6 +30,7 @@ from picows import WSError as PicowsError
 
 from nbferry.errors import ConnectFailed, NbferryError, TransportBroken, TransportClosed
 from nbferry.limits import MAX_MESSAGE, KiB, Limits, MiB
+from nbferry.model.paths import Via
 from nbferry.transports.base import Fill, Transport, closed_here
 
 DIAL = "nbferry-dial"  # name of a task that must come to its end: cancelled, it would leave a socket open
@@ -54,7 +55,7 @@ _PLAIN, _TLS = {"use_aiofastnet": False, **_OPTIONS}, {"use_aiofastnet": None, *
 class WebSocketTransport(Transport):
     """One WebSocket, of either end."""
 
-    def __init__(self, via: str, limits: Limits) -> None:
+    def __init__(self, via: Via, limits: Limits) -> None:
         super().__init__(via)
         self._limits = limits
         self._socket: WSTransport | None = None
@@ -174,7 +175,7 @@ def _proxy_for(url: str) -> str | None:
     return None if proxy_bypass(host) else getproxies().get("https" if parts.scheme == "wss" else "http")
 
 
-async def connect(url: str, *, via: str, limits: Limits, headers: dict[str, str] | None = None) -> Transport:
+async def connect(url: str, *, via: Via, limits: Limits, headers: dict[str, str] | None = None) -> Transport:
     """Open a WebSocket to ``ws(s)://`` or ``http(s)://`` ``url``; raises :class:`ConnectFailed` saying why not."""
     if url.startswith("http"):
         url = "ws" + url.removeprefix("http")
@@ -184,7 +185,7 @@ async def connect(url: str, *, via: str, limits: Limits, headers: dict[str, str]
             lambda: _Listener(transport),
             url,
             extra_headers=headers,
-            proxy=_proxy_for(url) if via == "relay" else None,
+            proxy=_proxy_for(url) if via is Via.RELAY else None,
             max_redirects=0,
             socket_factory=dial.open,
             **(_TLS if url.startswith("wss:") else _PLAIN),
@@ -294,7 +295,7 @@ class Listener:
             return None
         if self._arrived.full() or not self._server.is_serving():  # a socket may outlive its server
             return None
-        transport = WebSocketTransport("direct", self._limits)
+        transport = WebSocketTransport(Via.DIRECT, self._limits)
         return _Listener(transport, lambda: self._arrived.put_nowait(transport))
 
     async def accept(self) -> Transport:

@@ -16,7 +16,7 @@ import traitlets
 from nbferry.errors import TimedOut
 from nbferry.status import Result
 from nbferry.text import rendering
-from nbferry.transfers.handle import SLICE, Transfer
+from nbferry.transfer.handle import SLICE, Transfer
 from nbferry.widget import view
 from nbferry.widget.calls import Buffer
 from nbferry.widget.desk import CardModel

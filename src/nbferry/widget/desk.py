@@ -18,7 +18,7 @@ from nbferry._version import AGENT
 from nbferry.engine.portal import Portal
 from nbferry.errors import LocalProtocolError, RemoteProtocolError
 from nbferry.model.names import display_name
-from nbferry.transfers.handle import Transfer
+from nbferry.transfer.handle import Transfer
 from nbferry.widget import view
 from nbferry.widget.calls import Buffer
 from nbferry.widget.line import Line

@@ -15,7 +15,7 @@ from nbferry.engine.portal import portal
 from nbferry.errors import LocalProtocolError
 from nbferry.model.manifest import Manifest
 from nbferry.text import rendering
-from nbferry.transfers.handle import Face, Transfer
+from nbferry.transfer.handle import Face, Transfer
 from nbferry.widget.card import Card, bundle, shown
 from nbferry.widget.desk import CardModel
 from nbferry.widget.saving import Saving
@@ -66,7 +66,7 @@ class NotebookFace(Face):
         with self._lock:
             card = self._card_there(transfer)
             if not card:
-                desk = CardModel(_kind(transfer), portal())
+                desk = CardModel(transfer.snapshot.role, portal())
                 desk.show(transfer)
                 card = Card(desk)
                 self._keep(card, transfer)
@@ -110,16 +110,6 @@ class NotebookFace(Face):
         """
         Saving(paths, beside=beside)  # says now what is missing
         return Card(CardModel("download", portal(), savable=paths, beside=beside))
-
-
-def _kind(transfer: Transfer) -> CardKind:
-    match transfer.snapshot.role:
-        case "send":
-            return "send"
-        case "upload":
-            return "upload"
-        case _:
-            return "receive"
 
 
 @cache

@@ -18,6 +18,7 @@ from nbferry.errors import ConnectFailed, RemoteProtocolError, TransportClosed, 
 from nbferry.jupyter.lines import NUMBER_BYTES
 from nbferry.jupyter.server import Server, has_pages, own_server
 from nbferry.limits import MAX_MESSAGE, Limits, MiB
+from nbferry.model.paths import Via
 from nbferry.transports import websocket
 from nbferry.transports.base import Fill, Transport
 from nbferry.widget.framing import pack, unpack, unpack_fields
@@ -111,7 +112,7 @@ class Line:
 
     async def _dial(self, server: Server) -> Transport:
         url = f"{server.url}nbferry/page/{self._name}?end=kernel"
-        return await websocket.connect(url, via="relay", limits=self._limits, headers=server.headers)
+        return await websocket.connect(url, via=Via.RELAY, limits=self._limits, headers=server.headers)
 
     async def _serve(self, transport: Transport) -> None:
         """Until the socket is gone."""

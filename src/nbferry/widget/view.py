@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nbferry.model.names import display_name
+from nbferry.model.roles import Role
 from nbferry.status import FileProgress, State
 from nbferry.text import rendering
-from nbferry.transfers.handle import Transfer
+from nbferry.transfer.handle import Transfer
 
-CardKind = Literal["send", "receive", "upload", "download"]
+CardKind = Role | Literal["download"]
+"""What a card is for: a transfer of that role, or saving files of the kernel."""
 ROWS = 20  # files with a bar of their own; a page asks for more
 
 _MOVING = {  # or it may move soon: paused by the other side, or by what went wrong
@@ -91,7 +93,7 @@ def _can(transfer: Transfer) -> list[str]:
     """What a person can do now."""
     state = transfer.snapshot.state
     if transfer.is_over:
-        return ["save"] if state is State.DONE and transfer.snapshot.role == "receive" else []
+        return ["save"] if state is State.DONE and transfer.snapshot.role is Role.RECEIVE else []
     if transfer.waits_for_decision:
         return ["accept", "reject"]
     if transfer.is_held:

@@ -21,9 +21,10 @@ from typing import Any, Protocol
 from nbferry.engine.portal import Portal
 from nbferry.errors import LocalProtocolError, RemoteProtocolError
 from nbferry.jupyter import server
+from nbferry.model.roles import Role
 from nbferry.storage.sources.pages import PageFiles, Reader
 from nbferry.text import rendering
-from nbferry.transfers.handle import Transfer
+from nbferry.transfer.handle import Transfer
 from nbferry.widget import view
 from nbferry.widget.calls import Buffer, Request
 from nbferry.widget.chooser import list_folder
@@ -86,8 +87,8 @@ class PageRequests:
             "reject": lambda _, asked: self._transfer.reject(_text(asked, "reason")),
             "rows": self._rows,
             "list": self._list,
-            "send": self._send,
-            "receive": self._receive,
+            Role.SEND: self._send,
+            Role.RECEIVE: self._receive,
             "offer": self._offer,
             "files": self._files,
             "fetch": self._fetch,
@@ -143,10 +144,10 @@ class PageRequests:
         paths = asked.get("paths")
         if not isinstance(paths, list) or not paths or not all(isinstance(path, str) for path in paths):
             raise RemoteProtocolError("The page did not say what to send.")
-        self._begin([str(path) for path in paths], "send")
+        self._begin([str(path) for path in paths], Role.SEND)
 
     def _receive(self, _page: Page, asked: Mapping[str, Any]) -> None:
-        self._begin(_text(asked, "code").strip(), "receive")
+        self._begin(_text(asked, "code").strip(), Role.RECEIVE)
 
     def _begin(self, chosen: Any, *kinds: view.CardKind) -> Transfer:
         """Begin, if this card is of one of these kinds."""
@@ -161,7 +162,7 @@ class PageRequests:
             entries = offers.add(asked)
         if entries is None:
             return
-        transfer = self._desk.transfer or self._begin(entries, "send", "upload")
+        transfer = self._desk.transfer or self._begin(entries, Role.SEND, Role.UPLOAD)
         files = transfer.page_files
         if files is None:
             raise LocalProtocolError("This transfer needs no files of this machine.")

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from nbferry.cli.screens import Terminal
+from nbferry.model.roles import Role
 from nbferry.status import Result, Snapshot, State
 
-DONE = Snapshot(id="ba9876543210", role="receive", state=State.DONE, names=("x.bin",), files=1)
+DONE = Snapshot(id="ba9876543210", role=Role.RECEIVE, state=State.DONE, names=("x.bin",), files=1)
 
 
 def result(seconds: float, via: str) -> Result:

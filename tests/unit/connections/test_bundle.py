@@ -9,12 +9,13 @@ from typing import Any
 from nbferry.connections.bundle import MAX_LINKS, Bundle, BundledLink, switch
 from nbferry.connections.link import Lease
 from nbferry.errors import TransportBroken, TransportError
+from nbferry.model.paths import Via
 
 
 class Line:
     """A link whose other end is the test."""
 
-    via = "direct"
+    via = Via.DIRECT
 
     def __init__(self) -> None:
         self.said: list[bytes] = []

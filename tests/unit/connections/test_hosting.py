@@ -19,6 +19,7 @@ from nbferry.crypto.pake import Joiner
 from nbferry.errors import CodeBurnt, ConnectFailed, RelayRefused, TransportClosed
 from nbferry.limits import Limits
 from nbferry.model.codes import Code, Ticket, new_ticket
+from nbferry.model.paths import Via
 from nbferry.transports.base import Transport
 from nbferry.transports.memory import memory_pair
 
@@ -97,7 +98,7 @@ def relay() -> ByHand:
 
 def answerer_at(relay: ByHand) -> Answerer:
     """A sender that may host its pair's room there."""
-    return Answerer(ConnectContext(relay, "relay", LIMITS, "127.0.0.1"), KEYS, seconds=60)
+    return Answerer(ConnectContext(relay, Via.RELAY, LIMITS, "127.0.0.1"), KEYS, seconds=60)
 
 
 class Desk:

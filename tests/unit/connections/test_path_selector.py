@@ -10,6 +10,7 @@ import pytest
 from nbferry.connections.bundle import BundledLink
 from nbferry.connections.path_selector import WORTH, PathSelector
 from nbferry.limits import KiB, Limits, MiB
+from nbferry.model.paths import Via
 
 LIMITS = Limits()
 STEP = 0.01  # seconds between two looks
@@ -18,7 +19,7 @@ FRAME = 64 * KiB
 
 def strand(via: str = "webrtc") -> BundledLink:
     """A link that is not looked at."""
-    return BundledLink(SimpleNamespace(via=via))  # type: ignore[arg-type]
+    return BundledLink(SimpleNamespace(via=Via(via)))  # type: ignore[arg-type]
 
 
 class Trip:
@@ -115,8 +116,8 @@ def test_many_are_tried_one_after_the_other() -> None:
 
 def test_nothing_is_tried_for_the_last_bytes() -> None:
     """What will be there in a few seconds is left where it is."""
-    trip = Trip({strand("relay"): MiB, strand(): 100 * MiB}, left=WORTH * LIMITS.trial * MiB)
-    trip.go_on(WORTH * LIMITS.trial)
+    trip = Trip({strand("relay"): MiB, strand(): 100 * MiB}, left=WORTH * LIMITS.path_trial * MiB)
+    trip.go_on(WORTH * LIMITS.path_trial)
     assert len(trip.turns) == 1
 
 
@@ -125,7 +126,7 @@ def test_the_first_half_of_a_trial_is_for_getting_up_to_speed() -> None:
     relay, webrtc = strand("relay"), strand()
     trip = Trip({relay: 2 * MiB, webrtc: 0.1 * MiB})
     trip.go_on(60, until=lambda: trip.turns[-1] is webrtc)
-    trip.go_on(LIMITS.trial / 2 - 10 * STEP)
+    trip.go_on(LIMITS.path_trial / 2 - 10 * STEP)
     trip.rates[webrtc] = 10 * MiB
     trip.go_on(60)
     assert trip.turns == [relay, webrtc]
@@ -135,21 +136,21 @@ def test_a_pause_does_not_count() -> None:
     """A path on which nothing was to arrive is measured anew."""
     relay, webrtc = strand("relay"), strand()
     trip = Trip({relay: MiB, webrtc: MiB})
-    trip.go_on(LIMITS.trial * 0.8)
+    trip.go_on(LIMITS.path_trial * 0.8)
     trip.now += 100
     trip.steering.reset(trip.now)
-    trip.go_on(LIMITS.trial * 0.8)
+    trip.go_on(LIMITS.path_trial * 0.8)
     assert trip.turns == [relay]
-    trip.go_on(LIMITS.trial)
+    trip.go_on(LIMITS.path_trial)
     assert trip.turns == [relay, webrtc]
 
 
 def test_when_to_look_though_nothing_arrives() -> None:
     """A silent path has twice as much time as one that speaks."""
     trip = Trip({strand(): 0.0, strand(): 0.0})
-    assert trip.steering.next_deadline() == 2 * LIMITS.trial
+    assert trip.steering.next_deadline() == 2 * LIMITS.path_trial
     trip.steering.arrived(1, 1.0)
-    assert trip.steering.next_deadline() == 1.0 + LIMITS.trial
+    assert trip.steering.next_deadline() == 1.0 + LIMITS.path_trial
 
 
 @pytest.mark.parametrize("asked", [True, False])

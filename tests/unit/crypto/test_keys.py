@@ -7,7 +7,7 @@ from struct import pack
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from nbferry.crypto.keys import MAX_SIGNAL, Role, SessionKeys, expand, extract
+from nbferry.crypto.keys import MAX_SIGNAL, SessionKeys, Side, expand, extract
 from nbferry.errors import LocalProtocolError, RemoteProtocolError
 
 ROOT = bytes(range(32))
@@ -81,7 +81,7 @@ def test_same_root_same_keys() -> None:
 # -------------------------------------------------------------------- signals
 @pytest.mark.parametrize("sender", ["A", "B"])
 @pytest.mark.parametrize("body", [b"", b'{"nonce": "00"}', bytes(MAX_SIGNAL)], ids=len)
-def test_signals(sender: Role, body: bytes) -> None:
+def test_signals(sender: Side, body: bytes) -> None:
     """What one side seals, the other opens."""
     assert SessionKeys(ROOT).open_signal(sender, KEYS.seal_signal(sender, body)) == body
 

@@ -6,12 +6,13 @@ import re
 
 import pytest
 
+from nbferry.model.roles import Role
 from nbferry.status import Snapshot, State
 from nbferry.text import bar
 from nbferry.text.bar import Bar
 
 OFFERED = Snapshot(
-    id="ba9876543210", role="receive", state=State.OFFERED, names=("x.bin",), files=1, total=1000
+    id="ba9876543210", role=Role.RECEIVE, state=State.OFFERED, names=("x.bin",), files=1, total=1000
 )
 MOVING = OFFERED.evolve(state=State.TRANSFERRING, verified=450, rate=10.0, eta=55.0, via="direct")
 PARTS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\r\n]|[^\x1b\r\n]+")
@@ -113,7 +114,7 @@ def test_reasons_above_the_bar(screen: Screen) -> None:
 
 def test_reasons_before_anything_is_known(screen: Screen) -> None:
     """Before there is an offer a reason stands alone."""
-    Bar().show(Snapshot(id="ba9876543210", role="receive", reason="nobody is there yet"))
+    Bar().show(Snapshot(id="ba9876543210", role=Role.RECEIVE, reason="nobody is there yet"))
     assert screen.rows == ["waiting: nobody is there yet", ""]
 
 

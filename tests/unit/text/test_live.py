@@ -7,11 +7,12 @@ from collections.abc import Callable
 
 import pytest
 
+from nbferry.model.roles import Role
 from nbferry.status import Snapshot, State
 from nbferry.text import live
 from nbferry.text.live import SnapshotQueue, following
 
-WAITING = Snapshot(id="ba9876543210", role="send", names=("x.bin",), files=1, total=1000)
+WAITING = Snapshot(id="ba9876543210", role=Role.SEND, names=("x.bin",), files=1, total=1000)
 DONE = WAITING.evolve(state=State.DONE)
 
 

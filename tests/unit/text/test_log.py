@@ -8,10 +8,11 @@ import sys
 
 import pytest
 
+from nbferry.model.roles import Role
 from nbferry.status import Snapshot, State
 from nbferry.text.log import Log, LogLines
 
-WAITING = Snapshot(id="ba9876543210", role="receive")
+WAITING = Snapshot(id="ba9876543210", role=Role.RECEIVE)
 OFFERED = WAITING.evolve(state=State.OFFERED, names=("x.bin",), files=1, total=1000)
 MOVING = OFFERED.evolve(state=State.TRANSFERRING, via="direct")
 

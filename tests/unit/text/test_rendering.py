@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from nbferry.limits import GiB
+from nbferry.model.roles import Role
 from nbferry.status import FileProgress, Snapshot, State
 from nbferry.text import rendering
 
@@ -52,7 +53,12 @@ class Page(HTMLParser):
 
 def view(**changes: object) -> Snapshot:
     """A transfer in the middle."""
-    fields = {"id": "0a1b2c3d", "role": "receive", "state": State.TRANSFERRING, "names": ("trips.parquet",)}
+    fields = {
+        "id": "0a1b2c3d",
+        "role": Role.RECEIVE,
+        "state": State.TRANSFERRING,
+        "names": ("trips.parquet",),
+    }
     fields |= {"files": 1, "total": 1_000_000_000, "verified": 450_000_000, "rate": 120e6, "eta": 4.6}
     return Snapshot(**fields | {"via": "direct"} | changes)  # type: ignore[arg-type]
 
@@ -177,7 +183,7 @@ def test_only_all_of_it_is_100_percent(verified: int, percent: str) -> None:
 def test_a_line() -> None:
     """A repr is one line with role, id, state, name and progress."""
     assert rendering.line(view()).startswith("<nbferry receive 0a1b2c3d: transferring, trips.parquet 45 %")
-    nothing = Snapshot(id="1", role="send")
+    nothing = Snapshot(id="1", role=Role.SEND)
     assert rendering.line(nothing) == "<nbferry send 1: waiting, nothing known yet>"
 
 
@@ -193,7 +199,7 @@ def test_text() -> None:
         "state": "transferring",
         "progress": rendering.progress(view()),
     }
-    nothing = Snapshot(id="1", role="send", reason="no relay", wrong_guesses=2)
+    nothing = Snapshot(id="1", role=Role.SEND, reason="no relay", wrong_guesses=2)
     assert rows(nothing) == {
         "send": "nothing known yet",
         "state": "waiting",
@@ -215,7 +221,7 @@ def test_before_anything_moves(state: State) -> None:
 def test_an_offer_says_what_to_do() -> None:
     """A receiver that has an offer is told how to decide; nobody else is."""
     assert "transfer.accept()" in rows(view(state=State.OFFERED))["next"]
-    assert "next" not in rows(view(state=State.OFFERED, role="send"))
+    assert "next" not in rows(view(state=State.OFFERED, role=Role.SEND))
 
 
 @pytest.mark.parametrize(
@@ -239,10 +245,10 @@ def test_a_code_that_works_here_only(code: str, note: bool) -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"role": "send", "state": State.WAITING}, True),
-        ({"role": "send", "state": State.TRANSFERRING}, False),
-        ({"role": "send", "state": State.DONE}, False),
-        ({"role": "receive", "state": State.WAITING}, False),
+        ({"role": Role.SEND, "state": State.WAITING}, True),
+        ({"role": Role.SEND, "state": State.TRANSFERRING}, False),
+        ({"role": Role.SEND, "state": State.DONE}, False),
+        ({"role": Role.RECEIVE, "state": State.WAITING}, False),
     ],
 )
 def test_a_code_that_is_left_out(changes: dict[str, object], told: bool) -> None:
@@ -256,9 +262,9 @@ def test_a_code_that_is_left_out(changes: dict[str, object], told: bool) -> None
 @pytest.mark.parametrize(
     ("role", "state", "caption"),
     [
-        ("send", State.WAITING, "nbferry: sending, waiting"),
-        ("receive", State.DONE, "nbferry: receiving, done"),
-        ("upload", State.PAUSED, "nbferry: uploading, paused"),
+        (Role.SEND, State.WAITING, "nbferry: sending, waiting"),
+        (Role.RECEIVE, State.DONE, "nbferry: receiving, done"),
+        (Role.UPLOAD, State.PAUSED, "nbferry: uploading, paused"),
     ],
 )
 def test_a_caption(role: str, state: State, caption: str) -> None:

@@ -19,9 +19,10 @@ from nbferry.errors import CodeInvalid, NbferryError, SourceAway
 from nbferry.jupyter import server as server_module
 from nbferry.limits import MiB
 from nbferry.model.manifest import Entry, Manifest
+from nbferry.model.roles import Role
 from nbferry.status import FileProgress, Result, Snapshot, State
 from nbferry.storage.sources.pages import PageFiles, Slice
-from nbferry.transfers.handle import Transfer
+from nbferry.transfer.handle import Transfer
 from nbferry.widget import desk as module
 from nbferry.widget.calls import Buffer
 from nbferry.widget.desk import CardModel
@@ -41,7 +42,7 @@ class NoLine:
         """Nothing begins."""
 
 
-WAITING = Snapshot(id="0123456789ab", role="send", state=State.WAITING, names=("d",), files=2, total=5)
+WAITING = Snapshot(id="0123456789ab", role=Role.SEND, state=State.WAITING, names=("d",), files=2, total=5)
 
 
 @dataclass

@@ -14,8 +14,9 @@ from nbferry.engine import portal as portals
 from nbferry.errors import LocalProtocolError, StorageError, TimedOut
 from nbferry.limits import MiB
 from nbferry.model.manifest import Entry, Manifest
+from nbferry.model.roles import Role
 from nbferry.status import FileProgress, Result, Snapshot, State
-from nbferry.transfers.handle import Transfers
+from nbferry.transfer.handle import Transfers
 from nbferry.widget import desk, face
 from nbferry.widget.card import STATIC, Card
 from nbferry.widget.face import NotebookFace
@@ -38,10 +39,10 @@ class NoLine:
 class Played:
     """A transfer that is what a test says."""
 
-    def __init__(self, name: str = "0123456789ab", role: str = "send") -> None:
+    def __init__(self, name: str = "0123456789ab", role: Role = Role.SEND) -> None:
         self.id, self.run = name, 0
         self.snapshot = Snapshot(id=name, role=role, state=State.WAITING, names=("a",), files=1, total=5)
-        self.code, self.has_code = CODE, role == "send"
+        self.code, self.has_code = CODE, role is Role.SEND
         self.page_files = self.outcome = self.folder = None
         self.is_over = self.is_held = self.is_resting = self.begun = self.waits_for_decision = False
 
@@ -89,7 +90,7 @@ def notebook(asked: list[Manifest], monkeypatch: pytest.MonkeyPatch) -> Iterator
     portals.stop()
 
 
-def played(name: str = "0123456789ab", role: str = "send") -> Any:
+def played(name: str = "0123456789ab", role: Role = Role.SEND) -> Any:
     """A transfer."""
     return Played(name, role)
 
@@ -165,7 +166,7 @@ def test_without_a_page_an_offer_is_put_into_words(
 ) -> None:
     """Also if a card was made that nobody sees."""
     monkeypatch.setattr(face, "SEEN_WITHIN", 0)
-    receiving = played(role="receive")
+    receiving = played(role=Role.RECEIVE)
     assert notebook.ask(receiving, OFFER) is True
     notebook.card(receiving)
     assert notebook.ask(receiving, OFFER) is True
@@ -174,14 +175,14 @@ def test_without_a_page_an_offer_is_put_into_words(
 
 def test_a_card_that_is_seen_asks_by_itself(notebook: NotebookFace, asked: list[Manifest]) -> None:
     """It has buttons for it."""
-    receiving = played(role="receive")
+    receiving = played(role=Role.RECEIVE)
     card = notebook.card_of(receiving)
     card._desk.hear({"page": "a" * 16, "id": 1, "op": "look"}, [])
     assert notebook.ask(receiving, OFFER) is None
     assert asked == []
 
 
-@pytest.mark.parametrize(("role", "kind"), [("send", "send"), ("receive", "receive"), ("upload", "upload")])
+@pytest.mark.parametrize(("role", "kind"), [(role, str(role)) for role in Role])
 def test_a_card_is_of_the_kind_of_its_transfer(notebook: NotebookFace, role: str, kind: str) -> None:
     """As the page draws them differently."""
     assert notebook.card_of(played(role=role)).view["kind"] == kind
@@ -189,7 +190,7 @@ def test_a_card_is_of_the_kind_of_its_transfer(notebook: NotebookFace, role: str
 
 def test_what_is_chosen_in_a_card_is_its_transfer(notebook: NotebookFace) -> None:
     """Displayed by itself, it is that card again."""
-    card = notebook.picker("send", lambda _: played())
+    card = notebook.picker(Role.SEND, lambda _: played())
     assert card.transfer is None
     seen: list[Card] = []
     card._desk.begun.add_done_callback(lambda _: seen.append(notebook.card_of(played())))
@@ -220,7 +221,7 @@ def test_somebody_who_waits_sees_a_card(notebook: NotebookFace, monkeypatch: pyt
 
 def test_a_card_is_displayed_before_anything_is_chosen(notebook: NotebookFace, tmp_path: Path) -> None:
     """With a sentence beside it, for where no kernel is; afterwards it shows its transfer."""
-    card = notebook.picker("send", lambda _: played())
+    card = notebook.picker(Role.SEND, lambda _: played())
     assert "nothing was sent" in card._repr_mimebundle_()["text/plain"]
     card._desk.begin(["a"])
     assert "transfer.code" in card._repr_mimebundle_()["text/plain"]
@@ -244,7 +245,7 @@ def test_waiting_for_a_choice_goes_on_in_slices(
 ) -> None:
     """So that Ctrl-C is seen between two of them."""
     monkeypatch.setattr("nbferry.widget.card.SLICE", 0.0)
-    card = notebook.picker("send", lambda _: played())
+    card = notebook.picker(Role.SEND, lambda _: played())
     looked = 0
     waiting = type(card._desk.begun).result
 
@@ -262,13 +263,13 @@ def test_waiting_for_a_choice_goes_on_in_slices(
 def test_waiting_for_a_choice_ends_in_time(notebook: NotebookFace) -> None:
     """And nothing is cancelled by it."""
     with pytest.raises(TimedOut, match="chosen"):
-        notebook.picker("send", lambda _: played()).wait(0)
+        notebook.picker(Role.SEND, lambda _: played()).wait(0)
 
 
 def test_what_is_not_received_cannot_be_saved(notebook: NotebookFace) -> None:
     """Nor what was sent."""
     with pytest.raises(LocalProtocolError, match="nothing to save"):
-        notebook.saving(played(role="receive"))
+        notebook.saving(played(role=Role.RECEIVE))
 
 
 def test_a_download_names_what_is_missing_at_once(notebook: NotebookFace, tmp_path: Path) -> None:
@@ -285,7 +286,7 @@ def test_what_was_received_is_saved_with_its_folders(notebook: NotebookFace, tmp
     for path in paths:
         path.parent.mkdir()
         path.touch()
-    transfer = played(role="receive")
+    transfer = played(role=Role.RECEIVE)
     transfer.outcome, transfer.folder = Result(tuple(paths), 0, 1.0, "", ""), tmp_path
     saving = notebook.saving(transfer)._desk.saving()
     assert [row["path"] for row in saving.listed("")] == ["d/a", "e/a"]

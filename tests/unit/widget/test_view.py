@@ -8,16 +8,17 @@ import pytest
 
 from nbferry.limits import MiB
 from nbferry.model.manifest import Entry, Manifest
+from nbferry.model.roles import Role
 from nbferry.status import FileProgress, Result, Snapshot, State
 from nbferry.storage.sources.pages import PageFiles
-from nbferry.transfers.handle import Transfer
+from nbferry.transfer.handle import Transfer
 from nbferry.widget import view
 
 
 class Played:
     """A transfer that is what a test says."""
 
-    def __init__(self, state: State, role: str = "send", **facts: Any) -> None:
+    def __init__(self, state: State, role: Role = Role.SEND, **facts: Any) -> None:
         self.snapshot = Snapshot(id="0123456789ab", role=role, state=state, names=("a",), files=1, total=5)
         self.page_files = self.outcome = None
         self.has_code = self.is_over = self.is_held = self.is_resting = False
@@ -29,7 +30,7 @@ class Played:
         return (FileProgress("a\u202e", 5, 3, 2),)
 
 
-def of(state: State, role: str = "send", **facts: Any) -> dict[str, Any]:
+def of(state: State, role: Role = Role.SEND, **facts: Any) -> dict[str, Any]:
     """What is seen of it."""
     return view.of_transfer(cast("Transfer", Played(state, role, **facts)))
 
@@ -44,9 +45,9 @@ def of(state: State, role: str = "send", **facts: Any) -> dict[str, Any]:
         ({"state": State.OFFERED, "begun": True}, ["cancel"]),
         ({"state": State.OFFERED, "waits_for_decision": True}, ["accept", "reject"]),
         ({"state": State.DONE, "is_over": True}, []),
-        ({"state": State.DONE, "is_over": True, "role": "receive"}, ["save"]),
-        ({"state": State.DONE, "is_over": True, "role": "upload"}, []),
-        ({"state": State.FAILED, "is_over": True, "role": "receive"}, []),
+        ({"state": State.DONE, "is_over": True, "role": Role.RECEIVE}, ["save"]),
+        ({"state": State.DONE, "is_over": True, "role": Role.UPLOAD}, []),
+        ({"state": State.FAILED, "is_over": True, "role": Role.RECEIVE}, []),
     ],
 )
 def test_what_can_be_done(facts: dict[str, Any], can: list[str]) -> None:

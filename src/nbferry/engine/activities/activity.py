@@ -23,6 +23,7 @@ from nbferry.errors import Cancelled, CodeExpired, Expired, NbferryError, Reject
 from nbferry.limits import Limits
 from nbferry.model.manifest import Manifest
 from nbferry.model.ranges import RangeSet
+from nbferry.model.roles import Role
 from nbferry.protocol.machine import Machine
 from nbferry.status import FileProgress, Result, Snapshot, State
 from nbferry.storage.sources.pages import PageFiles
@@ -45,12 +46,12 @@ class Resources:
 class Activity(ABC):
     """Everything but ``snapshot``, ``result`` and ``subscribe`` belongs to the engine's thread."""
 
-    role: ClassVar[str]
+    role: ClassVar[Role]
 
-    def __init__(self, keeper: RecordStore[Any], means: Resources) -> None:
-        self.id: str = keeper.memo.id
+    def __init__(self, store: RecordStore[Any], means: Resources) -> None:
+        self.id: str = store.record.id
         self.limits = means.limits
-        self._keeper: RecordStore[Any] = keeper
+        self._store: RecordStore[Any] = store
         self._connect_context = means.connect_context
         self._slots = means.slots
         self._threads = Threads(means.executor)
@@ -141,7 +142,7 @@ class Activity(ABC):
         """From the start to the end; the outcome is in ``result``, never raised."""
         self._task = asyncio.current_task()
         watching = asyncio.create_task(
-            self._keeper.watch(self._threads, lambda: self.snapshot.durable, self._taken_over)
+            self._store.watch(self._threads, lambda: self.snapshot.durable, self._taken_over)
         )
         try:
             result = await self._run_if_wanted()
@@ -161,7 +162,7 @@ class Activity(ABC):
             except Exception:  # the outcome stays what it is
                 log.exception("transfer %s could not be put away", self.id)
             finally:
-                self._keeper.rest()  # no other process is to wait for this one, whatever went wrong
+                self._store.rest()  # no other process is to wait for this one, whatever went wrong
                 self.settled.set()
 
     async def _run_if_wanted(self) -> Result:

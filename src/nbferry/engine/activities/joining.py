@@ -18,37 +18,37 @@ from nbferry.storage.records.record import ReceiveRecord
 
 
 async def obtain_keys(
-    context: ConnectContext, ticket: Code | Ticket, keeper: RecordStore[ReceiveRecord], threads: Threads
+    context: ConnectContext, ticket: Code | Ticket, store: RecordStore[ReceiveRecord], threads: Threads
 ) -> SessionKeys:
     """The keys of this pairing: those written down, or new ones by the code.
 
     Whoever was stopped in the middle of pairing cannot know whether the code is used up. So both are tried in turn, the
     code and the room that the sender hosts once it has taken our proof.
     """
-    if keeper.memo.met:
-        return SessionKeys(keeper.memo.root)
+    if store.record.paired:
+        return SessionKeys(store.record.root)
     backoff, until = Backoff(context.limits), time.monotonic() + context.limits.connect_timeout
     while True:
         try:
-            keys = await _pair(context, ticket, keeper, threads)
+            keys = await _pair(context, ticket, store, threads)
         except (CodeUsed, CodeNotFound, TransportError):
-            if not keeper.memo.root:
+            if not store.record.root:
                 raise
-            keys = SessionKeys(keeper.memo.root)
+            keys = SessionKeys(store.record.root)
             if not await _is_awaited(context, keys):
                 if time.monotonic() > until:
                     raise
                 await backoff.wait()
                 continue
-        await keeper.note(threads, met=True)
+        await store.note(threads, paired=True)
         return keys
 
 
 async def _pair(
-    context: ConnectContext, ticket: Code | Ticket, keeper: RecordStore[ReceiveRecord], threads: Threads
+    context: ConnectContext, ticket: Code | Ticket, store: RecordStore[ReceiveRecord], threads: Threads
 ) -> SessionKeys:
     async def keep(keys: SessionKeys) -> None:
-        await keeper.note(threads, root=keys.root)
+        await store.note(threads, root=keys.root)
 
     limits = context.limits
     transport = await context.relay.dial(limits)
@@ -57,7 +57,7 @@ async def _pair(
             mailbox = await Mailbox.join(transport, ticket.room, within=limits.connect_timeout)
             return await join(mailbox, ticket, keep)
     except WrongCode:
-        await keeper.note(threads, root=b"")
+        await store.note(threads, root=b"")
         raise
     except TimeoutError:
         raise ConnectFailed("The sender does not answer.", hint="Check that it is still running.") from None

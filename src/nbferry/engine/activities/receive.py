@@ -20,6 +20,7 @@ from nbferry.engine.sessions.storing import Storing
 from nbferry.errors import NbferryError
 from nbferry.model.codes import Code, Ticket
 from nbferry.model.manifest import Manifest
+from nbferry.model.roles import Role
 from nbferry.protocol.events import Compare, Event, Offered, Publish, Store, Sync
 from nbferry.protocol.machine import Machine
 from nbferry.protocol.receiver import Receiver
@@ -39,11 +40,11 @@ Decide = Callable[[Manifest], "bool | str"]
 class Intake:
     """Where data go, and who decides (None: a person); a receiver also brings the code.
 
-    ``keeper`` knows what an earlier process did.
+    ``store`` knows what an earlier process did.
     """
 
     destination: Destination
-    keeper: RecordStore[ReceiveRecord] | RecordStore[UploadRecord]
+    store: RecordStore[ReceiveRecord] | RecordStore[UploadRecord]
     decide: Decide | None
     agent: str
     ticket: Code | Ticket | None = None
@@ -53,7 +54,7 @@ class IncomingActivity(Activity):
     """See :class:`Activity`."""
 
     def __init__(self, intake: Intake, means: Resources) -> None:
-        super().__init__(intake.keeper, means)
+        super().__init__(intake.store, means)
         self._intake = intake
         self._receiver = self._new_receiver(None)
         self._session: Session | None = None
@@ -66,11 +67,11 @@ class IncomingActivity(Activity):
         self._verdict: asyncio.Future[bool | str] = loop.create_future()
         self._queued = False
         self._known: Manifest | None = None  # what an earlier process accepted
-        self._there = self._keeper.memo.durable  # bytes of it that are on the disk
+        self._there = self._store.record.durable  # bytes of it that are on the disk
 
     # ---------------------------------------------------------------- running
     async def _run(self) -> Result:
-        if self._keeper.memo.accepted:
+        if self._store.record.accepted:
             await self._threads.call(self._pick_up)
         if self._receipt:
             await self._say_that_it_is_done()
@@ -95,7 +96,7 @@ class IncomingActivity(Activity):
         return session, self._session_task
 
     def _new_receiver(self, known: tuple[str, Manifest] | None) -> Receiver:
-        hidden = self._keeper.memo.allow_hidden
+        hidden = self._store.record.allow_hidden
         return Receiver(self.limits, agent=self._intake.agent, allow_hidden=hidden, known=known)
 
     def _pick_up(self) -> None:
@@ -104,7 +105,7 @@ class IncomingActivity(Activity):
         self._receipt, self._there = left.receipt, left.durable
         self._known = left.offer[1] if left.offer else None
         if self._receipt:
-            self._keeper.note_now(digest=self._receipt.digest)
+            self._store.update(digest=self._receipt.digest)
             digest = bytes.fromhex(self._receipt.digest)
             self._receiver = Receiver.already_done(
                 self.limits, digest, time.monotonic(), agent=self._intake.agent
@@ -117,7 +118,7 @@ class IncomingActivity(Activity):
         """An earlier process has published everything: tell whoever does not know it."""
 
     def _result(self, receipt: Receipt) -> Result:
-        to = Path(self._keeper.memo.to)
+        to = Path(self._store.record.to)
         return Result(
             files=tuple(to / file.path for file in receipt.files),
             bytes=receipt.bytes,
@@ -139,13 +140,13 @@ class IncomingActivity(Activity):
         if self._sink:
             self._sink.close()
         if self.error and self._can_go_on(state):
-            self._keeper.rest(self.error.message)
+            self._store.rest(self.error.message)
             return
         self._discard_parts()
         if state is State.DONE and not self._is_told:
-            self._keeper.rest()  # the other side may still come and ask
+            self._store.rest()  # the other side may still come and ask
         else:
-            self._keeper.end(state, self.snapshot.reason)
+            self._store.end(state, self.snapshot.reason)
 
     @abstractmethod
     def _can_go_on(self, state: State) -> bool:
@@ -179,7 +180,7 @@ class IncomingActivity(Activity):
         """Decide, queue, prepare, then store what arrives."""
         assert self._session  # this is its worker
         manifest = await self._offer
-        verdict = True if self._keeper.memo.accepted else await self._decide(manifest)
+        verdict = True if self._store.record.accepted else await self._decide(manifest)
         if verdict is not True:
             self._receiver.reject(verdict or "", time.monotonic())
             self._session.pump()
@@ -194,12 +195,12 @@ class IncomingActivity(Activity):
 
     async def _take_in(self, manifest: Manifest, session: Session) -> None:
         self._started_now()
-        resume = self._keeper.memo.accepted
+        resume = self._store.record.accepted
         sink = await self._threads.call(lambda: self._intake.destination.open(manifest, resume=resume))
         self._sink = sink
         self._storing = Storing(self._receiver, sink, self._threads, self.limits, self._published)
         await self._storing.prepare(session)
-        await self._keeper.note(
+        await self._store.note(
             self._threads, accepted=True, names=manifest.top_names, total=manifest.total_bytes
         )
         self._receiver.accept(time.monotonic(), sink.have, sink.leaves(), sink.candidates)
@@ -210,7 +211,7 @@ class IncomingActivity(Activity):
     def begun(self) -> bool:
         """See :attr:`Activity.begun`: it is over when the other side knows that everything is published."""
         over = self._receipt is not None and self._is_told
-        return bool(self._keeper.memo.accepted) and not over
+        return bool(self._store.record.accepted) and not over
 
     def _published(self, files: tuple[Path, ...]) -> None:
         receiver, session = self._receiver, self._session
@@ -223,7 +224,7 @@ class IncomingActivity(Activity):
             reused=receiver.manifest.bytes_in(receiver.reused),
             via=session.via or "",
         )
-        self._keeper.note_now(digest=self._receipt.digest)
+        self._store.update(digest=self._receipt.digest)
 
     async def _decide(self, manifest: Manifest) -> bool | str:
         if self._intake.decide is None:
@@ -259,7 +260,7 @@ class IncomingActivity(Activity):
         offer = self.offer
         return (
             self._intake.decide is None
-            and not self._keeper.memo.accepted
+            and not self._store.record.accepted
             and offer is not None
             and offer.total_bytes > self.limits.auto_accept
             and not self._verdict.done()
@@ -288,7 +289,7 @@ class IncomingActivity(Activity):
     @property
     def folder(self) -> Path:
         """See :meth:`Activity.folder`."""
-        return Path(self._keeper.memo.to)
+        return Path(self._store.record.to)
 
     def _condition(self) -> tuple[State, str]:
         if self._session is None:
@@ -300,8 +301,8 @@ class IncomingActivity(Activity):
 
     def _view(self) -> Snapshot:
         state, reason = self._condition()
-        memo, manifest = self._keeper.memo, self._receiver.manifest or self._known
-        view = self.snapshot.evolve(state=state, reason=reason, names=memo.names, total=memo.total)
+        record, manifest = self._store.record, self._receiver.manifest or self._known
+        view = self.snapshot.evolve(state=state, reason=reason, names=record.names, total=record.total)
         if self._session:
             view = view.evolve(via=self._session.via, via_since=self._session.via_since)
         if manifest:
@@ -326,13 +327,13 @@ class IncomingActivity(Activity):
 class ReceiveActivity(IncomingActivity):
     """What another kernel sends."""
 
-    role = "receive"
-    _keeper: RecordStore[ReceiveRecord]
+    role = Role.RECEIVE
+    _store: RecordStore[ReceiveRecord]
 
     async def _meet(self) -> Connector:
         assert self._intake.ticket  # a receiver has one
         context = await self._connect_context()
-        return Caller(context, await obtain_keys(context, self._intake.ticket, self._keeper, self._threads))
+        return Caller(context, await obtain_keys(context, self._intake.ticket, self._store, self._threads))
 
     async def _say_that_it_is_done(self) -> None:
         """If the sender cannot be told within a moment, another process may."""
@@ -340,10 +341,10 @@ class ReceiveActivity(IncomingActivity):
         await asyncio.wait({telling})
 
     def _can_go_on(self, state: State) -> bool:
-        memo = self._keeper.memo
+        record = self._store.record
         if self._left:
-            return bool(memo.root)
-        half_met = bool(memo.root) and not memo.met  # the sender may have taken our proof, and wait
+            return bool(record.root)
+        half_met = bool(record.root) and not record.paired  # the sender may have taken our proof, and wait
         return state is State.FAILED and (half_met or self.begun)
 
     @property

@@ -33,8 +33,8 @@ class RecordStore(Generic[M]):
     from transferring. Nothing is written any more once another process has taken over.
     """
 
-    def __init__(self, memo: M, ledger: Ledger) -> None:
-        self.memo: M = memo
+    def __init__(self, record: M, ledger: Ledger) -> None:
+        self.record: M = record
         self._ledger = ledger
         self._claim: Claim | None = None
         self._lock = threading.Lock()
@@ -47,18 +47,18 @@ class RecordStore(Generic[M]):
         """
         claim = self._claimed(take_over=take_over)
         try:
-            found = cast("M", self._ledger.find(self.memo.id))
+            found = cast("M", self._ledger.find(self.record.id))
         except NbferryError:
             claim.release()
             raise
-        self.memo = replace(found, reason="")  # why it stopped then is not why it stops the next time
+        self.record = replace(found, reason="")  # why it stopped then is not why it stops the next time
         self._claim, self._saved = claim, True
 
     def _claimed(self, *, take_over: bool) -> Claim:
         try:
-            return Claim.take(self._ledger.folder_of(self.memo.id), take_over=take_over)
+            return Claim.take(self._ledger.folder_of(self.record.id), take_over=take_over)
         except StorageError:
-            self._ledger.find(self.memo.id)  # says so if its folder is gone because it has ended
+            self._ledger.find(self.record.id)  # says so if its folder is gone because it has ended
             raise
 
     @contextmanager
@@ -73,11 +73,11 @@ class RecordStore(Generic[M]):
 
     async def note(self, threads: Threads, **changes: Any) -> None:
         """Change fields of the memo; it is on the disk when this returns."""
-        await threads.call(lambda: self.note_now(**changes))
+        await threads.call(lambda: self.update(**changes))
 
-    def note_now(self, **changes: Any) -> None:
+    def update(self, **changes: Any) -> None:
         """Do the same at once: in a worker thread, or where a few milliseconds keep the order of two messages."""
-        self.change(lambda memo: replace(memo, **changes))
+        self.change(lambda record: replace(record, **changes))
 
     def change(self, change: Callable[[M], M]) -> None:
         """Do the same with a function, so that two threads may each change their part. Blocks.
@@ -85,7 +85,7 @@ class RecordStore(Generic[M]):
         Raises :class:`TransferBusy` if another process went on with a new transfer before it was claimed.
         """
         with self._lock:
-            self.memo = change(self.memo)
+            self.record = change(self.record)
             if not self._over and self._is_ours():
                 self._write()
 
@@ -94,15 +94,15 @@ class RecordStore(Generic[M]):
 
     def _write(self) -> None:
         try:
-            self._ledger.save(self.memo)
+            self._ledger.save(self.record)
             self._saved = True
             if self._claim is None:
-                self._claim = Claim.take(self._ledger.folder_of(self.memo.id))
+                self._claim = Claim.take(self._ledger.folder_of(self.record.id))
         except TransferBusy:
             raise
         except NbferryError as error:
             if not self._warned:
-                log.warning("transfer %s may not be resumed later: %s", self.memo.id, error.message)
+                log.warning("transfer %s may not be resumed later: %s", self.record.id, error.message)
             self._warned = True
 
     async def watch(
@@ -115,7 +115,7 @@ class RecordStore(Generic[M]):
         """Say every few seconds that this process is at it, and how far; ``taken``: another has taken over."""
         while await threads.call(self._beat):
             await asyncio.sleep(every)
-            if self._claim and durable() != self.memo.durable:
+            if self._claim and durable() != self.record.durable:
                 await self.note(threads, durable=durable())
         taken()
 
@@ -138,17 +138,17 @@ class RecordStore(Generic[M]):
 
     def _remove(self, state: State, reason: str) -> None:
         try:
-            if self.memo.was_accepted or state is State.EXPIRED:
-                self._ledger.end(self.memo, str(state), reason)
+            if self.record.was_accepted or state is State.EXPIRED:
+                self._ledger.end(self.record, str(state), reason)
             else:
-                self._ledger.forget(self.memo)
+                self._ledger.forget(self.record)
         except NbferryError as error:
-            log.warning("the memo of transfer %s could not be removed: %s", self.memo.id, error.message)
+            log.warning("the memo of transfer %s could not be removed: %s", self.record.id, error.message)
 
     def rest(self, reason: str = "") -> None:
         """This process is done with it; another one may go on. May be called twice."""
         if reason and self._claim:
-            self.note_now(reason=reason)
+            self.update(reason=reason)
         with self._lock:
             self._over = True
             self._let_go()

@@ -21,6 +21,7 @@ from nbferry.engine.sessions.serving import Serving
 from nbferry.engine.sessions.session import Session
 from nbferry.errors import Expired, NbferryError
 from nbferry.model.codes import Code, Ticket
+from nbferry.model.roles import Role
 from nbferry.protocol.events import Event
 from nbferry.protocol.machine import Machine
 from nbferry.protocol.sender import Sender
@@ -32,13 +33,13 @@ from nbferry.storage.sources.pages import PageFiles
 
 @dataclass(frozen=True)
 class Offering:
-    """What is sent; ``keeper`` knows under which secret, to how many, until when, and who came so far.
+    """What is sent; ``store`` knows under which secret, to how many, until when, and who came so far.
 
     ``page_files`` if the source is one of files of a browser's machine.
     """
 
     open_source: Callable[[], Source]
-    keeper: RecordStore[SendRecord]
+    store: RecordStore[SendRecord]
     agent: str
     page_files: PageFiles | None = None
 
@@ -63,19 +64,19 @@ class _Service:
 class SendActivity(Activity):
     """See :class:`Activity`."""
 
-    role = "send"
-    _keeper: RecordStore[SendRecord]
+    role = Role.SEND
+    _store: RecordStore[SendRecord]
 
     def __init__(self, offering: Offering, means: Resources) -> None:
-        super().__init__(offering.keeper, means)
+        super().__init__(offering.store, means)
         self.code: concurrent.futures.Future[str] = concurrent.futures.Future()
         self._offering = offering
-        self._receivers = offering.keeper.memo.receivers
+        self._receivers = offering.store.record.receivers
         self._source: Source | None = None
         self._services: list[_Service] = []
         self._sessions: list[asyncio.Task[None]] = []
         self._served = asyncio.Semaphore(0)
-        self._expires_at = time.monotonic() + offering.keeper.memo.expires_at - time.time()
+        self._expires_at = time.monotonic() + offering.store.record.expires_at - time.time()
         self._trouble = ""
 
     # ---------------------------------------------------------------- running
@@ -103,13 +104,13 @@ class SendActivity(Activity):
     async def _go_on(self, context: ConnectContext) -> None:
         """Serve those who came to an earlier process and are not done."""
         unfinished = []
-        for number, pairing in enumerate(self._keeper.memo.pairings):
+        for number, pairing in enumerate(self._store.record.pairings):
             if pairing.is_open:
                 unfinished.append(self._serve(number, SessionKeys(pairing.root), context))
             elif pairing.state == State.DONE:
                 self._served.release()
         await asyncio.gather(*unfinished)
-        if self._services and (ticket := Invitation.of(self._keeper.memo).ticket):
+        if self._services and (ticket := Invitation.of(self._store.record).ticket):
             self.code.set_result(str(ticket.with_url(context.relay.share_url)))
 
     async def _invite(self, context: ConnectContext) -> None:
@@ -123,7 +124,7 @@ class SendActivity(Activity):
 
         reception = InvitationListener(issued, self._guessed, self._troubled, pair)
         seconds = max(0.0, self._expires_at - time.monotonic())
-        invitation = Invitation.of(self._keeper.memo)
+        invitation = Invitation.of(self._store.record)
         inviter = Inviter(invitation, context.relay, max(1, seconds), self.limits, reception)
         inviting = asyncio.create_task(inviter.run())
         serving = asyncio.create_task(self._all_served())
@@ -156,7 +157,7 @@ class SendActivity(Activity):
             return
         assert self._source is not None  # opened before anybody is invited
         manifest = self._source.manifest
-        await self._keeper.note(
+        await self._store.note(
             self._threads,
             room=ticket.room,
             relay=RelayNote(url=relay.url, public_url=relay.public_url, port=relay.own_port),
@@ -167,7 +168,7 @@ class SendActivity(Activity):
         self._show_now()
 
     async def _guessed(self, times: int) -> None:
-        await self._keeper.note(self._threads, wrong=times)
+        await self._store.note(self._threads, wrong_guesses=times)
         self._show_now()
 
     def _troubled(self, why: str) -> None:
@@ -177,21 +178,21 @@ class SendActivity(Activity):
     # ---------------------------------------------------------------- serving
     async def _pair(self, keys: SessionKeys, context: ConnectContext) -> None:
         """Write down that a receiver knows the code, then serve it."""
-        await self._threads.call(self._keeper.change, lambda memo: memo.paired(keys.root))
-        await self._serve(len(self._keeper.memo.pairings) - 1, keys, context)
+        await self._threads.call(self._store.change, lambda record: record.paired(keys.root))
+        await self._serve(len(self._store.record.pairings) - 1, keys, context)
 
     def _note_state(self, number: int, state: str) -> None:
         """Write down how it stands with a receiver; that it has accepted may be written after how it ended."""
 
-        def noted(memo: SendRecord) -> SendRecord:
-            return memo.in_state(number, state) if memo.pairings[number].is_open else memo
+        def noted(record: SendRecord) -> SendRecord:
+            return record.in_state(number, state) if record.pairings[number].is_open else record
 
-        self._keeper.change(noted)
+        self._store.change(noted)
 
     async def _serve(self, number: int, keys: SessionKeys, context: ConnectContext) -> None:
         """Start a session with a receiver, in a room that is there when this returns, if it can be had."""
         assert self._source is not None  # opened before anybody is let in
-        resumed = self._keeper.memo.pairings[number].state == ACCEPTED
+        resumed = self._store.record.pairings[number].state == ACCEPTED
         sender = Sender(
             self._source.manifest,
             self.limits,
@@ -208,7 +209,7 @@ class SendActivity(Activity):
             elif sender.state is not State.FAILED:  # before the last word goes out
                 self._note_state(number, str(sender.state))
 
-        answerer = Answerer(context, keys, seconds=self.limits.partials)
+        answerer = Answerer(context, keys, seconds=self.limits.keep_unfinished)
         session = Session(
             sender,
             answerer,
@@ -274,12 +275,12 @@ class SendActivity(Activity):
     @property
     def begun(self) -> bool:
         """See :attr:`Activity.begun`: somebody has accepted, and is not served."""
-        return any(pairing.state == ACCEPTED for pairing in self._keeper.memo.pairings)
+        return any(pairing.state == ACCEPTED for pairing in self._store.record.pairings)
 
     @property
     def invites(self) -> bool:
         """Whether somebody can still come with the code."""
-        pairings = self._keeper.memo.pairings
+        pairings = self._store.record.pairings
         return self._receivers is None or len(pairings) < self._receivers
 
     @property
@@ -320,9 +321,9 @@ class SendActivity(Activity):
         if self._source:
             self._source.close()
         if self.error and (self._left or (self.begun and self.snapshot.state is State.FAILED)):
-            self._keeper.rest(self.error.message)
+            self._store.rest(self.error.message)
         else:
-            self._keeper.end(self.snapshot.state, self.snapshot.reason)
+            self._store.end(self.snapshot.state, self.snapshot.reason)
 
     # ---------------------------------------------------------------- views
     def _ends_with(self, running: list[Machine]) -> bool:
@@ -363,7 +364,9 @@ class SendActivity(Activity):
 
     def _view(self) -> Snapshot:
         state, reason = self._condition()
-        view = self.snapshot.evolve(state=state, reason=reason, wrong_guesses=self._keeper.memo.wrong)
+        view = self.snapshot.evolve(
+            state=state, reason=reason, wrong_guesses=self._store.record.wrong_guesses
+        )
         if not self._source:
             return view
         manifest, current = self._source.manifest, self._current()

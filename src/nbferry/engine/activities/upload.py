@@ -17,6 +17,8 @@ from nbferry.engine.sessions.serving import LARGEST, Serving
 from nbferry.engine.sessions.session import Session
 from nbferry.errors import NbferryError
 from nbferry.model.manifest import Manifest
+from nbferry.model.paths import Via
+from nbferry.model.roles import Role
 from nbferry.protocol.events import Event
 from nbferry.protocol.receiver import Receiver
 from nbferry.protocol.sender import Sender
@@ -24,8 +26,6 @@ from nbferry.status import State
 from nbferry.storage.records.record import UploadRecord
 from nbferry.storage.sources.pages import PageFiles, PageSource
 from nbferry.transports.memory import memory_pair
-
-VIA = "browser"
 
 
 class NearConnector(Connector):
@@ -37,8 +37,8 @@ class NearConnector(Connector):
     async def connect(self) -> AnyLink:
         """See :meth:`Connector.connect`."""
         ours, theirs = memory_pair()
-        self.others.put_nowait(PlainLink(theirs, VIA))
-        return PlainLink(ours, VIA)
+        self.others.put_nowait(PlainLink(theirs, Via.BROWSER))
+        return PlainLink(ours, Via.BROWSER)
 
     async def aclose(self, *, over: bool) -> None:
         """Nothing is kept between two connections."""
@@ -61,8 +61,8 @@ class FarConnector(Connector):
 class UploadActivity(IncomingActivity):
     """See :class:`Activity`."""
 
-    role = "upload"
-    _keeper: RecordStore[UploadRecord]
+    role = Role.UPLOAD
+    _store: RecordStore[UploadRecord]
 
     def __init__(self, intake: Intake, files: PageFiles, means: Resources) -> None:
         self._files = files
@@ -87,7 +87,7 @@ class UploadActivity(IncomingActivity):
 
     async def _meet(self) -> Connector:
         manifest = self._files.manifest
-        await self._keeper.note(self._threads, names=manifest.top_names, total=manifest.total_bytes)
+        await self._store.note(self._threads, names=manifest.top_names, total=manifest.total_bytes)
         near = NearConnector()
         session = Session(
             self._sender,

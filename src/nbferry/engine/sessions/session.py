@@ -27,6 +27,7 @@ from nbferry.connections.path_selector import PathSelector
 from nbferry.connections.waiting import either
 from nbferry.errors import Expired, NbferryError, TransportBroken, TransportClosed, TransportError
 from nbferry.limits import Limits
+from nbferry.model.paths import Via
 from nbferry.protocol.events import Event, Store
 from nbferry.protocol.frames import CHUNK_TYPE
 from nbferry.protocol.machine import Machine
@@ -57,7 +58,7 @@ class Session:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.machine = machine
-        self.via: str | None = None
+        self.via: Via | None = None
         self.via_since: float | None = None  # when it took the place of another path: seconds since 1970
         self.trouble = ""  # why there is no connection, in words
         self._fruitless = 0  # tries in a row
@@ -207,10 +208,10 @@ class Session:
 
     def _failed_to_connect(self, error: NbferryError, lost_at: float) -> None:
         self._fruitless += 1
-        if self._fruitless >= self._limits.retries:
+        if self._fruitless >= self._limits.retries_before_paused:
             self._away.set()
         self._note(f"cannot connect: {error.message}")
-        if self.now() - lost_at > self._limits.partials:
+        if self.now() - lost_at > self._limits.keep_unfinished:
             self.machine.fail(Expired("The other side was away for too long."), self.now())
             self.pump()
 
@@ -315,12 +316,12 @@ class Session:
             self._note_path(strand.via)
             self._selector.begin(strand, self.now())
             self.machine.connected(self.now())
-            if self._moves == 1 and strand.via == "direct":  # nothing is better
+            if self._moves == 1 and strand.via is Via.DIRECT:  # nothing is better
                 self._gathering.cancel()
                 self._settling = asyncio.create_task(self._connector.settle())
         self.pump()
 
-    def _note_path(self, via: str) -> None:
+    def _note_path(self, via: Via) -> None:
         if self.via not in (None, via):
             self.via_since = time.time()
         self.via = via
@@ -342,7 +343,7 @@ class Session:
         if best is bundle.current:
             self._drain(leader, None)
         else:
-            self._drain(leader, self._drain_until or now + self._limits.trial)
+            self._drain(leader, self._drain_until or now + self._limits.path_trial)
             if leader.drained or not self._selector.carries or now >= (self._drain_until or now):
                 bundle.switch_to(best)
         for strand in self._selector.slower():

@@ -12,12 +12,12 @@ from typing import NamedTuple
 from nbferry.errors import DiskFull
 from nbferry.model.manifest import Manifest
 from nbferry.model.names import display_name
+from nbferry.model.overwrite import Overwrite
 from nbferry.model.ranges import RangeSet
 from nbferry.protocol.leaves import Leaves
 from nbferry.storage.disk.failures import translated
 from nbferry.storage.disk.system import REAL_DISK, Disk
 from nbferry.storage.folder.manifest_file import progress_of, read_manifest
-from nbferry.storage.folder.publish import Overwrite
 from nbferry.storage.folder.sink import FolderSink
 from nbferry.storage.folder.staging import remove_staging_in
 from nbferry.storage.records.receipts import Receipt, ReceiptFile, read_receipt, write_receipt
@@ -37,7 +37,7 @@ class Destination:
 
     to: Path
     id: str
-    overwrite: Overwrite = "rename"
+    overwrite: Overwrite = Overwrite.RENAME
     allow_hidden: bool = False
     disk: Disk = REAL_DISK
 

@@ -13,16 +13,15 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import Literal, Protocol
+from typing import Protocol
 
 from nbferry.errors import DestinationExists
 from nbferry.model.names import MAX_NAME, display_name
+from nbferry.model.overwrite import Overwrite
 from nbferry.storage.disk.directory import Directory
 from nbferry.storage.disk.rename import move_new
 from nbferry.storage.disk.system import WORD
 from nbferry.storage.folder.journal import Intent
-
-Overwrite = Literal["rename", "replace", "refuse"]
 
 LONGEST_SUFFIX = 16  # characters; what follows a dot later than that is no suffix
 PACKED = frozenset({"gz", "bz2", "xz", "zst", "lz4", "br"})  # follow another suffix: trips.csv.gz
@@ -122,9 +121,9 @@ class _Publishing:
         return where_placed(self._to, self._journal.intents.get(name, ()))
 
     def _check(self, names: list[str]) -> None:
-        if self._overwrite == "refuse":
+        if self._overwrite is Overwrite.REFUSE:
             check_free(self._to, [name for name in names if name not in self._earlier])
-        elif self._overwrite == "replace":
+        elif self._overwrite is Overwrite.REPLACE:
             for name in names:
                 _check_replaceable(self._staged, self._to, name, name)
 
@@ -133,7 +132,9 @@ class _Publishing:
         """Choose a name at the destination: again that of an earlier run, if its rename may have begun."""
         if earlier := self._earlier.get(name):
             return earlier[-1]
-        return Intent(name if self._overwrite != "rename" else self._free(name), self._inode(name))
+        return Intent(
+            name if self._overwrite is not Overwrite.RENAME else self._free(name), self._inode(name)
+        )
 
     def _free(self, name: str) -> str:
         taken = {intent.new for intent in self._chosen.values()}
@@ -163,11 +164,11 @@ class _Publishing:
 
     def _move(self, name: str) -> str:
         match self._overwrite:
-            case "rename":
+            case Overwrite.RENAME:
                 return self._to_free_name(name)
-            case "refuse":
+            case Overwrite.REFUSE:
                 _to_its_name(self._staged, self._to, name, again=self._is_earlier(name))
-            case "replace":
+            case Overwrite.REPLACE:
                 _over_what_is_there(self._staged, self._to, name, self._sync)
         return name
 

@@ -25,13 +25,13 @@ from nbferry.errors import DiskFull, LocalProtocolError, StorageError
 from nbferry.limits import KiB, MiB
 from nbferry.model.manifest import Manifest
 from nbferry.model.names import check_paths, display_name
+from nbferry.model.overwrite import Overwrite
 from nbferry.model.ranges import RangeSet
 from nbferry.protocol.frames import ChunkData
 from nbferry.storage.base import Sink
 from nbferry.storage.disk.directory import Directory, make_path, missing_folders
 from nbferry.storage.disk.failures import translated
 from nbferry.storage.disk.system import REAL_DISK, Disk
-from nbferry.storage.folder.publish import Overwrite
 from nbferry.storage.folder.staged_offer import Arrival
 from nbferry.storage.folder.staging import remove_staging_in
 from nbferry.storage.folder.stored_chunks import Stored
@@ -59,7 +59,7 @@ class FolderSink(Sink):
         to: Path,
         *,
         transfer_id: str,
-        overwrite: Overwrite = "rename",
+        overwrite: Overwrite = Overwrite.RENAME,
         allow_hidden: bool = False,
         resume: bool = False,
         disk: Disk = REAL_DISK,

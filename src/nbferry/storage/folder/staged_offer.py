@@ -13,6 +13,7 @@ from contextlib import ExitStack, closing, suppress
 
 from nbferry.errors import LocalProtocolError, StorageError
 from nbferry.model.manifest import Manifest
+from nbferry.model.overwrite import Overwrite
 from nbferry.model.ranges import RangeSet
 from nbferry.protocol.frames import ChunkData
 from nbferry.storage.disk.directory import Directory
@@ -20,7 +21,7 @@ from nbferry.storage.disk.system import Disk
 from nbferry.storage.folder.candidates import CandidateFinder, damaged
 from nbferry.storage.folder.journal import Journal, Recorded
 from nbferry.storage.folder.manifest_file import write_manifest
-from nbferry.storage.folder.publish import Overwrite, begun, check_free, moved, publish
+from nbferry.storage.folder.publish import begun, check_free, moved, publish
 from nbferry.storage.folder.recovery_scan import survey
 from nbferry.storage.folder.staged_files import Parts
 from nbferry.storage.folder.staging import Staging
@@ -51,7 +52,7 @@ class Arrival:
         self._tops = list(dict.fromkeys(entry.path.partition("/")[0] for entry in manifest.entries))
         self._flushing = threading.RLock()  # so that no flush overtakes another; and for the journal
         self.to = to
-        if overwrite == "refuse" and not resume:
+        if overwrite is Overwrite.REFUSE and not resume:
             check_free(to, self._tops)
         self._staging = Staging.open(to, transfer_id, resume=resume, sync=disk.sync)
         try:
@@ -65,7 +66,7 @@ class Arrival:
     def _take_stock(self, recorded: Recorded) -> None:
         """Compare what the journal vouches for with what is there, and make the staging folder fit the offer."""
         journal, staging, manifest = self._journal, self._staging, self._manifest
-        if self._overwrite == "refuse":
+        if self._overwrite is Overwrite.REFUSE:
             check_free(self.to, [name for name in self._tops if name not in journal.intents])
         journal.remove_foreign()
         write_manifest(staging.root, manifest, self._disk.sync)

@@ -78,7 +78,7 @@ class Ledger:
         return self.folder / _checked(transfer)
 
     # -------------------------------------------------------------- what is there
-    def memos(self) -> list[AnyRecord]:
+    def records(self) -> list[AnyRecord]:
         """All unfinished transfers, oldest first. What is damaged or not ours is left out; raises nothing."""
         try:
             with existing_state(self.folder) as state:
@@ -87,7 +87,7 @@ class Ledger:
             if not isinstance(error, FileNotFoundError):
                 log.warning('the transfers in "%s" cannot be read: %s', self._shown, type(error).__name__)
             return []
-        return sorted(filter(None, found), key=lambda memo: (memo.created, memo.id))
+        return sorted(filter(None, found), key=lambda record: (record.created, record.id))
 
     def load(self, transfer: str) -> AnyRecord | None:
         """Read the memo of a transfer; None if there is none that can be read."""
@@ -100,9 +100,9 @@ class Ledger:
 
     def find(self, prefix: str) -> AnyRecord:
         """Find a transfer by the beginning of its id. Raises :class:`TransferUnknown` if none or several match."""
-        found = [memo for memo in self.memos() if prefix and memo.id.startswith(prefix)]
+        found = [record for record in self.records() if prefix and record.id.startswith(prefix)]
         if len(found) > 1:
-            ids = ", ".join(memo.id for memo in found[:10])
+            ids = ", ".join(record.id for record in found[:10])
             raise TransferUnknown("Several transfers begin like that.", hint=f"Say which: {ids}.")
         if not found:
             raise self._unknown(prefix)
@@ -133,16 +133,16 @@ class Ledger:
             return None
 
     # -------------------------------------------------------------- changes
-    def save(self, memo: AnyRecord) -> None:
+    def save(self, record: AnyRecord) -> None:
         """Make a memo durable, in place of an earlier one of this id, or of how that ended."""
-        memo = replace(memo, reason=memo.reason[:LONGEST_REASON])
+        record = replace(record, reason=record.reason[:LONGEST_REASON])
         try:
-            data = sealed(encode(memo), self._key)
+            data = sealed(encode(record), self._key)
         except ValueError as error:
             raise LocalProtocolError(f"A memo cannot be kept: {error}.") from error
-        _checked(memo.id)
+        _checked(record.id)
         with self._translated("Keeping a transfer"):
-            insist(lambda: self._save(memo.id, data))
+            insist(lambda: self._save(record.id, data))
 
     def _save(self, transfer: str, data: bytes) -> None:
         with made_state(self.folder, self._sync) as state:
@@ -151,29 +151,29 @@ class Ledger:
             self._forget_ended(state, transfer)
             state.sync(self._sync)
 
-    def end(self, memo: AnyRecord, state: str, reason: str = "") -> None:
+    def end(self, record: AnyRecord, state: str, reason: str = "") -> None:
         """Note how a transfer ended, then remove its memo and claim. Staging data stay: a sink removes its own."""
         ended = Ended(
-            id=_checked(memo.id),
-            role=memo.role,
+            id=_checked(record.id),
+            role=record.role,
             state=state,
             reason=reason[:LONGEST_REASON],
             at=self._clock(),
-            names=memo.names,
-            total=memo.total,
+            names=record.names,
+            total=record.total,
         )
         with self._translated("Ending a transfer"), made_state(self.folder, self._sync) as folder:
             with private_folder(folder, ENDED) as inside:
-                write_whole(inside, f"{memo.id}.json", encode(ended), sync=self._sync)
+                write_whole(inside, f"{record.id}.json", encode(ended), sync=self._sync)
             folder.sync(self._sync)
-            _remove_memo(folder, memo.id)
+            _remove_memo(folder, record.id)
             folder.sync(self._sync)
 
-    def forget(self, memo: AnyRecord) -> None:
+    def forget(self, record: AnyRecord) -> None:
         """Remove the memo and claim of a transfer that came to nothing; nobody will ask how it ended."""
         with self._translated("Ending a transfer"), suppress(FileNotFoundError):
             with existing_state(self.folder) as state:
-                _remove_memo(state, memo.id)
+                _remove_memo(state, record.id)
                 state.sync(self._sync)
             remove_unused(self.folder)
 
@@ -202,13 +202,13 @@ class Ledger:
         """
         with suppress(OSError, NbferryError), existing_state(self.folder) as state:
             self._prune(state, now)
-        return [memo for memo in self.memos() if self._is_over(memo, now)]
+        return [record for record in self.records() if self._is_over(record, now)]
 
-    def _is_over(self, memo: AnyRecord, now: float) -> bool:
-        expired = isinstance(memo, SendRecord) and not memo.pairings and memo.expires_at <= now
+    def _is_over(self, record: AnyRecord, now: float) -> bool:
+        expired = isinstance(record, SendRecord) and not record.pairings and record.expires_at <= now
         try:
-            with existing_state(self.folder) as state, state.child(memo.id) as folder:
-                return (expired or now - _last_sign(memo, folder) > memo.kept_for) and not is_claimed(folder)
+            with existing_state(self.folder) as state, state.child(record.id) as folder:
+                return (expired or now - _last_sign(record, folder) > record.ttl) and not is_claimed(folder)
         except (OSError, NbferryError):
             return False
 
@@ -263,14 +263,14 @@ def _remove_memo(state: Directory, transfer: str) -> None:
         state.rmdir(transfer)
 
 
-def _last_sign(memo: AnyRecord, folder: Directory) -> float:
+def _last_sign(record: AnyRecord, folder: Directory) -> float:
     """When anything was last written for a transfer: its memo, its claim, or the journal at its destination."""
     last = _newest(folder)
-    if isinstance(memo, FolderRecord):
+    if isinstance(record, FolderRecord):
         with (
             suppress(OSError),
-            Directory.open(Path(memo.to)) as to,
-            to.descend(f"{STATE_FOLDER}/{memo.id}") as staging,
+            Directory.open(Path(record.to)) as to,
+            to.descend(f"{STATE_FOLDER}/{record.id}") as staging,
         ):
             last = max(last, _newest(staging))
     return last
@@ -292,7 +292,7 @@ def _checked(transfer: str) -> str:
 
 
 def _decoded(data: bytes, transfer: str) -> AnyRecord:
-    memo = decode(data)
-    if memo.id != transfer:
+    record = decode(data)
+    if record.id != transfer:
         raise ValueError("it is that of another transfer")
-    return memo
+    return record

@@ -16,12 +16,16 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any, ClassVar, Literal, TypeVar
+from enum import StrEnum
+from typing import Any, ClassVar, TypeVar
 
 from nbferry.limits import KiB, MiB
 from nbferry.model.ice_servers import IceServer, ice_servers
 from nbferry.model.manifest import MAX_SIZE, Entry, Manifest
 from nbferry.model.names import MAX_NAME, MAX_PATH
+from nbferry.model.overwrite import Overwrite
+from nbferry.model.paths import Via
+from nbferry.model.roles import Role
 
 RECORD_VERSION = 1
 ACCEPTED = "accepted"  # the state of a pairing whose receiver has accepted
@@ -65,21 +69,21 @@ class Pairing:
 class Record:
     """What both sides remember.
 
-    ``id`` is 12 hex digits; ``created`` seconds since 1970; ``kept_for`` the seconds after its last sign of life;
+    ``id`` is 12 hex digits; ``created`` seconds since 1970; ``ttl`` the seconds after its last sign of life;
     ``names`` the first top-level names and ``total`` the bytes of the offer, ``durable`` those that were on the
     receiver's disk when this was written; ``reason`` says why it stopped. ``ice`` are the STUN and TURN servers that
     were named for this transfer, with their credentials; None for those of the environment, as it is then.
     """
 
-    role: ClassVar[str] = ""
+    role: ClassVar[Role]
     id: str
     created: float
-    kept_for: float = 7 * 24 * 3600.0
+    ttl: float = 7 * 24 * 3600.0
     names: tuple[str, ...] = ()
     total: int = 0
     relay: RelayNote | None = None
     durable: int = 0
-    via: Literal["auto", "direct", "webrtc", "relay"] = "auto"
+    via: Via = Via.AUTO
     ice: tuple[IceServer, ...] | None = None
     reason: str = ""
 
@@ -90,10 +94,10 @@ class SendRecord(Record):
 
     ``paths`` are absolute; ``entries`` are files of a browser's machine instead, as they are offered; ``receivers`` is
     None for as many as come; ``invitation`` the words joined by "-" or a ticket; ``room`` the number that the relay
-    gave, ``key`` (hex) what opens that room; ``wrong`` counts guesses; ``expires_at`` is seconds since 1970.
+    gave, ``key`` (hex) what opens that room; ``wrong_guesses`` counts them; ``expires_at`` is seconds since 1970.
     """
 
-    role: ClassVar[str] = "send"
+    role: ClassVar[Role] = Role.SEND
     paths: tuple[str, ...]
     entries: tuple[Entry, ...] = ()
     follow_symlinks: bool
@@ -102,7 +106,7 @@ class SendRecord(Record):
     invitation: str = field(repr=False)
     room: str = ""
     key: str = field(repr=False)
-    wrong: int = 0
+    wrong_guesses: int = 0
     expires_at: float
     pairings: tuple[Pairing, ...] = ()
 
@@ -130,7 +134,7 @@ class FolderRecord(Record):
     """
 
     to: str
-    overwrite: Literal["rename", "replace", "refuse"]
+    overwrite: Overwrite
     allow_hidden: bool
     accepted: bool = False
     digest: str = ""
@@ -145,22 +149,22 @@ class FolderRecord(Record):
 class ReceiveRecord(FolderRecord):
     """What a receiver remembers.
 
-    ``root`` is 32 bytes, or none before the code was used; ``met`` says that the sender has proved that it has it
-    too; ``willing`` to accept any offer. If ``digest`` is set, only the sender has to be told.
+    ``root`` is 32 bytes, or none before the code was used; ``paired`` says that the sender has proved that it has it
+    too; ``accept_all`` to accept any offer. If ``digest`` is set, only the sender has to be told.
     """
 
-    role: ClassVar[str] = "receive"
+    role: ClassVar[Role] = Role.RECEIVE
     code: str = field(repr=False)
     root: bytes = field(default=b"", repr=False)
-    met: bool = False
-    willing: bool = False
+    paired: bool = False
+    accept_all: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class UploadRecord(FolderRecord):
     """What is remembered of an upload: ``entries`` are the files of the browser's machine, as they are offered."""
 
-    role: ClassVar[str] = "upload"
+    role: ClassVar[Role] = Role.UPLOAD
     entries: tuple[Entry, ...]
     chunk_size: int
 
@@ -178,7 +182,7 @@ class Ended:
     """How a transfer ended: final state, reason, and ``at``, seconds since 1970. Holds no secret."""
 
     id: str
-    role: str
+    role: Role
     state: str
     reason: str = ""
     at: float
@@ -198,8 +202,15 @@ def _text(most: int, pattern: str = r"[^\0]*") -> FieldCheck:
     return check
 
 
-def _one_of(*values: str) -> FieldCheck:
-    return _text(_MAX_TEXT, "|".join(map(re.escape, values)))
+def _member(values: tuple[StrEnum, ...]) -> FieldCheck:
+    members = {str(value): value for value in values}
+
+    def check(value: Any) -> StrEnum:
+        if not isinstance(value, str) or value not in members:
+            raise ValueError("a word that cannot be")
+        return members[value]
+
+    return check
 
 
 def _whole(least: int, most: int) -> FieldCheck:
@@ -296,11 +307,11 @@ _PAIRING = _object(Pairing, {"root": _bytes(32), "state": _STATE})
 _COMMON: dict[str, FieldCheck] = {
     "id": _ID,
     "created": _seconds,
-    "kept_for": _seconds,
+    "ttl": _seconds,
     "names": _NAMES,
     "total": _TOTAL,
     "relay": _or_none(_RELAY),
-    "via": _one_of("auto", "direct", "webrtc", "relay"),
+    "via": _member(Via.choices()),
     "ice": _or_none(_ice),
     "durable": _TOTAL,
     "reason": _text(_MAX_TEXT),
@@ -315,14 +326,14 @@ _SEND: dict[str, FieldCheck] = {
     "invitation": _text(_MAX_SECRET),
     "room": _text(128, "[0-9a-z-]*"),
     "key": _text(128, "[0-9a-f]*"),
-    "wrong": _whole(0, _MAX_RECEIVERS),
+    "wrong_guesses": _whole(0, _MAX_RECEIVERS),
     "expires_at": _seconds,
     "pairings": _many(_PAIRING, _MAX_RECEIVERS),
 }
 _FOLDER: dict[str, FieldCheck] = {
     **_COMMON,
     "to": _path,
-    "overwrite": _one_of("rename", "replace", "refuse"),
+    "overwrite": _member(tuple(Overwrite)),
     "allow_hidden": _flag,
     "accepted": _flag,
     "digest": _text(64, "([0-9a-f]{64})?"),
@@ -331,13 +342,13 @@ _RECEIVE: dict[str, FieldCheck] = {
     **_FOLDER,
     "code": _text(_MAX_SECRET),
     "root": _bytes(0, 32),
-    "met": _flag,
-    "willing": _flag,
+    "paired": _flag,
+    "accept_all": _flag,
 }
 _UPLOAD: dict[str, FieldCheck] = {**_FOLDER, "entries": _entries, "chunk_size": _CHUNK_SIZE}
 _ENDED: dict[str, FieldCheck] = {
     "id": _ID,
-    "role": _one_of("send", "receive", "upload"),
+    "role": _member(tuple(Role)),
     "state": _STATE,
     "reason": _text(_MAX_TEXT),
     "at": _seconds,
@@ -353,13 +364,13 @@ _read_ended = _object(Ended, _ENDED)
 
 
 # ------------------------------------------------------------------ to JSON and back
-def encode(memo: Record | Ended) -> bytes:
+def encode(record: Record | Ended) -> bytes:
     """Write a memo, or how one ended. Raises ValueError if it could not be read again."""
-    plain = {"version": RECORD_VERSION, "role": memo.role, **_plain(memo)}
+    plain = {"version": RECORD_VERSION, "role": record.role, **_plain(record)}
     data = json.dumps(plain, allow_nan=False, indent=1).encode()
     if len(data) > MAX_RECORD:
         raise ValueError("it is too long")
-    if (decode_ended if isinstance(memo, Ended) else decode)(data) != memo:
+    if (decode_ended if isinstance(record, Ended) else decode)(data) != record:
         raise ValueError("it would not be read as it was written")
     return data
 

@@ -28,6 +28,7 @@ from aiortc import (
 from nbferry.errors import ConnectFailed, TransportBroken, TransportClosed, TransportError
 from nbferry.limits import Limits
 from nbferry.model.ice_servers import IceServer
+from nbferry.model.paths import Via
 from nbferry.transports.base import Fill, Transport, closed_here
 from nbferry.transports.webrtc.description import DEFAULT_MAX_MESSAGE, Description, binding
 from nbferry.transports.webrtc.ice import Gatherer, find_path
@@ -84,7 +85,7 @@ class DataChannelTransport(Transport):
     """One end of a pair of channels; it owns the stack under them."""
 
     def __init__(self, stack: Stack, remote: Description, limits: Limits) -> None:
-        super().__init__("webrtc")
+        super().__init__(Via.WEBRTC)
         self._stack = stack
         self._sctp = stack.prepare(remote, limits)
         self._limits = limits

@@ -21,6 +21,8 @@ from nbferry.engine.threads import Threads
 from nbferry.errors import CodeNotFound, CodeUsed, ConnectFailed, WrongCode
 from nbferry.limits import Limits
 from nbferry.model.codes import Code
+from nbferry.model.overwrite import Overwrite
+from nbferry.model.paths import Via
 from nbferry.relay.app import start_relay
 from nbferry.relay.client import Mailbox
 from nbferry.storage.records.ledger import Ledger
@@ -39,19 +41,19 @@ def ledger(tmp_path: Path) -> Ledger:
     return Ledger(tmp_path / ".nbferry", key=bytes(32), sync=lambda _: None)
 
 
-def keeper_in(ledger: Ledger, root: bytes = b"", *, met: bool = False) -> RecordStore[ReceiveRecord]:
+def keeper_in(ledger: Ledger, root: bytes = b"", *, paired: bool = False) -> RecordStore[ReceiveRecord]:
     """The keeper of a receive that is so far."""
-    memo = ReceiveRecord(
+    record = ReceiveRecord(
         id="ba9876543210",
         created=1.0,
         code="482913-amber-canyon-tulip",
         to="/home/bert/in",
-        overwrite="rename",
+        overwrite=Overwrite.RENAME,
         allow_hidden=False,
         root=root,
-        met=met,
+        paired=paired,
     )
-    return RecordStore(memo, ledger)
+    return RecordStore(record, ledger)
 
 
 class Nowhere(RelayAddress):
@@ -68,11 +70,11 @@ class Scene:
 
     relay: RelayAddress
     threads: Threads
-    keeper: RecordStore[ReceiveRecord]
+    store: RecordStore[ReceiveRecord]
 
     def around(self, limits: Limits = LIMITS) -> ConnectContext:
         """What the receiver finds."""
-        return ConnectContext(self.relay, "relay", limits, "127.0.0.1")
+        return ConnectContext(self.relay, Via.RELAY, limits, "127.0.0.1")
 
     async def room(self) -> Mailbox:
         """Open the room of a code."""
@@ -81,15 +83,15 @@ class Scene:
 
     async def obtain_keys(self, code: Code, limits: Limits = LIMITS) -> SessionKeys:
         """Come in."""
-        return await obtain_keys(self.around(limits), code, self.keeper, self.threads)
+        return await obtain_keys(self.around(limits), code, self.store, self.threads)
 
 
 @asynccontextmanager
-async def scene(keeper: RecordStore[ReceiveRecord]) -> AsyncIterator[Scene]:
+async def scene(store: RecordStore[ReceiveRecord]) -> AsyncIterator[Scene]:
     """Set it, and clear it away."""
     running = await start_relay("127.0.0.1", 0)
     with ThreadPoolExecutor(1) as executor:
-        yield Scene(RelayAddress(running.url), Threads(executor), keeper)
+        yield Scene(RelayAddress(running.url), Threads(executor), store)
     await running.aclose()
 
 
@@ -111,10 +113,10 @@ def test_who_has_met_the_sender_needs_no_relay(ledger: Ledger) -> None:
     """The keys are those that were written down."""
 
     async def scenario() -> None:
-        around = ConnectContext(Nowhere("http://relay.example/"), "relay", LIMITS)
+        around = ConnectContext(Nowhere("http://relay.example/"), Via.RELAY, LIMITS)
         with ThreadPoolExecutor(1) as executor:
-            keeper = keeper_in(ledger, ROOT, met=True)
-            keys = await obtain_keys(around, Code("482913", WORDS, None), keeper, Threads(executor))
+            store = keeper_in(ledger, ROOT, paired=True)
+            keys = await obtain_keys(around, Code("482913", WORDS, None), store, Threads(executor))
         assert keys.room == SessionKeys(ROOT).room
 
     run(scenario)
@@ -126,22 +128,22 @@ def test_the_keys_are_written_down_before_the_code_is_used_up(ledger: Ledger) ->
     async def scenario() -> None:
         async with scene(keeper_in(ledger)) as set_:
             mailbox = await set_.room()
-            memos: list[ReceiveRecord] = []
+            records: list[ReceiveRecord] = []
 
             async def paired(keys: SessionKeys) -> None:
-                (memo,) = ledger.memos()
-                assert isinstance(memo, ReceiveRecord)
-                memos.append(memo)
-                assert memo.root == keys.root
+                (record,) = ledger.records()
+                assert isinstance(record, ReceiveRecord)
+                records.append(record)
+                assert record.root == keys.root
 
             code = Code(mailbox.room, WORDS, None)
             hosting = asyncio.create_task(CodeHost(mailbox, code, guessed=no_guess, paired=paired).run())
             keys = await set_.obtain_keys(code)
             await hosting
-            assert [memo.met for memo in memos] == [False]
-            assert set_.keeper.memo.met
-            assert ledger.memos() == [set_.keeper.memo]
-            assert keys.room == SessionKeys(set_.keeper.memo.root).room
+            assert [record.paired for record in records] == [False]
+            assert set_.store.record.paired
+            assert ledger.records() == [set_.store.record]
+            assert keys.room == SessionKeys(set_.store.record.root).room
             await mailbox.aclose()
 
     run(scenario)
@@ -156,12 +158,12 @@ def test_a_wrong_code_leaves_no_keys(ledger: Ledger) -> None:
             right = Code(mailbox.room, WORDS, None)
 
             async def guessed(_: int) -> None:
-                assert set_.keeper.memo.root
+                assert set_.store.record.root
 
             hosting = asyncio.create_task(CodeHost(mailbox, right, guessed=guessed, paired=_never).run())
             with pytest.raises(WrongCode):
                 await set_.obtain_keys(Code(mailbox.room, WORDS[::-1], None))
-            assert not set_.keeper.memo.root
+            assert not set_.store.record.root
             hosting.cancel()
             await asyncio.gather(hosting, return_exceptions=True)
             await mailbox.aclose()
@@ -184,7 +186,7 @@ def test_a_code_that_is_used_up_is_an_error_at_once(ledger: Ledger) -> None:
                 await set_.obtain_keys(Code(mailbox.room, WORDS, None))
             with pytest.raises(CodeNotFound):
                 await set_.obtain_keys(Code("999999", WORDS, None))
-            assert ledger.memos() == []
+            assert ledger.records() == []
             await mailbox.aclose()
 
     run(scenario)
@@ -201,7 +203,7 @@ def test_who_was_stopped_in_the_middle_finds_the_room_of_the_pair(ledger: Ledger
             await answerer.host()
             keys = await set_.obtain_keys(Code(mailbox.room, WORDS, None))
             assert keys.room == SessionKeys(ROOT).room
-            assert set_.keeper.memo.met
+            assert set_.store.record.paired
             await answerer.aclose(over=True)
             await mailbox.aclose()
 
@@ -215,8 +217,8 @@ def test_who_was_stopped_in_the_middle_tries_for_a_while(ledger: Ledger) -> None
         async with scene(keeper_in(ledger, ROOT)) as set_:
             with pytest.raises(CodeNotFound):
                 await set_.obtain_keys(Code("999999", WORDS, None), IMPATIENT)
-            assert set_.keeper.memo.root == ROOT
-            assert not set_.keeper.memo.met
+            assert set_.store.record.root == ROOT
+            assert not set_.store.record.paired
 
     run(scenario)
 
@@ -229,7 +231,7 @@ def test_a_sender_that_does_not_answer(ledger: Ledger) -> None:
             mailbox = await set_.room()
             with pytest.raises(ConnectFailed, match="does not answer"):
                 await set_.obtain_keys(Code(mailbox.room, WORDS, None), IMPATIENT)
-            assert ledger.memos() == []
+            assert ledger.records() == []
             await mailbox.aclose()
 
     run(scenario)

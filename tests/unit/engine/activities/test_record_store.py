@@ -15,6 +15,7 @@ import pytest
 from nbferry.engine.activities.record_store import RecordStore
 from nbferry.engine.threads import Threads
 from nbferry.errors import StorageError, TransferBusy, TransferUnknown
+from nbferry.model.overwrite import Overwrite
 from nbferry.status import State
 from nbferry.storage.records.claim import CLAIM
 from nbferry.storage.records.ledger import Ledger
@@ -38,7 +39,7 @@ RECEIVE = ReceiveRecord(
     created=1.0,
     code="17-acid-acorn-tiger",
     to="/home/bert/in",
-    overwrite="rename",
+    overwrite=Overwrite.RENAME,
     allow_hidden=False,
 )
 
@@ -75,34 +76,34 @@ def left(ledger: Ledger) -> None:
 # ------------------------------------------------------------------ one process at a time
 def test_a_new_transfer_is_claimed_when_it_is_first_saved(ledger: Ledger) -> None:
     """Before that there is nothing on the disk; from then on nobody else can take it."""
-    keeper = RecordStore(RECEIVE, ledger)
-    assert ledger.memos() == []
-    keeper.note_now(root=b"s" * 32)
-    assert ledger.memos() == [replace(RECEIVE, root=b"s" * 32)]
+    store = RecordStore(RECEIVE, ledger)
+    assert ledger.records() == []
+    store.update(root=b"s" * 32)
+    assert ledger.records() == [replace(RECEIVE, root=b"s" * 32)]
     with pytest.raises(TransferBusy):
         RecordStore(RECEIVE, ledger).take()
-    keeper.rest()
+    store.rest()
     RecordStore(RECEIVE, ledger).take()
 
 
 def test_what_is_taken_is_the_memo_as_it_stands_now(ledger: Ledger) -> None:
     """Not as it was when it was listed; and why it stopped before is forgotten."""
     left(ledger)
-    keeper = RecordStore(RECEIVE, ledger)
-    keeper.take()
-    assert keeper.memo == replace(RECEIVE, accepted=True)
+    store = RecordStore(RECEIVE, ledger)
+    store.take()
+    assert store.record == replace(RECEIVE, accepted=True)
 
 
 @pytest.mark.parametrize("remains", [True, False], ids=["with staging data", "without"])
 def test_what_has_ended_cannot_be_taken(ledger: Ledger, remains: bool) -> None:
     """It is said how it ended, and no claim is left behind."""
     left(ledger)
-    (memo,) = ledger.memos()
+    (record,) = ledger.records()
     if remains:
-        (ledger.folder_of(memo.id) / "data").mkdir()
-    ledger.end(memo, "cancelled", "enough")
+        (ledger.folder_of(record.id) / "data").mkdir()
+    ledger.end(record, "cancelled", "enough")
     with pytest.raises(TransferUnknown, match="enough"):
-        RecordStore(memo, ledger).take()
+        RecordStore(record, ledger).take()
     assert not list(ledger.folder.rglob(CLAIM))
 
 
@@ -122,17 +123,17 @@ def test_nothing_is_written_after_another_has_taken_over(ledger: Ledger, then: s
     other: RecordStore[ReceiveRecord] = RecordStore(RECEIVE, ledger)
     first.take()
     other.take(take_over=True)
-    other.note_now(digest="cd" * 32)
+    other.update(digest="cd" * 32)
     match then:
         case "changes":
-            first.note_now(durable=5)
+            first.update(durable=5)
         case "rests":
             first.rest("Interrupted.")
         case "releases":
             first.rest()
-    assert ledger.memos() == [other.memo]
-    other.note_now(durable=7)
-    assert ledger.memos() == [other.memo]
+    assert ledger.records() == [other.record]
+    other.update(durable=7)
+    assert ledger.records() == [other.record]
     assert ledger.is_claimed(RECEIVE.id)
 
 
@@ -144,9 +145,9 @@ def test_what_one_has_ended_is_over_for_all(ledger: Ledger) -> None:
     first.take()
     other.take(take_over=True)
     first.end(State.DONE)
-    other.note_now(durable=7)
+    other.update(durable=7)
     other.rest("Interrupted.")
-    assert ledger.memos() == []
+    assert ledger.records() == []
     ended = ledger.ended(RECEIVE.id)
     assert ended
     assert ended.state == "done"
@@ -158,34 +159,34 @@ def test_a_full_disk_keeps_nobody_from_transferring(
 ) -> None:
     """What cannot be written is logged once, and written with the next change for which there is room."""
     disk.full = True
-    keeper = RecordStore(RECEIVE, ledger)
-    keeper.note_now(root=b"s" * 32)
-    keeper.note_now(met=True)
-    assert keeper.memo.met
+    store = RecordStore(RECEIVE, ledger)
+    store.update(root=b"s" * 32)
+    store.update(paired=True)
+    assert store.record.paired
     assert len(caplog.records) == 1
     disk.full = False
-    keeper.note_now(accepted=True)
-    assert ledger.memos() == [keeper.memo]
+    store.update(accepted=True)
+    assert ledger.records() == [store.record]
     assert ledger.is_claimed(RECEIVE.id)
-    keeper.end(State.DONE)
-    assert ledger.memos() == []
+    store.end(State.DONE)
+    assert ledger.records() == []
 
 
 def test_threads_change_their_parts(ledger: Ledger) -> None:
     """No change gets lost."""
-    keeper = RecordStore(SEND, ledger)
+    store = RecordStore(SEND, ledger)
 
     def pair(byte: int) -> None:
         for _ in range(10):
-            keeper.change(lambda memo: memo.paired(bytes([byte]) * 32))
+            store.change(lambda record: record.paired(bytes([byte]) * 32))
 
     threads = [threading.Thread(target=pair, args=(byte,)) for byte in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(keeper.memo.pairings) == 41
-    assert ledger.memos() == [keeper.memo]
+    assert len(store.record.pairings) == 41
+    assert ledger.records() == [store.record]
 
 
 # ------------------------------------------------------------------ the end
@@ -200,17 +201,17 @@ def test_threads_change_their_parts(ledger: Ledger) -> None:
 )
 def test_what_stays_of_it(ledger: Ledger, begun: bool, state: State, line: bool) -> None:
     """The memo and the claim go; how it ended stays of one that had begun, or that expired."""
-    keeper = RecordStore(RECEIVE, ledger)
-    keeper.note_now(accepted=begun)
-    keeper.end(state, "enough")
-    assert ledger.memos() == []
+    store = RecordStore(RECEIVE, ledger)
+    store.update(accepted=begun)
+    store.end(state, "enough")
+    assert ledger.records() == []
     assert not list(ledger.folder.rglob(CLAIM))
     ended = ledger.ended(RECEIVE.id)
     assert (ended is not None) is line
     if ended:
         assert (ended.state, ended.reason) == (str(state), "enough")
-    keeper.note_now(durable=1)
-    assert ledger.memos() == []
+    store.update(durable=1)
+    assert ledger.records() == []
 
 
 def test_what_was_never_saved_leaves_nothing(ledger: Ledger, tmp_path: Path) -> None:
@@ -222,12 +223,12 @@ def test_what_was_never_saved_leaves_nothing(ledger: Ledger, tmp_path: Path) -> 
 
 def test_resting(ledger: Ledger) -> None:
     """The memo says why, another process may go on, and this one writes no more; twice is no harm."""
-    keeper = RecordStore(RECEIVE, ledger)
-    keeper.note_now(accepted=True)
-    keeper.rest("The disk failed.")
-    keeper.rest()
-    keeper.note_now(durable=1)
-    assert ledger.memos() == [replace(RECEIVE, accepted=True, reason="The disk failed.")]
+    store = RecordStore(RECEIVE, ledger)
+    store.update(accepted=True)
+    store.rest("The disk failed.")
+    store.rest()
+    store.update(durable=1)
+    assert ledger.records() == [replace(RECEIVE, accepted=True, reason="The disk failed.")]
     assert not ledger.is_claimed(RECEIVE.id)
 
 
@@ -256,25 +257,25 @@ def test_watching(ledger: Ledger) -> None:
     """How far it is goes into the memo; that another process has taken over is told once, and ends it."""
 
     async def scenario() -> None:
-        keeper = RecordStore(RECEIVE, ledger)
-        keeper.note_now(accepted=True)
+        store = RecordStore(RECEIVE, ledger)
+        store.update(accepted=True)
         written, taken = asyncio.Event(), []
 
         def durable() -> int:
-            if keeper.memo.durable:
+            if store.record.durable:
                 written.set()
             return 5
 
         with ThreadPoolExecutor(1) as executor:
             watching = asyncio.create_task(
-                keeper.watch(Threads(executor), durable, lambda: taken.append(1), every=0)
+                store.watch(Threads(executor), durable, lambda: taken.append(1), every=0)
             )
             await written.wait()
             other = RecordStore(RECEIVE, ledger)
             other.take(take_over=True)
             await watching
         assert taken == [1]
-        assert other.memo.durable == 5
-        assert ledger.memos() == [other.memo]
+        assert other.record.durable == 5
+        assert ledger.records() == [other.record]
 
     asyncio.run(asyncio.wait_for(scenario(), 30))

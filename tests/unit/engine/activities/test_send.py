@@ -21,7 +21,7 @@ from nbferry.storage.records.record import ACCEPTED, Pairing, SendRecord
 @pytest.fixture
 def sending(tmp_path: Path) -> SendActivity:
     """A send to two receivers, of whom one has come."""
-    memo = SendRecord(
+    record = SendRecord(
         id="0123456789ab",
         created=1.0,
         paths=(),
@@ -40,9 +40,9 @@ def sending(tmp_path: Path) -> SendActivity:
     async def nowhere() -> ConnectContext:
         raise AssertionError
 
-    keeper = RecordStore(memo, Ledger(tmp_path / ".nbferry", key=bytes(32)))
+    store = RecordStore(record, Ledger(tmp_path / ".nbferry", key=bytes(32)))
     means = Resources(nowhere, Slots(), ThreadPoolExecutor(1), Limits())
-    return SendActivity(Offering(no_source, keeper, ""), means)
+    return SendActivity(Offering(no_source, store, ""), means)
 
 
 def test_how_it_ended_is_written_for_good(sending: SendActivity) -> None:
@@ -53,13 +53,13 @@ def test_how_it_ended_is_written_for_good(sending: SendActivity) -> None:
     sending._note_state(0, "done")
     sending._note_state(0, ACCEPTED)
     assert not sending.begun
-    assert sending._keeper.memo.pairings[0].state == "done"
-    sending._keeper.rest()
+    assert sending._store.record.pairings[0].state == "done"
+    sending._store.rest()
 
 
 def test_who_can_still_come(sending: SendActivity) -> None:
     """As many as were meant, whatever became of them."""
     assert sending.invites
-    sending._keeper.change(lambda memo: memo.paired(b"q" * 32))
+    sending._store.change(lambda record: record.paired(b"q" * 32))
     assert not sending.invites
-    sending._keeper.rest()
+    sending._store.rest()

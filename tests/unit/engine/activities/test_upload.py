@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from nbferry.connections.link import AnyLink
-from nbferry.engine.activities.upload import VIA, FarConnector, NearConnector
+from nbferry.engine.activities.upload import FarConnector, NearConnector
 from nbferry.errors import TransportError
+from nbferry.model.paths import Via
 
 
 class Inbox:
@@ -39,7 +40,7 @@ def test_the_two_ends_are_joined() -> None:
         await one.send(b"a frame")
         await inbox.news.wait()
         assert inbox.frames == [b"a frame"]
-        assert one.via == other.via == VIA
+        assert one.via == other.via == Via.BROWSER
         assert one.max_frame > 1 << 20
 
     asyncio.run(scenario())

@@ -16,6 +16,7 @@ from nbferry.connections.link import Lease, Link
 from nbferry.engine.sessions.session import Session
 from nbferry.errors import ConnectFailed, NbferryError, StorageError, TransportBroken, TransportError
 from nbferry.limits import Limits
+from nbferry.model.paths import Via
 from nbferry.protocol.events import Event
 from nbferry.protocol.frames import Control, decode
 from nbferry.protocol.machine import LINGER
@@ -32,7 +33,7 @@ LIMITS = Limits(chunk_size=SMALL.chunk_size, window=SMALL.window, backoff_first=
 class Line:
     """A link whose other end is the test."""
 
-    def __init__(self, *, sticks: bool = False, leads: bool = False, via: str = "direct") -> None:
+    def __init__(self, *, sticks: bool = False, leads: bool = False, via: Via = Via.DIRECT) -> None:
         self._leads = leads  # whoever has this end
         self.via = via
         self.max_frame = 1 << 20
@@ -392,7 +393,7 @@ def test_a_machine_is_woken_in_time() -> None:
 # ------------------------------------------------------------------ several links
 async def with_two_links() -> tuple[Driven, Line, Line]:
     """A sender that uses one link while another one is up; the test leads."""
-    relay, webrtc = Line(via="relay"), Line(via="webrtc", leads=True)
+    relay, webrtc = Line(via=Via.RELAY), Line(via=Via.WEBRTC, leads=True)
     driven = Driven(relay)
     await relay.until_said("hello")
     driven.connector.others.put_nowait(webrtc)
@@ -469,7 +470,7 @@ def test_a_leader_whose_link_is_lost_as_soon_as_it_is_used() -> None:
     """It takes the next one, or calls anew, and does not wait for somebody to lead it."""
 
     async def scenario() -> None:
-        lines = Line(via="relay", leads=True), Line(via="relay", leads=True)
+        lines = Line(via=Via.RELAY, leads=True), Line(via=Via.RELAY, leads=True)
         connector = Lines(*lines)
 
         def changed() -> None:

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from nbferry.errors import DestinationExists
+from nbferry.model.overwrite import Overwrite
 from nbferry.storage.disk.directory import Directory
 from nbferry.storage.folder.journal import Intent
-from nbferry.storage.folder.publish import Overwrite, begun, moved, numbered, publish, where_placed
+from nbferry.storage.folder.publish import begun, moved, numbered, publish, where_placed
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def files(to: Directory) -> dict[str, bytes]:
 FRESH = {"file.csv": b"new", "tree/a": b"new", "tree/sub/b": b"new"}
 
 
-@pytest.mark.parametrize("overwrite", ["rename", "replace", "refuse"])
+@pytest.mark.parametrize("overwrite", [Overwrite.RENAME, Overwrite.REPLACE, Overwrite.REFUSE])
 def test_nothing_in_the_way(folders: tuple[Directory, Directory], overwrite: Overwrite) -> None:
     """Into an empty folder everything goes under its own name."""
     assert move(folders, overwrite) == {"file.csv": "file.csv", "tree": "tree"}
@@ -83,7 +84,7 @@ def test_rename(folders: tuple[Directory, Directory]) -> None:
     (to / "file.csv").write_bytes(b"old")
     (to / "file (1).csv").symlink_to("nowhere")
     (to / "tree").mkdir()
-    assert move(folders, "rename") == {"file.csv": "file (2).csv", "tree": "tree (1)"}
+    assert move(folders, Overwrite.RENAME) == {"file.csv": "file (2).csv", "tree": "tree (1)"}
     assert (to / "file.csv").read_bytes() == b"old"
     assert sorted(os.listdir(to)) == ["file (1).csv", "file (2).csv", "file.csv", "tree", "tree (1)"]  # noqa: PTH208
 
@@ -93,7 +94,7 @@ def test_refuse(folders: tuple[Directory, Directory], taken: str) -> None:
     """One name that is taken keeps everything where it is."""
     (folders[1].path / taken).symlink_to("nowhere")
     with pytest.raises(DestinationExists, match=taken):
-        move(folders, "refuse")
+        move(folders, Overwrite.REFUSE)
     assert sorted(folders[0].names()) == NAMES
     assert folders[1].names() == [taken]
 
@@ -110,7 +111,7 @@ class Blind(Directory):
         return found
 
 
-@pytest.mark.parametrize("overwrite", ["refuse", "replace"])
+@pytest.mark.parametrize("overwrite", [Overwrite.REFUSE, Overwrite.REPLACE])
 def test_something_appears_at_the_last_moment(
     folders: tuple[Directory, Directory], overwrite: Overwrite
 ) -> None:
@@ -132,7 +133,7 @@ def test_replace(folders: tuple[Directory, Directory]) -> None:
     for path in ("file.csv", "tree/sub/b", "tree/sub/other", "tree/c", "other"):
         (to / path).write_bytes(b"old")
     old = (to / "tree/sub/b").stat().st_ino
-    assert move(folders, "replace") == {"file.csv": "file.csv", "tree": "tree"}
+    assert move(folders, Overwrite.REPLACE) == {"file.csv": "file.csv", "tree": "tree"}
     assert files(folders[1]) == {**FRESH, "tree/sub/other": b"old", "tree/c": b"old", "other": b"old"}
     assert (to / "tree/sub/b").stat().st_ino != old
 
@@ -142,7 +143,7 @@ def test_replace_leaves_other_names_of_a_file(folders: tuple[Directory, Director
     to = folders[1].path
     (to / "file.csv").write_bytes(b"old")
     (to / "second name").hardlink_to(to / "file.csv")
-    move(folders, "replace")
+    move(folders, Overwrite.REPLACE)
     assert files(folders[1]) == {**FRESH, "second name": b"old"}
 
 
@@ -170,7 +171,7 @@ def test_replace_what_cannot_be(folders: tuple[Directory, Directory], path: str,
             there.mkdir()
     before = there.lstat()
     with pytest.raises(DestinationExists, match=f'"{path}"'):
-        move(folders, "replace")
+        move(folders, Overwrite.REPLACE)
     assert there.lstat() == before
     assert sorted(staged.names()) == NAMES
     assert [each.name for each in (to.path.parent / "victim").iterdir()] == ["b"]
@@ -226,11 +227,11 @@ def test_all_is_recorded_before_anything_moves(folders: tuple[Directory, Directo
         "file.csv": Intent("file (1).csv", inode(staged, "file.csv")),
         "tree": Intent("tree", inode(staged, "tree")),
     }
-    move(folders, "rename", Watched())
+    move(folders, Overwrite.RENAME, Watched())
     assert seen == [(NAMES, expected)]
 
 
-@pytest.mark.parametrize("overwrite", ["rename", "replace", "refuse"])
+@pytest.mark.parametrize("overwrite", [Overwrite.RENAME, Overwrite.REPLACE, Overwrite.REFUSE])
 @pytest.mark.parametrize("moved", [[], ["file.csv"], ["tree"], NAMES])
 def test_going_on(folders: tuple[Directory, Directory], overwrite: Overwrite, moved: list[str]) -> None:
     """What an earlier run has moved is found where it said; the rest follows, and the names are the same."""
@@ -252,7 +253,7 @@ def test_a_name_that_was_taken_meanwhile(folders: tuple[Directory, Directory]) -
     record = Record()
     record.place({name: Intent(name, inode(staged, name)) for name in NAMES})
     (to.path / "file.csv").write_bytes(b"theirs")
-    assert move(folders, "rename", record) == {"file.csv": "file (1).csv", "tree": "tree"}
+    assert move(folders, Overwrite.RENAME, record) == {"file.csv": "file (1).csv", "tree": "tree"}
     assert record.intents["file.csv"][-1].new == "file (1).csv"
     assert files(to) == {**FRESH, "file.csv": b"theirs", "file (1).csv": b"new"}
 
@@ -275,7 +276,7 @@ def test_in_the_middle_of_a_merge(folders: tuple[Directory, Directory]) -> None:
     record = Record()
     record.place({name: Intent(name, inode(staged, name)) for name in NAMES})
     (staged.path / "tree/a").rename(to.path / "tree/a")
-    assert move(folders, "replace", record) == {"file.csv": "file.csv", "tree": "tree"}
+    assert move(folders, Overwrite.REPLACE, record) == {"file.csv": "file.csv", "tree": "tree"}
     assert files(to) == FRESH
 
 
@@ -293,7 +294,7 @@ def test_another_process_is_quicker(folders: tuple[Directory, Directory]) -> Non
             return super().look(name)
 
     with Slow.open(to.path) as slow:
-        assert move((staged, slow), "rename", record) == {"file.csv": "file (7).csv", "tree": "tree"}
+        assert move((staged, slow), Overwrite.RENAME, record) == {"file.csv": "file (7).csv", "tree": "tree"}
     assert files(to) == {**FRESH, "file.csv": b"old", "file (7).csv": b"new"}
 
 
@@ -313,11 +314,11 @@ def test_another_process_merges_the_same(folders: tuple[Directory, Directory]) -
             return found
 
     with Quick.open(staged.path) as quick:
-        assert move((quick, to), "replace") == {"file.csv": "file.csv", "tree": "tree"}
+        assert move((quick, to), Overwrite.REPLACE) == {"file.csv": "file.csv", "tree": "tree"}
     assert files(to) == FRESH
 
 
-@pytest.mark.parametrize("overwrite", ["rename", "replace", "refuse"])
+@pytest.mark.parametrize("overwrite", [Overwrite.RENAME, Overwrite.REPLACE, Overwrite.REFUSE])
 def test_what_is_nowhere(folders: tuple[Directory, Directory], overwrite: Overwrite) -> None:
     """What is neither staged nor at its place is an error, not something published."""
     staged, to = folders
@@ -346,7 +347,7 @@ def test_two_names_that_would_meet(tmp_path: Path) -> None:
     (tmp_path / "to/a.txt").write_bytes(b"old")
     with Directory.open(tmp_path / "staged") as staged, Directory.open(tmp_path / "to") as to:
         placed = publish(
-            staged, to, ["a.txt", "a (1).txt"], overwrite="rename", journal=Record(), sync=os.fsync
+            staged, to, ["a.txt", "a (1).txt"], overwrite=Overwrite.RENAME, journal=Record(), sync=os.fsync
         )
         assert placed == {"a.txt": "a (1).txt", "a (1).txt": "a (1) (1).txt"}
         assert files(to) == {"a.txt": b"old", "a (1).txt": b"a.txt", "a (1) (1).txt": b"a (1).txt"}
@@ -368,4 +369,4 @@ def test_a_file_vanishes_while_it_is_merged(folders: tuple[Directory, Directory]
             return found
 
     with Losing.open(staged.path) as losing, pytest.raises(FileNotFoundError):
-        move((losing, to), "replace")
+        move((losing, to), Overwrite.REPLACE)

@@ -16,10 +16,10 @@ from nbferry.crypto.digest import chunk_digest
 from nbferry.errors import DestinationExists, DiskFull, LocalProtocolError, StorageError, UnsafePath
 from nbferry.limits import GiB, MiB
 from nbferry.model.manifest import Entry, Manifest
+from nbferry.model.overwrite import Overwrite
 from nbferry.model.ranges import RangeSet
 from nbferry.protocol.frames import ChunkData
 from nbferry.storage.disk.system import REAL_DISK, Disk
-from nbferry.storage.folder.publish import Overwrite
 from nbferry.storage.folder.sink import RESERVE, FolderSink
 from nbferry.storage.folder.staged_files import Parts
 from offers import CHUNK, DIGEST, FILES, PUBLISHED, chunks, everything, manifest, sink_to, visible
@@ -183,7 +183,7 @@ def test_replace(to: Path) -> None:
     (to / "data/b").mkdir(parents=True)
     for path in ("data/b/c", "data/mine", "notes.txt"):
         (to / path).write_bytes(b"old")
-    sink = sink_to(to, overwrite="replace")
+    sink = sink_to(to, overwrite=Overwrite.REPLACE)
     sink.store(chunks(sink.manifest))
     assert sink.publish(DIGEST) == tuple(to / path for path in FILES)
     assert visible(to) == {**PUBLISHED, "data/mine": b"old"}
@@ -193,7 +193,7 @@ def test_refuse(to: Path) -> None:
     """With "refuse" one name that is taken ends it before anything is written; the message says which and where."""
     to.mkdir(parents=True)
     (to / "notes.txt").write_bytes(b"old")
-    sink = sink_to(to, overwrite="refuse", prepared=False)
+    sink = sink_to(to, overwrite=Overwrite.REFUSE, prepared=False)
     with pytest.raises(DestinationExists, match=rf'"notes.txt" is there already, in "{to}"'):
         sink.prepare()
     assert everything(to) == {"notes.txt": b"old"}
@@ -201,7 +201,7 @@ def test_refuse(to: Path) -> None:
 
 def test_refuse_what_appears_meanwhile(to: Path) -> None:
     """With "refuse" what has appeared since ends it too; once that is gone, publishing works."""
-    sink = sink_to(to, overwrite="refuse")
+    sink = sink_to(to, overwrite=Overwrite.REFUSE)
     sink.store(chunks(sink.manifest))
     (to / "notes.txt").symlink_to("nowhere")
     with pytest.raises(DestinationExists):
@@ -623,7 +623,7 @@ def crashes(to: Path, overwrite: Overwrite) -> Iterator[int]:
             return
 
 
-@pytest.mark.parametrize("overwrite", ["rename", "replace"])
+@pytest.mark.parametrize("overwrite", [Overwrite.RENAME, Overwrite.REPLACE])
 def test_a_crash_leaves_nothing_or_complete_files(to: Path, overwrite: Overwrite) -> None:
     """P1: wherever publishing ends, what is at the destination is complete; what was there is there or replaced."""
     (to / "data/b").mkdir(parents=True)
@@ -667,7 +667,7 @@ def test_resuming_fails_without_loss(to: Path) -> None:
         sink_to(to, resume=True, disk=full)
     (to / "notes.txt").write_bytes(b"mine")
     with pytest.raises(DestinationExists):
-        sink_to(to, resume=True, overwrite="refuse")
+        sink_to(to, resume=True, overwrite=Overwrite.REFUSE)
     (to / "notes.txt").unlink()
     assert everything(to) == before
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from nbferry.errors import DiskFull, LocalProtocolError, StorageError
 from nbferry.model.manifest import Manifest
+from nbferry.model.overwrite import Overwrite
 from nbferry.model.ranges import RangeSet
 from nbferry.storage.disk import rename
 from nbferry.storage.disk.directory import Directory
@@ -23,7 +24,6 @@ from nbferry.storage.disk.rename import Way, by_link, by_rename, by_taking_its_p
 from nbferry.storage.disk.system import REAL_DISK, Disk, rename_exclusively
 from nbferry.storage.folder.candidates import CandidateFinder
 from nbferry.storage.folder.manifest_file import progress_of
-from nbferry.storage.folder.publish import Overwrite
 from nbferry.storage.folder.sink import FolderSink
 from nbferry.storage.folder.stored_chunks import Stored
 from offers import CHUNK, DIGEST, FILES, PUBLISHED, chunks, everything, manifest, sink_to, visible
@@ -220,7 +220,7 @@ def test_holes_are_no_candidates(to: Path) -> None:
     sink.discard()
 
 
-@pytest.mark.parametrize("overwrite", ["rename", "replace"])
+@pytest.mark.parametrize("overwrite", [Overwrite.RENAME, Overwrite.REPLACE])
 @pytest.mark.parametrize("resume", [False, True])
 def test_an_older_copy(to: Path, overwrite: Overwrite, resume: bool) -> None:
     """What an older copy at the destination has is copied, not fetched; the copy itself is only read."""
@@ -240,7 +240,7 @@ def test_an_older_copy(to: Path, overwrite: Overwrite, resume: bool) -> None:
     assert sink.candidates == RangeSet.of(first + 1)
     sink.store([OFFERED[chunk] for chunk in EVERY - sink.have])
     sink.publish(DIGEST)
-    top = "data" if overwrite == "replace" else "data (1)"
+    top = "data" if overwrite == Overwrite.REPLACE else "data (1)"
     assert (to / top / "b/c").read_bytes() == FILES["data/b/c"]
     sink.discard()
 
@@ -429,12 +429,12 @@ class Steps:
 
 def before(to: Path, overwrite: Overwrite) -> dict[str, object]:
     """Put something in the way; what there must be in the end."""
-    if overwrite == "refuse":
+    if overwrite == Overwrite.REFUSE:
         return dict(PUBLISHED)
     (to / "data/b").mkdir(parents=True)
     for path in ("data/b/c", "data/mine", "notes.txt"):
         (to / path).write_bytes(b"old")
-    if overwrite == "replace":
+    if overwrite == Overwrite.REPLACE:
         return {**PUBLISHED, "data/mine": b"old"}
     ours = {
         path.replace("data", "data (1)").replace("notes", "notes (1)"): found
@@ -453,7 +453,7 @@ def before(to: Path, overwrite: Overwrite) -> dict[str, object]:
 WAYS = {"rename": (by_rename,), "link": (by_link, by_taking_its_place), "place": (by_taking_its_place,)}
 
 
-@pytest.mark.parametrize("overwrite", ["rename", "replace", "refuse"])
+@pytest.mark.parametrize("overwrite", [Overwrite.RENAME, Overwrite.REPLACE, Overwrite.REFUSE])
 @pytest.mark.parametrize("way", WAYS)
 def test_killed_while_publishing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overwrite: Overwrite, way: str
@@ -525,7 +525,7 @@ def test_verified_and_then_lost(to: Path) -> None:
     sink.discard()
 
 
-@pytest.mark.parametrize("overwrite", ["rename", "replace", "refuse"])
+@pytest.mark.parametrize("overwrite", [Overwrite.RENAME, Overwrite.REPLACE, Overwrite.REFUSE])
 def test_two_processes_publish_the_same(to: Path, overwrite: Overwrite) -> None:
     """Of two processes that publish the same, one after the other, the second finds what the first has done."""
     first = sink_to(to, OFFER, overwrite=overwrite)
@@ -870,7 +870,7 @@ def test_no_older_copy_is_open_while_publishing(to: Path, monkeypatch: pytest.Mo
     """Windows renames nothing onto a file that is open."""
     to.mkdir()
     (to / "notes.txt").write_bytes(FILES["notes.txt"])
-    sink = sink_to(to, OFFER, overwrite="replace")
+    sink = sink_to(to, OFFER, overwrite=Overwrite.REPLACE)
     last = len(OFFERED) - 1
     assert sink.reuse(pairs(last)) == RangeSet.of(last)
     sink.store(OFFERED[:last])

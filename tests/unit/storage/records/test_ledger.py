@@ -19,18 +19,20 @@ from hypothesis import strategies as st
 from nbferry.errors import LocalProtocolError, StorageError, TransferUnknown, UnsafePath
 from nbferry.model.ice_servers import ice_servers
 from nbferry.model.manifest import Entry
-from nbferry.storage.records import record
+from nbferry.model.overwrite import Overwrite
+from nbferry.model.roles import Role
+from nbferry.storage.records import record as record_module
 from nbferry.storage.records.claim import Claim, Here
 from nbferry.storage.records.ledger import (
     DAY,
     KEEP_ENDED,
     Ended,
     Ledger,
-    Memo,
     Pairing,
-    ReceiveMemo,
+    ReceiveRecord,
+    Record,
     RelayNote,
-    SendMemo,
+    SendRecord,
 )
 from nbferry.storage.records.record import AnyRecord, UploadRecord
 from nbferry.storage.records.record_mac import sealed
@@ -38,7 +40,7 @@ from nbferry.storage.records.record_mac import sealed
 NOW = 1_700_000_000.0
 SECRET = "acid-acorn-tiger"
 
-SEND = SendMemo(
+SEND = SendRecord(
     id="0123456789ab",
     created=NOW,
     names=("trips", "lone\udcff.csv"),
@@ -52,19 +54,19 @@ SEND = SendMemo(
     invitation=SECRET,
     room="17",
     key="ab" * 16,
-    wrong=2,
+    wrong_guesses=2,
     expires_at=NOW + 3600,
     pairings=(Pairing(root=b"r" * 32), Pairing(root=b"q" * 32, state="done")),
 )
-RECEIVE = ReceiveMemo(
+RECEIVE = ReceiveRecord(
     id="ba9876543210",
     created=NOW + 1,
     code=f"17-{SECRET}",
     root=b"s" * 32,
     to="/home/bert/in",
-    overwrite="rename",
+    overwrite=Overwrite.RENAME,
     allow_hidden=False,
-    met=True,
+    paired=True,
     accepted=True,
     durable=1 << 30,
     digest="cd" * 32,
@@ -76,7 +78,7 @@ UPLOAD = UploadRecord(
     id="ca9876543210",
     created=NOW + 2,
     to="/home/bert/in",
-    overwrite="replace",
+    overwrite=Overwrite.REPLACE,
     allow_hidden=True,
     accepted=True,
     entries=(
@@ -113,7 +115,7 @@ def test_kept(ledger: Ledger) -> None:
     ledger.save(RECEIVE)
     ledger.save(SEND)
     again = Ledger(ledger.folder, key=KEY)
-    assert again.memos() == [SEND, RECEIVE]
+    assert again.records() == [SEND, RECEIVE]
     assert again.load(SEND.id) == SEND
     assert again.load(RECEIVE.id) == RECEIVE
     assert again.load("0" * 12) is None
@@ -122,25 +124,25 @@ def test_kept(ledger: Ledger) -> None:
 def test_credentials_of_a_turn_server_are_kept_and_end_with_the_transfer(ledger: Ledger) -> None:
     """They are in the memo, as long as that is there, and in nothing that is shown of it."""
     servers = ice_servers("turn:anna:hush-hush@turn.example?transport=tcp,stun:stun.example")
-    memo = replace(SEND, ice=servers)
-    ledger.save(memo)
-    assert ledger.load(memo.id) == memo
-    assert "hush-hush" not in repr(memo)
-    ledger.end(memo, "cancelled")
+    record = replace(SEND, ice=servers)
+    ledger.save(record)
+    assert ledger.load(record.id) == record
+    assert "hush-hush" not in repr(record)
+    ledger.end(record, "cancelled")
     left = [path.read_bytes() for path in ledger.folder.rglob("*") if path.is_file()]
     assert left
     assert not any(b"hush-hush" in each for each in left)
 
 
-@pytest.mark.parametrize("memo", [UPLOAD, FROM_PAGE], ids=lambda memo: memo.role)
-def test_files_of_a_browsers_machine_are_kept(ledger: Ledger, memo: AnyRecord) -> None:
+@pytest.mark.parametrize("record", [UPLOAD, FROM_PAGE], ids=lambda record: record.role)
+def test_files_of_a_browsers_machine_are_kept(ledger: Ledger, record: AnyRecord) -> None:
     """Their list is that of the offer, so that the same files can be told from others."""
-    ledger.save(memo)
-    assert ledger.memos() == [memo]
-    ledger.end(memo, "cancelled")
-    ended = ledger.ended(memo.id)
+    ledger.save(record)
+    assert ledger.records() == [record]
+    ledger.end(record, "cancelled")
+    ended = ledger.ended(record.id)
     assert ended
-    assert ended.role == memo.role
+    assert ended.role == record.role
 
 
 @pytest.mark.parametrize(
@@ -163,7 +165,7 @@ def test_files_of_a_browsers_machine_are_kept(ledger: Ledger, memo: AnyRecord) -
 )
 def test_entries_that_cannot_be(entry: object) -> None:
     """A memo with one of these is none."""
-    fields = json.loads(record.encode(UPLOAD))
+    fields = json.loads(record_module.encode(UPLOAD))
     fields["entries"] = json.dumps([entry])
     assert read(json.dumps(fields).encode()) is None
 
@@ -176,7 +178,7 @@ def test_a_program_is_not_kept_as_a_file_of_a_browser(ledger: Ledger) -> None:
 
 def test_nothing_is_made_before_something_is_kept(ledger: Ledger, tmp_path: Path) -> None:
     """Looking leaves no trace."""
-    assert ledger.memos() == []
+    assert ledger.records() == []
     assert ledger.load(SEND.id) is None
     assert ledger.ended(SEND.id) is None
     assert ledger.sweep(NOW) == []
@@ -206,8 +208,8 @@ def test_secrets_are_not_shown() -> None:
 def test_saved_again(ledger: Ledger) -> None:
     """A memo replaces the earlier one of its id."""
     ledger.save(SEND)
-    ledger.save(replace(SEND, wrong=3))
-    assert ledger.memos() == [replace(SEND, wrong=3)]
+    ledger.save(replace(SEND, wrong_guesses=3))
+    assert ledger.records() == [replace(SEND, wrong_guesses=3)]
     assert files(ledger) == [".gitignore", SEND.id, f"{SEND.id}/memo.json", "README.txt"]
 
 
@@ -247,8 +249,8 @@ def test_a_dying_disk(tmp_path: Path, failing: int) -> None:
 
     ledger = Ledger(tmp_path / ".nbferry", key=KEY, sync=sync)
     with pytest.raises(StorageError):
-        ledger.save(replace(SEND, wrong=3))
-    assert ledger.memos() in ([SEND], [replace(SEND, wrong=3)])
+        ledger.save(replace(SEND, wrong_guesses=3))
+    assert ledger.records() in ([SEND], [replace(SEND, wrong_guesses=3)])
     assert files(ledger) == [".gitignore", SEND.id, f"{SEND.id}/memo.json", "README.txt"]
 
 
@@ -273,7 +275,7 @@ def test_what_could_not_be_read_again(ledger: Ledger, changes: dict[str, Any]) -
 def test_a_long_reason_is_cut(ledger: Ledger) -> None:
     """However much there is to say, the memo is kept."""
     ledger.save(replace(SEND, reason="x" * 10_000))
-    assert ledger.memos() == [replace(SEND, reason="x" * 500)]
+    assert ledger.records() == [replace(SEND, reason="x" * 500)]
 
 
 def test_a_folder_that_goes_meanwhile(ledger: Ledger) -> None:
@@ -293,9 +295,9 @@ def test_a_folder_that_goes_meanwhile(ledger: Ledger) -> None:
         key=KEY,
         sync=lambda fd: sync(fd) if SEND.id in str(Path(f"/proc/self/fd/{fd}").readlink()) else None,
     )
-    slow.save(replace(SEND, wrong=1))
+    slow.save(replace(SEND, wrong_guesses=1))
     assert gone
-    assert ledger.load(SEND.id) == replace(SEND, wrong=1)
+    assert ledger.load(SEND.id) == replace(SEND, wrong_guesses=1)
 
 
 def test_where_nothing_can_be_written(tmp_path: Path) -> None:
@@ -305,15 +307,15 @@ def test_where_nothing_can_be_written(tmp_path: Path) -> None:
     with pytest.raises(StorageError) as caught:
         ledger.save(SEND)
     assert caught.value.hint
-    assert ledger.memos() == []
+    assert ledger.records() == []
 
 
 # ------------------------------------------------------------------ found
 def test_found_by_the_beginning(ledger: Ledger) -> None:
     """The beginning of an id is enough if no other begins so."""
     other = replace(SEND, id="01ffffffffff")
-    for memo in (SEND, RECEIVE, other):
-        ledger.save(memo)
+    for saved in (SEND, RECEIVE, other):
+        ledger.save(saved)
     assert ledger.find("b") == RECEIVE
     assert ledger.find("012") == SEND
     assert ledger.find(SEND.id) == SEND
@@ -343,12 +345,12 @@ def test_ended(ledger: Ledger) -> None:
     ledger.save(RECEIVE)
     Claim.take(ledger.folder_of(SEND.id))
     ledger.end(SEND, "failed", "The disk\nis full. " + "x" * 1000)
-    assert ledger.memos() == [RECEIVE]
+    assert ledger.records() == [RECEIVE]
     assert ledger.load(SEND.id) is None
     ended = ledger.ended(SEND.id)
     assert ended == Ended(
         id=SEND.id,
-        role="send",
+        role=Role.SEND,
         state="failed",
         reason=("The disk\nis full. " + "x" * 1000)[:500],
         at=NOW,
@@ -381,19 +383,19 @@ def test_ended_twice_and_without_a_folder(ledger: Ledger) -> None:
     ledger.end(SEND, "cancelled")
     assert (ledger.ended(SEND.id) or RECEIVE).id == SEND.id
     assert ledger.ended(SEND.id) == Ended(
-        id=SEND.id, role="send", state="cancelled", at=NOW, names=SEND.names, total=SEND.total
+        id=SEND.id, role=Role.SEND, state="cancelled", at=NOW, names=SEND.names, total=SEND.total
     )
 
 
 def test_a_crash_while_it_ends(ledger: Ledger) -> None:
     """What was noted as ended is over, though its memo is still there; the next sweep removes that."""
     ledger.save(SEND)
-    memo = (ledger.folder_of(SEND.id) / "memo.json").read_bytes()
+    record = (ledger.folder_of(SEND.id) / "memo.json").read_bytes()
     ledger.end(SEND, "done")
     ledger.folder_of(SEND.id).mkdir(mode=0o700)
     (ledger.folder_of(SEND.id) / "memo.json").touch(mode=0o600)
-    (ledger.folder_of(SEND.id) / "memo.json").write_bytes(memo)
-    assert ledger.memos() == []
+    (ledger.folder_of(SEND.id) / "memo.json").write_bytes(record)
+    assert ledger.records() == []
     assert ledger.sweep(NOW) == []
     assert not ledger.folder_of(SEND.id).exists()
 
@@ -403,7 +405,7 @@ def test_begun_again(ledger: Ledger) -> None:
     ledger.save(SEND)
     ledger.end(SEND, "failed")
     ledger.save(SEND)
-    assert ledger.memos() == [SEND]
+    assert ledger.records() == [SEND]
     assert ledger.ended(SEND.id) is None
 
 
@@ -417,21 +419,21 @@ def back(path: Path, seconds: float) -> None:
 def test_expired_offers(ledger: Ledger) -> None:
     """An offer that expired before anybody took it is over; one that somebody took is not, nor is a receiver."""
     nobody = replace(SEND, id="0" * 12, pairings=())
-    for memo in (SEND, nobody, RECEIVE):
-        ledger.save(memo)
-        back(ledger.folder_of(memo.id), 0)
+    for saved in (SEND, nobody, RECEIVE):
+        ledger.save(saved)
+        back(ledger.folder_of(saved.id), 0)
     assert ledger.sweep(NOW + 3599) == []
     assert ledger.sweep(NOW + 3600) == [nobody]
-    assert nobody in ledger.memos()
+    assert nobody in ledger.records()
 
 
 def test_without_a_sign_of_life(ledger: Ledger, tmp_path: Path) -> None:
     """What nobody touched for long is over; a journal at the destination is a sign of life."""
-    send = replace(SEND, kept_for=DAY)
-    receive = replace(RECEIVE, to=str(tmp_path / "to"), kept_for=DAY)
-    for memo in (send, receive):
-        ledger.save(memo)
-        back(ledger.folder_of(memo.id), DAY + 1)
+    send = replace(SEND, ttl=DAY)
+    receive = replace(RECEIVE, to=str(tmp_path / "to"), ttl=DAY)
+    for saved in (send, receive):
+        ledger.save(saved)
+        back(ledger.folder_of(saved.id), DAY + 1)
     assert ledger.sweep(NOW) == [send, receive]
     staging = tmp_path / "to/.nbferry" / receive.id
     staging.mkdir(parents=True)
@@ -476,23 +478,23 @@ def plant(ledger: Ledger, name: str, data: bytes, *, mode: int = 0o600, key: byt
 
 def test_a_memo_of_somebody_else(ledger: Ledger) -> None:
     """One that came with an archive names files to send, and to whom: without our seal it is not obeyed."""
-    planted = plant(ledger, SEND.id, record.encode(SEND), key=bytes(32))
-    assert ledger.memos() == []
-    planted.write_bytes(record.encode(SEND))
-    assert ledger.memos() == []
-    plant(ledger, SEND.id, record.encode(SEND))
-    assert ledger.memos() == [SEND]
+    planted = plant(ledger, SEND.id, record_module.encode(SEND), key=bytes(32))
+    assert ledger.records() == []
+    planted.write_bytes(record_module.encode(SEND))
+    assert ledger.records() == []
+    plant(ledger, SEND.id, record_module.encode(SEND))
+    assert ledger.records() == [SEND]
 
 
 def changed(**changes: Any) -> bytes:
     """What a memo looks like after somebody edited it."""
-    fields = json.loads(record.encode(SEND))
+    fields = json.loads(record_module.encode(SEND))
     return json.dumps({**fields, **changes}).encode()
 
 
 def without(name: str) -> bytes:
     """A memo without one field."""
-    fields = json.loads(record.encode(SEND))
+    fields = json.loads(record_module.encode(SEND))
     del fields[name]
     return json.dumps(fields).encode()
 
@@ -505,8 +507,8 @@ DAMAGED: list[bytes] = [
     b"[]",
     b"[" * 100_000,
     b"9" * 5000,
-    record.encode(SEND)[:-10],
-    record.encode(RECEIVE),  # the id of another
+    record_module.encode(SEND)[:-10],
+    record_module.encode(RECEIVE),  # the id of another
     without("paths"),
     without("version"),
     without("role"),
@@ -532,7 +534,7 @@ DAMAGED: list[bytes] = [
     changed(receivers=1.5),
     changed(key="zz"),
     changed(room="1/../2"),
-    changed(wrong=-1),
+    changed(wrong_guesses=-1),
     changed(via="carrier pigeon"),
     changed(ice="stun:stun.example"),
     changed(ice=["http://stun.example"]),
@@ -560,7 +562,7 @@ def test_damaged(ledger: Ledger, data: bytes, caplog: pytest.LogCaptureFixture) 
     ledger.save(RECEIVE)
     plant(ledger, SEND.id, data)
     with caplog.at_level(logging.WARNING):
-        assert ledger.memos() == [RECEIVE]
+        assert ledger.records() == [RECEIVE]
     assert SEND.id in caplog.text
     assert all(record.getMessage().isprintable() for record in caplog.records)
     assert ledger.load(SEND.id) is None
@@ -576,26 +578,26 @@ def test_foreign_names_are_left_out(ledger: Ledger) -> None:
     """Only what is named like a transfer is looked at."""
     ledger.save(RECEIVE)
     for name in ("digests", "receipts", "0123", "0123456789AB", "x" * 12):
-        plant(ledger, name, record.encode(SEND))
-    assert ledger.memos() == [RECEIVE]
+        plant(ledger, name, record_module.encode(SEND))
+    assert ledger.records() == [RECEIVE]
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o602])
 def test_a_memo_from_a_repository(ledger: Ledger, mode: int, caplog: pytest.LogCaptureFixture) -> None:
     """What others may read was not written by nbferry: nobody is made to go on with a transfer of another's making."""
-    plant(ledger, SEND.id, record.encode(SEND), mode=mode)
+    plant(ledger, SEND.id, record_module.encode(SEND), mode=mode)
     ledger.folder.chmod(0o755)
-    assert ledger.memos() == []
+    assert ledger.records() == []
     assert "others may read it" in caplog.text
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 def test_somebody_elses(ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:
     """A memo, or a whole folder, of somebody else is not believed."""
-    os.chown(plant(ledger, SEND.id, record.encode(SEND)), 12345, 12345)
-    assert ledger.memos() == []
+    os.chown(plant(ledger, SEND.id, record_module.encode(SEND)), 12345, 12345)
+    assert ledger.records() == []
     os.chown(ledger.folder, 12345, 12345)
-    assert ledger.memos() == []
+    assert ledger.records() == []
     assert "UnsafePath" in caplog.text
     with pytest.raises(UnsafePath):
         ledger.save(RECEIVE)
@@ -608,10 +610,10 @@ def test_links_are_not_followed(ledger: Ledger, tmp_path: Path, linked: str) -> 
     moved = (tmp_path / linked).rename(tmp_path / "moved")
     before = {path: path.stat().st_mtime_ns for path in [moved, *moved.rglob("*")]}
     (tmp_path / linked).symlink_to(moved)
-    assert ledger.memos() == []
+    assert ledger.records() == []
     if linked.endswith("memo.json"):
-        ledger.save(replace(SEND, wrong=1))
-        assert ledger.memos() == [replace(SEND, wrong=1)]
+        ledger.save(replace(SEND, wrong_guesses=1))
+        assert ledger.records() == [replace(SEND, wrong_guesses=1)]
     else:
         with pytest.raises(UnsafePath):
             ledger.save(SEND)
@@ -624,7 +626,7 @@ def test_no_file_in_its_place(ledger: Ledger, make: Callable[[Path], object]) ->
     path = plant(ledger, SEND.id, b"")
     path.unlink()
     make(path)
-    assert ledger.memos() == []
+    assert ledger.records() == []
     (ledger.folder / "ended").mkdir(mode=0o700)
     make(ledger.folder / f"ended/{SEND.id}.json")
     assert ledger.ended(SEND.id) is None
@@ -633,7 +635,7 @@ def test_no_file_in_its_place(ledger: Ledger, make: Callable[[Path], object]) ->
 def test_a_huge_memo(ledger: Ledger) -> None:
     """A file larger than any memo is not read."""
     os.truncate(plant(ledger, SEND.id, b""), 1 << 40)
-    assert ledger.memos() == []
+    assert ledger.records() == []
 
 
 def test_damaged_endings(ledger: Ledger) -> None:
@@ -651,7 +653,7 @@ def test_damaged_endings(ledger: Ledger) -> None:
         (ended / f"{SEND.id}.json").touch(mode=0o600)
         (ended / f"{SEND.id}.json").write_bytes(data)
         assert ledger.ended(SEND.id) is None
-        assert ledger.memos() == [SEND]
+        assert ledger.records() == [SEND]
 
 
 JSON = st.recursive(
@@ -666,10 +668,10 @@ JSON = st.recursive(
 )
 
 
-def read(data: bytes) -> Memo | None:
+def read(data: bytes) -> Record | None:
     """A memo, or None for what is none; nothing else may happen."""
     try:
-        return record.decode(data)
+        return record_module.decode(data)
     except ValueError:
         return None
 
@@ -680,12 +682,12 @@ def test_any_bytes(data: bytes) -> None:
     read(data)
 
 
-@pytest.mark.parametrize("memo", [SEND, RECEIVE, UPLOAD], ids=lambda memo: memo.role)
+@pytest.mark.parametrize("record", [SEND, RECEIVE, UPLOAD], ids=lambda record: record.role)
 @given(data=st.data())
-def test_any_field(memo: AnyRecord, data: st.DataObject) -> None:
+def test_any_field(record: AnyRecord, data: st.DataObject) -> None:
     """Whatever is in a field, the memo is left out or can be kept again."""
-    fields = json.loads(record.encode(memo))
+    fields = json.loads(record_module.encode(record))
     fields[data.draw(st.sampled_from(sorted(fields)))] = data.draw(JSON)
     found = read(json.dumps(fields).encode())
     if found is not None:
-        assert record.decode(record.encode(found)) == found
+        assert record_module.decode(record.encode(found)) == found

@@ -15,7 +15,7 @@ from nbferry.model.manifest import Entry
 from nbferry.storage.records.claim import CLAIM, Claim
 from nbferry.storage.records.ledger import Ledger
 from nbferry.storage.records.record import Pairing, ReceiveRecord, RelayNote, SendRecord, UploadRecord
-from nbferry.transfers import resuming
+from nbferry.transfer import resuming
 
 DONE, OPEN = Pairing(root=b"r" * 32, state="done"), Pairing(root=b"q" * 32, state="accepted")
 SEND = SendRecord(
@@ -100,7 +100,7 @@ def test_how_a_receive_ended_that_nobody_touched(
     ledger.save(replace(receive_into(tmp_path), digest=digest))
     long_ago(ledger)
     resuming.sweep(ledger)
-    assert ledger.memos() == []
+    assert ledger.records() == []
     ended = ledger.ended("ba9876543210")
     assert ended
     assert ended.state == state
@@ -111,47 +111,47 @@ def test_what_a_process_is_ending_is_left_to_it(ledger: Ledger) -> None:
     ledger.save(replace(SEND, pairings=(DONE,)))
     claim = Claim.take(ledger.folder_of(SEND.id))
     resuming.sweep(ledger)
-    assert len(ledger.memos()) == 1
+    assert len(ledger.records()) == 1
     claim.release()
     resuming.sweep(ledger)
-    assert ledger.memos() == []
+    assert ledger.records() == []
 
 
 # ------------------------------------------------------------------ discarded
 def test_discarding(ledger: Ledger, tmp_path: Path) -> None:
     """What is staged goes, and the memo; what lies beside it stays."""
-    memo = receive_into(tmp_path / "to")
-    ledger.save(memo)
-    staged = tmp_path / "to/.nbferry" / memo.id / "data"
+    record = receive_into(tmp_path / "to")
+    ledger.save(record)
+    staged = tmp_path / "to/.nbferry" / record.id / "data"
     staged.mkdir(parents=True)
     (tmp_path / "to/kept").touch()
-    resuming.discard(ledger, memo)
+    resuming.discard(ledger, record)
     assert [path.name for path in (tmp_path / "to").iterdir()] == ["kept"]
-    assert ledger.memos() == []
+    assert ledger.records() == []
     assert not list(ledger.folder.rglob(CLAIM))
 
 
 def test_what_runs_is_not_discarded(ledger: Ledger, tmp_path: Path) -> None:
     """It is said who runs it, and nothing is removed."""
-    memo = receive_into(tmp_path)
-    ledger.save(memo)
-    claim = Claim.take(ledger.folder_of(memo.id))
+    record = receive_into(tmp_path)
+    ledger.save(record)
+    claim = Claim.take(ledger.folder_of(record.id))
     with pytest.raises(TransferBusy):
-        resuming.discard(ledger, memo)
+        resuming.discard(ledger, record)
     assert claim.held()
-    assert ledger.memos() == [memo]
+    assert ledger.records() == [record]
 
 
 def test_what_cannot_be_removed_can_be_discarded_later(ledger: Ledger, tmp_path: Path) -> None:
     """If that fails it is an error, and another process need not wait for this one."""
     (tmp_path / "file").touch()
-    memo = receive_into(tmp_path / "to")
-    ledger.save(memo)
+    record = receive_into(tmp_path / "to")
+    ledger.save(record)
     (tmp_path / "to").symlink_to(tmp_path / "to")
     with pytest.raises(StorageError):
-        resuming.discard(ledger, memo)
-    assert ledger.memos() == [memo]
-    assert not ledger.is_claimed(memo.id)
+        resuming.discard(ledger, record)
+    assert ledger.records() == [record]
+    assert not ledger.is_claimed(record.id)
 
 
 # ------------------------------------------------------------------ the same again
@@ -186,11 +186,11 @@ def test_the_same_send_over_another_relay(ledger: Ledger, relay: str, same: bool
 
 def test_the_same_receive(ledger: Ledger, tmp_path: Path) -> None:
     """The same code, with or without the address, into the same folder."""
-    memo = receive_into(tmp_path)
-    ledger.save(memo)
-    for code in (memo.code, memo.code.partition("@")[0]):
-        assert resuming.same_receive(ledger, parse(code), tmp_path) == memo
-    assert resuming.same_receive(ledger, parse(memo.code), tmp_path / "other") is None
+    record = receive_into(tmp_path)
+    ledger.save(record)
+    for code in (record.code, record.code.partition("@")[0]):
+        assert resuming.same_receive(ledger, parse(code), tmp_path) == record
+    assert resuming.same_receive(ledger, parse(record.code), tmp_path / "other") is None
     assert resuming.same_receive(ledger, parse("482914-amber-canyon-tulip@http://x/"), tmp_path) is None
 
 
@@ -208,23 +208,23 @@ def test_the_same_receive(ledger: Ledger, tmp_path: Path) -> None:
 )
 def test_the_same_upload(ledger: Ledger, tmp_path: Path, changes: dict[str, object], same: bool) -> None:
     """The same files, as large and as old, into the same folder, in the same way."""
-    memo = upload_into(tmp_path)
-    ledger.save(memo)
-    wanted = replace(memo, id="f" * 12, **changes)  # type: ignore[arg-type]
-    assert (resuming.same_upload(ledger, wanted) == memo) is same
+    record = upload_into(tmp_path)
+    ledger.save(record)
+    wanted = replace(record, id="f" * 12, **changes)  # type: ignore[arg-type]
+    assert (resuming.same_upload(ledger, wanted) == record) is same
 
 
 def test_an_upload_is_listed_and_discarded(ledger: Ledger, tmp_path: Path) -> None:
     """Like a receive: it is paused, and what is staged goes with it."""
-    memo = upload_into(tmp_path / "to")
-    ledger.save(memo)
-    staged = tmp_path / "to/.nbferry" / memo.id / "data"
+    record = upload_into(tmp_path / "to")
+    ledger.save(record)
+    staged = tmp_path / "to/.nbferry" / record.id / "data"
     staged.mkdir(parents=True)
-    view = resuming.snapshot_of(ledger, memo)
+    view = resuming.snapshot_of(ledger, record)
     assert (view.role, str(view.state), view.total) == ("upload", "paused", 5)
-    resuming.discard(ledger, memo)
+    resuming.discard(ledger, record)
     assert not staged.exists()
-    assert ledger.memos() == []
+    assert ledger.records() == []
 
 
 def test_an_upload_that_nobody_touched(ledger: Ledger, tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ def test_an_upload_that_nobody_touched(ledger: Ledger, tmp_path: Path) -> None:
     ledger.save(upload_into(tmp_path))
     long_ago(ledger)
     resuming.sweep(ledger)
-    assert ledger.memos() == []
+    assert ledger.records() == []
     ended = ledger.ended("cc9876543210")
     assert ended
     assert (ended.role, ended.state) == ("upload", "expired")

@@ -30,7 +30,7 @@ from nbferry.storage.records.record import AnyRecord, FolderRecord, ReceiveRecor
 from nbferry.storage.sources.digest_cache import DigestCache
 from nbferry.storage.sources.files import FileSource, offer_of
 from nbferry.storage.sources.pages import PageFiles, PageSource
-from nbferry.transfers.registry import Begin
+from nbferry.transfer.registry import Begin
 
 M = TypeVar("M", bound=AnyRecord)
 
@@ -47,23 +47,23 @@ class How:
 
 
 # ------------------------------------------------------------------ from a memo to an activity
-def sending(keeper: RecordStore[SendRecord], ledger: Ledger, how: How) -> Begin:
+def sending(store: RecordStore[SendRecord], ledger: Ledger, how: How) -> Begin:
     """A send, new or gone on with."""
-    memo = keeper.memo
-    limits = replace(how.limits, chunk_size=memo.chunk_size, partials=memo.kept_for)
-    if memo.entries:
-        files = PageFiles(Manifest(memo.entries, memo.chunk_size))
-        offering = Offering(lambda: PageSource(files, limits), keeper, how.agent, files)
+    record = store.record
+    limits = replace(how.limits, chunk_size=record.chunk_size, keep_unfinished=record.ttl)
+    if record.entries:
+        files = PageFiles(Manifest(record.entries, record.chunk_size))
+        offering = Offering(lambda: PageSource(files, limits), store, how.agent, files)
     else:
-        offering = Offering(lambda: _files_of(memo, ledger, limits), keeper, how.agent)
+        offering = Offering(lambda: _files_of(record, ledger, limits), store, how.agent)
     return lambda engine: engine.sending(offering, how.wishes, limits)
 
 
-def _files_of(memo: SendRecord, ledger: Ledger, limits: Limits) -> FileSource:
+def _files_of(record: SendRecord, ledger: Ledger, limits: Limits) -> FileSource:
     return offer_of(
-        [_as_named(Path(path)) for path in memo.paths],
-        chunk_size=memo.chunk_size,
-        follow_symlinks=memo.follow_symlinks,
+        [_as_named(Path(path)) for path in record.paths],
+        chunk_size=record.chunk_size,
+        follow_symlinks=record.follow_symlinks,
         max_entries=limits.max_entries,
         cache=DigestCache(ledger.folder),
     )
@@ -79,69 +79,69 @@ def _as_named(path: Path) -> Path:
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
-def receiving(keeper: RecordStore[ReceiveRecord], how: How, decide: Decide | None = None) -> Begin:
+def receiving(store: RecordStore[ReceiveRecord], how: How, decide: Decide | None = None) -> Begin:
     """A receive, new or gone on with."""
-    memo = keeper.memo
-    if decide is None and memo.willing:
+    record = store.record
+    if decide is None and record.accept_all:
         decide = _accept
-    intake = Intake(destination_of(memo), keeper, decide, how.agent, parse(memo.code))
-    limits = replace(how.limits, partials=memo.kept_for)
+    intake = Intake(destination_of(record), store, decide, how.agent, parse(record.code))
+    limits = replace(how.limits, keep_unfinished=record.ttl)
     return lambda engine: engine.receiving(intake, how.wishes, limits)
 
 
-def uploading(keeper: RecordStore[UploadRecord], how: How) -> Begin:
+def uploading(store: RecordStore[UploadRecord], how: How) -> Begin:
     """An upload, new or gone on with; it begins when a page lends the activity's ``page_files``."""
-    memo = keeper.memo
-    intake = Intake(destination_of(memo), keeper, _accept, how.agent)
-    limits = replace(how.limits, chunk_size=memo.chunk_size, partials=memo.kept_for)
-    manifest = memo.manifest
+    record = store.record
+    intake = Intake(destination_of(record), store, _accept, how.agent)
+    limits = replace(how.limits, chunk_size=record.chunk_size, keep_unfinished=record.ttl)
+    manifest = record.manifest
     _ = manifest.id  # of very many files it takes a while: worked out here, not on the engine's thread
     return lambda engine: engine.uploading(intake, PageFiles(manifest), how.wishes, limits)
 
 
-def again(keeper: RecordStore[Any], ledger: Ledger, how: How) -> Begin:
+def again(store: RecordStore[Any], ledger: Ledger, how: How) -> Begin:
     """What an earlier process left, whichever it is."""
-    match keeper.memo:
+    match store.record:
         case SendRecord():
-            return sending(keeper, ledger, how)
+            return sending(store, ledger, how)
         case UploadRecord():
-            return uploading(keeper, how)
+            return uploading(store, how)
         case _:
-            return receiving(keeper, how)
+            return receiving(store, how)
 
 
-def destination_of(memo: FolderRecord) -> Destination:
+def destination_of(record: FolderRecord) -> Destination:
     """Where the data go."""
-    return Destination(Path(memo.to), memo.id, memo.overwrite, memo.allow_hidden)
+    return Destination(Path(record.to), record.id, record.overwrite, record.allow_hidden)
 
 
-def wishes_of(memo: AnyRecord, host: str | None) -> Wishes:
+def wishes_of(record: AnyRecord, host: str | None) -> Wishes:
     """Connect as before: to the same relay, or as the same relay; STUN and TURN servers are yet to be said."""
-    relay = memo.relay
+    relay = record.relay
     if relay is None or relay.port:
-        return Wishes(lambda: None, memo.via, host, relay.port if relay else 0)
-    return Wishes(partial(server.relay_again, relay.url, relay.public_url), memo.via, host)
+        return Wishes(lambda: None, record.via, host, relay.port if relay else 0)
+    return Wishes(partial(server.relay_again, relay.url, relay.public_url), record.via, host)
 
 
 # ------------------------------------------------------------------ finding
 def same_send(ledger: Ledger, wanted: SendRecord, relay: str | None) -> SendRecord | None:
     """The unfinished send that the same cell began, if there is one: the newest."""
 
-    def is_same(memo: SendRecord) -> bool:
+    def is_same(record: SendRecord) -> bool:
         return (
-            (memo.paths, memo.entries, memo.follow_symlinks, memo.receivers, memo.via)
+            (record.paths, record.entries, record.follow_symlinks, record.receivers, record.via)
             == (wanted.paths, wanted.entries, wanted.follow_symlinks, wanted.receivers, wanted.via)
-            and _form(memo.invitation) == _form(wanted.invitation)
-            and relay in (None, memo.relay and memo.relay.url)
-            and not is_over(memo)
+            and _form(record.invitation) == _form(wanted.invitation)
+            and relay in (None, record.relay and record.relay.url)
+            and not is_over(record)
         )
 
-    return next((memo for memo in _of_kind(ledger, SendRecord) if is_same(memo)), None)
+    return next((record for record in _of_kind(ledger, SendRecord) if is_same(record)), None)
 
 
 def _of_kind(ledger: Ledger, kind: type[M]) -> list[M]:
     """The newest first."""
-    return [memo for memo in reversed(ledger.memos()) if isinstance(memo, kind)]
+    return [record for record in reversed(ledger.records()) if isinstance(record, kind)]
 
 
 def _form(invitation: str) -> int:
@@ -153,49 +153,49 @@ def _form(invitation: str) -> int:
 def same_receive(ledger: Ledger, ticket: Code | Ticket, to: Path) -> ReceiveRecord | None:
     """The unfinished receive that the same cell began, if there is one."""
 
-    def is_same(memo: ReceiveRecord) -> bool:
+    def is_same(record: ReceiveRecord) -> bool:
         with suppress(CodeInvalid):  # somebody edited it
-            return Path(memo.to) == to and parse(memo.code).with_url(None) == ticket.with_url(None)
+            return Path(record.to) == to and parse(record.code).with_url(None) == ticket.with_url(None)
         return False
 
-    return next((memo for memo in _of_kind(ledger, ReceiveRecord) if is_same(memo)), None)
+    return next((record for record in _of_kind(ledger, ReceiveRecord) if is_same(record)), None)
 
 
 def same_upload(ledger: Ledger, wanted: UploadRecord) -> UploadRecord | None:
     """The unfinished upload of the same files into the same folder in the same way, if there is one."""
 
-    def place(memo: UploadRecord) -> tuple[object, ...]:
-        return memo.to, memo.overwrite, memo.allow_hidden, memo.manifest
+    def place(record: UploadRecord) -> tuple[object, ...]:
+        return record.to, record.overwrite, record.allow_hidden, record.manifest
 
-    return next((memo for memo in _of_kind(ledger, UploadRecord) if place(memo) == place(wanted)), None)
+    return next((record for record in _of_kind(ledger, UploadRecord) if place(record) == place(wanted)), None)
 
 
-def is_over(memo: AnyRecord) -> bool:
+def is_over(record: AnyRecord) -> bool:
     """Whether nobody can come any more, and all who came have what they came for."""
-    if isinstance(memo, FolderRecord):
+    if isinstance(record, FolderRecord):
         return False
-    done = sum(pairing.state == State.DONE for pairing in memo.pairings)
-    open_ = any(pairing.is_open for pairing in memo.pairings)
-    full = memo.receivers is not None and done >= memo.receivers
-    return full or (memo.expires_at <= time.time() and not open_)
+    done = sum(pairing.state == State.DONE for pairing in record.pairings)
+    open_ = any(pairing.is_open for pairing in record.pairings)
+    full = record.receivers is not None and done >= record.receivers
+    return full or (record.expires_at <= time.time() and not open_)
 
 
 # ------------------------------------------------------------------ showing and ending
-def snapshot_of(ledger: Ledger, memo: AnyRecord) -> Snapshot:
+def snapshot_of(ledger: Ledger, record: AnyRecord) -> Snapshot:
     """What is known of a transfer that nobody runs in this process."""
-    elsewhere = ledger.is_claimed(memo.id)
+    elsewhere = ledger.is_claimed(record.id)
     view = Snapshot(
-        id=memo.id,
-        role=memo.role,
+        id=record.id,
+        role=record.role,
         state=State.WAITING if elsewhere else State.PAUSED,
-        reason="another process runs it" if elsewhere else memo.reason or "not running; resume it",
-        names=memo.names,
-        files=len(memo.names),
-        total=memo.total,
-        durable=memo.durable,
-        verified=memo.durable,
+        reason="another process runs it" if elsewhere else record.reason or "not running; resume it",
+        names=record.names,
+        files=len(record.names),
+        total=record.total,
+        durable=record.durable,
+        verified=record.durable,
     )
-    there = destination_of(memo).progress() if isinstance(memo, FolderRecord) else None
+    there = destination_of(record).progress() if isinstance(record, FolderRecord) else None
     if there is None:
         return view
     manifest, have = there
@@ -205,41 +205,43 @@ def snapshot_of(ledger: Ledger, memo: AnyRecord) -> Snapshot:
     )
 
 
-def discard(ledger: Ledger, memo: AnyRecord) -> None:
+def discard(ledger: Ledger, record: AnyRecord) -> None:
     """End a transfer that no process runs: what is published stays, everything else goes.
 
     Raises like :meth:`RecordStore.take`, and :class:`StorageError` if something cannot be removed.
     """
-    keeper: RecordStore[Any] = RecordStore(memo, ledger)
-    keeper.take()
+    store: RecordStore[Any] = RecordStore(record, ledger)
+    store.take()
     try:
-        end(ledger, keeper.memo, State.CANCELLED, "discarded")
+        end(ledger, store.record, State.CANCELLED, "discarded")
     finally:
-        keeper.rest()
+        store.rest()
 
 
-def end(ledger: Ledger, memo: AnyRecord, state: State, reason: str = "") -> None:
+def end(ledger: Ledger, record: AnyRecord, state: State, reason: str = "") -> None:
     """Remove everything that is kept of a transfer, but for a line on how it ended."""
-    if isinstance(memo, FolderRecord):
-        destination_of(memo).discard()
-    ledger.end(memo, str(state), reason)
+    if isinstance(record, FolderRecord):
+        destination_of(record).discard()
+    ledger.end(record, str(state), reason)
 
 
 def sweep(ledger: Ledger) -> None:
     """Remove what has expired. What cannot be removed now is tried again next time."""
     over = ledger.sweep(time.time())
     served = [
-        memo for memo in _of_kind(ledger, SendRecord) if is_over(memo) and not ledger.is_claimed(memo.id)
+        record
+        for record in _of_kind(ledger, SendRecord)
+        if is_over(record) and not ledger.is_claimed(record.id)
     ]
-    for memo in [*over, *(memo for memo in served if memo not in over)]:
+    for record in [*over, *(record for record in served if record not in over)]:
         try:
-            end(ledger, memo, State.DONE if _is_done(memo) else State.EXPIRED)
+            end(ledger, record, State.DONE if _is_done(record) else State.EXPIRED)
         except NbferryError as error:
-            log.warning("transfer %s has expired, but cannot be removed: %s", memo.id, error.message)
+            log.warning("transfer %s has expired, but cannot be removed: %s", record.id, error.message)
 
 
-def _is_done(memo: AnyRecord) -> bool:
+def _is_done(record: AnyRecord) -> bool:
     """Whether anybody has everything; perhaps the other side was never told."""
-    if isinstance(memo, FolderRecord):
-        return bool(memo.digest)
-    return any(pairing.state == State.DONE for pairing in memo.pairings)
+    if isinstance(record, FolderRecord):
+        return bool(record.digest)
+    return any(pairing.state == State.DONE for pairing in record.pairings)

@@ -18,17 +18,18 @@ from nbferry.engine.engine import Engine
 from nbferry.engine.slots import Slots
 from nbferry.errors import Cancelled, Interrupted, NbferryError, TransferBusy
 from nbferry.limits import Limits
+from nbferry.model.roles import Role
 from nbferry.protocol.machine import Machine
 from nbferry.status import FileProgress, Result, Snapshot, State
 from nbferry.storage.records.ledger import Ledger
 from nbferry.storage.records.record import ReceiveRecord
-from nbferry.transfers import registry
-from nbferry.transfers.handle import FACELESS, Transfer
+from nbferry.transfer import registry
+from nbferry.transfer.handle import FACELESS, Transfer
 
 PATIENCE = 30
 NAME = "ba9876543210"
 RESULT = Result(files=(), bytes=5, seconds=0.0, digest="", via="")
-PAUSED = Snapshot(id=NAME, role="receive", state=State.PAUSED, reason="not running", durable=7)
+PAUSED = Snapshot(id=NAME, role=Role.RECEIVE, state=State.PAUSED, reason="not running", durable=7)
 
 
 async def _nowhere() -> ConnectContext:
@@ -40,8 +41,8 @@ class Played(Activity):
 
     role = "receive"
 
-    def __init__(self, keeper: RecordStore[Any], means: Resources) -> None:
-        super().__init__(keeper, means)
+    def __init__(self, store: RecordStore[Any], means: Resources) -> None:
+        super().__init__(store, means)
         self.runs = threading.Event()
         self.go = threading.Event()  # to the end
         self.put_away = threading.Event()
@@ -99,9 +100,11 @@ class Stage:
 
     def begin(self, _: Engine) -> Played:
         """Make one."""
-        memo = ReceiveRecord(id=NAME, created=1.0, code="", to="/to", overwrite="rename", allow_hidden=False)
+        record = ReceiveRecord(
+            id=NAME, created=1.0, code="", to="/to", overwrite="rename", allow_hidden=False
+        )
         means = Resources(_nowhere, Slots(), self.executor, Limits())
-        self.made.append(Played(RecordStore(memo, self.ledger), means))
+        self.made.append(Played(RecordStore(record, self.ledger), means))
         return self.made[-1]
 
     def start(self) -> tuple[Transfer, Played]:
@@ -172,13 +175,13 @@ def test_looking_waits_until_all_is_put_away(stage: Stage) -> None:
     played.put_away.clear()
     played.go.set()
     assert outcome(transfer) == RESULT
-    memo = played._keeper.memo
+    record = played._store.record
     looks: list[bool] = []
 
     def find() -> ReceiveRecord | None:
         looks.append(played.settled.is_set())
         played.put_away.set()
-        return memo if len(looks) == 1 else None
+        return record if len(looks) == 1 else None
 
     assert registry.settled(find) is None
     assert looks == [False, True]
@@ -217,7 +220,7 @@ def test_what_another_process_runs_is_left_to_it(stage: Stage, wish: str) -> Non
     getattr(transfer, wish)()
     shown(transfer, lambda view: "Process 5" in view.reason)
     assert transfer.snapshot.state is State.PAUSED
-    assert registry.settled(lambda: stage.made[0]._keeper.memo) is not None
+    assert registry.settled(lambda: stage.made[0]._store.record) is not None
     stage.busy = None
     transfer.resume()
     assert stage.made[0].runs.wait(PATIENCE)
@@ -232,7 +235,7 @@ def test_what_rests_is_removed(stage: Stage) -> None:
     transfer.cancel()
     assert transfer.snapshot.state is State.CANCELLED
     assert (stage.taken, stage.given_up) == (0, 1)
-    assert registry.settled(lambda: stage.made[0]._keeper.memo) is not None
+    assert registry.settled(lambda: stage.made[0]._store.record) is not None
 
 
 def test_whoever_holds_what_was_discarded_is_told(stage: Stage) -> None:
@@ -318,7 +321,7 @@ def test_what_cannot_be_put_away_has_ended_all_the_same(
 ) -> None:
     """A fault at the very end is logged; nobody waits for ever, and the claim is free."""
     transfer, played = stage.start()
-    played._keeper.note_now(accepted=True)
+    played._store.update(accepted=True)
     played.fault = OSError("The drive is away.")
     played.go.set()
     assert outcome(transfer) == RESULT

@@ -10,7 +10,7 @@ from nbferry.engine.engine import Engine
 from nbferry.engine.portal import Portal, portal
 from nbferry.status import Snapshot
 from nbferry.storage.records.record import AnyRecord
-from nbferry.transfers.handle import FACELESS, Face, Transfer
+from nbferry.transfer.handle import FACELESS, Face, Transfer
 
 Begin = Callable[[Engine], Activity]
 """Makes an activity, on the engine's thread, and does not start it."""
@@ -103,10 +103,10 @@ def transfer(name: str, face: Face = FACELESS, *, asks: bool = False) -> Transfe
 
 def settled(find: Callable[[], F]) -> F:
     """Find a memo; if its transfer is just ending in this process, look again when it has ended."""
-    memo = find()
-    activity = _activity(memo.id) if memo is not None else None
+    record = find()
+    activity = _activity(record.id) if record is not None else None
     if activity is None or not activity.result.done():
-        return memo
+        return record
     activity.settled.wait()
     return find()
 

@@ -11,22 +11,24 @@ from __future__ import annotations
 import ipaddress
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Literal, TypedDict, get_args
+from typing import Literal, TypedDict, TypeVar
 
-from nbferry.connections.context import RelayAddress, Via
+from nbferry.connections.context import RelayAddress
 from nbferry.engine.engine import Wishes
 from nbferry.errors import CodeInvalid, UnsafePath
 from nbferry.jupyter import server
 from nbferry.limits import Limits
-from nbferry.model.codes import Code, Ticket, canonical_url, new_code_words, new_ticket
+from nbferry.model.codes import MAX_WORDS, MIN_WORDS, Code, Ticket, canonical_url, new_code_words, new_ticket
 from nbferry.model.ice_servers import PUBLIC_STUN, IceServer, Named, ice_servers
 from nbferry.model.manifest import Entry, Manifest
 from nbferry.model.names import check_paths
+from nbferry.model.paths import Via
+
+C = TypeVar("C", bound=str)
 
 PathLike = str | os.PathLike[str]
-Overwrite = Literal["rename", "replace", "refuse"]
 Accept = bool | Callable[[Manifest], "bool | str"] | None
 
 
@@ -35,7 +37,7 @@ class SendOptions(TypedDict, total=False):
 
     to: int | None
     relay: str | None
-    via: Via
+    via: str
     ice_servers: Named | None
     code: int | Literal["ticket"] | None
     limits: Limits | None
@@ -48,9 +50,9 @@ class ReceiveOptions(TypedDict, total=False):
 
     to: PathLike
     accept: Accept
-    overwrite: Overwrite
+    overwrite: str
     relay: str | None
-    via: Via
+    via: str
     ice_servers: Named | None
     limits: Limits | None
     allow_hidden: bool
@@ -76,16 +78,16 @@ def invitation(code: int | str | None, *, many: bool) -> Ticket | tuple[str, ...
     if many:
         raise ValueError("a short code is for one receiver; for more, leave code= out")
     if code is None:
-        code = 3
-    if not isinstance(code, int) or not 3 <= code <= 8:
-        raise ValueError(f'code must be a number of words from 3 to 8, or "ticket", not {code!r}')
+        code = MIN_WORDS
+    if not isinstance(code, int) or not MIN_WORDS <= code <= MAX_WORDS:
+        raise ValueError(
+            f'code must be a number of words from {MIN_WORDS} to {MAX_WORDS}, or "ticket", not {code!r}'
+        )
     return new_code_words(code)
 
 
 def wishes(relay: str | None, via: Via, tickets: list[Code | Ticket]) -> Wishes:
     """How to connect, STUN and TURN servers aside; ``tickets`` are a receiver's, who must be told of a relay."""
-    if via not in get_args(Via):
-        raise ValueError(f'via must be "auto", "direct", "webrtc" or "relay", not {via!r}')
     only = host()
     if named := canonical_url(relay) if relay else relay_of_environment():
         address = RelayAddress(named)
@@ -143,10 +145,13 @@ def picked(entries: Iterable[Entry], *, allow_hidden: bool) -> tuple[Entry, ...]
     return tuple(found)
 
 
-def check_overwrite(overwrite: str) -> None:
-    """Raise ValueError for a word that is none of the three."""
-    if overwrite not in ("rename", "replace", "refuse"):
-        raise ValueError(f'overwrite must be "rename", "replace" or "refuse", not {overwrite!r}')
+def chosen(name: str, value: str, choices: Sequence[C]) -> C:
+    """What the argument ``name`` says, which must be one of these words."""
+    for choice in choices:
+        if value == choice:
+            return choice
+    *words, last = (f'"{choice}"' for choice in choices)
+    raise ValueError(f"{name} must be {', '.join(words)} or {last}, not {value!r}")
 
 
 def positive(name: str, seconds: float) -> float:
