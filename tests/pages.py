@@ -11,17 +11,15 @@ from time import time
 from typing import Any, NamedTuple
 
 from nbferry import api
-from nbferry.connections.context import Via
 from nbferry.crypto.digest import chunk_digest
-from nbferry.engine.activities.record_store import RecordStore
 from nbferry.limits import KiB, Limits
 from nbferry.model.manifest import Entry, Manifest
 from nbferry.model.overwrite import Overwrite
+from nbferry.model.paths import Via
 from nbferry.storage.records.record import SendRecord, UploadRecord
 from nbferry.storage.sources.pages import PageFiles, Reader, Slice
-from nbferry.transfer import arguments, registry, resuming
 from nbferry.transfer.handle import Transfer
-from nbferry.transfer.resuming import How
+from nbferry.transfer.lending import Lending
 
 PATIENCE = 60  # seconds
 CHUNK = 4 * KiB
@@ -112,7 +110,7 @@ def page_files(files: Mapping[str, bytes], folders: tuple[str, ...] = (), chunk:
     return PageFiles(Manifest(entries_of(files, folders), chunk))
 
 
-def lent(transfer: Transfer) -> PageFiles:
+def lent(transfer: Transfer) -> Lending:
     """The files of a transfer, for a page to lend."""
     files = transfer.page_files
     assert files
@@ -133,12 +131,7 @@ def upload(
         chunk_size=limits.chunk_size,
         **(defaults | wishes),
     )
-    ledger = api._ledger()
-    return registry.start(
-        resuming.uploading(
-            RecordStore(record, ledger), How(arguments.wishes(None, Via.AUTO, []), limits, "page")
-        )
-    )
+    return api.notebook().start(record, limits)
 
 
 def send_from_page(files: Mapping[str, bytes], *, limits: Limits = SMALL, via: str = Via.AUTO) -> Transfer:
@@ -157,6 +150,4 @@ def send_from_page(files: Mapping[str, bytes], *, limits: Limits = SMALL, via: s
         key=token_hex(16),
         expires_at=time() + 3600,
     )
-    ledger = api._ledger()
-    how = How(arguments.wishes(None, Via(via), []), limits, "page")
-    return registry.start(resuming.sending(RecordStore(record, ledger), ledger, how))
+    return api.notebook().start(record, limits)

@@ -1,48 +1,31 @@
-"""What a notebook calls: arguments over environment over defaults, then on to the engine."""
+"""What a notebook calls: arguments over environment over defaults, then on to the :class:`Notebook`."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
-from dataclasses import replace
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
+from typing import TYPE_CHECKING, Literal, Unpack, overload
 
 from nbferry import faces
-from nbferry._version import AGENT
-from nbferry.engine.activities.receive import Decide
-from nbferry.engine.activities.record_store import RecordStore
-from nbferry.engine.engine import Wishes
-from nbferry.errors import TransferBusy, TransferUnknown
-from nbferry.jupyter.state_folder import own_state_folder, state_folder
+from nbferry.engine.portal import Portal, portal
+from nbferry.jupyter.server import find_relay
+from nbferry.jupyter.state_folder import state_folders
 from nbferry.limits import Limits
-from nbferry.model.codes import Code, Ticket, canonical_url, parse
-from nbferry.model.ice_servers import IceServer, Named
+from nbferry.model.codes import Ticket, parse
+from nbferry.model.ice_servers import Named
 from nbferry.model.manifest import Entry
 from nbferry.model.overwrite import Overwrite
 from nbferry.model.paths import Via
 from nbferry.model.roles import Role
-from nbferry.status import Snapshot
 from nbferry.storage.records import receipts
-from nbferry.storage.records.ledger import Ledger
 from nbferry.storage.records.receipts import Verification
-from nbferry.storage.records.record import (
-    AnyRecord,
-    FolderRecord,
-    ReceiveRecord,
-    RelayNote,
-    SendRecord,
-    UploadRecord,
-)
-from nbferry.storage.records.record_mac import user_key
-from nbferry.transfer import arguments, registry, resuming
+from nbferry.storage.records.record import ReceiveRecord, SendRecord, UploadRecord
+from nbferry.transfer import arguments
 from nbferry.transfer.arguments import Accept, PathLike, ReceiveOptions, SendOptions
 from nbferry.transfer.handle import Transfer, Transfers
-from nbferry.transfer.registry import Begin
-from nbferry.transfer.resuming import How
+from nbferry.transfer.notebook import Notebook
 
 if TYPE_CHECKING:
     from nbferry.widget.card import Card
@@ -87,7 +70,7 @@ def send(
     path = arguments.chosen("via", via, Via.choices())
     secret = arguments.invitation(code, many=to != 1)
     expires = arguments.positive("expires", limits.offer_ttl if expires is None else expires)
-    wishes, ice = arguments.wishes(relay, path, []), arguments.ice_servers_named(ice_servers)
+    named_relay, ice = arguments.relay_of(relay), arguments.ice_servers_named(ice_servers)
 
     def begin(chosen: Sequence[PathLike] | Sequence[Entry]) -> Transfer:
         picked = [each for each in chosen if isinstance(each, Entry)]
@@ -96,6 +79,7 @@ def send(
             id=token_hex(6),
             created=time.time(),
             ttl=limits.keep_unfinished,
+            relay=named_relay,
             via=path,
             ice=ice,
             paths=tuple(map(str, named)),
@@ -107,22 +91,11 @@ def send(
             key=token_hex(16),
             expires_at=time.time() + expires,
         )
-        return _send(record, wishes, relay, limits)
+        return notebook().start(record, limits)
 
     if paths is None:
         return faces.picker(Role.SEND, begin)
     return begin(arguments.named_paths(paths, "send"))
-
-
-def _send(record: SendRecord, wishes: Wishes, relay: str | None, limits: Limits) -> Transfer:
-    """Go on with the unfinished send that is the same, or begin a new one."""
-    ledger = _ledger()
-    address = canonical_url(relay) if relay else None
-    if same := registry.settled(lambda: resuming.same_send(ledger, record, address)):
-        with suppress(TransferBusy, TransferUnknown):  # it runs, or has just ended: then this is another one
-            return _go_on(same, ledger, limits, ice=record.ice)
-    sending = resuming.sending(RecordStore(record, ledger), ledger, _how(record, wishes, limits))
-    return registry.start(sending, faces.face())
 
 
 @overload
@@ -159,51 +132,26 @@ def receive(
     mode = arguments.chosen("overwrite", overwrite, tuple(Overwrite))
     path = arguments.chosen("via", via, Via.choices())
     folder, ice = arguments.absolute(to), arguments.ice_servers_named(ice_servers)
-    decide = (lambda _: accept) if isinstance(accept, bool) else accept
 
     def begin(code: str) -> Transfer:
         ticket = parse(code)
-        wishes = arguments.wishes(relay or ticket.url, path, [ticket])
-        url = relay or ticket.url or arguments.relay_of_environment() or ""
         record = ReceiveRecord(
             id=token_hex(6),
             created=time.time(),
             ttl=limits.keep_unfinished,
+            relay=arguments.relay_for(ticket, relay),
             via=path,
             ice=ice,
             code=str(ticket),
-            relay=RelayNote(url=canonical_url(url)),
             to=str(folder),
             overwrite=mode,
             allow_hidden=allow_hidden,
             accept_all=accept is True,
         )
-        return _receive(
-            record, ticket, decide, partial(_how, wishes=wishes, limits=limits), asks=accept is None
-        )
+        decide = (lambda _: accept) if isinstance(accept, bool) else accept
+        return notebook().start(record, limits, decide=decide, interactive=accept is None)
 
     return faces.picker(Role.RECEIVE, begin) if code is None else begin(code)
-
-
-def _receive(
-    new: ReceiveRecord,
-    ticket: Code | Ticket,
-    decide: Decide | None,
-    how: Callable[[AnyRecord], How],
-    *,
-    asks: bool,
-) -> Transfer:
-    """Go on with the unfinished receive that is the same, or begin a new one."""
-    ledger = _ledger()
-    record = registry.settled(lambda: resuming.same_receive(ledger, ticket, Path(new.to)))
-    if record and (transfer := registry.transfer(record.id, faces.face(), asks=asks)):
-        if new.accept_all:
-            transfer.accept()
-        return transfer
-    store = RecordStore(record or new, ledger)
-    with store.taken() if record else nullcontext():
-        _renew(store, new.ice)
-        return registry.start(resuming.receiving(store, how(store.record), decide), faces.face(), asks=asks)
 
 
 @overload
@@ -216,40 +164,24 @@ def resume(
     take_over: bool = False,
     limits: Limits | None = None,
 ) -> list[Transfer] | Transfer:
-    """Go on with what an earlier process of this notebook left unfinished; no new code is needed.
+    """Resume what an earlier process of this notebook left unfinished; no new code is needed.
 
     Without ``id`` all that no other process runs, which a notebook shows as cards; with an id, or its beginning, that
     one. ``take_over`` takes it from another process, which then stops. Raises :class:`TransferUnknown` if there is none
     of that id, saying how it ended if that is known, and :class:`TransferBusy` if another process runs it.
     """
     limits = limits or Limits()
-    ledger = _ledger()
-    if id is not None:
-        record = registry.settled(lambda: ledger.find(id))
-        return _going_on(record, ledger, limits, take_over=take_over)
-    resumed = Transfers([], faces.face())
-    for found in ledger.records():
-        left: AnyRecord | None = registry.settled(partial(ledger.load, found.id))
-        if left:
-            with suppress(TransferBusy, TransferUnknown):  # one that has ended meanwhile is none of them
-                resumed.append(_going_on(left, ledger, limits, take_over=take_over))
-    return resumed
+    if id is None:
+        return notebook().resume_all(limits, take_over=take_over)
+    return notebook().resume(id, limits, take_over=take_over)
 
 
-def transfers() -> list[Transfer]:
+def transfers() -> Transfers:
     """The unfinished transfers of this notebook and those of this kernel, the oldest first; of ended ones the last 100.
 
-    Those that an earlier process left are paused; ``transfer.resume()`` goes on with them.
+    Those that an earlier process left are paused; ``transfer.resume()`` resumes them.
     """
-    ledger = _ledger()
-    unended = [
-        record for record in ledger.records() if not (isinstance(record, FolderRecord) and record.digest)
-    ]
-    views = {record.id: resuming.snapshot_of(ledger, record) for record in unended}
-    registry.forget_resting(views)
-    left = [_resting(record, ledger, views[record.id]) for record in unended]
-    here = [transfer for transfer in registry.transfers(faces.face()) if transfer.id not in views]
-    return Transfers([*left, *here], faces.face())
+    return notebook().transfers(Limits())
 
 
 def discard(id: str) -> None:  # noqa: A002  # what it is
@@ -257,13 +189,7 @@ def discard(id: str) -> None:  # noqa: A002  # what it is
 
     ``id`` may be the beginning of one. Raises like :func:`resume`.
     """
-    ledger = _ledger()
-    record = ledger.find(id)
-    if transfer := registry.transfer(record.id):
-        transfer.cancel()
-        return
-    resuming.discard(ledger, record)
-    registry.discarded(record.id)
+    notebook().discard(id)
 
 
 def upload(
@@ -294,12 +220,7 @@ def upload(
             entries=arguments.picked(chosen, allow_hidden=allow_hidden),
             chunk_size=limits.chunk_size,
         )
-        ledger = _ledger()
-        same = registry.settled(lambda: resuming.same_upload(ledger, record))
-        if same:
-            return _going_on(same, ledger, limits, take_over=False)
-        how = How(resuming.wishes_of(record, None), limits, _agent())
-        return registry.start(resuming.uploading(RecordStore(record, ledger), how), faces.face())
+        return notebook().start(record, limits)
 
     return faces.picker(Role.UPLOAD, begin)
 
@@ -322,58 +243,13 @@ def verify(path: PathLike) -> Verification:
     return receipts.verify(Path(path).expanduser())
 
 
-def _going_on(record: AnyRecord, ledger: Ledger, limits: Limits, *, take_over: bool) -> Transfer:
-    """What runs here already, or goes on from now on."""
-    there = registry.transfer(record.id, faces.face(), asks=True)
-    return there or _go_on(record, ledger, limits, take_over=take_over)
+# ------------------------------------------------------------------ the notebook of this process
+_notebooks: dict[Portal, Notebook] = {}
 
 
-def _go_on(
-    record: AnyRecord,
-    ledger: Ledger,
-    limits: Limits,
-    *,
-    take_over: bool = False,
-    ice: tuple[IceServer, ...] | None = None,
-) -> Transfer:
-    store: RecordStore[Any] = RecordStore(record, ledger)
-    with store.taken(take_over=take_over):
-        _renew(store, ice)
-        return registry.start(_again(store, ledger, limits), faces.face(), asks=True)
-
-
-def _renew(store: RecordStore[Any], ice: tuple[IceServer, ...] | None) -> None:
-    """Note which STUN and TURN servers are named now, if others are: credentials may last for an hour only.
-
-    What is started after this asks them.
-    """
-    if ice not in (None, store.record.ice):
-        store.update(ice=ice)
-
-
-def _again(store: RecordStore[Any], ledger: Ledger, limits: Limits) -> Begin:
-    wishes = resuming.wishes_of(store.record, arguments.host())
-    return resuming.again(store, ledger, _how(store.record, wishes, limits))
-
-
-def _how(record: AnyRecord, wishes: Wishes, limits: Limits) -> How:
-    """Run it as is wished, with the STUN and TURN servers that were named for it, else those of the environment."""
-    ice = arguments.ice_servers_otherwise() if record.ice is None else record.ice
-    return How(replace(wishes, ice=ice), limits, _agent())
-
-
-def _resting(record: AnyRecord, ledger: Ledger, view: Snapshot) -> Transfer:
-    """The transfer of a memo: the one that runs here, or one that waits to be resumed."""
-    store: RecordStore[Any] = RecordStore(record, ledger)
-    begin, give_up = _again(store, ledger, Limits()), partial(resuming.discard, ledger, record)
-    return registry.rest(begin, view, faces.face(), take=store.take, give_up=give_up)
-
-
-def _ledger() -> Ledger:
-    ledger = Ledger(state_folder(), key=user_key(own_state_folder()))
-    resuming.sweep(ledger)
-    return ledger
-
-
-def _agent() -> str:
-    return AGENT
+def notebook() -> Notebook:
+    """The one of this process. After a fork, or once the portal has stopped, it is another one."""
+    used = portal()
+    if used not in _notebooks:
+        _notebooks[used] = Notebook(used, find_relay, state_folders, faces.face, arguments.settings_for)
+    return _notebooks[used]

@@ -31,6 +31,16 @@ class NbferryError(Exception):
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # constructors differ, so a copy in another process is made without them
+        return _remade, (type(self), self.message), vars(self)
+
+
+def _remade(kind: type[NbferryError], message: str) -> NbferryError:
+    error = kind.__new__(kind, message)
+    error.args = (message,)
+    return error
+
 
 class LocalProtocolError(NbferryError):
     """Our own code broke the protocol; please report this."""

@@ -11,7 +11,8 @@ from nbferry.jupyter import face_kind
 from nbferry.model.manifest import Manifest
 from nbferry.model.names import display_name
 from nbferry.text import live, rendering
-from nbferry.transfer.handle import Face, Transfer
+from nbferry.transfer.face import Face
+from nbferry.transfer.handle import Transfer
 
 if TYPE_CHECKING:
     from nbferry.widget.card import Card
@@ -47,6 +48,10 @@ def picker(kind: CardKind, begin: Callable[[Any], Transfer]) -> Card:
 class _Quiet(Face):
     """Shows nothing, and asks all the same."""
 
+    def is_in_a_cell(self) -> bool:
+        """See :meth:`Face.is_in_a_cell`."""
+        return face_kind.in_ipython()
+
     def ask(self, transfer: Transfer, offer: Manifest) -> bool | str:
         """See :meth:`Face.ask`."""
         with live.aside():
@@ -70,7 +75,7 @@ def ask_in_words(manifest: Manifest) -> bool | str:
     try:
         answer = input("Accept? [y/N] ")
     except (EOFError, RuntimeError, NotImplementedError):
-        return "nobody is there to accept it; pass accept=True"
+        return "no person was there to accept it; pass accept=True"
     return answer.strip().lower() in ("y", "yes")
 
 

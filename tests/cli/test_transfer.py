@@ -196,7 +196,7 @@ def test_a_large_offer_needs_a_yes(nbferry: Commands) -> None:
     for command in (sender, receiver):
         assert command.events()[-2]["state"] == "rejected"
         assert command.events()[-1]["code"] == "rejected"
-        assert "nobody is there to accept it" in command.events()[-1]["message"]
+        assert "no person was there to accept it" in command.events()[-1]["message"]
     assert "--yes" in receiver.events()[-1]["hint"]
     assert list((nbferry.root / "b").iterdir()) == []
 

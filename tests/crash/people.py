@@ -269,7 +269,7 @@ def _follow(transfer: nbferry.Transfer, speak: Speak) -> bool:
         speak("error", type=type(error).__name__, message=str(error))
         return False
     speak("result", files=len(result.files), digest=result.digest, reused=result.reused)
-    transfer._activity.settled.wait()
+    transfer.wait_until_closed()
     speak("settled")
     return True
 

@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +20,14 @@ from faults.ends import PATIENCE, Watch, tree, until
 from nbferry import errors
 from nbferry.crypto.digest import chunk_digest
 from nbferry.engine import portal
+from nbferry.jupyter.state_folder import state_folders
 from nbferry.limits import MiB
 from nbferry.model.manifest import Entry
+from nbferry.model.overwrite import Overwrite
 from nbferry.status import Snapshot, State
+from nbferry.storage.records.record import UploadRecord
 from nbferry.transfer.handle import Transfer
-from pages import CHUNK, SMALL, Lender, lent, send_from_page, upload
+from pages import CHUNK, SMALL, Lender, entries_of, lent, send_from_page, upload
 
 DATA = random.Random(1).randbytes(40 * CHUNK + 17)  # noqa: S311  # the same in every run
 FILES = {"trips/a.bin": DATA, "trips/b.txt": b"hello", "trips/empty": b""}
@@ -50,9 +54,8 @@ class Sparing(Lender):
 
 def ended(transfer: Transfer) -> type | None:
     """How it ended, once nothing of it is in use any more."""
-    activity = transfer._activity
-    error = activity.result.exception(PATIENCE)
-    assert activity.settled.wait(PATIENCE)
+    error = transfer._result.exception(PATIENCE)
+    assert transfer._closed.wait(PATIENCE)
     return type(error) if error else None
 
 
@@ -81,7 +84,7 @@ def half(to: Path) -> Iterator[tuple[Transfer, Sparing]]:
     assert page.out.wait(PATIENCE)
     Watch(transfer, lambda view: view.durable >= 8 * CHUNK).wait()
     yield transfer, page
-    if not transfer._activity.result.done():
+    if not transfer.is_over:
         transfer.cancel()
 
 
@@ -188,7 +191,7 @@ def test_a_file_that_changed(half, to: Path) -> None:
     page.answer_all()
     with pytest.raises(errors.SourceChanged, match=r'^"a\.bin" was changed\.'):
         transfer.wait(PATIENCE)
-    assert transfer._activity.settled.wait(PATIENCE)
+    assert transfer._closed.wait(PATIENCE)
     assert list((to / ".nbferry").glob("*/data"))
     (again,) = nbferry.resume(limits=LIMITS)
     lent(again).lend(Lender(FILES))
@@ -345,11 +348,21 @@ def test_published_before_the_process_ended(to: Path) -> None:
     transfer = upload(FILES, to)
     lent(transfer).lend(Lender(FILES))
     assert ended(transfer) is None
-    store = transfer._activity._store
-    store._ledger.save(replace(store.record, digest=""))
+    first = transfer.wait()
+    accepted = UploadRecord(
+        id=transfer.id,
+        created=time.time(),
+        to=str(to),
+        overwrite=Overwrite.RENAME,
+        allow_hidden=False,
+        accepted=True,
+        entries=entries_of(FILES),
+        chunk_size=CHUNK,
+    )
+    state_folders().ledger().save(accepted)
     (again,) = nbferry.resume()
     assert ended(again) is None
-    assert again.wait().files == transfer.wait().files
+    assert again.wait().files == first.files
     assert tree(to) == {**FILES, "trips": None}
     assert nbferry.resume() == []
 

@@ -238,7 +238,7 @@ def test_a_sender_is_told_before_the_receiver_returns(tmp_path, untold):
     assert again.wait(PATIENCE).files == (tmp_path / "to/x.bin",)
     assert told.snapshot.state is State.DONE
     assert error_of(told) is None
-    assert not again.begun
+    assert not again.accepted
 
 
 def test_what_is_published_is_no_longer_cancelled(tmp_path, untold):
@@ -246,7 +246,7 @@ def test_what_is_published_is_no_longer_cancelled(tmp_path, untold):
     sending, receiving = untold
     again = nbferry.resume(receiving, limits=QUICK)
     until(again, State.DONE)
-    assert again.begun
+    assert again.accepted
     again.cancel("too late")
     told = nbferry.resume(sending, limits=QUICK)
     assert both_end(told, again) == (None, None)
@@ -303,7 +303,7 @@ def test_a_fault_while_inviting_ends_the_send(tmp_path, source, monkeypatch, cap
     async def broken(*_, **__):
         raise KeyError("no such room")
 
-    monkeypatch.setattr(RecordStore, "note", broken)
+    monkeypatch.setattr(RecordStore, "update_in", broken)
     for to in (1, 2):
         sending = nbferry.send(source, to=to, limits=QUICK)
         with pytest.raises(errors.NbferryError, match="no such room"):
@@ -325,7 +325,7 @@ def test_a_disk_that_fails_to_flush(tmp_path, source, monkeypatch, times):
         sync(fd)
 
     disk = replace(REAL_DISK, sync=failing)
-    monkeypatch.setattr("nbferry.transfer.resuming.Destination", partial(Destination, disk=disk))
+    monkeypatch.setattr("nbferry.engine.engine.Destination", partial(Destination, disk=disk))
     sending = nbferry.send(source, limits=QUICK)
     receiving = nbferry.receive(sending.code, to=tmp_path / "to", accept=True, limits=QUICK)
     if times == 1:

@@ -43,7 +43,7 @@ def test_describing_a_large_offer() -> None:
         ("n\n", False),
         ("\n", False),
         ("yesterday\n", False),
-        ("", "nobody is there to accept it; pass accept=True"),
+        ("", "no person was there to accept it; pass accept=True"),
     ],
 )
 def test_asking_in_words(

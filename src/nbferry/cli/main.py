@@ -406,7 +406,7 @@ def _follow(transfer: Transfer, screen: Screen) -> int:
         screen.error(error)
         return exit_code(error)
     except KeyboardInterrupt:
-        if transfer.begun:
+        if transfer.accepted:
             screen.left(transfer.id)
         else:
             transfer.cancel("interrupted there")

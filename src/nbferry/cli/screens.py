@@ -25,7 +25,7 @@ from nbferry.text.live import text_face
 from nbferry.transfer.handle import SLICE, Transfer
 
 NO = "no"
-NOBODY = "nobody is there to accept it"
+UNATTENDED = "no person was there to accept it"
 
 
 class Screen:
@@ -36,14 +36,19 @@ class Screen:
 
     def __init__(self) -> None:
         self._shown: tuple[State, str] | None = None
-        self._offered = self._asked = False
+        self._offered = self._asked = self._unattended = False
         self._guesses = 0
 
     def follow(self, transfer: Transfer) -> None:
         """Show the transfer until it ends, and ask about its offer; raises the error that ended it."""
         news: queue.SimpleQueue[Snapshot | None] = queue.SimpleQueue()
-        transfer.subscribe(news.put)
-        transfer.when_done(lambda: news.put(None))
+
+        def hear(view: Snapshot) -> None:
+            news.put(view)
+            if transfer.is_over:
+                news.put(None)
+
+        transfer.subscribe(hear)
         if transfer.snapshot.role is Role.SEND:
             code = transfer.code
             if transfer.skipped:
@@ -57,7 +62,7 @@ class Screen:
         try:
             result = transfer.wait()
         except Rejected as error:
-            if self._asked and NOBODY in error.message:
+            if self._unattended:
                 error.hint = "Ask for a new code, and say --yes to accept any offer."
             raise
         self.done(result, transfer.snapshot)
@@ -83,6 +88,7 @@ class Screen:
     def _decide(self, transfer: Transfer, offer: Manifest) -> None:
         self._asked = True
         verdict = self.ask(offer)
+        self._unattended = verdict == UNATTENDED
         if verdict is True:
             transfer.accept()
         else:
@@ -90,7 +96,7 @@ class Screen:
 
     def ask(self, manifest: Manifest) -> bool | str:
         """Whether to accept; a text says why not."""
-        return NOBODY
+        return UNATTENDED
 
     def code(self, code: str) -> None:
         """The receiver needs this."""
@@ -154,7 +160,7 @@ class Json(Screen):
 
     def ask(self, manifest: Manifest) -> bool | str:
         """See :class:`Screen`. A program cannot be asked."""
-        return NOBODY
+        return UNATTENDED
 
     def code(self, code: str) -> None:
         """See :class:`Screen`."""
@@ -210,7 +216,7 @@ class Quiet(Screen):
     def ask(self, manifest: Manifest) -> bool | str:
         """See :class:`Screen`."""
         if not (sys.stdin and sys.stdin.isatty()):
-            return NOBODY
+            return UNATTENDED
         for line in describe(manifest):
             self._errors.print(line)
         self._errors.print("Accept? [y/N] ", end="")

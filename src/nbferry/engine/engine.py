@@ -1,105 +1,201 @@
-"""All transfers of this process."""
+"""All transfers of this process: commands in, reports out (:mod:`nbferry.engine.messages`)."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from nbferry.connections.addresses import local_addresses
-from nbferry.connections.context import ConnectContext, RelayAddress
+from nbferry.connections.context import RelayAddress
+from nbferry.connections.settings import Settings
 from nbferry.engine.activities.activity import Activity, Resources
-from nbferry.engine.activities.receive import Intake, ReceiveActivity
-from nbferry.engine.activities.send import Offering, SendActivity
+from nbferry.engine.activities.receive import ReceiveActivity
+from nbferry.engine.activities.record_store import RecordStore
+from nbferry.engine.activities.send import SendActivity
 from nbferry.engine.activities.upload import UploadActivity
+from nbferry.engine.messages import (
+    AnswerPage,
+    Cancel,
+    Command,
+    Decide,
+    EngineStopped,
+    GetFiles,
+    GetOffer,
+    GetSkipped,
+    LendFiles,
+    Notice,
+    Pause,
+    Query,
+    Resume,
+    Start,
+    WithdrawFiles,
+)
 from nbferry.engine.slots import Slots
-from nbferry.errors import Interrupted
-from nbferry.limits import Limits
-from nbferry.model.ice_servers import IceServer
-from nbferry.model.paths import Via
-from nbferry.storage.sources.pages import PageFiles
+from nbferry.errors import Interrupted, TransferBusy
+from nbferry.model.manifest import Manifest
+from nbferry.status import FileProgress
+from nbferry.storage.base import Skipped
+from nbferry.storage.folder.destination import Destination
+from nbferry.storage.records.ledger import Ledger
+from nbferry.storage.records.record import (
+    AnyRecord,
+    FolderRecord,
+    ReceiveRecord,
+    RelayNote,
+    SendRecord,
+    UploadRecord,
+)
+from nbferry.storage.sources.digest_cache import DigestCache
+from nbferry.storage.sources.files import FileSource, offer_of
+from nbferry.storage.sources.pages import PageFiles, PageSource
 
 if TYPE_CHECKING:
     from nbferry.relay.app import RunningRelay
 
-A = TypeVar("A", bound=Activity)
+# threads for files: two for each of a few active transfers; they wait for disks, not for the processor
+WORKERS = 16
+# ended transfers that can still be asked about
+MAX_ENDED = 100
 
-WORKERS = 16  # threads for files: two for each of a few active transfers; they wait for disks, not for the processor
-MAX_ENDED = 100  # ended transfers that are still listed
+FindRelay = Callable[[RelayNote | None], RelayAddress | None]
+"""Finds the relay that was used before, or the one that fits here; None: one in this process. In a worker thread."""
 
-
-@dataclass(frozen=True)
-class Wishes:
-    """How a transfer is to be connected.
-
-    ``relay`` None: one of our own, on ``port`` (0: any); ``host`` None: listen everywhere; ``ice`` are the STUN and
-    TURN servers that may be asked.
-    """
-
-    relay: Callable[[], RelayAddress | None]
-    via: Via
-    host: str | None
-    port: int = 0
-    ice: tuple[IceServer, ...] = ()
+Answer = tuple[FileProgress, ...] | Manifest | tuple[Skipped, ...] | None
+"""What a query asks for."""
 
 
 class Engine:
     """Lives on the loop's thread."""
 
-    def __init__(self) -> None:
-        self.activities: dict[str, Activity] = {}
-        self._slots = Slots()
+    def __init__(self, find_relay: FindRelay, tell: Callable[[Notice], None]) -> None:
+        self._activities: dict[str, Activity] = {}
+        # commands for those that are being started
+        self._early: dict[str, list[Command]] = {}
+        self._find_relay = find_relay
+        self._tell = tell
         self._executor = ThreadPoolExecutor(WORKERS, "nbferry-files")
+        self._resources = Resources(self._relay_for, Slots(), self._executor, tell)
         self._running: set[asyncio.Task[None]] = set()
         self._own_relays: dict[int, RunningRelay] = {}
         self._starting_relay = asyncio.Lock()
 
-    def sending(self, offering: Offering, wishes: Wishes, limits: Limits) -> SendActivity:
-        """A send, not yet started."""
-        return SendActivity(offering, self._means(wishes, limits))
-
-    def receiving(self, intake: Intake, wishes: Wishes, limits: Limits) -> ReceiveActivity:
-        """A receive, not yet started."""
-        return ReceiveActivity(intake, self._means(wishes, limits))
-
-    def uploading(self, intake: Intake, files: PageFiles, wishes: Wishes, limits: Limits) -> UploadActivity:
-        """An upload, not yet started; it is connected to nobody, whatever is wished."""
-        return UploadActivity(intake, files, self._means(wishes, limits))
-
-    def start(self, activity: A) -> A:
-        """Run it, in place of what rests of the same transfer, or has ended."""
+    # ---------------------------------------------------------------- in
+    async def start(self, start: Start) -> None:
+        """Run a transfer; raises what keeps it from starting."""
+        name = start.record.id
+        before = self._activities.get(name)
+        if name in self._early or (before and not before.is_over):
+            raise TransferBusy
+        early = self._early[name] = []
+        try:
+            make = await asyncio.get_running_loop().run_in_executor(self._executor, self._prepared, start)
+            activity = make()
+        finally:
+            del self._early[name]
         self._forget_oldest()
-        before = self.activities.pop(activity.id, None)
-        if before and before is not activity and before.resting:
-            before.go_on_as(activity)
-        self.activities[activity.id] = activity
+        self._activities.pop(name, None)
+        self._activities[name] = activity
+        activity.announce()
         task = asyncio.get_running_loop().create_task(activity.run())
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-        return activity
+        for command in early:
+            self.post(command)
+
+    def post(self, command: Command) -> None:
+        """Do what a face wants. What comes too late for its transfer changes nothing."""
+        activity = self._activities.get(command.id)
+        if activity is None or command.id in self._early:
+            self._early.get(command.id, []).append(command)
+            return
+        match command:
+            case Pause():
+                activity.pause()
+            case Resume():
+                activity.resume()
+            case Cancel(reason=reason):
+                activity.cancel(reason)
+            case Decide(verdict=verdict):
+                activity.decide(verdict)
+            case LendFiles(page=page) if activity.pages:
+                activity.pages.lend(page)
+                activity.changed()
+            case WithdrawFiles(page=page) if activity.pages:
+                activity.pages.withdraw(page)
+                activity.changed()
+            case AnswerPage() if activity.pages:
+                activity.pages.answer(command)
+
+    def ask(self, query: Query) -> Answer:
+        """Look something up; of a transfer that is not here there is nothing."""
+        activity = self._activities.get(query.id)
+        match query:
+            case GetFiles(first=first, count=count):
+                return activity.files(first, count) if activity else ()
+            case GetOffer():
+                return activity.offer if activity else None
+            case GetSkipped():
+                return activity.skipped if activity else ()
+
+    # ---------------------------------------------------------------- from a record to an activity
+    def _prepared(self, start: Start) -> Callable[[], Activity]:
+        """Do what takes a while, in a worker thread; what is returned makes the activity, on the loop's."""
+        ledger = start.folders.ledger()
+        store: RecordStore[Any] = RecordStore(start.record, ledger)
+        if start.resume:
+            _claim(store, start)
+        try:
+            return self._activity_of(store, start.settings, ledger)
+        except BaseException:
+            store.release()
+            raise
+
+    def _activity_of(
+        self, store: RecordStore[Any], settings: Settings, ledger: Ledger
+    ) -> Callable[[], Activity]:
+        record: AnyRecord = store.record
+        settings = _settings_for(record, settings)
+        limits, resources = settings.limits, self._resources
+        match record:
+            case SendRecord(entries=()):
+                source = partial(_files_of, record, settings, ledger)
+                return lambda: SendActivity(store, settings, resources, source)
+            case SendRecord():
+                files = _page_files(Manifest(record.entries, record.chunk_size))
+                return lambda: SendActivity(
+                    store, settings, resources, lambda: PageSource(files, limits), files
+                )
+            case UploadRecord():
+                files = _page_files(record.manifest)
+                return lambda: UploadActivity(store, settings, resources, destination_of(record), files)
+            case ReceiveRecord():
+                return lambda: ReceiveActivity(store, settings, resources, destination_of(record))
 
     def _forget_oldest(self) -> None:
-        ended = [key for key, activity in self.activities.items() if activity.result.done()]
+        ended = [key for key, activity in self._activities.items() if activity.is_over]
         for key in ended[: max(0, len(ended) - MAX_ENDED + 1)]:
-            del self.activities[key]
+            del self._activities[key]
 
-    def _means(self, wishes: Wishes, limits: Limits) -> Resources:
-        async def find() -> ConnectContext:
-            relay = await asyncio.get_running_loop().run_in_executor(self._executor, wishes.relay)
-            relay = relay or await self._relay_of_our_own(wishes.host, wishes.port)
-            return ConnectContext(relay, wishes.via, limits, wishes.host, wishes.ice)
-
-        return Resources(find, self._slots, self._executor, limits)
+    # ---------------------------------------------------------------- relays
+    async def _relay_for(self, known: RelayNote | None, settings: Settings) -> RelayAddress:
+        if known is None and settings.relay:
+            known = RelayNote(url=settings.relay)
+        found = await asyncio.get_running_loop().run_in_executor(self._executor, self._find_relay, known)
+        return found or await self._relay_of_our_own(settings.host, known.port if known else 0)
 
     async def _relay_of_our_own(self, host: str | None, port: int) -> RelayAddress:
         """A relay in this process: enough for two people on one machine, or in one network.
 
-        A certain port is one that an earlier process had: the other side looks for us there.
+        A certain port is one that an earlier process had: the peer looks for us there.
         """
-        from nbferry.relay.app import start_relay  # noqa: PLC0415  # tornado costs 50 ms, and is seldom needed here
+        # tornado costs 50 ms, and is seldom needed here
+        from nbferry.relay.app import start_relay  # noqa: PLC0415
 
         async with self._starting_relay:
             any_of_them = next(iter(self._own_relays.values()), None)
@@ -113,11 +209,54 @@ class Engine:
         return RelayAddress(running.url, f"http://{others[-1]}:{port}/" if others else "", own_port=port)
 
     async def aclose(self) -> None:
-        """Let go of what runs, so that another process can go on, and stop."""
-        for activity in self.activities.values():
+        """Let go of what runs, so that another process can resume it, and stop."""
+        for activity in self._activities.values():
             activity.leave(Interrupted())
         if self._running:
             await asyncio.wait(self._running, timeout=3)
+        self._tell(EngineStopped())
         for relay in self._own_relays.values():
             await relay.aclose()
         self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+def destination_of(record: FolderRecord) -> Destination:
+    """Where the data of a transfer go."""
+    return Destination(Path(record.to), record.id, record.overwrite, record.allow_hidden)
+
+
+def _claim(store: RecordStore[Any], start: Start) -> None:
+    """Claim what an earlier process left. STUN and TURN credentials may last for an hour only, so they are renewed."""
+    store.claim(take_over=start.take_over)
+    if start.ice not in (None, store.record.ice):
+        store.update(ice=start.ice)
+
+
+def _settings_for(record: AnyRecord, settings: Settings) -> Settings:
+    """The settings of one transfer: where its record has limits of its own, those count."""
+    limits = replace(settings.limits, keep_unfinished=record.ttl)
+    if not isinstance(record, ReceiveRecord):
+        limits = replace(limits, chunk_size=record.chunk_size)
+    return replace(settings, limits=limits)
+
+
+def _page_files(manifest: Manifest) -> PageFiles:
+    # of very many files the id takes a while
+    assert manifest.id
+    return PageFiles(manifest)
+
+
+def _files_of(record: SendRecord, settings: Settings, ledger: Ledger) -> FileSource:
+    return offer_of(
+        [_as_named(Path(path)) for path in record.paths],
+        chunk_size=record.chunk_size,
+        follow_symlinks=record.follow_symlinks,
+        max_entries=settings.limits.max_entries,
+        cache=DigestCache(ledger.folder),
+    )
+
+
+def _as_named(path: Path) -> Path:
+    """Shorten a path to what a person here would call it."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path

@@ -42,3 +42,9 @@ def _in_marimo() -> bool:
     """Whether a cell of a marimo notebook runs this."""
     marimo = sys.modules.get("marimo")
     return marimo is not None and bool(marimo.running_in_notebook())
+
+
+def in_ipython() -> bool:
+    """Whether a person runs this, not a program: in IPython Ctrl-C cancels what a cell awaits."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and ipython.get_ipython() is not None

@@ -17,6 +17,7 @@ from nbferry.connections.addresses import local_addresses
 from nbferry.connections.context import RelayAddress
 from nbferry.errors import CodeInvalid
 from nbferry.model.codes import canonical_url, parse
+from nbferry.storage.records.record import RelayNote
 
 PROBE_SECONDS = 3.0
 MAX_ANSWER = 10_000  # bytes of a relay's version, or of what somebody else answers in its place
@@ -68,6 +69,13 @@ def outside(code: str, environ: Mapping[str, str] = os.environ) -> str:
     if server is None or parse(code).url not in (server.url, server.shared_url):
         return code
     return str(parse(code).with_url(_page_url))
+
+
+def find_relay(known: RelayNote | None) -> RelayAddress | None:
+    """The relay of a record, or that of this kernel's Jupyter server; None: one in this process. May take seconds."""
+    if known is None:
+        return server_relay()
+    return None if known.port else relay_again(known.url, known.public_url)
 
 
 def relay_again(url: str, public_url: str, environ: Mapping[str, str] = os.environ) -> RelayAddress:

@@ -22,11 +22,17 @@ from typing import Any
 from nbferry.jupyter.server import get_json, own_server
 from nbferry.limits import MiB
 from nbferry.model.names import STATE_FOLDER
+from nbferry.storage.records.ledger import StateFolders
 
 SESSIONS_SECONDS = 2.0
 MAX_SESSIONS = 4 * MiB  # thousands of notebooks
 _CONNECTION = re.compile(r"kernel-([0-9A-Za-z_-]{1,128})\.json")
 _VSCODE = re.compile(r"-jvsc-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def state_folders() -> StateFolders:
+    """Where the state of this process lies now. May ask the Jupyter server, for some seconds at most."""
+    return StateFolders(state_folder(), own_state_folder())
 
 
 def state_folder(

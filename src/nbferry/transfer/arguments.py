@@ -15,16 +15,14 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Literal, TypedDict, TypeVar
 
-from nbferry.connections.context import RelayAddress
-from nbferry.engine.engine import Wishes
+from nbferry.connections.settings import Settings
 from nbferry.errors import CodeInvalid, UnsafePath
-from nbferry.jupyter import server
 from nbferry.limits import Limits
 from nbferry.model.codes import MAX_WORDS, MIN_WORDS, Code, Ticket, canonical_url, new_code_words, new_ticket
 from nbferry.model.ice_servers import PUBLIC_STUN, IceServer, Named, ice_servers
 from nbferry.model.manifest import Entry, Manifest
 from nbferry.model.names import check_paths
-from nbferry.model.paths import Via
+from nbferry.storage.records.record import AnyRecord, RelayNote
 
 C = TypeVar("C", bound=str)
 
@@ -86,25 +84,33 @@ def invitation(code: int | str | None, *, many: bool) -> Ticket | tuple[str, ...
     return new_code_words(code)
 
 
-def wishes(relay: str | None, via: Via, tickets: list[Code | Ticket]) -> Wishes:
-    """How to connect, STUN and TURN servers aside; ``tickets`` are a receiver's, who must be told of a relay."""
-    only = host()
-    if named := canonical_url(relay) if relay else relay_of_environment():
-        address = RelayAddress(named)
-        return Wishes(lambda: address, via, only)
-    if tickets:
-        raise CodeInvalid(
-            "This code does not say which relay it belongs to.",
-            hint="Copy all of it, with @https://…, or pass relay=.",
-        )
-    return Wishes(server.server_relay, via, only)
+def settings_for(record: AnyRecord, limits: Limits) -> Settings:
+    """How this process runs a transfer. Of the environment only that is read which the record does not say."""
+    ice = ice_servers_otherwise() if record.ice is None else record.ice
+    relay = "" if record.relay else relay_of_environment()
+    return Settings(limits=limits, via=record.via, relay=relay, host=host(), ice=ice)
 
 
-def relay_of_environment() -> str | None:
-    """The relay that ``NBFERRY_RELAY`` names."""
+def relay_of(url: str | None) -> RelayNote | None:
+    """The relay that a caller names."""
+    return RelayNote(url=canonical_url(url)) if url else None
+
+
+def relay_for(ticket: Code | Ticket, named: str | None) -> RelayNote:
+    """The relay that a receiver must be told of, by the caller, by the code, or by the environment."""
+    if url := named or ticket.url or relay_of_environment():
+        return RelayNote(url=canonical_url(url))
+    raise CodeInvalid(
+        "This code does not say which relay it belongs to.",
+        hint="Copy all of it, with @https://…, or pass relay=.",
+    )
+
+
+def relay_of_environment() -> str:
+    """The relay that ``NBFERRY_RELAY`` names, "" if it names none."""
     named = os.environ.get("NBFERRY_RELAY")
     try:
-        return canonical_url(named) if named else None
+        return canonical_url(named) if named else ""
     except CodeInvalid as error:
         raise ValueError(f"NBFERRY_RELAY: {error}") from None
 

@@ -4,209 +4,232 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import logging
 import sys
+import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nbferry.engine.activities.activity import Activity
-from nbferry.engine.activities.receive import ReceiveActivity
-from nbferry.engine.activities.send import SendActivity
-from nbferry.engine.portal import Portal
-from nbferry.errors import LocalProtocolError, NoPage, TimedOut
-from nbferry.jupyter import server
+from nbferry.engine.client import EngineClient
+from nbferry.engine.messages import (
+    Cancel,
+    Decide,
+    GetFiles,
+    GetOffer,
+    GetSkipped,
+    PageQuestion,
+    Pause,
+    Report,
+    Resume,
+)
+from nbferry.errors import Cancelled, LocalProtocolError, NbferryError, TimedOut
 from nbferry.model.manifest import Manifest
-from nbferry.status import FileProgress, Result, Snapshot
+from nbferry.model.roles import Role
+from nbferry.status import FileProgress, Result, Snapshot, State
 from nbferry.storage.base import Skipped
-from nbferry.storage.sources.pages import PageFiles
+from nbferry.storage.records.record import AnyRecord
 from nbferry.text import rendering
+from nbferry.transfer.face import FACELESS, Face
+from nbferry.transfer.lending import Lending
 
-SLICE = 0.2  # seconds: Ctrl-C is seen between two slices where a wait on a lock cannot be interrupted
-CODE_WITHIN = 30.0  # seconds that a relay may take to give a number
+# seconds: Ctrl-C is seen between two slices where a wait on a lock cannot be interrupted
+SLICE = 0.2
+# seconds that a relay may take to give a number
+CODE_TIMEOUT = 30.0
 
+Decider = Callable[[Manifest], "bool | str"]
+"""Judges an offer, in a thread of its own: True to accept, or False or the reason why not."""
 
-class Face:
-    """How a transfer meets a person. This one does not: nothing is shown, and nobody is asked."""
-
-    def ask(self, transfer: Transfer, offer: Manifest) -> bool | str | None:
-        """Somebody waits, and an offer waits for a decision: whether to take it, or why not; None: not decided here."""
-        return None
-
-    def following(self, transfer: Transfer) -> AbstractContextManager[object]:
-        """Show how it goes, while somebody waits."""
-        return nullcontext()
-
-    def card(self, transfer: Transfer) -> Mapping[str, Any] | None:
-        """What a notebook displays it as, by MIME type; None: it has no card."""
-        return None
-
-    def cards(self, transfers: Sequence[Transfer]) -> Mapping[str, Any] | None:
-        """The same for several."""
-        return None
-
-    def saving(self, transfer: Transfer) -> Any:
-        """What :meth:`Transfer.save` returns."""
-        raise NoPage
+log = logging.getLogger("nbferry")
 
 
-FACELESS = Face()
+@dataclass(frozen=True)
+class Parked:
+    """What an earlier process left: how to resume it, and how to remove it, which blocks."""
+
+    resume: Callable[[], Future[None]]
+    discard: Callable[[], None]
 
 
 class Transfer:
-    """One send or receive. It goes on whether or not anybody waits for it. All handles on the same one are equal."""
+    """One send or receive. It runs whether or not anybody waits for it. There is one handle for each id."""
 
-    def __init__(
-        self, activity: Activity, portal: Portal, face: Face = FACELESS, *, asks: bool = False
-    ) -> None:
-        self._first = activity
-        self._portal = portal
-        self._face = face
-        self._asks = asks
-
-    @property
-    def _activity(self) -> Activity:
-        """What runs, rests or has ended; what rested may go on as another one."""
-        return self._first.latest
+    def __init__(self, record: AnyRecord, engine: EngineClient) -> None:
+        self._engine = engine
+        self._role = record.role
+        self._report = Report(snapshot=Snapshot(id=record.id, role=record.role))
+        self._face = FACELESS
+        self._interactive = False
+        self._decide: Decider | None = None
+        self._deciding = False
+        self._parked: Parked | None = None
+        self._lending: Lending | None = None
+        self._result: Future[Result] = Future()
+        self._closed = threading.Event()
+        self._news = threading.Condition()
+        self._subscribers: list[Callable[[Snapshot], None]] = []
 
     # ---------------------------------------------------------------- views
     @property
     def id(self) -> str:
         """The name of this transfer, 12 hex digits; also what ``nbferry.resume`` takes, here or later."""
-        return self._activity.id
+        return self._report.snapshot.id
 
     @property
     def code(self) -> str:
         """What the receiver needs; waits until the relay has given a number. Raises what kept it from doing so."""
-        if not isinstance(self._activity, SendActivity):
+        if self._role is not Role.SEND:
             raise LocalProtocolError("Only a transfer that sends has a code.")
-        try:
-            return server.outside(self._activity.code.result(CODE_WITHIN))
-        except concurrent.futures.TimeoutError:
-            raise TimedOut(f"There is no code after {CODE_WITHIN:.0f} seconds.") from None
+        with self._news:
+            self._news.wait_for(lambda: self._report.code or self._report.is_over, CODE_TIMEOUT)
+        report = self._report
+        if report.code:
+            return self._face.public_code(report.code)
+        raise report.error or TimedOut(f"The relay gave no code within {CODE_TIMEOUT:.0f} seconds.")
 
     @property
     def has_code(self) -> bool:
-        """On a sender: whether there is a code already, and somebody can still come with it."""
-        activity = self._activity
-        if not isinstance(activity, SendActivity) or not activity.invites or activity.snapshot.state.final:
-            return False
-        return activity.code.done() and not activity.code.exception()
+        """On a sender: whether a receiver can come with the code, and it is known already."""
+        return bool(self._report.code) and self.code_works and not self.snapshot.state.final
 
     @property
     def code_works(self) -> bool:
-        """On a sender: whether somebody can still come with the code. One that goes on needs none."""
-        return isinstance(self._activity, SendActivity) and self._activity.invites
+        """On a sender: whether a receiver can still come with the code. A resumed transfer needs none."""
+        return self._report.invites
 
     @property
-    def begun(self) -> bool:
-        """Whether the offer was accepted: from then on ``nbferry.resume`` goes on without a new code."""
-        return self._activity.begun
+    def accepted(self) -> bool:
+        """Whether the offer was accepted: from then on ``nbferry.resume`` needs no new code."""
+        return self._report.accepted
 
     @property
     def snapshot(self) -> Snapshot:
         """How it stands at this instant."""
-        return self._activity.snapshot
+        return self._report.snapshot
 
     @property
     def files(self) -> tuple[FileProgress, ...]:
         """How each file stands at this instant; empty before an offer is known."""
-        return self._portal.ask(self._activity.files)
+        return self._engine.files(GetFiles(self.id))
 
     def files_from(self, first: int, count: int) -> tuple[FileProgress, ...]:
         """How some of the files stand: quick, however many there are."""
-        return self._portal.ask(lambda: self._activity.files(first, count))
+        return self._engine.files(GetFiles(self.id, first, count))
 
     @property
     def skipped(self) -> tuple[Skipped, ...]:
         """On a sender: what was found in the folders and is not sent, links for instance, each with why."""
-        return self._activity.skipped if isinstance(self._activity, SendActivity) else ()
+        return self._engine.skipped(GetSkipped(self.id))
 
     @property
     def waits_for_decision(self) -> bool:
         """Whether ``accept`` or ``reject`` has to decide about the offer."""
-        return isinstance(self._activity, ReceiveActivity) and self._activity.waits_for_decision
+        return self._report.asks and self._decide is None
 
     @property
     def offer(self) -> Manifest | None:
         """On a receiver: what is offered, once the whole list is here."""
-        return self._activity.offer if isinstance(self._activity, ReceiveActivity) else None
+        return self._engine.offer(GetOffer(self.id)) if self._role is Role.RECEIVE else None
 
     @property
     def outcome(self) -> Result | None:
-        """What it amounts to, once it went well."""
-        result = self._activity.result
-        return result.result() if result.done() and not result.exception() else None
+        """The result of a transfer that went well."""
+        return self._report.result
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing follows in this process; it may be one that can be resumed."""
-        return self._activity.result.done()
+        """Whether it has ended in this process; perhaps it can be resumed."""
+        return self._report.is_over
 
     @property
-    def is_resting(self) -> bool:
-        """Whether an earlier process left it, and nobody has gone on with it here."""
-        return self._activity.resting
+    def is_parked(self) -> bool:
+        """Whether an earlier process left it and none has resumed it here."""
+        return self._parked is not None
 
     @property
     def is_held(self) -> bool:
-        """Whether it waits for ``resume``: it rests, or somebody here has paused it."""
-        return self.is_resting or any(machine.paused_here for machine in self._activity.machines())
+        """Whether it waits for ``resume``: it is parked, or was paused here."""
+        return self.is_parked or self._report.held
 
     @property
-    def page_files(self) -> PageFiles | None:
+    def is_closed(self) -> bool:
+        """Whether nothing of it is in use any more in this process."""
+        return self._report.closed
+
+    @property
+    def page_files(self) -> Lending | None:
         """The files of a browser's machine that it sends or takes in; None if they are the kernel's."""
-        return self._activity.page_files
+        if self._lending is None and self._report.has_pages is not None:
+            manifest = self._engine.offer(GetOffer(self.id))
+            self._lending = Lending(self.id, manifest, self._engine) if manifest else None
+        return self._lending
 
     @property
     def folder(self) -> Path | None:
         """On a receiver: where the files go."""
-        return self._activity.folder
+        return self._report.folder
 
     def subscribe(self, callback: Callable[[Snapshot], None]) -> Callable[[], None]:
-        """Have ``callback`` called with the snapshot as it is and with each new one; returns what ends that.
+        """Subscribe to snapshots, beginning with the current one. Returns a function that unsubscribes.
 
-        It is called in the engine's thread and must return quickly. State changes come at once, progress at most
-        five times a second.
+        ``callback`` is called in the engine's thread and must return quickly. State changes come at once, progress at
+        most five times a second.
         """
 
-        def begin() -> Callable[[], None]:
-            callback(self._activity.snapshot)  # on the thread that makes them: none is missed, or too late
-            return self._activity.subscribe(callback)
+        def begin() -> None:
+            callback(self.snapshot)
+            self._subscribers.append(callback)
 
-        return self._portal.ask(begin)
+        # where snapshots are made: none is missed, or comes too late
+        self._engine.on_thread(begin)
+        return lambda: self._unsubscribe(callback)
 
-    def when_done(self, callback: Callable[[], None]) -> None:
-        """Have ``callback`` called once the result, or the error, is there; at once if it is."""
-        self._activity.result.add_done_callback(lambda _: callback())
+    def _unsubscribe(self, callback: Callable[[Snapshot], None]) -> None:
+        if callback in self._subscribers:
+            self._subscribers.remove(callback)
 
-    # ---------------------------------------------------------------- wishes
+    # ---------------------------------------------------------------- commands
     def pause(self) -> None:
         """Hold the transfer on both sides."""
-        self._portal.call(self._activity.pause)
+        self._engine.post(Pause(self.id))
 
     def resume(self) -> None:
-        """Go on after ``pause``, or with what an earlier process left."""
-        self._portal.call(self._activity.resume)
+        """Continue after ``pause``, or resume what an earlier process left."""
+        if parked := self._parked:
+            self._unpark()
+            parked.resume().add_done_callback(lambda started: self._started(parked, started))
+        else:
+            self._engine.post(Resume(self.id))
 
     def cancel(self, reason: str = "") -> None:
         """End the transfer on both sides; part data are removed, and it cannot be resumed."""
-        self._portal.call(lambda: self._activity.cancel(reason))
+        if parked := self._parked:
+            try:
+                parked.discard()
+            except NbferryError as error:
+                self._show_why_not(error)
+            else:
+                self.end(Cancelled())
+        else:
+            self._engine.post(Cancel(self.id, reason))
 
     def accept(self) -> None:
         """Take the offer that waits for a decision."""
-        self._portal.call(self._receiving().accept)
+        self._say(True)
 
     def reject(self, reason: str = "") -> None:
         """Decline the offer that waits for a decision; the sender is told why."""
-        receiving = self._receiving()
-        self._portal.call(lambda: receiving.reject(reason))
+        self._say(reason or False)
 
-    def _receiving(self) -> ReceiveActivity:
-        if not isinstance(self._activity, ReceiveActivity):
+    def _say(self, verdict: bool | str | NbferryError) -> None:
+        if self._role is not Role.RECEIVE:
             raise LocalProtocolError("Only a transfer that receives can be accepted or rejected.")
-        return self._activity
+        self._engine.post(Decide(self.id, verdict))
 
     # ---------------------------------------------------------------- waiting
     def wait(self, timeout: float | None = None) -> Result:
@@ -214,66 +237,65 @@ class Transfer:
 
         Raises :class:`TimedOut` after ``timeout`` seconds. Neither that nor Ctrl-C ends the transfer.
         """
+        result = self._result
         until = None if timeout is None else time.monotonic() + timeout
         try:
             with self._followed():
                 while True:
                     left = SLICE if until is None else min(SLICE, until - time.monotonic())
                     try:
-                        return self._activity.result.result(max(0.0, left))
+                        return result.result(max(0.0, left))
                     except concurrent.futures.TimeoutError:
-                        self._decide_if_asked()
+                        self._ask_if_needed()
                     if until is not None and time.monotonic() >= until:
                         raise TimedOut
         except KeyboardInterrupt:
-            self._say_that_it_goes_on()
+            self._say_that_it_runs()
             raise
 
     def __await__(self) -> Generator[Any, None, Result]:
         return self._wait_async().__await__()
 
     async def _wait_async(self) -> Result:
-        loop = asyncio.get_running_loop()
-        news = asyncio.Event()
+        result, loop, news = self._result, asyncio.get_running_loop(), asyncio.Event()
 
         def wake(_: object) -> None:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(news.set)
 
-        unsubscribe = self._activity.subscribe(wake)
-        self._activity.result.add_done_callback(wake)
+        self._subscribers.append(wake)
+        result.add_done_callback(wake)
         try:
             with self._followed():
-                while not self._activity.result.done():
+                while not result.done():
                     news.clear()
-                    self._decide_if_asked()
+                    self._ask_if_needed()
                     await news.wait()
-                return self._activity.result.result()
+                return result.result()
         except asyncio.CancelledError:
-            if _in_a_cell() and not self._activity.result.done():
-                self._say_that_it_goes_on()
+            if self._face.is_in_a_cell() and not result.done():
+                self._say_that_it_runs()
             raise
         finally:
-            unsubscribe()
+            self._unsubscribe(wake)
 
     def _followed(self) -> AbstractContextManager[object]:
-        """Show how it goes, unless it is over or this process has let go of it."""
-        return nullcontext() if self._activity.result.done() else self._face.following(self)
+        """Show the progress, unless it is over or this process has let go of it."""
+        return nullcontext() if self.is_over else self._face.following(self)
 
-    def _say_that_it_goes_on(self) -> None:
-        sys.stderr.write(f"\nThe transfer {self.id} goes on. To end it: transfer.cancel()\n")
+    def _say_that_it_runs(self) -> None:
+        sys.stderr.write(f"\nThe transfer {self.id} is still running. To end it: transfer.cancel()\n")
 
-    def _decide_if_asked(self) -> None:
+    def _ask_if_needed(self) -> None:
         """An offer waits, and so does a person: ask."""
-        offer = self.offer
-        if not self._asks or offer is None or not self.waits_for_decision:
+        if not (self._interactive and self.waits_for_decision):
             return
-        self._asks = False
+        if (offer := self.offer) is None:
+            return
+        self._interactive = False
         verdict = self._face.ask(self, offer)
-        if verdict is True:
-            self.accept()
-        elif verdict is not None:
-            self.reject(verdict or "")
+        if verdict is not None:
+            self._say(verdict)
 
     # ---------------------------------------------------------------- faces
     def save(self) -> Any:
@@ -283,12 +305,6 @@ class Transfer:
         transfer is done.
         """
         return self._face.saving(self)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Transfer) and self._activity is other._activity
-
-    def __hash__(self) -> int:
-        return hash(self.id)
 
     def __repr__(self) -> str:
         return rendering.line(self.snapshot)
@@ -303,6 +319,123 @@ class Transfer:
             "text/html": rendering.html(self.snapshot, code),
         }
 
+    # ---------------------------------------------------------------- what is behind it: for the notebook
+    def meet(self, face: Face, *, interactive: bool = False, decide: Decider | None = None) -> None:
+        """Be shown by ``face``; the offer is judged by ``decide``, or by a person who waits."""
+        self._face = face
+        self._interactive = self._interactive or interactive
+        if decide is not None:
+            self._decide = decide
+            self._decide_if_asked()
+
+    def run(self, start: Callable[[], None]) -> None:
+        """Have the engine behind it from now on. If ``start`` raises, nothing has changed."""
+        before = self._parked, self._report, self._result
+        self._unpark()
+        try:
+            start()
+        except NbferryError:
+            self._parked, self._report, self._result = before
+            raise
+
+    def park(
+        self, report: Report, *, resume: Callable[[], Future[None]], discard: Callable[[], None]
+    ) -> None:
+        """Have a record behind it: ``resume`` puts the engine there, ``discard`` removes it."""
+        self._renew()
+        self._parked = Parked(resume, discard)
+        self._engine.on_thread(lambda: self.hear(report))
+
+    def end(self, error: NbferryError) -> None:
+        """What was parked was removed, or this process leaves."""
+        state = State.CANCELLED if isinstance(error, Cancelled) else State.PAUSED
+        snapshot = self.snapshot.evolve(state=state, reason=error.message)
+        self._parked = None
+        self._engine.on_thread(
+            lambda: self.hear(replace(self._report, snapshot=snapshot, error=error, closed=True))
+        )
+
+    def hear(self, report: Report) -> None:
+        """The engine reports. On its thread."""
+        self._report = report
+        with self._news:
+            self._news.notify_all()
+        for callback in list(self._subscribers):
+            self._call(callback, report.snapshot)
+        if report.is_over and not self._result.done():
+            self._settle(report)
+        if report.closed:
+            self._closed.set()
+        self._decide_if_asked()
+
+    def ask_page(self, question: PageQuestion) -> None:
+        """The engine wants something of a page that lends files."""
+        if lending := self.page_files:
+            lending.ask(question)
+
+    def wait_until_closed(self) -> None:
+        """Return when nothing of it is in use any more in this process."""
+        self._closed.wait()
+
+    def _unpark(self) -> None:
+        self._parked = None
+        self._renew()
+
+    def _renew(self) -> None:
+        """What was over is not over any more."""
+        self._closed.clear()
+        self._deciding = False
+        self._report = replace(self._report, result=None, error=None, closed=False)
+        if self._result.done():
+            self._result = Future()
+
+    def _started(self, parked: Parked, started: Future[None]) -> None:
+        """It runs now, or another process runs it."""
+        error = started.exception()
+        if isinstance(error, NbferryError):
+            self._parked = parked
+            self._show_why_not(error)
+
+    def _show_why_not(self, error: NbferryError) -> None:
+        report = replace(self._report, snapshot=self.snapshot.evolve(reason=error.message))
+        self._engine.on_thread(lambda: self.hear(report))
+
+    def _settle(self, report: Report) -> None:
+        if report.error:
+            self._result.set_exception(report.error)
+        elif report.result:
+            self._result.set_result(report.result)
+
+    def _call(self, callback: Callable[[Snapshot], None], view: Snapshot) -> None:
+        try:
+            callback(view)
+        except Exception:
+            # a subscriber's fault is not the transfer's
+            log.exception("a subscriber of transfer %s failed", self.id)
+
+    def _decide_if_asked(self) -> None:
+        """Put an offer to the caller's function. It may take its time, so it gets a thread of its own."""
+        if self._report.asks and self._decide and not self._deciding:
+            self._deciding = True
+            threading.Thread(
+                target=self._judge, args=(self._decide,), name="nbferry-accept", daemon=True
+            ).start()
+
+    def _judge(self, decide: Decider) -> None:
+        offer = self.offer
+        if offer is None:
+            return
+        try:
+            verdict = decide(offer)
+        except NbferryError as error:
+            self._say(error)
+        except Exception as error:
+            log.exception("the function accept= of transfer %s failed", self.id)
+            message = f"Something unexpected went wrong ({type(error).__name__})."
+            self._say(NbferryError(message, hint="Please report it."))
+        else:
+            self._say(verdict)
+
 
 class Transfers(list[Transfer]):
     """Several of them; a notebook shows a card for each."""
@@ -316,9 +449,3 @@ class Transfers(list[Transfer]):
 
     def __repr__(self) -> str:
         return "\n".join(map(repr, self)) or "There are no unfinished transfers here."
-
-
-def _in_a_cell() -> bool:
-    """Whether a person waits, not a program: in IPython Ctrl-C cancels what a cell awaits."""
-    ipython = sys.modules.get("IPython")
-    return ipython is not None and ipython.get_ipython() is not None

@@ -102,7 +102,6 @@ class CardModel:
         """From now on this is what there is to see."""
         self.begun.set_result(transfer)
         transfer.subscribe(lambda _: self.refresh())
-        transfer.when_done(self.refresh)
 
     def refresh(self) -> None:
         """Something is to be seen that was not."""

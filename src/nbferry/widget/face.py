@@ -13,9 +13,11 @@ import ipywidgets
 
 from nbferry.engine.portal import portal
 from nbferry.errors import LocalProtocolError
+from nbferry.jupyter import face_kind, server
 from nbferry.model.manifest import Manifest
 from nbferry.text import rendering
-from nbferry.transfer.handle import Face, Transfer
+from nbferry.transfer.face import Face
+from nbferry.transfer.handle import Transfer
 from nbferry.widget.card import Card, bundle, shown
 from nbferry.widget.desk import CardModel
 from nbferry.widget.saving import Saving
@@ -49,6 +51,14 @@ class NotebookFace(Face):
             display(transfer)  # type: ignore[no-untyped-call]  # it has no types
         yield
 
+    def public_code(self, code: str) -> str:
+        """See :meth:`Face.public_code`: a page may have told under which address it reaches the Jupyter server."""
+        return server.outside(code)
+
+    def is_in_a_cell(self) -> bool:
+        """See :meth:`Face.is_in_a_cell`."""
+        return face_kind.in_ipython()
+
     def card(self, transfer: Transfer) -> Mapping[str, Any]:
         """See :meth:`Face.card`."""
         return shown(self.card_of(transfer), transfer)
@@ -73,7 +83,7 @@ class NotebookFace(Face):
             return card
 
     def _card_there(self, transfer: Transfer) -> Card | None:
-        """One that was made and not closed. What has failed and goes on is another transfer under the same id."""
+        """One that was made and not closed, and shows this handle."""
         card = self._cards.get(transfer.id)
         fits = card and card.comm is not None and card.transfer in (None, transfer)
         return card if fits else None

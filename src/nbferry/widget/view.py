@@ -70,7 +70,7 @@ def of_transfer(transfer: Transfer) -> dict[str, Any]:
         "wrong": snapshot.wrong_guesses,
         "has_code": transfer.has_code,
         "needs_files": bool(
-            files and not files.present and not transfer.is_resting and not snapshot.state.final
+            files and not files.present and not transfer.is_parked and not snapshot.state.final
         ),
         "can": _can(transfer),
         "rows": [row(file) for file in transfer.files_from(0, ROWS)],
@@ -98,4 +98,4 @@ def _can(transfer: Transfer) -> list[str]:
         return ["accept", "reject"]
     if transfer.is_held:
         return ["resume", "cancel"]
-    return ["pause", "cancel"] if transfer.begun and state in _MOVING else ["cancel"]
+    return ["pause", "cancel"] if transfer.accepted and state in _MOVING else ["cancel"]

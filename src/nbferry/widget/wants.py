@@ -22,9 +22,10 @@ from nbferry.engine.portal import Portal
 from nbferry.errors import LocalProtocolError, RemoteProtocolError
 from nbferry.jupyter import server
 from nbferry.model.roles import Role
-from nbferry.storage.sources.pages import PageFiles, Reader
+from nbferry.storage.sources.pages import Reader
 from nbferry.text import rendering
 from nbferry.transfer.handle import Transfer
+from nbferry.transfer.lending import Lending
 from nbferry.widget import view
 from nbferry.widget.calls import Buffer, Request
 from nbferry.widget.chooser import list_folder
@@ -74,7 +75,7 @@ class PageRequests:
             threading.Lock()
         )  # a long list takes a while, and the engine's loop must not wait for it
         self._offers: dict[str, Offers] = {}
-        self._lent: dict[str, tuple[PageFiles, Reader]] = {}
+        self._lent: dict[str, tuple[Lending, Reader]] = {}
         self._savings: dict[str, Saving] = {}
         self._ways: dict[str, Callable[[Page, Mapping[str, Any]], Outcome | None]] = {
             "hello": self._hello,
@@ -169,7 +170,7 @@ class PageRequests:
         same_files(files.manifest, entries)
         self._lend(page, files)
 
-    def _lend(self, page: Page, files: PageFiles) -> None:
+    def _lend(self, page: Page, files: Lending) -> None:
         reader = PageReader(page, self._portal)
         with self._lock:
             if page.is_gone:

@@ -57,18 +57,15 @@ class Played:
     code: str = "1-a-b-c@http://127.0.0.1/"
     has_code: bool = True
     waits_for_decision: bool = False
-    begun: bool = False
+    accepted: bool = False
     is_held: bool = False
-    is_resting: bool = False
+    is_parked: bool = False
     is_over: bool = False
     watchers: list[Callable[[Snapshot], None]] = field(default_factory=list)
 
     def subscribe(self, callback: Callable[[Snapshot], None]) -> None:
         """As a transfer does."""
         self.watchers.append(callback)
-
-    def when_done(self, _: Callable[[], None]) -> None:
-        """It never is."""
 
     def files_from(self, first: int, count: int) -> Sequence[FileProgress]:
         """A row for each entry."""

@@ -44,7 +44,7 @@ class Played:
         self.snapshot = Snapshot(id=name, role=role, state=State.WAITING, names=("a",), files=1, total=5)
         self.code, self.has_code = CODE, role is Role.SEND
         self.page_files = self.outcome = self.folder = None
-        self.is_over = self.is_held = self.is_resting = self.begun = self.waits_for_decision = False
+        self.is_over = self.is_held = self.is_parked = self.accepted = self.waits_for_decision = False
 
     def __eq__(self, other: object) -> bool:
         """As handles are on the same transfer; ``run`` tells one that goes on from the one before it."""
@@ -55,9 +55,6 @@ class Played:
 
     def subscribe(self, _: Callable[[Snapshot], None]) -> None:
         """Nothing happens."""
-
-    def when_done(self, _: Callable[[], None]) -> None:
-        """It never is."""
 
     def files_from(self, *_: int) -> tuple[FileProgress, ...]:
         """One file."""

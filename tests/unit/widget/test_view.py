@@ -21,8 +21,8 @@ class Played:
     def __init__(self, state: State, role: Role = Role.SEND, **facts: Any) -> None:
         self.snapshot = Snapshot(id="0123456789ab", role=role, state=state, names=("a",), files=1, total=5)
         self.page_files = self.outcome = None
-        self.has_code = self.is_over = self.is_held = self.is_resting = False
-        self.begun = self.waits_for_decision = False
+        self.has_code = self.is_over = self.is_held = self.is_parked = False
+        self.accepted = self.waits_for_decision = False
         vars(self).update(facts)
 
     def files_from(self, *_: int) -> tuple[FileProgress, ...]:
@@ -39,10 +39,10 @@ def of(state: State, role: Role = Role.SEND, **facts: Any) -> dict[str, Any]:
     ("facts", "can"),
     [
         ({"state": State.WAITING}, ["cancel"]),
-        ({"state": State.TRANSFERRING, "begun": True}, ["pause", "cancel"]),
-        ({"state": State.PAUSED, "begun": True}, ["pause", "cancel"]),
-        ({"state": State.PAUSED, "begun": True, "is_held": True}, ["resume", "cancel"]),
-        ({"state": State.OFFERED, "begun": True}, ["cancel"]),
+        ({"state": State.TRANSFERRING, "accepted": True}, ["pause", "cancel"]),
+        ({"state": State.PAUSED, "accepted": True}, ["pause", "cancel"]),
+        ({"state": State.PAUSED, "accepted": True, "is_held": True}, ["resume", "cancel"]),
+        ({"state": State.OFFERED, "accepted": True}, ["cancel"]),
         ({"state": State.OFFERED, "waits_for_decision": True}, ["accept", "reject"]),
         ({"state": State.DONE, "is_over": True}, []),
         ({"state": State.DONE, "is_over": True, "role": Role.RECEIVE}, ["save"]),
@@ -59,7 +59,7 @@ def test_what_can_be_done(facts: dict[str, Any], can: list[str]) -> None:
     ("facts", "needed"),
     [
         ({"state": State.PAUSED}, True),
-        ({"state": State.PAUSED, "is_resting": True}, False),
+        ({"state": State.PAUSED, "is_parked": True}, False),
         ({"state": State.DONE, "is_over": True}, False),
     ],
 )

@@ -1,172 +1,126 @@
-"""One send or receive as the engine runs it; the user's handle is a view of it from another thread."""
+"""One send, receive or upload as the engine runs it. Faces learn of it by reports, and reach it by commands."""
 
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import logging
-import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from nbferry.connections.context import ConnectContext
+from nbferry.connections.context import ConnectContext, RelayAddress
+from nbferry.connections.settings import Settings
+from nbferry.engine.activities.lent_pages import LentPages
 from nbferry.engine.activities.record_store import RecordStore
+from nbferry.engine.messages import PageQuestion, Report
 from nbferry.engine.rate import Rate, eta
 from nbferry.engine.slots import Slots
 from nbferry.engine.threads import Threads
 from nbferry.errors import Cancelled, CodeExpired, Expired, NbferryError, Rejected, TransferBusy
-from nbferry.limits import Limits
 from nbferry.model.manifest import Manifest
 from nbferry.model.ranges import RangeSet
 from nbferry.model.roles import Role
 from nbferry.protocol.machine import Machine
 from nbferry.status import FileProgress, Result, Snapshot, State
-from nbferry.storage.sources.pages import PageFiles
-
-Callback = Callable[[Snapshot], None]
+from nbferry.storage.base import Skipped
+from nbferry.storage.records.record import RelayNote
 
 log = logging.getLogger("nbferry")
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What the engine gives each activity to work with; ``connect_context`` finds the relay, which may take a while."""
+    """What all activities of an engine share.
 
-    connect_context: Callable[[], Awaitable[ConnectContext]]
+    ``find_relay`` finds the relay of a record, or one that fits; that may take a while. ``tell`` passes reports and
+    questions to the faces.
+    """
+
+    find_relay: Callable[[RelayNote | None, Settings], Awaitable[RelayAddress]]
     slots: Slots
-    executor: concurrent.futures.Executor
-    limits: Limits
+    executor: Executor
+    tell: Callable[[Report | PageQuestion], None]
 
 
 class Activity(ABC):
-    """Everything but ``snapshot``, ``result`` and ``subscribe`` belongs to the engine's thread."""
+    """Everything here happens on the engine's thread."""
 
     role: ClassVar[Role]
 
-    def __init__(self, store: RecordStore[Any], means: Resources) -> None:
+    def __init__(self, store: RecordStore[Any], settings: Settings, resources: Resources) -> None:
         self.id: str = store.record.id
-        self.limits = means.limits
-        self._store: RecordStore[Any] = store
-        self._connect_context = means.connect_context
-        self._slots = means.slots
-        self._threads = Threads(means.executor)
-        self.snapshot = Snapshot(id=self.id, role=self.role)
-        self.result: concurrent.futures.Future[Result] = concurrent.futures.Future()
-        self.settled = threading.Event()  # after the result: nothing of it is in use any more
         self.error: NbferryError | None = None
-        self._subscribers: list[Callback] = []
+        self.snapshot = Snapshot(id=self.id, role=self.role)
+        # of a browser's machine, where the files are there
+        self.pages: LentPages | None = None
+        self._store: RecordStore[Any] = store
+        self._settings = settings
+        self.limits = settings.limits
+        self._resources = resources
+        self._slots = resources.slots
+        self._threads = Threads(resources.executor)
+        self._result: Result | None = None
+        self._closed = False
+        self._told: tuple[object, ...] = ()
         self._rate = Rate()
         self._publish_at: asyncio.TimerHandle | None = None
         self._started: float | None = None
         self._cancelled: str | None = None
-        self._left: NbferryError | None = None  # why this process has let go of it
+        # why this process has let go of it
+        self._left: NbferryError | None = None
         self._task: asyncio.Task[None] | None = None
-        self._start: Callable[[], None] | None = None  # while it rests
-        self._discard: Callable[[], None] | None = None
-        self._successor: Activity | None = None
-
-    # ---------------------------------------------------------------- any thread
-    def subscribe(self, callback: Callback) -> Callable[[], None]:
-        """Have ``callback`` called on the engine's thread with each new snapshot; returns what stops that."""
-        self._subscribers.append(callback)
-
-        def unsubscribe() -> None:
-            if callback in self._subscribers:
-                self._subscribers.remove(callback)
-
-        return unsubscribe
 
     @property
-    def latest(self) -> Activity:
-        """This one, or the one that goes on in its place."""
-        return self._successor.latest if self._successor else self
-
-    # ---------------------------------------------------------------- resting
-    def rest(self, view: Snapshot, start: Callable[[], None], discard: Callable[[], None]) -> None:
-        """Show what an earlier process left, until ``resume`` starts it or ``cancel`` removes it."""
-        self.snapshot, self._start, self._discard = view, start, discard
-
-    @property
-    def resting(self) -> bool:
-        """Whether an earlier process left it, and nobody has gone on with it here."""
-        return self._start is not None
-
-    def go_on_as(self, other: Activity) -> None:
-        """What rests here goes on as ``other``, not yet started: whoever holds this one follows that."""
-        self._stir()
-        self._successor, other._subscribers = other, self._subscribers
-        other.result.add_done_callback(self._end_like)
-
-    def _end_like(self, other: concurrent.futures.Future[Result]) -> None:
-        if error := other.exception():
-            self.result.set_exception(error)
-        else:
-            self.result.set_result(other.result())
-
-    def discarded(self) -> None:
-        """What rested here was removed."""
-        self._stir()
-        self._conclude(Cancelled())
-        self.settled.set()
-
-    def _wake(self, do: Callable[[], None]) -> bool:
-        """Start what rests, or remove it; that another process is at it shows as the reason why not."""
-        try:
-            do()
-        except NbferryError as error:
-            self._show(self.snapshot.evolve(reason=error.message))
-            return False
-        self._stir()  # at once: the next wish may come before the first step of ``run``
-        return True
-
-    def _stir(self) -> None:
-        self._start = self._discard = None
+    def is_over(self) -> bool:
+        """Whether its outcome in this process is known."""
+        return self._result is not None or self.error is not None
 
     # ---------------------------------------------------------------- running
-    @property
-    def page_files(self) -> PageFiles | None:
-        """The files of a browser's machine that it reads, for a page to lend; None for files of this computer."""
-        return None
-
-    @property
-    @abstractmethod
-    def begun(self) -> bool:
-        """Whether the offer was accepted, and the transfer is not over: it can go on without a new code."""
-
     async def run(self) -> None:
-        """From the start to the end; the outcome is in ``result``, never raised."""
+        """From the start to the end; the outcome is reported, never raised."""
         self._task = asyncio.current_task()
-        watching = asyncio.create_task(
-            self._store.watch(self._threads, lambda: self.snapshot.durable, self._taken_over)
+        beating = asyncio.create_task(
+            self._store.heartbeat(self._threads, lambda: self.snapshot.durable, self._taken_over)
         )
         try:
             result = await self._run_if_wanted()
         except* NbferryError as group:
-            self._conclude(_first_error(group))
+            self._fail(_first_error(group))
         except* asyncio.CancelledError:
-            self._conclude(self._left or Cancelled(self._cancelled or "The transfer was cancelled."))
-        except* Exception as group:  # a fault of ours must end the transfer, not the engine
+            self._fail(self._left or Cancelled(self._cancelled or "The transfer was cancelled."))
+        # a fault of ours must end the transfer, not the engine
+        except* Exception as group:
             log.exception("transfer %s failed unexpectedly", self.id)
             message = f"Something unexpected went wrong ({_name_of(group)})."
-            self._conclude(NbferryError(message, hint="Please report it."))
+            self._fail(NbferryError(message, hint="Please report it."))
         else:
             self._finish(result)
         finally:
-            try:
-                await self._settle(watching)
-            except Exception:  # the outcome stays what it is
-                log.exception("transfer %s could not be put away", self.id)
-            finally:
-                self._store.rest()  # no other process is to wait for this one, whatever went wrong
-                self.settled.set()
+            await self._close(beating)
+
+    async def _close(self, beating: asyncio.Task[None]) -> None:
+        """Let go of everything; the outcome stays what it is."""
+        try:
+            await self._close_sessions()
+            beating.cancel()
+            await asyncio.gather(beating, return_exceptions=True)
+            self._interrupt()
+            await self._threads.settle()
+            await self._threads.call(self._clean_up)
+        except Exception:
+            log.exception("transfer %s could not be cleaned up", self.id)
+        finally:
+            # no other process is to wait for this one
+            self._store.release()
+            self._closed = True
+            self._tell()
 
     async def _run_if_wanted(self) -> Result:
-        """Run it, unless somebody cancelled it or let go of it before the first step."""
+        """Run it, unless it was cancelled or let go of before the first step."""
         if self._left:
             raise self._left
         if self._cancelled:
@@ -177,32 +131,23 @@ class Activity(ABC):
     async def _run(self) -> Result:
         """Do it; raise what went wrong."""
 
-    async def _settle(self, watching: asyncio.Task[None]) -> None:
-        """The outcome is known: tell the other side, let go of everything."""
-        await self._part()
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
-        self._interrupt()
-        await self._threads.settle()
-        await self._threads.call(self._put_away)
+    @abstractmethod
+    async def _close_sessions(self) -> None:
+        """Tell the peer how it ended, unless this process leaves; no session runs any more then."""
+
+    def _interrupt(self) -> None:  # noqa: B027  # files of this computer keep no thread waiting
+        """Make threads return that wait for a page."""
 
     @abstractmethod
-    async def _part(self) -> None:
-        """Tell the other side how it ended, unless this process leaves; no session runs any more then."""
-
-    def _interrupt(self) -> None:  # noqa: B027  # nobody, where all files are of this computer
-        """Have threads come back that wait for somebody who may not answer."""
-
-    @abstractmethod
-    def _put_away(self) -> None:
-        """Keep what another process can go on with, remove everything else. In a worker thread; none else runs."""
+    def _clean_up(self) -> None:
+        """Keep what another process can resume, remove everything else. In a worker thread, the only one by then."""
 
     def _finish(self, result: Result) -> None:
+        self._result = result
         self._show_now(state=State.DONE, rate=0.0, eta=None, reason="")
-        self.result.set_result(result)
 
-    def _conclude(self, error: NbferryError) -> None:
-        if self.result.done():
+    def _fail(self, error: NbferryError) -> None:
+        if self.is_over:
             return
         self.error = error
         match error:
@@ -217,10 +162,9 @@ class Activity(ABC):
             case _:
                 state = State.FAILED
         self._show_now(state=state, rate=0.0, eta=None, reason=error.message)
-        self.result.set_exception(error)
 
     def _taken_over(self) -> None:
-        self.leave(TransferBusy("Another process goes on with this transfer, or has ended it.", hint=""))
+        self.leave(TransferBusy("Another process has resumed this transfer, or ended it.", hint=""))
 
     def _started_now(self) -> None:
         self._started = self._started or time.monotonic()
@@ -229,14 +173,20 @@ class Activity(ABC):
     def _seconds(self) -> float:
         return time.monotonic() - self._started if self._started is not None else 0.0
 
-    # ---------------------------------------------------------------- wishes
+    async def _find_context(self) -> ConnectContext:
+        """What connections are made with."""
+        settings = self._settings
+        relay = await self._resources.find_relay(self._store.record.relay, settings)
+        return ConnectContext(relay, settings.via, self.limits, settings.host, settings.ice)
+
+    # ---------------------------------------------------------------- commands
     @abstractmethod
     def machines(self) -> list[Machine]:
         """Those that run now."""
 
     @abstractmethod
     def pump(self) -> None:
-        """After a wish was passed to the machines."""
+        """Have the sessions act on what the machines were told."""
 
     def pause(self) -> None:
         """Hold it until ``resume``."""
@@ -245,45 +195,38 @@ class Activity(ABC):
         self.pump()
 
     def resume(self) -> None:
-        """Go on."""
-        if self._start:
-            self._wake(self._start)
+        """Continue after ``pause``."""
         for machine in self.machines():
             machine.resume()
         self.pump()
 
     def cancel(self, reason: str = "") -> None:
-        """End it here and there, and clean up."""
-        if self._discard:
-            if self._wake(self._discard):
-                self.discarded()
-            return
+        """End it on both sides, and clean up."""
         again = self._cancelled is not None
         self._cancelled = f"The transfer was cancelled{': ' + reason if reason else ''}."
         running = [machine for machine in self.machines() if not machine.state.final]
         for machine in running:
             machine.cancel(reason, time.monotonic())
         self.pump()
-        if self._task and not again and not self.result.done() and not self._ends_with(running):
+        if self._task and not again and not self.is_over and not self._ends_with(running):
             self._task.cancel()
 
     def _ends_with(self, running: list[Machine]) -> bool:
         """Whether the end of these machines is the end of it all."""
         return bool(running)
 
+    def decide(self, verdict: bool | str | NbferryError) -> None:  # noqa: B027  # a sender has no offer to decide about
+        """Answer the question that an offer puts."""
+
     def leave(self, why: NbferryError) -> None:
-        """Let go of everything at once, so that another process can go on; what is being cancelled still is."""
+        """Let go of everything at once, so that another process can resume it. A cancellation is still completed."""
         for machine in self.machines():
             machine.part()
         self.pump()
-        if self.result.done() or self._cancelled is not None:
+        if self.is_over or self._cancelled is not None:
             return
         self._left = why
-        if self.resting:
-            self._stir()
-            self._conclude(why)
-            self.settled.set()
-        elif self._task:
+        if self._task:
             self._task.cancel()
 
     # ---------------------------------------------------------------- what is shown
@@ -300,29 +243,51 @@ class Activity(ABC):
         """Progress of so many files from the first on; of all the others."""
 
     @property
-    def folder(self) -> Path | None:
-        """Where the files go; None on a sender."""
+    def offer(self) -> Manifest | None:
+        """What is sent or received, once that is known."""
         return None
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """What was found in the folders and is not sent."""
+        return ()
+
+    @property
+    @abstractmethod
+    def accepted(self) -> bool:
+        """Whether the offer was accepted and the transfer is not over: it can be resumed without a new code."""
+
+    def _facts(self) -> dict[str, Any]:
+        """Fields of the report beside the snapshot; asked after every input, so it must be quick."""
+        return {
+            "accepted": self.accepted,
+            "held": any(machine.paused_here for machine in self.machines()),
+            "has_pages": self.pages.present if self.pages else None,
+        }
 
     def changed(self) -> None:
         """Something happened: a new state shows at once, progress a few times a second."""
-        if self._is_over:
+        if self._shows_its_end:
             return
-        if self._condition() != (self.snapshot.state, self.snapshot.reason):
+        if (*self._condition(), *self._facts().values()) != self._told:
             self._show(self._view())
         elif self._publish_at is None:
             loop = asyncio.get_running_loop()
             self._publish_at = loop.call_later(self.limits.report_interval, self._show_later)
 
+    def announce(self) -> None:
+        """Report how it stands before its first step."""
+        self._tell()
+
     def _show_later(self) -> None:
         self._publish_at = None
-        if not self._is_over:
+        if not self._shows_its_end:
             self._show(self._view())
 
     @property
-    def _is_over(self) -> bool:
-        """Whether its last snapshot is there: a paused one, if this process has let go of it."""
-        return self.snapshot.state.final or self.result.done()
+    def _shows_its_end(self) -> bool:
+        """Whether its last snapshot was reported: a paused one, if this process has let go of it."""
+        return self.snapshot.state.final or self.is_over
 
     def _show_now(self, **changes: object) -> None:
         self._show(self._view().evolve(**changes))
@@ -336,14 +301,17 @@ class Activity(ABC):
             left = view.total - view.verified
             view = view.evolve(rate=rate, eta=eta(left, rate) if view.state is State.TRANSFERRING else None)
         self.snapshot = view
-        for callback in list(self._subscribers):
-            self._call(callback, view)
+        self._tell()
 
-    def _call(self, callback: Callback, view: Snapshot) -> None:
-        try:
-            callback(view)
-        except Exception:  # a subscriber's fault is not the transfer's
-            log.exception("a subscriber of transfer %s failed", self.id)
+    def _tell(self) -> None:
+        facts = self._facts()
+        self._told = (self.snapshot.state, self.snapshot.reason, *facts.values())
+        self._resources.tell(self._report(facts))
+
+    def _report(self, facts: dict[str, Any]) -> Report:
+        return Report(
+            snapshot=self.snapshot, result=self._result, error=self.error, closed=self._closed, **facts
+        )
 
 
 def state_of(machine: Machine, *, away: bool, hashing: bool = False) -> State:
@@ -367,13 +335,13 @@ class Counted(Protocol):
     def durable(self) -> RangeSet: ...  # noqa: D102
 
 
-class _Nothing:
-    """Of an offer that nobody has taken."""
+class _Untaken:
+    """Of an offer that no receiver has taken."""
 
     verified = durable = RangeSet()
 
 
-UNTAKEN = _Nothing()
+UNTAKEN = _Untaken()
 
 
 def file_progress(

@@ -40,7 +40,7 @@ async def obtain_keys(
                     raise
                 await backoff.wait()
                 continue
-        await store.note(threads, paired=True)
+        await store.update_in(threads, paired=True)
         return keys
 
 
@@ -48,7 +48,7 @@ async def _pair(
     context: ConnectContext, ticket: Code | Ticket, store: RecordStore[ReceiveRecord], threads: Threads
 ) -> SessionKeys:
     async def keep(keys: SessionKeys) -> None:
-        await store.note(threads, root=keys.root)
+        await store.update_in(threads, root=keys.root)
 
     limits = context.limits
     transport = await context.relay.dial(limits)
@@ -57,7 +57,7 @@ async def _pair(
             mailbox = await Mailbox.join(transport, ticket.room, within=limits.connect_timeout)
             return await join(mailbox, ticket, keep)
     except WrongCode:
-        await store.note(threads, root=b"")
+        await store.update_in(threads, root=b"")
         raise
     except TimeoutError:
         raise ConnectFailed("The sender does not answer.", hint="Check that it is still running.") from None

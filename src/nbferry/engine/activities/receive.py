@@ -6,19 +6,20 @@ import asyncio
 import logging
 import time
 from abc import abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from nbferry._version import AGENT
 from nbferry.connections.connector import Caller, Connector
 from nbferry.connections.link import Lease
+from nbferry.connections.settings import Settings
 from nbferry.engine.activities.activity import Activity, Resources, file_progress, state_of
 from nbferry.engine.activities.joining import obtain_keys
 from nbferry.engine.activities.record_store import RecordStore
 from nbferry.engine.sessions.session import Session, Worker
 from nbferry.engine.sessions.storing import Storing
 from nbferry.errors import NbferryError
-from nbferry.model.codes import Code, Ticket
+from nbferry.model.codes import parse
 from nbferry.model.manifest import Manifest
 from nbferry.model.roles import Role
 from nbferry.protocol.events import Compare, Event, Offered, Publish, Store, Sync
@@ -32,30 +33,21 @@ from nbferry.storage.records.record import ReceiveRecord, UploadRecord
 
 log = logging.getLogger("nbferry")
 
-Decide = Callable[[Manifest], "bool | str"]
-"""Judges an offer in a worker thread: True to accept, or False or the reason why not."""
-
-
-@dataclass(frozen=True)
-class Intake:
-    """Where data go, and who decides (None: a person); a receiver also brings the code.
-
-    ``store`` knows what an earlier process did.
-    """
-
-    destination: Destination
-    store: RecordStore[ReceiveRecord] | RecordStore[UploadRecord]
-    decide: Decide | None
-    agent: str
-    ticket: Code | Ticket | None = None
-
 
 class IncomingActivity(Activity):
-    """See :class:`Activity`."""
+    """What goes into a folder of this computer."""
 
-    def __init__(self, intake: Intake, means: Resources) -> None:
-        super().__init__(intake.store, means)
-        self._intake = intake
+    _store: RecordStore[ReceiveRecord] | RecordStore[UploadRecord]
+
+    def __init__(
+        self,
+        store: RecordStore[ReceiveRecord] | RecordStore[UploadRecord],
+        settings: Settings,
+        resources: Resources,
+        destination: Destination,
+    ) -> None:
+        super().__init__(store, settings, resources)
+        self._destination = destination
         self._receiver = self._new_receiver(None)
         self._session: Session | None = None
         self._session_task: asyncio.Task[None] | None = None
@@ -66,22 +58,23 @@ class IncomingActivity(Activity):
         self._offer: asyncio.Future[Manifest] = loop.create_future()
         self._verdict: asyncio.Future[bool | str] = loop.create_future()
         self._queued = False
-        self._known: Manifest | None = None  # what an earlier process accepted
-        self._there = self._store.record.durable  # bytes of it that are on the disk
+        # what an earlier process accepted, and the bytes of it that are on the disk
+        self._known: Manifest | None = None
+        self._there = store.record.durable
 
     # ---------------------------------------------------------------- running
     async def _run(self) -> Result:
         if self._store.record.accepted:
-            await self._threads.call(self._pick_up)
+            await self._threads.call(self._recover)
         if self._receipt:
             await self._say_that_it_is_done()
-            return self._result(self._receipt)
+            return self._result_of(self._receipt)
         session, _ = self._begin_session(await self._meet(), self._work)
         await session.final.wait()
         if error := self._what_went_wrong():
             raise error
         assert self._receipt  # everything is published
-        return self._result(self._receipt)
+        return self._result_of(self._receipt)
 
     @abstractmethod
     async def _meet(self) -> Connector:
@@ -97,19 +90,17 @@ class IncomingActivity(Activity):
 
     def _new_receiver(self, known: tuple[str, Manifest] | None) -> Receiver:
         hidden = self._store.record.allow_hidden
-        return Receiver(self.limits, agent=self._intake.agent, allow_hidden=hidden, known=known)
+        return Receiver(self.limits, agent=AGENT, allow_hidden=hidden, known=known)
 
-    def _pick_up(self) -> None:
+    def _recover(self) -> None:
         """Go on from what an earlier process left."""
-        left = self._intake.destination.recover()
+        left = self._destination.recover()
         self._receipt, self._there = left.receipt, left.durable
         self._known = left.offer[1] if left.offer else None
         if self._receipt:
             self._store.update(digest=self._receipt.digest)
             digest = bytes.fromhex(self._receipt.digest)
-            self._receiver = Receiver.already_done(
-                self.limits, digest, time.monotonic(), agent=self._intake.agent
-            )
+            self._receiver = Receiver.already_done(self.limits, digest, time.monotonic(), agent=AGENT)
         else:
             self._receiver = self._new_receiver(left.offer)
 
@@ -117,7 +108,7 @@ class IncomingActivity(Activity):
     async def _say_that_it_is_done(self) -> None:
         """An earlier process has published everything: tell whoever does not know it."""
 
-    def _result(self, receipt: Receipt) -> Result:
+    def _result_of(self, receipt: Receipt) -> Result:
         to = Path(self._store.record.to)
         return Result(
             files=tuple(to / file.path for file in receipt.files),
@@ -128,25 +119,26 @@ class IncomingActivity(Activity):
             reused=receipt.reused,
         )
 
-    async def _part(self) -> None:
+    async def _close_sessions(self) -> None:
         if self._session_task:
             if self._left and not self._receiver.state.final:
                 self._session_task.cancel()
             await asyncio.gather(self._session_task, return_exceptions=True)
 
-    def _put_away(self) -> None:
+    def _clean_up(self) -> None:
         """Keep what has arrived, and the keys, for another process; remove what is not published otherwise."""
         state = self.snapshot.state
         if self._sink:
             self._sink.close()
         if self.error and self._can_go_on(state):
-            self._store.rest(self.error.message)
+            self._store.release(self.error.message)
             return
         self._discard_parts()
         if state is State.DONE and not self._is_told:
-            self._store.rest()  # the other side may still come and ask
+            # the other side may still come and ask
+            self._store.release()
         else:
-            self._store.end(state, self.snapshot.reason)
+            self._store.finish(state, self.snapshot.reason)
 
     @abstractmethod
     def _can_go_on(self, state: State) -> bool:
@@ -160,7 +152,7 @@ class IncomingActivity(Activity):
     def _discard_parts(self) -> None:
         """Remove what is not published; if that fails, the outcome stays what it is."""
         try:
-            self._intake.destination.discard()
+            self._destination.discard()
         except NbferryError as error:
             log.warning("what had arrived could not be removed: %s", error.message)
 
@@ -196,11 +188,11 @@ class IncomingActivity(Activity):
     async def _take_in(self, manifest: Manifest, session: Session) -> None:
         self._started_now()
         resume = self._store.record.accepted
-        sink = await self._threads.call(lambda: self._intake.destination.open(manifest, resume=resume))
+        sink = await self._threads.call(lambda: self._destination.open(manifest, resume=resume))
         self._sink = sink
         self._storing = Storing(self._receiver, sink, self._threads, self.limits, self._published)
         await self._storing.prepare(session)
-        await self._store.note(
+        await self._store.update_in(
             self._threads, accepted=True, names=manifest.top_names, total=manifest.total_bytes
         )
         self._receiver.accept(time.monotonic(), sink.have, sink.leaves(), sink.candidates)
@@ -208,15 +200,15 @@ class IncomingActivity(Activity):
         await self._storing.run(session)
 
     @property
-    def begun(self) -> bool:
-        """See :attr:`Activity.begun`: it is over when the other side knows that everything is published."""
+    def accepted(self) -> bool:
+        """See :attr:`Activity.accepted`: it is over when the other side knows that everything is published."""
         over = self._receipt is not None and self._is_told
         return bool(self._store.record.accepted) and not over
 
     def _published(self, files: tuple[Path, ...]) -> None:
         receiver, session = self._receiver, self._session
         assert receiver.manifest and receiver.digest and session  # noqa: PT018  # that is what was published
-        self._receipt = self._intake.destination.leave_receipt(
+        self._receipt = self._destination.leave_receipt(
             receiver.manifest,
             files,
             receiver.digest,
@@ -227,12 +219,13 @@ class IncomingActivity(Activity):
         self._store.update(digest=self._receipt.digest)
 
     async def _decide(self, manifest: Manifest) -> bool | str:
-        if self._intake.decide is None:
-            if manifest.total_bytes <= self.limits.auto_accept:
-                return True
+        if self._must_ask(manifest):
             return await self._verdict
-        decide = self._intake.decide
-        return await self._threads.call(lambda: decide(manifest))
+        return True
+
+    def _must_ask(self, manifest: Manifest) -> bool:
+        """Whether an offer is put to the caller, or to a person."""
+        return self._settings.asks or manifest.total_bytes > self.limits.auto_accept
 
     def _queue(self, queued: bool) -> None:
         self._queued = queued
@@ -243,33 +236,34 @@ class IncomingActivity(Activity):
         """See :meth:`Activity._ends_with`: what is published is no longer cancelled, only told."""
         return bool(running) or self._receiver.state.final
 
-    def accept(self) -> None:
-        """Take the offer that waits for a decision."""
-        if not self._verdict.done():
-            self._verdict.set_result(True)
-
-    def reject(self, reason: str = "") -> None:
-        """Decline the offer that waits for a decision."""
-        if not self._verdict.done():
-            self._verdict.set_result(reason or False)
+    def decide(self, verdict: bool | str | NbferryError) -> None:
+        """See :meth:`Activity.decide`. The first answer counts."""
+        if self._verdict.done():
+            return
+        if isinstance(verdict, NbferryError):
+            self._verdict.set_exception(verdict)
+        else:
+            self._verdict.set_result(verdict)
+        self.changed()
 
     # ---------------------------------------------------------------- views
-    @property
-    def waits_for_decision(self) -> bool:
-        """Whether somebody has to say yes or no to the offer."""
+    def _facts(self) -> dict[str, Any]:
+        """See :meth:`Activity._facts`."""
+        return {**super()._facts(), "asks": self._waits_for_verdict(), "folder": self._destination.to}
+
+    def _waits_for_verdict(self) -> bool:
         offer = self.offer
         return (
-            self._intake.decide is None
+            offer is not None
             and not self._store.record.accepted
-            and offer is not None
-            and offer.total_bytes > self.limits.auto_accept
             and not self._verdict.done()
             and not self._receiver.state.final
+            and self._must_ask(offer)
         )
 
     @property
     def offer(self) -> Manifest | None:
-        """What is offered, once the whole list is here."""
+        """See :attr:`Activity.offer`: once the whole list is here."""
         return self._receiver.manifest
 
     def machines(self) -> list[Machine]:
@@ -285,11 +279,6 @@ class IncomingActivity(Activity):
         """See :meth:`Activity.files`."""
         manifest = self._receiver.manifest
         return file_progress(manifest, self._receiver, first, count) if manifest else ()
-
-    @property
-    def folder(self) -> Path:
-        """See :meth:`Activity.folder`."""
-        return Path(self._store.record.to)
 
     def _condition(self) -> tuple[State, str]:
         if self._session is None:
@@ -331,9 +320,12 @@ class ReceiveActivity(IncomingActivity):
     _store: RecordStore[ReceiveRecord]
 
     async def _meet(self) -> Connector:
-        assert self._intake.ticket  # a receiver has one
-        context = await self._connect_context()
-        return Caller(context, await obtain_keys(context, self._intake.ticket, self._store, self._threads))
+        context, ticket = await self._find_context(), parse(self._store.record.code)
+        return Caller(context, await obtain_keys(context, ticket, self._store, self._threads))
+
+    def _must_ask(self, manifest: Manifest) -> bool:
+        """See :meth:`IncomingActivity._must_ask`."""
+        return not self._store.record.accept_all and super()._must_ask(manifest)
 
     async def _say_that_it_is_done(self) -> None:
         """If the sender cannot be told within a moment, another process may."""
@@ -345,7 +337,7 @@ class ReceiveActivity(IncomingActivity):
         if self._left:
             return bool(record.root)
         half_met = bool(record.root) and not record.paired  # the sender may have taken our proof, and wait
-        return state is State.FAILED and (half_met or self.begun)
+        return state is State.FAILED and (half_met or self.accepted)
 
     @property
     def _is_told(self) -> bool:

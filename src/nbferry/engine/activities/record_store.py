@@ -1,6 +1,6 @@
-"""What a transfer writes down beside the notebook, so that another process can go on with it.
+"""What a transfer writes down beside the notebook, so that another process can resume it.
 
-The memo is saved before anything that relies on it is said to the other side: a receiver's keys before its proof
+The record is saved before anything that relies on it is said to the other side: a receiver's keys before its proof
 goes out, a sender's pairing before it proves itself, an outcome before the last word.
 """
 
@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Generic, TypeVar, cast
 
@@ -27,10 +26,10 @@ log = logging.getLogger("nbferry")
 
 
 class RecordStore(Generic[M]):
-    """The memo of one transfer, and the claim on it; a new transfer is claimed when it is first saved.
+    """The record of one transfer, and the claim on it; a new transfer is claimed when it is first saved.
 
-    What cannot be written is logged, once, and tried again with the next change: a read-only home must not keep anybody
-    from transferring. Nothing is written any more once another process has taken over.
+    What cannot be written is logged, once, and tried again with the next change: a read-only home must not
+    prevent a transfer. Nothing is written any more once another process has taken over.
     """
 
     def __init__(self, record: M, ledger: Ledger) -> None:
@@ -40,10 +39,10 @@ class RecordStore(Generic[M]):
         self._lock = threading.Lock()
         self._saved = self._over = self._warned = False
 
-    def take(self, *, take_over: bool = False) -> None:
-        """Go on with what an earlier process left, as it stands now.
+    def claim(self, *, take_over: bool = False) -> None:
+        """Claim what an earlier process left, as it stands now.
 
-        Raises :class:`TransferBusy` if a process is at it, :class:`TransferUnknown` if one has ended it.
+        Raises :class:`TransferBusy` if a process runs it, :class:`TransferUnknown` if one has ended it.
         """
         claim = self._claimed(take_over=take_over)
         try:
@@ -51,7 +50,8 @@ class RecordStore(Generic[M]):
         except NbferryError:
             claim.release()
             raise
-        self.record = replace(found, reason="")  # why it stopped then is not why it stops the next time
+        # why it stopped then is not why it stops the next time
+        self.record = replace(found, reason="")
         self._claim, self._saved = claim, True
 
     def _claimed(self, *, take_over: bool) -> Claim:
@@ -61,18 +61,8 @@ class RecordStore(Generic[M]):
             self._ledger.find(self.record.id)  # says so if its folder is gone because it has ended
             raise
 
-    @contextmanager
-    def taken(self, *, take_over: bool = False) -> Iterator[None]:
-        """Take it as :meth:`take` does; if what follows fails, others may have it."""
-        self.take(take_over=take_over)
-        try:
-            yield
-        except Exception:
-            self.rest()
-            raise
-
-    async def note(self, threads: Threads, **changes: Any) -> None:
-        """Change fields of the memo; it is on the disk when this returns."""
+    async def update_in(self, threads: Threads, **changes: Any) -> None:
+        """Change fields of the record; they are on the disk when this returns."""
         await threads.call(lambda: self.update(**changes))
 
     def update(self, **changes: Any) -> None:
@@ -82,7 +72,7 @@ class RecordStore(Generic[M]):
     def change(self, change: Callable[[M], M]) -> None:
         """Do the same with a function, so that two threads may each change their part. Blocks.
 
-        Raises :class:`TransferBusy` if another process went on with a new transfer before it was claimed.
+        Raises :class:`TransferBusy` if another process resumed a new transfer before it was claimed here.
         """
         with self._lock:
             self.record = change(self.record)
@@ -105,7 +95,7 @@ class RecordStore(Generic[M]):
                 log.warning("transfer %s may not be resumed later: %s", self.record.id, error.message)
             self._warned = True
 
-    async def watch(
+    async def heartbeat(
         self,
         threads: Threads,
         durable: Callable[[], int],
@@ -116,7 +106,7 @@ class RecordStore(Generic[M]):
         while await threads.call(self._beat):
             await asyncio.sleep(every)
             if self._claim and durable() != self.record.durable:
-                await self.note(threads, durable=durable())
+                await self.update_in(threads, durable=durable())
         taken()
 
     def _beat(self) -> bool:
@@ -125,7 +115,7 @@ class RecordStore(Generic[M]):
                 return True
             return self._claim.beat()
 
-    def end(self, state: State, reason: str = "") -> None:
+    def finish(self, state: State, reason: str = "") -> None:
         """It is over, for good: what was kept is removed, also if another process has taken over.
 
         Of one that had begun, or whose offer expired, a line stays that says how it ended.
@@ -145,7 +135,7 @@ class RecordStore(Generic[M]):
         except NbferryError as error:
             log.warning("the memo of transfer %s could not be removed: %s", self.record.id, error.message)
 
-    def rest(self, reason: str = "") -> None:
+    def release(self, reason: str = "") -> None:
         """This process is done with it; another one may go on. May be called twice."""
         if reason and self._claim:
             self.update(reason=reason)

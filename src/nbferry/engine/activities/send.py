@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from typing import Any
 
+from nbferry._version import AGENT
 from nbferry.connections.connector import Answerer
 from nbferry.connections.context import ConnectContext, RelayAddress
 from nbferry.connections.invitation import Invitation, InvitationListener, Inviter
 from nbferry.connections.link import Lease
+from nbferry.connections.settings import Settings
 from nbferry.crypto.keys import SessionKeys
 from nbferry.engine.activities.activity import UNTAKEN, Activity, Resources, file_progress, state_of
+from nbferry.engine.activities.lent_pages import LentPages
 from nbferry.engine.activities.record_store import RecordStore
 from nbferry.engine.sessions.serving import Serving
 from nbferry.engine.sessions.session import Session
-from nbferry.errors import Expired, NbferryError
+from nbferry.errors import Expired
 from nbferry.model.codes import Code, Ticket
+from nbferry.model.manifest import Manifest
 from nbferry.model.roles import Role
 from nbferry.protocol.events import Event
 from nbferry.protocol.machine import Machine
@@ -29,19 +33,6 @@ from nbferry.status import FileProgress, Result, Snapshot, State
 from nbferry.storage.base import Skipped, Source
 from nbferry.storage.records.record import ACCEPTED, RelayNote, SendRecord
 from nbferry.storage.sources.pages import PageFiles
-
-
-@dataclass(frozen=True)
-class Offering:
-    """What is sent; ``store`` knows under which secret, to how many, until when, and who came so far.
-
-    ``page_files`` if the source is one of files of a browser's machine.
-    """
-
-    open_source: Callable[[], Source]
-    store: RecordStore[SendRecord]
-    agent: str
-    page_files: PageFiles | None = None
 
 
 class _Enough(Exception):  # no error: it ends a wait
@@ -67,24 +58,33 @@ class SendActivity(Activity):
     role = Role.SEND
     _store: RecordStore[SendRecord]
 
-    def __init__(self, offering: Offering, means: Resources) -> None:
-        super().__init__(offering.store, means)
-        self.code: concurrent.futures.Future[str] = concurrent.futures.Future()
-        self._offering = offering
-        self._receivers = offering.store.record.receivers
+    def __init__(
+        self,
+        store: RecordStore[SendRecord],
+        settings: Settings,
+        resources: Resources,
+        open_source: Callable[[], Source],
+        files: PageFiles | None = None,
+    ) -> None:
+        """``files`` are those of a browser's machine that the source reads, if it does."""
+        super().__init__(store, settings, resources)
+        self.pages = LentPages(self.id, files, resources.tell) if files else None
+        self._code = ""
+        self._open_source = open_source
+        self._receivers = store.record.receivers
         self._source: Source | None = None
         self._services: list[_Service] = []
         self._sessions: list[asyncio.Task[None]] = []
         self._served = asyncio.Semaphore(0)
-        self._expires_at = time.monotonic() + offering.store.record.expires_at - time.time()
+        self._expires_at = time.monotonic() + store.record.expires_at - time.time()
         self._trouble = ""
 
     # ---------------------------------------------------------------- running
     async def _run(self) -> Result:
         self._source = await self._threads.call(self._open)
         self._show_now()
-        context = await self._connect_context()
-        await self._go_on(context)
+        context = await self._find_context()
+        await self._resume_sessions(context)
         if self._receivers == 1 and self._services:
             await self._served.acquire()
         else:
@@ -92,16 +92,11 @@ class SendActivity(Activity):
         return await self._outcome()
 
     def _open(self) -> Source:
-        source = self._offering.open_source()
+        source = self._open_source()
         assert source.manifest.id  # takes a while if there are very many files, so it is worked out here
         return source
 
-    def _conclude(self, error: NbferryError) -> None:
-        super()._conclude(error)
-        if not self.code.done():
-            self.code.set_exception(error)
-
-    async def _go_on(self, context: ConnectContext) -> None:
+    async def _resume_sessions(self, context: ConnectContext) -> None:
         """Serve those who came to an earlier process and are not done."""
         unfinished = []
         for number, pairing in enumerate(self._store.record.pairings):
@@ -111,7 +106,8 @@ class SendActivity(Activity):
                 self._served.release()
         await asyncio.gather(*unfinished)
         if self._services and (ticket := Invitation.of(self._store.record).ticket):
-            self.code.set_result(str(ticket.with_url(context.relay.share_url)))
+            self._code = str(ticket.with_url(context.relay.share_url))
+            self._show_now()
 
     async def _invite(self, context: ConnectContext) -> None:
         """Let receivers in until as many as were meant are served, or the offer expires."""
@@ -153,22 +149,22 @@ class SendActivity(Activity):
         raise _Enough
 
     async def _issued(self, ticket: Code | Ticket, relay: RelayAddress) -> None:
-        if self.code.done():
+        if self._code:
             return
         assert self._source is not None  # opened before anybody is invited
         manifest = self._source.manifest
-        await self._store.note(
+        await self._store.update_in(
             self._threads,
             room=ticket.room,
             relay=RelayNote(url=relay.url, public_url=relay.public_url, port=relay.own_port),
             names=manifest.top_names,
             total=manifest.total_bytes,
         )
-        self.code.set_result(str(ticket))
+        self._code = str(ticket)
         self._show_now()
 
     async def _guessed(self, times: int) -> None:
-        await self._store.note(self._threads, wrong_guesses=times)
+        await self._store.update_in(self._threads, wrong_guesses=times)
         self._show_now()
 
     def _troubled(self, why: str) -> None:
@@ -196,7 +192,7 @@ class SendActivity(Activity):
         sender = Sender(
             self._source.manifest,
             self.limits,
-            agent=self._offering.agent,
+            agent=AGENT,
             expires_at=self._expires_at if self._receivers == 1 and not resumed else None,
         )
         sender.held = True
@@ -259,8 +255,8 @@ class SendActivity(Activity):
             if only.sender.error:
                 raise only.sender.error
         else:
-            begun = [service for service in self._services if service.accepted.is_set() or service.resumed]
-            await asyncio.gather(*(service.session.final_or_away() for service in begun))
+            accepted = [each for each in self._services if each.accepted.is_set() or each.resumed]
+            await asyncio.gather(*(service.session.final_or_away() for service in accepted))
         done = [service for service in self._services if service.sender.state is State.DONE]
         assert self._source is not None
         manifest = self._source.manifest
@@ -273,20 +269,20 @@ class SendActivity(Activity):
         )
 
     @property
-    def begun(self) -> bool:
-        """See :attr:`Activity.begun`: somebody has accepted, and is not served."""
-        return any(pairing.state == ACCEPTED for pairing in self._store.record.pairings)
+    def accepted(self) -> bool:
+        """See :attr:`Activity.accepted`."""
+        return self._store.record.accepted
 
     @property
-    def invites(self) -> bool:
-        """Whether somebody can still come with the code."""
-        pairings = self._store.record.pairings
-        return self._receivers is None or len(pairings) < self._receivers
+    def offer(self) -> Manifest | None:
+        """See :attr:`Activity.offer`."""
+        if self.pages:
+            return self.pages.files.manifest
+        return self._source.manifest if self._source else None
 
-    @property
-    def page_files(self) -> PageFiles | None:
-        """See :attr:`Activity.page_files`."""
-        return self._offering.page_files
+    def _facts(self) -> dict[str, Any]:
+        """See :meth:`Activity._facts`."""
+        return {**super()._facts(), "code": self._code, "invites": self._store.record.invites}
 
     def _interrupt(self) -> None:
         if self._source:
@@ -306,7 +302,7 @@ class SendActivity(Activity):
         assert self._source is not None
         return [Path(entry.path) for entry in self._source.manifest.entries if not entry.folder]
 
-    async def _part(self) -> None:
+    async def _close_sessions(self) -> None:
         for service in self._services:
             if not service.sender.state.final and not self._left:
                 service.sender.cancel("the sender has ended", time.monotonic())
@@ -316,14 +312,14 @@ class SendActivity(Activity):
                 task.cancel()
         await asyncio.gather(*self._sessions, return_exceptions=True)
 
-    def _put_away(self) -> None:
+    def _clean_up(self) -> None:
         """Keep those who came, and a code that still works, for another process."""
         if self._source:
             self._source.close()
-        if self.error and (self._left or (self.begun and self.snapshot.state is State.FAILED)):
-            self._store.rest(self.error.message)
+        if self.error and (self._left or (self.accepted and self.snapshot.state is State.FAILED)):
+            self._store.release(self.error.message)
         else:
-            self._store.end(self.snapshot.state, self.snapshot.reason)
+            self._store.finish(self.snapshot.state, self.snapshot.reason)
 
     # ---------------------------------------------------------------- views
     def _ends_with(self, running: list[Machine]) -> bool:

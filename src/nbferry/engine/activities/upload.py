@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import asyncio
 
+from nbferry._version import AGENT
 from nbferry.connections.connector import Connector
 from nbferry.connections.link import AnyLink, Lease, PlainLink
+from nbferry.connections.settings import Settings
 from nbferry.engine.activities.activity import Resources
-from nbferry.engine.activities.receive import IncomingActivity, Intake
+from nbferry.engine.activities.lent_pages import LentPages
+from nbferry.engine.activities.receive import IncomingActivity
 from nbferry.engine.activities.record_store import RecordStore
 from nbferry.engine.sessions.serving import LARGEST, Serving
 from nbferry.engine.sessions.session import Session
@@ -23,6 +26,7 @@ from nbferry.protocol.events import Event
 from nbferry.protocol.receiver import Receiver
 from nbferry.protocol.sender import Sender
 from nbferry.status import State
+from nbferry.storage.folder.destination import Destination
 from nbferry.storage.records.record import UploadRecord
 from nbferry.storage.sources.pages import PageFiles, PageSource
 from nbferry.transports.memory import memory_pair
@@ -64,20 +68,28 @@ class UploadActivity(IncomingActivity):
     role = Role.UPLOAD
     _store: RecordStore[UploadRecord]
 
-    def __init__(self, intake: Intake, files: PageFiles, means: Resources) -> None:
+    def __init__(
+        self,
+        store: RecordStore[UploadRecord],
+        settings: Settings,
+        resources: Resources,
+        destination: Destination,
+        files: PageFiles,
+    ) -> None:
         self._files = files
-        super().__init__(intake, means)
+        super().__init__(store, settings, resources, destination)
+        self.pages = LentPages(self.id, files, resources.tell)
         self._source = PageSource(files, self.limits)
-        self._sender = Sender(files.manifest, self.limits, agent=intake.agent)
+        self._sender = Sender(files.manifest, self.limits, agent=AGENT)
         self._sender.held = True
         self._serving = Serving(self._sender, self._source, self._threads, frame_size=LARGEST)
         self._sending: asyncio.Task[None] | None = None
         self._source_failed: NbferryError | None = None
 
     @property
-    def page_files(self) -> PageFiles:
-        """See :attr:`Activity.page_files`."""
-        return self._files
+    def offer(self) -> Manifest:
+        """See :attr:`Activity.offer`: it is known from the start."""
+        return self._files.manifest
 
     # ---------------------------------------------------------------- the two ends
     def _new_receiver(self, known: tuple[str, Manifest] | None) -> Receiver:
@@ -87,7 +99,7 @@ class UploadActivity(IncomingActivity):
 
     async def _meet(self) -> Connector:
         manifest = self._files.manifest
-        await self._store.note(self._threads, names=manifest.top_names, total=manifest.total_bytes)
+        await self._store.update_in(self._threads, names=manifest.top_names, total=manifest.total_bytes)
         near = NearConnector()
         session = Session(
             self._sender,
@@ -113,6 +125,10 @@ class UploadActivity(IncomingActivity):
         """See :meth:`IncomingActivity._what_went_wrong`: the error of the end that had it, not what the other was told."""
         return self._source_failed or super()._what_went_wrong()
 
+    def _must_ask(self, manifest: Manifest) -> bool:
+        """See :meth:`IncomingActivity._must_ask`: who picked the files has decided."""
+        return False
+
     async def _take_in_turn(self, manifest: Manifest, session: Session) -> None:
         """It is the other end that waits for a turn: one whose page is closed must keep nobody waiting."""
         await self._take_in(manifest, session)
@@ -121,8 +137,8 @@ class UploadActivity(IncomingActivity):
         """There is nobody else."""
 
     # ---------------------------------------------------------------- the end
-    async def _part(self) -> None:
-        await super()._part()
+    async def _close_sessions(self) -> None:
+        await super()._close_sessions()
         if self._sending:
             if not self._sender.finished:
                 self._sending.cancel()
@@ -131,12 +147,12 @@ class UploadActivity(IncomingActivity):
     def _interrupt(self) -> None:
         self._source.interrupt()
 
-    def _put_away(self) -> None:
+    def _clean_up(self) -> None:
         self._source.close()
-        super()._put_away()
+        super()._clean_up()
 
     def _can_go_on(self, state: State) -> bool:
-        return self._left is not None or (state is State.FAILED and self.begun)
+        return self._left is not None or (state is State.FAILED and self.accepted)
 
     @property
     def _is_told(self) -> bool:

@@ -1,9 +1,9 @@
-"""The ledger: all memos of a state folder, so that what one process began another can finish.
+"""The ledger: all records of a state folder, so that what one process began another can finish.
 
-    <state folder>/<id>/memo.json    what the transfer needs to go on; secret, 0600
-    <state folder>/ended/<id>.json   how it ended, for 30 days; no secret
+    <state folder>/<id>/record.json    what is needed to resume a transfer; secret, 0600
+    <state folder>/ended/<id>.json     how it ended, for 30 days; no secret
 
-Every change is durable and whole: a crash leaves the memo as it was before, or as it is after. The folder may be
+Every change is durable and whole: a crash leaves the record as it was before, or as it is after. The folder may be
 shared with the staging data of a receiver, of which nothing is touched here.
 """
 
@@ -13,7 +13,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -32,20 +32,16 @@ from nbferry.storage.records.record import (
     AnyRecord,
     Ended,
     FolderRecord,
-    Pairing,
-    ReceiveRecord,
-    Record,
-    RelayNote,
     SendRecord,
     decode,
     decode_ended,
     encode,
 )
-from nbferry.storage.records.record_mac import sealed, unsealed
+from nbferry.storage.records.record_mac import sealed, unsealed, user_key
 
-__all__ = ["AnyRecord", "Ended", "Ledger", "Pairing", "ReceiveRecord", "Record", "RelayNote", "SendRecord"]
-
-MEMO = "memo.json"
+RECORD = "record.json"
+# what nbferry 0.1 wrote; it is recognised and refused, never read
+OLD_RECORD = "memo.json"
 ENDED = "ended"
 DAY = 24 * 3600.0  # seconds
 KEEP_ENDED = 30 * DAY
@@ -54,8 +50,20 @@ LONGEST_REASON = 500  # characters
 log = logging.getLogger("nbferry")
 
 
+@dataclass(frozen=True)
+class StateFolders:
+    """Where state lies: beside the notebook, and in the user's own folder, which has the key of the records."""
+
+    notebook: Path
+    own: Path
+
+    def ledger(self) -> Ledger:
+        """The ledger beside the notebook."""
+        return Ledger(self.notebook, key=user_key(self.own))
+
+
 class Ledger:
-    """The memos in ``folder``, which is made when the first is saved; only those sealed under ``key`` are obeyed.
+    """The records in ``folder``, which is made when the first is saved; only those sealed under ``key`` are obeyed.
 
     ``clock`` gives seconds since 1970; ``sync`` makes a file or folder durable. Methods raise
     :class:`StorageError` for what cannot be read or written, :class:`UnsafePath` for a folder that is a link or
@@ -74,7 +82,7 @@ class Ledger:
         self._key, self._clock, self._sync = key, clock, sync
 
     def folder_of(self, transfer: str) -> Path:
-        """Where the memo of a transfer lies, and its claim."""
+        """Where the record of a transfer lies, and its claim."""
         return self.folder / _checked(transfer)
 
     # -------------------------------------------------------------- what is there
@@ -90,7 +98,7 @@ class Ledger:
         return sorted(filter(None, found), key=lambda record: (record.created, record.id))
 
     def load(self, transfer: str) -> AnyRecord | None:
-        """Read the memo of a transfer; None if there is none that can be read."""
+        """Read the record of a transfer; None if there is none that can be read."""
         with self._translated("Reading a transfer"):
             try:
                 with existing_state(self.folder) as state:
@@ -109,6 +117,11 @@ class Ledger:
         return found[0]
 
     def _unknown(self, prefix: str) -> TransferUnknown:
+        if old := [name for name in self._left_by_old_versions() if prefix and name.startswith(prefix)]:
+            return TransferUnknown(
+                f"Transfer {old[0]} was left by nbferry 0.1, and this version cannot resume it.",
+                hint=f'Start it again. Its folder "{display_name(str(self.folder / old[0]))}" can be removed.',
+            )
         ended = [] if not prefix else [each for each in self._all_ended() if each.id.startswith(prefix)]
         if len(ended) != 1:
             return TransferUnknown(f'There is no unfinished transfer "{display_name(prefix)}" here.')
@@ -116,11 +129,18 @@ class Ledger:
         why = f" ({display_name(ended[0].reason, LONGEST_REASON).rstrip('.')})" if ended[0].reason else ""
         return TransferUnknown(f"Transfer {ended[0].id} ended on {when}: {ended[0].state}{why}.", hint="")
 
+    def _left_by_old_versions(self) -> list[str]:
+        try:
+            with existing_state(self.folder) as state:
+                return [name for name in _ids(state) if _has_file(state, name, OLD_RECORD)]
+        except (OSError, NbferryError):
+            return []
+
     def _read(self, state: Directory, transfer: str) -> AnyRecord | None:
-        """Read a memo unless there is none, it has ended, or it is not as we write them."""
+        """Read a record unless there is none, it has ended, or it is not as we write them."""
         try:
             with state.child(transfer) as folder:
-                data = read_whole(folder, MEMO, MAX_RECORD, private=True)
+                data = read_whole(folder, RECORD, MAX_RECORD, private=True)
             if data is None or self._read_ended(state, transfer):
                 return None
             return _decoded(unsealed(data, self._key), transfer)
@@ -129,17 +149,17 @@ class Ledger:
         except (OSError, ValueError) as error:
             # other kinds quote what was planted
             why = error if type(error) is ValueError else type(error).__name__
-            log.warning("the memo of transfer %s is left out: %s", transfer, why)
+            log.warning("the record of transfer %s is left out: %s", transfer, why)
             return None
 
     # -------------------------------------------------------------- changes
     def save(self, record: AnyRecord) -> None:
-        """Make a memo durable, in place of an earlier one of this id, or of how that ended."""
+        """Make a record durable, in place of an earlier one of this id, or of how that ended."""
         record = replace(record, reason=record.reason[:LONGEST_REASON])
         try:
             data = sealed(encode(record), self._key)
         except ValueError as error:
-            raise LocalProtocolError(f"A memo cannot be kept: {error}.") from error
+            raise LocalProtocolError(f"A record cannot be kept: {error}.") from error
         _checked(record.id)
         with self._translated("Keeping a transfer"):
             insist(lambda: self._save(record.id, data))
@@ -147,12 +167,12 @@ class Ledger:
     def _save(self, transfer: str, data: bytes) -> None:
         with made_state(self.folder, self._sync) as state:
             with private_folder(state, transfer) as folder:
-                write_whole(folder, MEMO, data, sync=self._sync)
+                write_whole(folder, RECORD, data, sync=self._sync)
             self._forget_ended(state, transfer)
             state.sync(self._sync)
 
     def end(self, record: AnyRecord, state: str, reason: str = "") -> None:
-        """Note how a transfer ended, then remove its memo and claim. Staging data stay: a sink removes its own."""
+        """Note how a transfer ended, then remove its record and claim. Staging data stay: a sink removes its own."""
         ended = Ended(
             id=_checked(record.id),
             role=record.role,
@@ -166,14 +186,14 @@ class Ledger:
             with private_folder(folder, ENDED) as inside:
                 write_whole(inside, f"{record.id}.json", encode(ended), sync=self._sync)
             folder.sync(self._sync)
-            _remove_memo(folder, record.id)
+            _remove_record(folder, record.id)
             folder.sync(self._sync)
 
     def forget(self, record: AnyRecord) -> None:
-        """Remove the memo and claim of a transfer that came to nothing; nobody will ask how it ended."""
+        """Remove the record and claim of a transfer that came to nothing; how it ended is not kept."""
         with self._translated("Ending a transfer"), suppress(FileNotFoundError):
             with existing_state(self.folder) as state:
-                _remove_memo(state, record.id)
+                _remove_record(state, record.id)
                 state.sync(self._sync)
             remove_unused(self.folder)
 
@@ -215,7 +235,7 @@ class Ledger:
     def _prune(self, state: Directory, now: float) -> None:
         """Forget what ended long ago, and finish what a crash left half ended."""
         for ended in self._all_ended():
-            _remove_memo(state, ended.id)
+            _remove_record(state, ended.id)
             if not -DAY <= now - ended.at < KEEP_ENDED:  # a day ahead: clocks are set
                 self._forget_ended(state, ended.id)
 
@@ -242,7 +262,7 @@ class Ledger:
     def _forget_ended(self, state: Directory, transfer: str) -> None:
         with suppress(FileNotFoundError, NotADirectoryError), state.child(ENDED) as folder:
             folder.unlink(f"{transfer}.json")
-            folder.sync(self._sync)  # else it may come back after a power loss, and hide a memo
+            folder.sync(self._sync)  # else it may come back after a power loss, and hide a record
 
     # -------------------------------------------------------------- the folder
     @property
@@ -253,18 +273,18 @@ class Ledger:
         return translated(f'{doing} in "{self._shown}"')
 
 
-def _remove_memo(state: Directory, transfer: str) -> None:
+def _remove_record(state: Directory, transfer: str) -> None:
     """Remove the files of the ledger in a transfer's folder, and that if nothing else is in it."""
     with suppress(FileNotFoundError, NotADirectoryError), state.child(transfer) as folder:
         for name in folder.names():
-            if belongs_to(name, MEMO, CLAIM):
+            if belongs_to(name, RECORD, CLAIM):
                 remove_quietly(folder, name)
     with suppress(OSError):  # there is staging data in it, or it is gone
         state.rmdir(transfer)
 
 
 def _last_sign(record: AnyRecord, folder: Directory) -> float:
-    """When anything was last written for a transfer: its memo, its claim, or the journal at its destination."""
+    """When anything was last written for a transfer: its record, its claim, or the journal at its destination."""
     last = _newest(folder)
     if isinstance(record, FolderRecord):
         with (
@@ -283,6 +303,12 @@ def _newest(folder: Directory) -> float:
 
 def _ids(state: Directory) -> list[str]:
     return [name for name in state.names() if ID.fullmatch(name)]
+
+
+def _has_file(state: Directory, transfer: str, name: str) -> bool:
+    with suppress(OSError), state.child(transfer) as folder:
+        return folder.look(name) is not None
+    return False
 
 
 def _checked(transfer: str) -> str:

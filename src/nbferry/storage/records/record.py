@@ -27,7 +27,7 @@ from nbferry.model.overwrite import Overwrite
 from nbferry.model.paths import Via
 from nbferry.model.roles import Role
 
-RECORD_VERSION = 1
+RECORD_VERSION = 2
 ACCEPTED = "accepted"  # the state of a pairing whose receiver has accepted
 MAX_RECORD = 64 * MiB  # hundreds of thousands of paths
 ID = re.compile(r"[0-9a-f]{12}")
@@ -121,8 +121,18 @@ class SendRecord(Record):
         return replace(self, pairings=tuple(pairings))
 
     @property
+    def accepted(self) -> bool:
+        """Whether a receiver has accepted, and is not served."""
+        return any(pairing.state == ACCEPTED for pairing in self.pairings)
+
+    @property
+    def invites(self) -> bool:
+        """Whether a receiver can still come with the code."""
+        return self.receivers is None or len(self.pairings) < self.receivers
+
+    @property
     def was_accepted(self) -> bool:
-        """Whether anybody has accepted."""
+        """Whether any receiver has accepted."""
         return any(pairing.state not in ("", "rejected") for pairing in self.pairings)
 
 

@@ -37,6 +37,10 @@ class Slice(NamedTuple):
     parts: Sequence[bytes | memoryview]
     digest: bytes
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # a view of memory stays in its process
+        return Slice, (tuple(bytes(part) for part in self.parts), self.digest)
+
 
 class Reader(ABC):
     """A page that has the files at hand.

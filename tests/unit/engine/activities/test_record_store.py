@@ -81,16 +81,16 @@ def test_a_new_transfer_is_claimed_when_it_is_first_saved(ledger: Ledger) -> Non
     store.update(root=b"s" * 32)
     assert ledger.records() == [replace(RECEIVE, root=b"s" * 32)]
     with pytest.raises(TransferBusy):
-        RecordStore(RECEIVE, ledger).take()
-    store.rest()
-    RecordStore(RECEIVE, ledger).take()
+        RecordStore(RECEIVE, ledger).claim()
+    store.release()
+    RecordStore(RECEIVE, ledger).claim()
 
 
 def test_what_is_taken_is_the_memo_as_it_stands_now(ledger: Ledger) -> None:
     """Not as it was when it was listed; and why it stopped before is forgotten."""
     left(ledger)
     store = RecordStore(RECEIVE, ledger)
-    store.take()
+    store.claim()
     assert store.record == replace(RECEIVE, accepted=True)
 
 
@@ -103,16 +103,8 @@ def test_what_has_ended_cannot_be_taken(ledger: Ledger, remains: bool) -> None:
         (ledger.folder_of(record.id) / "data").mkdir()
     ledger.end(record, "cancelled", "enough")
     with pytest.raises(TransferUnknown, match="enough"):
-        RecordStore(record, ledger).take()
+        RecordStore(record, ledger).claim()
     assert not list(ledger.folder.rglob(CLAIM))
-
-
-def test_what_cannot_be_begun_with_is_let_go_of(ledger: Ledger) -> None:
-    """If taking it was the only thing that went well, another process may try."""
-    left(ledger)
-    with pytest.raises(ValueError, match="NBFERRY_HOST"), RecordStore(RECEIVE, ledger).taken():
-        raise ValueError("NBFERRY_HOST")
-    RecordStore(RECEIVE, ledger).take()
 
 
 @pytest.mark.parametrize("then", ["changes", "rests", "releases"])
@@ -121,16 +113,16 @@ def test_nothing_is_written_after_another_has_taken_over(ledger: Ledger, then: s
     left(ledger)
     first: RecordStore[ReceiveRecord] = RecordStore(RECEIVE, ledger)
     other: RecordStore[ReceiveRecord] = RecordStore(RECEIVE, ledger)
-    first.take()
-    other.take(take_over=True)
+    first.claim()
+    other.claim(take_over=True)
     other.update(digest="cd" * 32)
     match then:
         case "changes":
             first.update(durable=5)
         case "rests":
-            first.rest("Interrupted.")
+            first.release("Interrupted.")
         case "releases":
-            first.rest()
+            first.release()
     assert ledger.records() == [other.record]
     other.update(durable=7)
     assert ledger.records() == [other.record]
@@ -142,11 +134,11 @@ def test_what_one_has_ended_is_over_for_all(ledger: Ledger) -> None:
     left(ledger)
     first: RecordStore[ReceiveRecord] = RecordStore(RECEIVE, ledger)
     other: RecordStore[ReceiveRecord] = RecordStore(RECEIVE, ledger)
-    first.take()
-    other.take(take_over=True)
-    first.end(State.DONE)
+    first.claim()
+    other.claim(take_over=True)
+    first.finish(State.DONE)
     other.update(durable=7)
-    other.rest("Interrupted.")
+    other.release("Interrupted.")
     assert ledger.records() == []
     ended = ledger.ended(RECEIVE.id)
     assert ended
@@ -168,7 +160,7 @@ def test_a_full_disk_keeps_nobody_from_transferring(
     store.update(accepted=True)
     assert ledger.records() == [store.record]
     assert ledger.is_claimed(RECEIVE.id)
-    store.end(State.DONE)
+    store.finish(State.DONE)
     assert ledger.records() == []
 
 
@@ -203,7 +195,7 @@ def test_what_stays_of_it(ledger: Ledger, begun: bool, state: State, line: bool)
     """The memo and the claim go; how it ended stays of one that had begun, or that expired."""
     store = RecordStore(RECEIVE, ledger)
     store.update(accepted=begun)
-    store.end(state, "enough")
+    store.finish(state, "enough")
     assert ledger.records() == []
     assert not list(ledger.folder.rglob(CLAIM))
     ended = ledger.ended(RECEIVE.id)
@@ -216,8 +208,8 @@ def test_what_stays_of_it(ledger: Ledger, begun: bool, state: State, line: bool)
 
 def test_what_was_never_saved_leaves_nothing(ledger: Ledger, tmp_path: Path) -> None:
     """A transfer that came to nothing before it was saved is not written down at its end."""
-    RecordStore(RECEIVE, ledger).end(State.FAILED, "no relay")
-    RecordStore(RECEIVE, ledger).rest("no relay")
+    RecordStore(RECEIVE, ledger).finish(State.FAILED, "no relay")
+    RecordStore(RECEIVE, ledger).release("no relay")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -225,8 +217,8 @@ def test_resting(ledger: Ledger) -> None:
     """The memo says why, another process may go on, and this one writes no more; twice is no harm."""
     store = RecordStore(RECEIVE, ledger)
     store.update(accepted=True)
-    store.rest("The disk failed.")
-    store.rest()
+    store.release("The disk failed.")
+    store.release()
     store.update(durable=1)
     assert ledger.records() == [replace(RECEIVE, accepted=True, reason="The disk failed.")]
     assert not ledger.is_claimed(RECEIVE.id)
@@ -236,16 +228,16 @@ def test_an_error_that_is_none_of_its_own_is_raised(ledger: Ledger, monkeypatch:
     """A state folder that cannot be used is an error for who wants to go on with what is in it."""
     left(ledger)
     claim = ledger.folder_of(RECEIVE.id) / CLAIM
-    claim.parent.joinpath("memo.json").rename(claim.parent / "moved")
+    claim.parent.joinpath("record.json").rename(claim.parent / "moved")
     with pytest.raises(TransferUnknown):
-        RecordStore(RECEIVE, ledger).take()
-    claim.parent.joinpath("moved").rename(claim.parent / "memo.json")
+        RecordStore(RECEIVE, ledger).claim()
+    claim.parent.joinpath("moved").rename(claim.parent / "record.json")
     disk_error = StorageError("The drive is away.")
     monkeypatch.setattr(
         "nbferry.engine.activities.record_store.Claim.take", lambda *_, **__: _raise(disk_error)
     )
     with pytest.raises(StorageError, match="away"):
-        RecordStore(RECEIVE, ledger).take()
+        RecordStore(RECEIVE, ledger).claim()
 
 
 def _raise(error: Exception) -> None:
@@ -268,11 +260,11 @@ def test_watching(ledger: Ledger) -> None:
 
         with ThreadPoolExecutor(1) as executor:
             watching = asyncio.create_task(
-                store.watch(Threads(executor), durable, lambda: taken.append(1), every=0)
+                store.heartbeat(Threads(executor), durable, lambda: taken.append(1), every=0)
             )
             await written.wait()
             other = RecordStore(RECEIVE, ledger)
-            other.take(take_over=True)
+            other.claim(take_over=True)
             await watching
         assert taken == [1]
         assert other.record.durable == 5

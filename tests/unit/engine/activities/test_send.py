@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from nbferry.connections.context import ConnectContext
+from nbferry.connections.context import RelayAddress
+from nbferry.connections.settings import Settings
 from nbferry.engine.activities.activity import Resources
 from nbferry.engine.activities.record_store import RecordStore
-from nbferry.engine.activities.send import Offering, SendActivity
+from nbferry.engine.activities.send import SendActivity
 from nbferry.engine.slots import Slots
-from nbferry.limits import Limits
 from nbferry.storage.base import Source
 from nbferry.storage.records.ledger import Ledger
-from nbferry.storage.records.record import ACCEPTED, Pairing, SendRecord
+from nbferry.storage.records.record import ACCEPTED, Pairing, RelayNote, SendRecord
 
 
 @pytest.fixture
@@ -37,29 +37,29 @@ def sending(tmp_path: Path) -> SendActivity:
     def no_source() -> Source:
         raise AssertionError
 
-    async def nowhere() -> ConnectContext:
+    async def nowhere(_known: RelayNote | None, _settings: Settings) -> RelayAddress:
         raise AssertionError
 
     store = RecordStore(record, Ledger(tmp_path / ".nbferry", key=bytes(32)))
-    means = Resources(nowhere, Slots(), ThreadPoolExecutor(1), Limits())
-    return SendActivity(Offering(no_source, store, ""), means)
+    resources = Resources(nowhere, Slots(), ThreadPoolExecutor(1), lambda _: None)
+    return SendActivity(store, Settings(), resources, no_source)
 
 
 def test_how_it_ended_is_written_for_good(sending: SendActivity) -> None:
     """That a receiver has accepted is written in a thread, perhaps after it was done: then it stays done."""
-    assert not sending.begun
+    assert not sending.accepted
     sending._note_state(0, ACCEPTED)
-    assert sending.begun
+    assert sending.accepted
     sending._note_state(0, "done")
     sending._note_state(0, ACCEPTED)
-    assert not sending.begun
+    assert not sending.accepted
     assert sending._store.record.pairings[0].state == "done"
-    sending._store.rest()
+    sending._store.release()
 
 
 def test_who_can_still_come(sending: SendActivity) -> None:
     """As many as were meant, whatever became of them."""
-    assert sending.invites
+    assert sending._facts()["invites"]
     sending._store.change(lambda record: record.paired(b"q" * 32))
-    assert not sending.invites
-    sending._store.rest()
+    assert not sending._facts()["invites"]
+    sending._store.release()

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from nbferry.errors import StorageError, TransferBusy
-from nbferry.model.codes import parse
 from nbferry.model.manifest import Entry
+from nbferry.model.overwrite import Overwrite
+from nbferry.model.paths import Via
 from nbferry.storage.records.claim import CLAIM, Claim
 from nbferry.storage.records.ledger import Ledger
 from nbferry.storage.records.record import Pairing, ReceiveRecord, RelayNote, SendRecord, UploadRecord
-from nbferry.transfer import resuming
+from nbferry.transfer import unfinished
 
 DONE, OPEN = Pairing(root=b"r" * 32, state="done"), Pairing(root=b"q" * 32, state="accepted")
 SEND = SendRecord(
@@ -46,7 +47,7 @@ def receive_into(to: Path) -> ReceiveRecord:
         created=1.0,
         code="482913-amber-canyon-tulip@http://relay.example/",
         to=str(to),
-        overwrite="rename",
+        overwrite=Overwrite.RENAME,
         allow_hidden=False,
         accepted=True,
     )
@@ -59,7 +60,7 @@ def upload_into(to: Path) -> UploadRecord:
         created=1.0,
         total=5,
         to=str(to),
-        overwrite="rename",
+        overwrite=Overwrite.RENAME,
         allow_hidden=False,
         accepted=True,
         entries=(Entry("trips", 5, 7),),
@@ -68,7 +69,7 @@ def upload_into(to: Path) -> UploadRecord:
 
 
 def long_ago(ledger: Ledger) -> None:
-    """Nobody has touched anything for years."""
+    """Nothing was touched for years."""
     for path in ledger.folder.rglob("*"):
         os.utime(path, (1e9, 1e9))
 
@@ -88,18 +89,16 @@ def long_ago(ledger: Ledger) -> None:
     ids=str,
 )
 def test_when_a_send_is_over(changes: dict[str, object], over: bool) -> None:
-    """When nobody can come any more, and all who came have what they came for."""
-    assert resuming.is_over(replace(SEND, **changes)) is over  # type: ignore[arg-type]
+    """When no receiver can come any more, and all who came have what they came for."""
+    assert unfinished.is_over(replace(SEND, **changes)) is over  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("digest", "state"), [("cd" * 32, "done"), ("", "expired")])
-def test_how_a_receive_ended_that_nobody_touched(
-    ledger: Ledger, tmp_path: Path, digest: str, state: str
-) -> None:
+def test_how_an_untouched_receive_ended(ledger: Ledger, tmp_path: Path, digest: str, state: str) -> None:
     """It expired; but one that has everything is done, though the sender was never told."""
     ledger.save(replace(receive_into(tmp_path), digest=digest))
     long_ago(ledger)
-    resuming.sweep(ledger)
+    unfinished.sweep(ledger)
     assert ledger.records() == []
     ended = ledger.ended("ba9876543210")
     assert ended
@@ -110,22 +109,22 @@ def test_what_a_process_is_ending_is_left_to_it(ledger: Ledger) -> None:
     """A send that is over, and whose process still says goodbye, is swept when that has gone."""
     ledger.save(replace(SEND, pairings=(DONE,)))
     claim = Claim.take(ledger.folder_of(SEND.id))
-    resuming.sweep(ledger)
+    unfinished.sweep(ledger)
     assert len(ledger.records()) == 1
     claim.release()
-    resuming.sweep(ledger)
+    unfinished.sweep(ledger)
     assert ledger.records() == []
 
 
 # ------------------------------------------------------------------ discarded
 def test_discarding(ledger: Ledger, tmp_path: Path) -> None:
-    """What is staged goes, and the memo; what lies beside it stays."""
+    """What is staged goes, and the record; what lies beside it stays."""
     record = receive_into(tmp_path / "to")
     ledger.save(record)
     staged = tmp_path / "to/.nbferry" / record.id / "data"
     staged.mkdir(parents=True)
     (tmp_path / "to/kept").touch()
-    resuming.discard(ledger, record)
+    unfinished.discard(ledger, record)
     assert [path.name for path in (tmp_path / "to").iterdir()] == ["kept"]
     assert ledger.records() == []
     assert not list(ledger.folder.rglob(CLAIM))
@@ -137,7 +136,7 @@ def test_what_runs_is_not_discarded(ledger: Ledger, tmp_path: Path) -> None:
     ledger.save(record)
     claim = Claim.take(ledger.folder_of(record.id))
     with pytest.raises(TransferBusy):
-        resuming.discard(ledger, record)
+        unfinished.discard(ledger, record)
     assert claim.held()
     assert ledger.records() == [record]
 
@@ -149,7 +148,7 @@ def test_what_cannot_be_removed_can_be_discarded_later(ledger: Ledger, tmp_path:
     ledger.save(record)
     (tmp_path / "to").symlink_to(tmp_path / "to")
     with pytest.raises(StorageError):
-        resuming.discard(ledger, record)
+        unfinished.discard(ledger, record)
     assert ledger.records() == [record]
     assert not ledger.is_claimed(record.id)
 
@@ -162,7 +161,7 @@ def test_what_cannot_be_removed_can_be_discarded_later(ledger: Ledger, tmp_path:
         ({"invitation": "tulip-amber-canyon-acid"}, False),
         ({"paths": ("/home/anna/other",)}, False),
         ({"receivers": 2}, False),
-        ({"via": "direct"}, False),
+        ({"via": Via.DIRECT}, False),
         ({"follow_symlinks": True}, False),
         ({"paths": (), "entries": (Entry("trips"),)}, False),
     ],
@@ -172,7 +171,7 @@ def test_the_same_send(ledger: Ledger, changes: dict[str, object], same: bool) -
     """The same paths in the same way, with as many words; the words themselves are new with each call."""
     ledger.save(SEND)
     wanted = replace(SEND, id="f" * 12, **changes)  # type: ignore[arg-type]
-    assert (resuming.same_send(ledger, wanted, None) == SEND) is same
+    assert (unfinished.same_as(ledger, wanted) == SEND) is same
 
 
 @pytest.mark.parametrize(
@@ -181,7 +180,8 @@ def test_the_same_send(ledger: Ledger, changes: dict[str, object], same: bool) -
 def test_the_same_send_over_another_relay(ledger: Ledger, relay: str, same: bool) -> None:
     """A relay that is named must be the same."""
     ledger.save(SEND)
-    assert (resuming.same_send(ledger, SEND, relay) is not None) is same
+    wanted = replace(SEND, relay=RelayNote(url=relay))
+    assert (unfinished.same_as(ledger, wanted) is not None) is same
 
 
 def test_the_same_receive(ledger: Ledger, tmp_path: Path) -> None:
@@ -189,16 +189,17 @@ def test_the_same_receive(ledger: Ledger, tmp_path: Path) -> None:
     record = receive_into(tmp_path)
     ledger.save(record)
     for code in (record.code, record.code.partition("@")[0]):
-        assert resuming.same_receive(ledger, parse(code), tmp_path) == record
-    assert resuming.same_receive(ledger, parse(record.code), tmp_path / "other") is None
-    assert resuming.same_receive(ledger, parse("482914-amber-canyon-tulip@http://x/"), tmp_path) is None
+        assert unfinished.same_as(ledger, replace(record, code=code)) == record
+    assert unfinished.same_as(ledger, receive_into(tmp_path / "other")) is None
+    other = replace(record, code="482914-amber-canyon-tulip@http://x/")
+    assert unfinished.same_as(ledger, other) is None
 
 
 @pytest.mark.parametrize(
     ("changes", "same"),
     [
         ({}, True),
-        ({"overwrite": "replace"}, False),
+        ({"overwrite": Overwrite.REPLACE}, False),
         ({"to": "/elsewhere"}, False),
         ({"entries": (Entry("trips", 6, 7),)}, False),
         ({"entries": (Entry("trips", 5, 8),)}, False),
@@ -211,7 +212,7 @@ def test_the_same_upload(ledger: Ledger, tmp_path: Path, changes: dict[str, obje
     record = upload_into(tmp_path)
     ledger.save(record)
     wanted = replace(record, id="f" * 12, **changes)  # type: ignore[arg-type]
-    assert (resuming.same_upload(ledger, wanted) == record) is same
+    assert (unfinished.same_as(ledger, wanted) == record) is same
 
 
 def test_an_upload_is_listed_and_discarded(ledger: Ledger, tmp_path: Path) -> None:
@@ -220,18 +221,18 @@ def test_an_upload_is_listed_and_discarded(ledger: Ledger, tmp_path: Path) -> No
     ledger.save(record)
     staged = tmp_path / "to/.nbferry" / record.id / "data"
     staged.mkdir(parents=True)
-    view = resuming.snapshot_of(ledger, record)
+    view = unfinished.report_of(ledger, record).snapshot
     assert (view.role, str(view.state), view.total) == ("upload", "paused", 5)
-    resuming.discard(ledger, record)
+    unfinished.discard(ledger, record)
     assert not staged.exists()
     assert ledger.records() == []
 
 
-def test_an_upload_that_nobody_touched(ledger: Ledger, tmp_path: Path) -> None:
+def test_an_untouched_upload_expires(ledger: Ledger, tmp_path: Path) -> None:
     """It expires, with its parts."""
     ledger.save(upload_into(tmp_path))
     long_ago(ledger)
-    resuming.sweep(ledger)
+    unfinished.sweep(ledger)
     assert ledger.records() == []
     ended = ledger.ended("cc9876543210")
     assert ended

@@ -1,0 +1,71 @@
+"""Pages that lend files to an activity, as the engine knows them: by name, with a question and an answer for each read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from itertools import count
+from typing import Any
+
+from nbferry.engine.messages import AnswerPage, PageQuestion
+from nbferry.storage.sources.pages import PageFiles, Reader, Slice, settle
+
+
+class LentPages:
+    """The pages that lend the files of one transfer. On the engine's thread, but for the readers."""
+
+    def __init__(self, id: str, files: PageFiles, tell: Callable[[PageQuestion], None]) -> None:  # noqa: A002  # what it is
+        self.files = files
+        self._id = id
+        self._tell = tell
+        self._readers: dict[str, QuestioningReader] = {}
+
+    @property
+    def present(self) -> bool:
+        """Whether a page has the files at hand."""
+        return self.files.present
+
+    def lend(self, page: str) -> None:
+        """A page has all files at hand. The newest is asked first."""
+        reader = self._readers.get(page) or QuestioningReader(self._id, page, self._tell)
+        self._readers[page] = reader
+        self.files.lend(reader)
+
+    def withdraw(self, page: str) -> None:
+        """That page has them no more."""
+        if reader := self._readers.pop(page, None):
+            self.files.gone(reader)
+
+    def answer(self, answer: AnswerPage) -> None:
+        """A page has answered. An answer that comes too late changes nothing."""
+        if reader := self._readers.get(answer.page):
+            reader.answer(answer)
+
+
+class QuestioningReader(Reader):
+    """One page; any thread may read."""
+
+    def __init__(self, id: str, page: str, tell: Callable[[PageQuestion], None]) -> None:  # noqa: A002  # as above
+        self._id, self._page = id, page
+        self._tell = tell
+        self._numbers = count(1)
+        self._waiting: dict[int, Future[Any]] = {}
+
+    def read(self, path: str, offset: int, length: int) -> Future[Slice]:
+        """See :meth:`Reader.read`."""
+        return self._ask("read", path, offset, length)
+
+    def digest(self, path: str, offset: int, length: int) -> Future[bytes]:
+        """See :meth:`Reader.digest`."""
+        return self._ask("digest", path, offset, length)
+
+    def _ask(self, op: str, path: str, offset: int, length: int) -> Future[Any]:
+        number, answer = next(self._numbers), Future[Any]()
+        self._waiting[number] = answer
+        self._tell(PageQuestion(self._id, self._page, number, op, path, offset, length))
+        return answer
+
+    def answer(self, answer: AnswerPage) -> None:
+        """Settle what was asked under this number."""
+        if waiting := self._waiting.pop(answer.number, None):
+            settle(waiting, answer.answer)

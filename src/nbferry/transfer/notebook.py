@@ -1,0 +1,232 @@
+"""The transfers of one notebook: running, ended, and left unfinished by earlier processes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import TypeVar
+
+from nbferry.connections.settings import Settings
+from nbferry.engine.client import EngineClient
+from nbferry.engine.engine import FindRelay
+from nbferry.engine.messages import EngineStopped, Notice, PageQuestion, Report, Start
+from nbferry.engine.portal import Portal
+from nbferry.errors import Cancelled, Interrupted, NbferryError, TransferBusy, TransferUnknown
+from nbferry.limits import Limits
+from nbferry.model.ice_servers import IceServer
+from nbferry.storage.records.ledger import Ledger, StateFolders
+from nbferry.storage.records.record import AnyRecord, FolderRecord, SendRecord
+from nbferry.transfer import unfinished
+from nbferry.transfer.face import Face
+from nbferry.transfer.handle import Decider, Transfer, Transfers
+
+R = TypeVar("R", bound=AnyRecord | None)
+
+# ended transfers that are still listed
+MAX_ENDED = 100
+
+
+class Notebook:
+    """Owns the ledger, the engine and the faces. Keeps one handle for each transfer, whatever is behind it.
+
+    A handle is *parked* while an earlier process left its transfer and none runs it: then a record is behind it, and
+    ``resume`` puts the engine there. ``folders`` tells where state lies now, ``face`` how a person is met here, and
+    ``settings`` how this process runs a transfer.
+    """
+
+    def __init__(
+        self,
+        portal: Portal,
+        find_relay: FindRelay,
+        folders: Callable[[], StateFolders],
+        face: Callable[[], Face],
+        settings: Callable[[AnyRecord, Limits], Settings],
+    ) -> None:
+        self._engine = EngineClient(portal, find_relay, self._hear)
+        self._folders = folders
+        self._face = face
+        self._settings = settings
+        self._handles: dict[str, Transfer] = {}
+        self._lock = threading.Lock()
+
+    # ---------------------------------------------------------------- starting
+    def start(
+        self,
+        record: AnyRecord,
+        limits: Limits,
+        *,
+        decide: Decider | None = None,
+        interactive: bool = False,
+    ) -> Transfer:
+        """Resume the unfinished transfer that the same call began, or start a new one.
+
+        ``decide`` judges its offer; with ``interactive`` a person who waits is asked instead.
+        """
+        folders, ledger = self._open()
+        same = self._find(lambda: unfinished.same_as(ledger, record))
+        if same is None:
+            return self._run(record, limits, folders, decide=decide, interactive=interactive)
+        if isinstance(record, SendRecord):
+            # while that one runs, or if it has just ended, this is another one
+            with suppress(TransferBusy, TransferUnknown):
+                return self._run(same, limits, folders, resume=True, ice=record.ice, interactive=True)
+            return self._run(record, limits, folders)
+        running = self._running(same.id)
+        if running is None:
+            return self._run(
+                same, limits, folders, resume=True, ice=record.ice, decide=decide, interactive=interactive
+            )
+        running.meet(self._face(), interactive=interactive, decide=decide)
+        return running
+
+    def resume(self, id: str, limits: Limits, *, take_over: bool = False) -> Transfer:  # noqa: A002  # what it is
+        """Resume a transfer by the beginning of its id. Raises :class:`TransferUnknown` and :class:`TransferBusy`."""
+        folders, ledger = self._open()
+        return self._resume(self._find(lambda: ledger.find(id)), limits, folders, take_over=take_over)
+
+    def resume_all(self, limits: Limits, *, take_over: bool = False) -> Transfers:
+        """Resume all that no other process runs."""
+        folders, ledger = self._open()
+        resumed = Transfers([], self._face())
+        for each in ledger.records():
+            # one may have ended meanwhile
+            if record := self._find(partial(ledger.load, each.id)):
+                with suppress(TransferBusy, TransferUnknown):
+                    resumed.append(self._resume(record, limits, folders, take_over=take_over))
+        return resumed
+
+    def _resume(
+        self, record: AnyRecord, limits: Limits, folders: StateFolders, *, take_over: bool
+    ) -> Transfer:
+        if running := self._running(record.id):
+            running.meet(self._face(), interactive=True)
+            return running
+        return self._run(record, limits, folders, resume=True, take_over=take_over, interactive=True)
+
+    def _run(
+        self,
+        record: AnyRecord,
+        limits: Limits,
+        folders: StateFolders,
+        *,
+        resume: bool = False,
+        take_over: bool = False,
+        ice: tuple[IceServer, ...] | None = None,
+        decide: Decider | None = None,
+        interactive: bool = False,
+    ) -> Transfer:
+        """Put the engine behind the handle of a transfer. Raises what keeps it from starting."""
+        if self._running(record.id):
+            raise TransferBusy
+        # servers that are named now go before those of the record, and both before the environment
+        settings = self._settings(record if ice is None else replace(record, ice=ice), limits)
+        settings = replace(settings, asks=decide is not None)
+        start = Start(
+            record=record, settings=settings, folders=folders, resume=resume, take_over=take_over, ice=ice
+        )
+        transfer = self._handle_for(record)
+        transfer.meet(self._face(), interactive=interactive, decide=decide)
+        try:
+            transfer.run(lambda: self._engine.start(start).result())
+        except NbferryError:
+            self._forget(transfer)
+            raise
+        return transfer
+
+    # ---------------------------------------------------------------- listing and ending
+    def transfers(self, limits: Limits) -> Transfers:
+        """The unfinished ones first, parked if none runs them; then the others of this process. The oldest first."""
+        folders, ledger = self._open()
+        records = [each for each in ledger.records() if not (isinstance(each, FolderRecord) and each.digest)]
+        for record in records:
+            self._park_unless_here(record, limits, folders, ledger)
+        ids = [record.id for record in records]
+        with self._lock:
+            # another process has ended the others that were parked
+            for each in [each for each in self._handles.values() if each.is_parked and each.id not in ids]:
+                del self._handles[each.id]
+            here = [each for each in self._handles.values() if each.id not in ids]
+            listed = [self._handles[each] for each in ids if each in self._handles]
+        for each in (*listed, *here):
+            each.meet(self._face())
+        return Transfers([*listed, *here], self._face())
+
+    def discard(self, id: str) -> None:  # noqa: A002  # what it is
+        """End an unfinished transfer: by a cancellation if it runs here. Raises like :meth:`resume`."""
+        _, ledger = self._open()
+        record = ledger.find(id)
+        if running := self._running(record.id):
+            running.cancel()
+            return
+        unfinished.discard(ledger, record)
+        if parked := self._handles.get(record.id):
+            parked.end(Cancelled())
+
+    def _park_unless_here(
+        self, record: AnyRecord, limits: Limits, folders: StateFolders, ledger: Ledger
+    ) -> None:
+        if (there := self._handles.get(record.id)) and not (there.is_parked or there.is_closed):
+            return
+        transfer = self._handle_for(record)
+        settings = self._settings(record, limits)
+        start = Start(record=record, settings=settings, folders=folders, resume=True)
+        transfer.meet(self._face(), interactive=True)
+        transfer.park(
+            unfinished.report_of(ledger, record),
+            resume=lambda: self._engine.start(start),
+            discard=lambda: unfinished.discard(ledger, record),
+        )
+
+    # ---------------------------------------------------------------- handles
+    def _open(self) -> tuple[StateFolders, Ledger]:
+        """The ledger as it is now; what has expired is gone from it."""
+        folders = self._folders()
+        ledger = folders.ledger()
+        unfinished.sweep(ledger)
+        return folders, ledger
+
+    def _find(self, find: Callable[[], R]) -> R:
+        """Find a record. If its transfer is just ending in this process, look again when it has ended."""
+        record = find()
+        there = self._handles.get(record.id) if record is not None else None
+        if there is None or there.is_parked or not there.is_over:
+            return record
+        there.wait_until_closed()
+        return find()
+
+    def _running(self, id: str) -> Transfer | None:  # noqa: A002  # what it is
+        """The transfer of this id, if it runs in this process."""
+        transfer = self._handles.get(id)
+        return None if transfer is None or transfer.is_parked or transfer.is_over else transfer
+
+    def _handle_for(self, record: AnyRecord) -> Transfer:
+        """The one handle of a transfer; it moves to the end of the list."""
+        with self._lock:
+            transfer = self._handles.pop(record.id, None) or Transfer(record, self._engine)
+            ended = [each for each in self._handles.values() if each.is_over]
+            for each in ended[: max(0, len(ended) - MAX_ENDED + 1)]:
+                del self._handles[each.id]
+            self._handles[record.id] = transfer
+        return transfer
+
+    def _forget(self, transfer: Transfer) -> None:
+        """Nothing is behind a handle that was made for a start which failed."""
+        if not (transfer.is_parked or transfer.is_over):
+            with self._lock:
+                self._handles.pop(transfer.id, None)
+
+    def _hear(self, notice: Notice) -> None:
+        """What the engine says: reports on its own thread, questions from any."""
+        match notice:
+            case Report(snapshot=snapshot):
+                if transfer := self._handles.get(snapshot.id):
+                    transfer.hear(notice)
+            case PageQuestion(id=name):
+                if transfer := self._handles.get(name):
+                    transfer.ask_page(notice)
+            case EngineStopped():
+                for transfer in [each for each in self._handles.values() if each.is_parked]:
+                    transfer.end(Interrupted())
