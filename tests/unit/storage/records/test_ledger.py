@@ -690,4 +690,4 @@ def test_any_field(record: AnyRecord, data: st.DataObject) -> None:
     fields[data.draw(st.sampled_from(sorted(fields)))] = data.draw(JSON)
     found = read(json.dumps(fields).encode())
     if found is not None:
-        assert record_module.decode(record.encode(found)) == found
+        assert record_module.decode(record_module.encode(found)) == found
