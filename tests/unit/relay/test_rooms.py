@@ -1,0 +1,289 @@
+"""The relay's rooms: created, taken over by their host, joined and ended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from unit.relay.relay_world import KEY, OTHER_KEY, OTHER_ROOM, ROOM, World
+
+
+class TestCreate:
+    def test_code_room(self) -> None:
+        """A room without a name gets six digits, and lives for an hour."""
+        world = World(random=lambda n: n - 1)
+        assert world.host(None).got == [{"type": "created", "room": "999999", "seconds": 3600}]
+
+    def test_capability_room(self) -> None:
+        """A room with a name keeps it."""
+        assert World().host(seconds=60).got == [{"type": "created", "room": ROOM, "seconds": 60}]
+
+    def test_longest_life(self) -> None:
+        """No room lives longer than the limit."""
+        assert World(max_room_seconds=100).host(seconds=10**9).got[0]["seconds"] == 100
+
+    def test_nameplate_is_free(self) -> None:
+        """A nameplate that is in use, or was a moment ago, is not given away."""
+        numbers = iter([7, 7, 8, 7, 8, 9])
+        world = World(random=lambda _: next(numbers))
+        first, _ = world.code_room()
+        second, nameplate = world.code_room()
+        assert nameplate == "100008"
+        world.say(first, type="close", reason="used")
+        world.say(second, type="close", reason="used")
+        assert world.code_room()[1] == "100009"
+
+    def test_no_nameplate_left(self) -> None:
+        """A relay that finds no free nameplate says so instead of looking for ever."""
+        world = World(random=lambda _: 7)
+        world.host(None)
+        assert world.host(None).refusal == "too-many-rooms"
+
+    def test_too_many_rooms(self) -> None:
+        """The number of rooms is bounded; the refusal says when to try again."""
+        world = World(max_rooms=1)
+        world.host()
+        refused = world.host(OTHER_ROOM)
+        assert refused.refusal == "too-many-rooms"
+        assert refused.got[0]["retry_after"] > 0
+
+    def test_not_authorized(self) -> None:
+        """A socket that may not create rooms is told so, and nothing is created."""
+        world = World()
+        stranger = world.say(world.open(may_create=False), type="create", room=None, key=KEY)
+        assert stranger.refusal == "not-authorized"
+        assert world.relay.statistics().rooms == 0
+
+    def test_other_key(self) -> None:
+        """A room cannot be taken over with another key, and its host does not notice the attempt."""
+        world = World()
+        host = world.host()
+        assert world.host(key=OTHER_KEY).refusal == "room-taken"
+        assert host.closed is None
+
+    def test_rate(self) -> None:
+        """One address creates so many rooms a minute, then is told how long to wait."""
+        world = World(opens_per_minute=2)
+        first, second, third = world.host(None), world.host(None), world.host(None)
+        assert (first.refusal, second.refusal, third.refusal) == (None, None, "rate-limited")
+        assert third.got[0]["retry_after"] == 30
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {},
+            {"key": "1" * 31},
+            {"key": "A" * 32},
+            {"key": KEY, "room": "12345"},
+            {"key": KEY, "room": 482913},
+            {"key": KEY, "room": "482913\n"},
+            {"key": KEY, "seconds": 0},
+            {"key": KEY, "seconds": 1.5},
+            {"key": KEY, "seconds": True},
+        ],
+    )
+    def test_bad_fields(self, fields: dict[str, Any]) -> None:
+        """A request to create with a field that is not what it should be is refused as a whole."""
+        world = World()
+        assert world.say(world.open(), type="create", **fields).refusal == "bad-message"
+        assert world.relay.statistics().rooms == 0
+
+
+class TestTakeover:
+    def test_earlier_host_is_closed(self) -> None:
+        """The same key takes a room over; the socket that was its host is refused."""
+        world = World()
+        earlier, member = world.host(), world.join()
+        world.wait(100.5, earlier, member)
+        later = world.host()
+        assert earlier.got[-1]["code"] == "room-taken"
+        assert earlier.closed == (1008, "room-taken")
+        assert later.got[0] == {"type": "created", "room": ROOM, "seconds": 3500}
+
+    def test_members_are_told(self) -> None:
+        """The new host learns who is there, and they learn that it is back, though the old one never left."""
+        world = World()
+        world.host()
+        first, second = world.join(), world.join()
+        world.gone(first)
+        second.take()
+        assert world.host().got[1:] == [{"type": "joined", "member": 2}]
+        assert second.got == [{"type": "joined", "member": 0}]
+
+    def test_end_of_earlier_host(self) -> None:
+        """When the socket of a replaced host goes, the room keeps its new host."""
+        world = World()
+        earlier, later = world.host(), world.host()
+        member = world.join()
+        world.gone(earlier)
+        assert {"type": "left", "member": 0} not in member.got
+        world.say(member, type="message", body="x")
+        assert later.got[-1] == {"type": "message", "from": 1, "body": "x"}
+
+    def test_after_restart(self) -> None:
+        """A relay that knows nothing of a code room creates it again under its nameplate."""
+        assert World().host("482913").got[0]["room"] == "482913"
+
+    def test_host_back_in_time(self) -> None:
+        """A host that comes back within its grace finds its room, whose end is then far again."""
+        world = World(host_grace=600)
+        world.gone(world.host())
+        world.wait(599)
+        host = world.host()
+        assert host.got[0] == {"type": "created", "room": ROOM, "seconds": 3001}
+        world.wait(599, host)
+        assert host.closed is None
+
+    def test_host_back_too_late(self) -> None:
+        """A room whose host was away for too long is closed, and only that host may open it again."""
+        world = World(host_grace=600)
+        world.gone(world.host())
+        world.wait(600)
+        assert world.relay.statistics().rooms == 0
+        assert world.join().refusal == "room-closed"
+        assert world.host(key=OTHER_KEY).refusal == "room-closed"
+        assert world.host().refusal is None
+        assert world.join().refusal is None
+
+    @pytest.mark.parametrize("reason", ["used", "burnt", "expired", "closed"])
+    def test_ended_for_good(self, reason: str) -> None:
+        """A room that its host has ended is not created again, not even by its host."""
+        world = World()
+        world.say(world.host(), type="close", reason=reason)
+        assert world.host().refusal == f"room-{reason}"
+
+
+class TestJoin:
+    def test_both_are_told(self) -> None:
+        """A member learns its number, and the host learns of it."""
+        world = World()
+        host = world.host()
+        assert world.join().got == [{"type": "joined", "member": 1}]
+        assert world.join().got == [{"type": "joined", "member": 2}]
+        assert host.got[1:] == [{"type": "joined", "member": 1}, {"type": "joined", "member": 2}]
+
+    def test_without_host(self) -> None:
+        """Members may come while the host is away."""
+        world = World()
+        world.gone(world.host())
+        assert world.join().got == [{"type": "joined", "member": 1}]
+
+    def test_numbers_are_not_reused(self) -> None:
+        """The number of a member that has left is not given to another."""
+        world = World()
+        world.host()
+        world.gone(world.join())
+        assert world.join().got == [{"type": "joined", "member": 2}]
+
+    @pytest.mark.parametrize("room", ["482913", ROOM])
+    def test_unknown(self, room: str) -> None:
+        """A room that never was is unknown."""
+        assert World().join(room).refusal == "room-unknown"
+
+    @pytest.mark.parametrize("room", [None, 482913, "", "48291", "48291३", "x" * 32])
+    def test_bad_room(self, room: Any) -> None:
+        """What cannot be a room is a bad message, and costs no guess."""
+        world = World(joins_per_minute=1)
+        assert world.join(room).refusal == "bad-message"
+        assert world.join("482913").refusal == "room-unknown"
+
+    def test_full(self) -> None:
+        """Code rooms have fewer seats than capability rooms; a seat that is left is free."""
+        world = World(max_code_members=1, max_members=2)
+        _, nameplate = world.code_room()
+        member = world.join(nameplate)
+        assert world.join(nameplate).refusal == "room-full"
+        world.gone(member)
+        assert world.join(nameplate).refusal is None
+        world.host()
+        assert [world.join().refusal for _ in range(3)] == [None, None, "room-full"]
+
+    def test_guesses_are_rationed(self) -> None:
+        """An address may try so many nameplates a minute, right or wrong; another address is free to try."""
+        world = World(joins_per_minute=20)
+        _, nameplate = world.code_room()
+        assert {world.join("100000").refusal for _ in range(20)} == {"room-unknown"}
+        assert world.join(nameplate).refusal == "rate-limited"
+        assert world.join(nameplate, "192.0.2.3").refusal is None
+        world.wait(3)
+        assert world.join(nameplate).refusal is None
+        assert world.join(nameplate).refusal == "rate-limited"
+
+    def test_capabilities_are_not_guessed(self) -> None:
+        """Joins of capability rooms do not count as guesses."""
+        world = World(joins_per_minute=1)
+        world.host()
+        assert [world.join().refusal for _ in range(5)] == [None] * 5
+
+
+class TestEnd:
+    @pytest.mark.parametrize("reason", ["used", "burnt", "expired", "closed"])
+    def test_by_host(self, reason: str) -> None:
+        """The host ends a room: members and data sockets that wait learn why, late-comers too."""
+        world = World()
+        host, member, waiting = world.host(), world.join(), world.data()
+        host.take()
+        world.say(host, type="close", reason=reason)
+        assert (member.refusal, waiting.refusal) == (f"room-{reason}", f"room-{reason}")
+        assert (host.got, host.closed) == ([], (1000, ""))
+        assert (world.join().refusal, world.data().refusal) == (f"room-{reason}", f"room-{reason}")
+
+    def test_by_time(self) -> None:
+        """When its seconds are over a room has expired, for its host as well."""
+        world = World()
+        host, member = world.host(seconds=60), world.join()
+        world.wait(59, host, member)
+        assert (host.closed, member.closed) == (None, None)
+        world.wait(1)
+        assert (host.refusal, member.refusal, world.join().refusal) == ("room-expired",) * 3
+
+    def test_by_time_without_host(self) -> None:
+        """A room whose host is away expires like any other."""
+        world = World()
+        world.gone(world.host(seconds=60))
+        world.wait(60)
+        assert world.join().refusal == "room-expired"
+        world.wait(600)
+        assert world.join().refusal == "room-expired"
+
+    def test_sockets_of_an_ended_room_leave_quietly(self) -> None:
+        """After a room has ended its sockets close without any further message."""
+        world = World()
+        host, member = world.host(), world.join()
+        world.say(host, type="close", reason="used")
+        host.take(), member.take()
+        world.gone(member)
+        world.gone(host)
+        assert (host.got, member.got) == ([], [])
+
+    def test_tombstones_are_bounded(self) -> None:
+        """The oldest ended room is forgotten when there are too many."""
+        world = World(max_tombstones=1)
+        for room in (ROOM, OTHER_ROOM):
+            world.say(world.host(room), type="close", reason="used")
+        assert (world.join(ROOM).refusal, world.join(OTHER_ROOM).refusal) == ("room-unknown", "room-used")
+
+    def test_tombstones_expire(self) -> None:
+        """An ended room is forgotten after an hour."""
+        world = World(tombstone_seconds=3600)
+        world.say(world.host(), type="close", reason="used")
+        world.wait(3599)
+        assert world.join().refusal == "room-used"
+        world.wait(1)
+        assert world.join().refusal == "room-unknown"
+
+    def test_no_tombstones(self) -> None:
+        """A relay that may remember nothing still tells those who are there."""
+        world = World(max_tombstones=0)
+        host, member = world.host(), world.join()
+        world.say(host, type="close", reason="used")
+        assert (member.refusal, world.join().refusal) == ("room-used", "room-unknown")
+
+    @pytest.mark.parametrize("reason", [None, "left", "taken", 3])
+    def test_bad_reason(self, reason: Any) -> None:
+        """Only the four reasons end a room; another one is refused, as if the host had gone."""
+        world = World()
+        host, member = world.host(), world.join()
+        assert world.say(host, type="close", reason=reason).refusal == "bad-message"
+        assert member.got[-1] == {"type": "left", "member": 0}
