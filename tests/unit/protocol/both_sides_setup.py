@@ -9,7 +9,8 @@ from nbferry.status import State
 from rig import SMALL, Rig
 
 CHUNK = SMALL.chunk_size
-DATA = Random(1).randbytes  # noqa: S311  # the same in every run
+# The seed makes the data the same in every run.
+DATA = Random(1).randbytes  # noqa: S311
 FILES = {
     "a": DATA(7 * CHUNK + 5),
     "b/empty": b"",
@@ -21,7 +22,7 @@ FILES = {
 
 
 def arrived(rig: Rig) -> bool:
-    """Whether everything has come and both sides know it."""
+    """Whether all files have arrived and both sides know it."""
     both = (rig.sender, rig.receiver)
     assert [side.error for side in both] == [None, None]
     assert rig.sender.digest == rig.receiver.digest
@@ -29,17 +30,17 @@ def arrived(rig: Rig) -> bool:
 
 
 def until(rig: Rig, happened: Callable[[], object]) -> None:
-    """Go on until something has happened."""
+    """Run until something has happened."""
     for _ in range(10_000):
         if happened():
             return
         if not rig.step():
             rig.pass_time(0.1)
-    raise AssertionError("it does not happen")
+    raise AssertionError("it did not happen")
 
 
 def started(files: dict[str, bytes] | None = None, **options: object) -> Rig:
-    """A transfer in which the first chunks have come."""
+    """A transfer in which the first chunks have arrived."""
     rig = Rig(FILES if files is None else files, **options)  # type: ignore[arg-type]
     rig.connect()
     until(rig, lambda: rig.receiver.verified)
@@ -47,7 +48,7 @@ def started(files: dict[str, bytes] | None = None, **options: object) -> Rig:
 
 
 def at(state: str) -> Rig:
-    """A transfer whose both sides are in a state, or in the one closest to it that both can be in."""
+    """A transfer with its receiver in this state, and its sender in the closest one possible."""
     rig = Rig(FILES, accept=None if state == "offered" else True)
     rig.connect()
     match state:

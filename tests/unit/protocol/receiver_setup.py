@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nbferry.crypto.digest import chunk_digest
-from nbferry.errors import (
-    RemoteProtocolError,
-)
+from nbferry.errors import RemoteProtocolError
 from nbferry.limits import Limits
 from nbferry.model.manifest import Manifest
 from nbferry.model.ranges import RangeSet
@@ -20,13 +18,14 @@ from rig import SMALL, bytes_of, manifest_of
 from wire import chunk_frame, control, drain, hello, names, piece
 
 CHUNK = SMALL.chunk_size
-FILES = {"a": b"A" * CHUNK + b"a" * CHUNK, "b": b"b" * 100, "c": b""}  # chunks 0 and 1, 2, 3
+# File a has chunks 0 and 1, b has chunk 2, c has chunk 3.
+FILES = {"a": b"A" * CHUNK + b"a" * CHUNK, "b": b"b" * 100, "c": b""}
 MANIFEST = manifest_of(FILES)
 EVERYTHING = RangeSet.span(0, 4)
 
 
 class Peer:
-    """A receiver, and the other side's part played for it."""
+    """A receiver, and the sender's part of the conversation."""
 
     def __init__(self, manifest: Manifest = MANIFEST, limits: Limits = SMALL, **options: Any) -> None:
         self.manifest = manifest
@@ -34,7 +33,7 @@ class Peer:
         self.receiver = Receiver(limits, **options)
 
     def connect(self, now: float = 0.0) -> list[Control]:
-        """Say hello; what the receiver says before it knows the offer."""
+        """Say hello, and return what the receiver says before it knows the offer."""
         self.receiver.connected(now)
         self.say(hello("sender"))
         return drain(self.receiver, now)
@@ -44,11 +43,11 @@ class Peer:
         self.receiver.receive(frame, now)
 
     def heard(self, now: float = 0.0) -> list[Control]:
-        """All that the receiver has to say."""
+        """Everything that the receiver has to say."""
         return drain(self.receiver, now)
 
     def offer(self, now: float = 0.0, **changes: Any) -> list[Control]:
-        """Make the offer, perhaps a changed one; what is said to that."""
+        """Make the offer, perhaps with other fields, and return the receiver's reply."""
         manifest = self.manifest
         fields = {"id": manifest.id, "entries": len(manifest.entries), "files": manifest.file_count}
         fields |= {"bytes": manifest.total_bytes, "chunk_size": manifest.chunk_size}
@@ -61,7 +60,7 @@ class Peer:
         self.say(control("entries", first=0, entries=entries))
 
     def send(self, *chunks: int, now: float = 0.0) -> list[ChunkData]:
-        """Send chunks in one frame; what is to be stored."""
+        """Send chunks in one frame, and return those that the receiver wants stored."""
         parts = []
         for chunk in chunks:
             data = bytes_of(chunk, self.manifest, self.files)
@@ -70,12 +69,12 @@ class Peer:
         return self.to_store()
 
     def to_store(self) -> list[ChunkData]:
-        """The chunks that have come to be stored since somebody looked."""
+        """The chunks that the receiver wanted stored since the last call."""
         events = self.receiver.events()
         return [chunk for event in events if isinstance(event, Store) for chunk in event.chunks]
 
     def store(self, chunks: list[ChunkData], now: float = 0.0, right: RangeSet | None = None) -> None:
-        """Say that they are stored, all of them if nothing else is said."""
+        """Say that chunks were stored, by default all of them with the right digest."""
         tried = {chunk.chunk: chunk.digest for chunk in chunks}
         self.receiver.chunks_stored(tried, RangeSet.of(*tried) if right is None else right, now)
 
@@ -89,7 +88,7 @@ class Peer:
         self.say(memoryview(encode_leaves(first, digests)))
 
     def to_compare(self) -> list[int]:
-        """The chunks that have come to be compared since somebody looked."""
+        """The chunks that the receiver wanted compared since the last call."""
         events = self.receiver.events()
         return [chunk for event in events if isinstance(event, Compare) for chunk, _ in event.pairs]
 
@@ -114,7 +113,7 @@ class Peer:
         return self.leaves().file(entry).hex()
 
     def events(self, kind: type) -> int:
-        """How many events of a kind have happened since somebody looked."""
+        """How many events of a kind have happened since the last call."""
         return sum(isinstance(event, kind) for event in self.receiver.events())
 
 
@@ -128,7 +127,7 @@ def offered(manifest: Manifest = MANIFEST, limits: Limits = SMALL, **options: An
 
 
 def accepted(manifest: Manifest = MANIFEST, limits: Limits = SMALL, **options: Any) -> Peer:
-    """A receiver that took the offer; it has wanted what its window holds."""
+    """A receiver that accepted the offer and wants what its window holds."""
     peer = offered(manifest, limits, **options)
     peer.receiver.accept(0.0)
     return peer
@@ -152,14 +151,14 @@ def finished() -> Peer:
 
 
 def fails(peer: Peer, kind: type[Exception] = RemoteProtocolError) -> bool:
-    """Whether it has failed so, and has told the other side."""
+    """Whether the receiver has failed with this error and has told the sender."""
     assert isinstance(peer.receiver.error, kind), peer.receiver.error
     assert peer.receiver.state is State.FAILED
     return names(peer.heard())[-1] == "error"
 
 
 def resumed(have: tuple[int, ...] = (), candidates: RangeSet | None = None) -> Peer:
-    """A receiver that knows the offer from an earlier run, and has accepted it with what it has."""
+    """A receiver that knows the offer from an earlier run, and accepts it with the chunks that it has."""
     peer = Peer(known=(MANIFEST.id, MANIFEST))
     peer.connect()
     assert peer.offer() == []
@@ -168,7 +167,7 @@ def resumed(have: tuple[int, ...] = (), candidates: RangeSet | None = None) -> P
 
 
 def pieces_of(chunk: int, *sizes: int) -> list[bytes]:
-    """A chunk cut into pieces of these sizes, as far as they go."""
+    """Pieces of these sizes from the beginning of a chunk."""
     data = bytes_of(chunk, MANIFEST, FILES)
     parts, at = [], 0
     for size in sizes:

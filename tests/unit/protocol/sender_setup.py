@@ -12,7 +12,8 @@ from rig import SMALL, manifest_of, read_job
 from wire import control, drain, hello
 
 CHUNK = SMALL.chunk_size
-FILES = {"a": b"a" * (3 * CHUNK), "b": b"b" * 100, "c": b""}  # chunks 0 to 2, 3, 4
+# File a has chunks 0 to 2, b has chunk 3, c has chunk 4.
+FILES = {"a": b"a" * (3 * CHUNK), "b": b"b" * 100, "c": b""}
 EVERYTHING = [[0, 5]]
 
 
@@ -23,7 +24,7 @@ def sender_of(files: dict[str, bytes] | None = None, limits: Limits = SMALL, **o
 
 
 def connect(sender: Sender, now: float = 0.0) -> list[Control]:
-    """Give it a connection and a greeting; what it says to that."""
+    """Connect a sender, greet it, and return its reply."""
     sender.connected(now)
     sender.receive(hello("receiver"), now)
     return drain(sender, now)
@@ -43,7 +44,7 @@ def want(sender: Sender, chunks: list[list[int]], digests: list[list[int]] | Non
 
 
 def read(sender: Sender, files: dict[str, bytes] | None = None) -> ReadJob | None:
-    """Do its next job, if it has one."""
+    """Do the sender's next job, if it has one."""
     job = sender.next_read()
     if job is not None:
         sender.chunks_read(job, *read_job(job, sender.manifest, FILES if files is None else files))

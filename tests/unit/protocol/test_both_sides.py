@@ -14,7 +14,7 @@ from unit.protocol.both_sides_setup import CHUNK, DATA, FILES, arrived, started
 
 @pytest.mark.parametrize("frame_size", [100, 1000, CHUNK, 3 * CHUNK, MiB])
 def test_files_arrive(frame_size: int) -> None:
-    """Files of all sizes arrive, in frames of any size; the window and a chunk bound what is outstanding."""
+    """Files of all sizes arrive, in frames of any size; the window limits what is outstanding."""
     rig = Rig(FILES, frame_size=frame_size)
     rig.connect()
     rig.run()
@@ -32,7 +32,7 @@ def test_files_arrive(frame_size: int) -> None:
     ids=["nothing", "folders", "empty files"],
 )
 def test_offers_without_data(manifest: Manifest) -> None:
-    """An offer of nothing, of folders only, of empty files only is transferred like any other."""
+    """Offers that are empty, or of folders or empty files only, arrive like any other."""
     rig = Rig({entry.path: b"" for entry in manifest.entries if not entry.folder}, manifest=manifest)
     rig.connect()
     rig.run()
@@ -40,7 +40,7 @@ def test_offers_without_data(manifest: Manifest) -> None:
 
 
 def test_many_small_files_are_packed() -> None:
-    """Ten thousand files of 1 KiB travel in a few frames, and are asked for in a few."""
+    """Ten thousand files of 1 KiB take few frames and few wants."""
     files = {f"{n:05}": n.to_bytes(4) * 256 for n in range(10_000)}
     rig = Rig(files, Limits())
     rig.connect()
@@ -51,7 +51,7 @@ def test_many_small_files_are_packed() -> None:
 
 
 def test_a_slow_disk_slows_the_sender() -> None:
-    """While the disk does nothing no more comes than the window holds; when it works again, all of it does."""
+    """While the disk is stalled the window limits what arrives; when it works again everything arrives."""
     rig = Rig(FILES)
     rig.stalled = True
     rig.connect()
@@ -64,7 +64,7 @@ def test_a_slow_disk_slows_the_sender() -> None:
 
 
 def test_large_chunks_do_not_break_the_bound() -> None:
-    """A chunk that is larger than the receiver's window comes alone: no more than one is ever outstanding."""
+    """A chunk that is larger than the receiver's window comes alone."""
     files = {"a": DATA(20 * CHUNK)}
     large = Manifest.of([Entry("a", 20 * CHUNK)], 8 * CHUNK)
     rig = Rig(files, manifest=large, frame_size=1000)
@@ -74,8 +74,8 @@ def test_large_chunks_do_not_break_the_bound() -> None:
     assert rig.peak == 8 * CHUNK + CHUNK_COST
 
 
-def test_whoever_waits_in_the_queue() -> None:
-    """A sender that is held serves nothing, and everything when it is its turn."""
+def test_a_sender_in_the_queue() -> None:
+    """A sender that waits in the queue sends nothing, and everything when its turn comes."""
     rig = Rig(FILES)
     rig.sender.held = True
     rig.connect()
@@ -88,7 +88,7 @@ def test_whoever_waits_in_the_queue() -> None:
 
 
 def test_progress_is_reported() -> None:
-    """In the middle of a transfer the sender knows what is verified, after each interval."""
+    """After each interval the sender knows what is verified."""
     rig = started()
     rig.stalled = True
     rig.pass_time(SMALL.report_interval)
@@ -99,7 +99,7 @@ def test_progress_is_reported() -> None:
 
 @pytest.mark.parametrize("sides", ["sender", "receiver", "both"])
 def test_pausing(sides: str) -> None:
-    """Paused from either side, or from both, nothing moves, also on a new connection, until all have gone on."""
+    """Nothing moves, even on a new connection, until every side that paused has resumed."""
     rig = started()
     paused = [rig.sender, rig.receiver] if sides == "both" else [getattr(rig, sides)]
     for side in paused:
@@ -120,7 +120,7 @@ def test_pausing(sides: str) -> None:
 
 
 def test_a_pause_when_nothing_is_under_way() -> None:
-    """A sender that pauses when everything that was wanted has come goes on when it resumes."""
+    """A sender that pauses when no chunk is under way continues when it resumes."""
     rig = Rig(FILES)
     rig.stalled = True
     rig.connect()
@@ -135,7 +135,7 @@ def test_a_pause_when_nothing_is_under_way() -> None:
 
 
 def test_an_idle_connection_stays_alive() -> None:
-    """While somebody decides, pings keep the connection alive."""
+    """While the user decides, pings keep the connection alive."""
     rig = Rig(FILES, accept=None)
     rig.connect()
     for _ in range(100):
@@ -147,7 +147,7 @@ def test_an_idle_connection_stays_alive() -> None:
 
 
 def test_the_memory_of_both_sides_is_bounded() -> None:
-    """With the usual limits a large file never has more than the window and the read-ahead in memory."""
+    """With the usual limits, the window and the read-ahead bound the memory that a large file needs."""
     limits = Limits()
     rig = Rig({"big": bytes(64 * MiB)}, limits)
     rig.stalled = True

@@ -13,7 +13,7 @@ from unit.protocol.both_sides_setup import CHUNK, FILES, at, started, until
 
 
 def stop(rig: Rig, side: str, how: str) -> None:
-    """End it from one side."""
+    """End the transfer from one side."""
     machine = rig.sender if side == "sender" else rig.receiver
     if how == "cancel":
         machine.cancel("enough", rig.now)
@@ -26,7 +26,7 @@ def stop(rig: Rig, side: str, how: str) -> None:
 @pytest.mark.parametrize("state", ["connecting", "offered", "transferring", "verifying", "writing"])
 @pytest.mark.parametrize("lost", [False, True], ids=["at once", "after a reconnection"])
 def test_ends_in_every_state(how: str, side: str, state: str, lost: bool) -> None:
-    """A cancel and an error end both sides alike in each state, at once or on the next connection."""
+    """A cancel or an error ends both sides alike in each state, at once or on the next connection."""
     rig = at(state)
     if lost:
         rig.disconnect()
@@ -44,8 +44,8 @@ def test_ends_in_every_state(how: str, side: str, state: str, lost: bool) -> Non
     assert not rig.published
 
 
-def test_an_end_whose_news_is_lost() -> None:
-    """An end is told again on each connection until bye came; both then have finished."""
+def test_an_end_that_the_other_side_did_not_hear() -> None:
+    """The side that ended tells it on each connection until it hears bye."""
     rig = started()
     rig.receiver.cancel("enough", rig.now)
     for _ in range(3):
@@ -60,7 +60,7 @@ def test_an_end_whose_news_is_lost() -> None:
 
 @pytest.mark.parametrize("end", ["cancel", "reject", "done"])
 def test_a_bye_that_is_lost(end: str) -> None:
-    """Whoever did not hear bye says how it ended again, and hears it then."""
+    """A receiver that did not hear bye repeats how the transfer ended, and hears bye then."""
     rig = Rig(FILES, accept=end != "reject")
     rig.connect()
     if end == "cancel":
@@ -75,8 +75,8 @@ def test_a_bye_that_is_lost(end: str) -> None:
     assert rig.sender.state is rig.receiver.state
 
 
-def test_whoever_hears_nothing_any_more_gives_up() -> None:
-    """A side that has ended stops trying after some seconds; the other one may still be there."""
+def test_a_side_that_hears_nothing_gives_up() -> None:
+    """A side that has ended stops waiting for bye after some seconds, though the other side is still running."""
     rig = started()
     rig.disconnect()
     rig.sender.cancel("", rig.now)
@@ -98,7 +98,7 @@ def test_rejecting() -> None:
 
 
 def test_an_offer_expires() -> None:
-    """An offer on which nobody decided in time has expired on both sides."""
+    """An offer without a decision in time expires on both sides."""
     rig = Rig(FILES, accept=None, expires_at=60)
     rig.connect()
     rig.run()
@@ -111,7 +111,7 @@ def test_an_offer_expires() -> None:
 
 
 def test_done_reaches_a_sender_that_never_heard_the_answer() -> None:
-    """An offer of nothing may be done before the answer has come; the sender hears of both afterwards."""
+    """An empty offer may be done before the answer arrives; the sender hears of both later."""
     rig = Rig({}, manifest=Manifest.of([Entry("d", folder=True)], CHUNK))
     rig.connect()
     until(rig, lambda: rig.offered)

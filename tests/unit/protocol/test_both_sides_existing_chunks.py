@@ -12,15 +12,15 @@ from unit.protocol.both_sides_setup import CHUNK, FILES, arrived, until
 
 
 def vouched_for(rig: Rig, chunks: RangeSet) -> None:
-    """Have a journal vouch for some chunks, which are there."""
+    """Put chunks on the receiver's disk and into its journal."""
     for chunk in chunks:
         data = bytes_of(chunk, rig.manifest, FILES)
         rig.disk.put(chunk, data)
         rig.disk.journal[chunk] = rig.disk.written[chunk] = chunk_digest(data)
 
 
-def test_the_sender_only_hashes_what_is_there() -> None:
-    """A receiver that has everything gets no chunk; the sender reads its files for their digests."""
+def test_the_receiver_has_all_of_it() -> None:
+    """A receiver that has everything gets no chunk; the sender reads its files only for their digests."""
     rig = Rig(FILES)
     vouched_for(rig, RangeSet.span(0, rig.manifest.chunk_count))
     rig.connect()
@@ -30,7 +30,7 @@ def test_the_sender_only_hashes_what_is_there() -> None:
 
 
 def test_the_receiver_has_some_of_it() -> None:
-    """Of what a receiver has already nothing is sent again."""
+    """The sender does not send chunks that the receiver has already."""
     rig = Rig(FILES)
     vouched_for(rig, RangeSet.of(*range(0, rig.manifest.chunk_count, 2)))
     rig.connect()
@@ -41,13 +41,13 @@ def test_the_receiver_has_some_of_it() -> None:
 
 
 def older_copy(rig: Rig, changed: dict[int, bytes]) -> None:
-    """Have an older copy of all files at the receiver, in which some chunks are others."""
+    """Put an older copy of all files on the receiver's disk, in which some chunks differ."""
     for chunk in range(rig.manifest.chunk_count):
         rig.disk.put(chunk, changed.get(chunk, bytes_of(chunk, rig.manifest, rig.files)))
 
 
 def test_an_older_copy_is_used() -> None:
-    """Of a copy in which two chunks are others only these two travel."""
+    """Of a copy in which two chunks differ, the sender sends only these two."""
     rig = Rig(FILES)
     older_copy(rig, {2: bytes(CHUNK), 6: b"x" * CHUNK})
     rig.connect()
@@ -59,7 +59,7 @@ def test_an_older_copy_is_used() -> None:
 
 
 def test_the_sender_shows_that_it_only_hashes() -> None:
-    """While nothing but digests is to be found out the sender shows it."""
+    """The sender shows when it only computes digests."""
     rig = Rig(FILES)
     older_copy(rig, {})
     rig.connect()
@@ -70,8 +70,8 @@ def test_the_sender_shows_that_it_only_hashes() -> None:
     assert not rig.sender.hashing
 
 
-def test_wanting_and_comparing_go_on_side_by_side() -> None:
-    """What is not here is wanted while what may be right is compared."""
+def test_wanting_and_comparing_side_by_side() -> None:
+    """The receiver wants missing chunks while it compares candidates."""
     rig = Rig(FILES)
     rig.disk.put(0, bytes_of(0, rig.manifest, FILES))
     rig.connect()
@@ -84,7 +84,7 @@ def test_wanting_and_comparing_go_on_side_by_side() -> None:
 
 @pytest.mark.parametrize("lost", range(1, 30, 2))
 def test_a_connection_that_is_lost_while_it_compares(lost: int) -> None:
-    """Wherever the connection breaks, what is here is compared all the same."""
+    """Wherever the connection breaks, the receiver compares all candidates."""
     rig = Rig(FILES)
     older_copy(rig, {2: bytes(CHUNK)})
     rig.connect()

@@ -11,8 +11,8 @@ from rig import SMALL, TO_RECEIVER, TO_SENDER, Rig
 from unit.protocol.both_sides_setup import FILES, arrived, at, started, until
 
 
-def test_what_the_disk_loses_comes_again() -> None:
-    """Chunks that are found damaged just before they are published are sent again; then it is published."""
+def test_chunks_that_the_disk_loses_are_sent_again() -> None:
+    """Chunks that are found damaged just before publishing are sent again and then published."""
     rig = at("writing")
     rig.lose(RangeSet.of(1, 9))
     assert rig.receiver.state is State.TRANSFERRING
@@ -21,8 +21,8 @@ def test_what_the_disk_loses_comes_again() -> None:
     assert arrived(rig)
 
 
-def test_a_damaged_chunk_comes_again() -> None:
-    """A chunk that arrives damaged is asked for again, and then is right."""
+def test_a_damaged_chunk_is_sent_again() -> None:
+    """The receiver asks again for a chunk that arrived damaged."""
     rig = Rig(FILES)
     rig.damage.update({0: 2, 5: 1, 9: 1})
     rig.connect()
@@ -31,7 +31,7 @@ def test_a_damaged_chunk_comes_again() -> None:
 
 
 def test_a_chunk_that_is_always_damaged() -> None:
-    """A sender whose chunk is damaged again and again is dropped, and hears why."""
+    """A chunk that is always damaged ends the transfer, and the sender hears why."""
     rig = Rig(FILES)
     rig.damage[5] = SMALL.chunk_attempts
     rig.connect()
@@ -44,7 +44,7 @@ def test_a_chunk_that_is_always_damaged() -> None:
 
 
 def test_a_full_disk() -> None:
-    """A full disk pauses both sides, with the number of bytes that are needed; with room it goes on."""
+    """A full disk pauses both sides and says how much room is needed; with room both resume."""
     rig = started()
     rig.full = True
     rig.run()
@@ -57,8 +57,8 @@ def test_a_full_disk() -> None:
 
 
 @pytest.mark.parametrize("frames", range(12))
-def test_a_connection_that_is_lost_again_and_again(frames: int) -> None:
-    """Wherever a connection breaks, the next one goes on where it was."""
+def test_a_connection_that_is_lost_many_times(frames: int) -> None:
+    """Wherever a connection breaks, the transfer resumes on the next one."""
     rig = Rig(FILES, frame_size=1000)
     for _ in range(30):
         rig.connect()
@@ -72,8 +72,8 @@ def test_a_connection_that_is_lost_again_and_again(frames: int) -> None:
     assert arrived(rig)
 
 
-def test_nothing_comes_twice() -> None:
-    """What is stored when a connection breaks is not sent again."""
+def test_stored_chunks_are_not_sent_again() -> None:
+    """The sender does not repeat chunks that were stored when the connection broke."""
     rig = started()
     rig.run()
     whole = rig.said["chunks"]
@@ -90,8 +90,8 @@ def test_nothing_comes_twice() -> None:
     assert rig.said["chunks"] <= whole
 
 
-def test_after_a_reconnection_everything_is_reported() -> None:
-    """The first report on a new connection has all that is verified, and replaces earlier ones."""
+def test_the_first_report_after_a_reconnection() -> None:
+    """The first report on a new connection has everything that is verified, and replaces earlier reports."""
     rig = started()
     rig.disconnect()
     rig.sender.verified = RangeSet.span(0, rig.manifest.chunk_count)
@@ -101,7 +101,7 @@ def test_after_a_reconnection_everything_is_reported() -> None:
 
 
 def test_a_connection_whose_other_end_is_gone() -> None:
-    """When nothing comes any more both sides see that it is dead, although they ping."""
+    """Both sides see that a connection is dead when no frame arrives any more, although they ping."""
     rig = started()
     while rig.now < SMALL.dead_after:
         rig.pass_time(5)

@@ -10,8 +10,8 @@ from rig import SMALL, Rig, manifest_of
 from unit.protocol.both_sides_setup import CHUNK, DATA, FILES, arrived, started, until
 
 
-def test_a_sender_that_is_started_anew() -> None:
-    """A sender of another process offers the same, is not asked for the list, and sends only what is missing."""
+def test_a_new_sender() -> None:
+    """A new sender makes the same offer, need not list it, and sends only what is missing."""
     rig = started()
     before = rig.receiver.verified
     rig.crash_sender()
@@ -24,8 +24,8 @@ def test_a_sender_that_is_started_anew() -> None:
     assert not rig.sender.error
 
 
-def test_a_receiver_that_is_started_anew() -> None:
-    """A receiver of another process goes on with what was durable, without the list; the rest it compares."""
+def test_a_new_receiver() -> None:
+    """A new receiver resumes with the durable chunks, without the list, and compares the others."""
     rig = started()
     rig.receiver.deadline_passed(rig.now + SMALL.sync_interval)
     rig.handle_events()
@@ -43,7 +43,7 @@ def test_a_receiver_that_is_started_anew() -> None:
 
 
 def test_a_crash_between_writing_and_syncing() -> None:
-    """What a crash left unvouched and damaged is found out, and comes again."""
+    """Chunks that a crash left unrecorded and damaged are found and sent again."""
     rig = started()
     written = RangeSet.of(*rig.disk.written) - rig.disk.have
     rig.crash_receiver()
@@ -56,8 +56,8 @@ def test_a_crash_between_writing_and_syncing() -> None:
 
 
 @pytest.mark.parametrize("bye", [False, True])
-def test_a_receiver_that_is_started_anew_when_it_is_done(bye: bool) -> None:
-    """Who had published everything says so again; a sender that has not heard it is done then."""
+def test_a_new_receiver_when_it_is_done(bye: bool) -> None:
+    """A receiver that had published says so again; then the sender is done too."""
     rig = Rig(FILES)
     rig.connect()
     until(rig, lambda: rig.sender.state.final if bye else rig.published)
@@ -70,8 +70,8 @@ def test_a_receiver_that_is_started_anew_when_it_is_done(bye: bool) -> None:
     assert rig.said["chunks"] == rig.said["want"] == 0
 
 
-def test_both_are_started_anew() -> None:
-    """Two new processes go on where two others were."""
+def test_a_new_sender_and_a_new_receiver() -> None:
+    """Two new processes resume the transfer of two earlier ones."""
     rig = started()
     rig.crash_sender()
     rig.crash_receiver()
@@ -80,8 +80,8 @@ def test_both_are_started_anew() -> None:
     assert arrived(rig)
 
 
-def test_files_that_are_others_now() -> None:
-    """When a file has changed the offer is another; what of the old one is right need not travel."""
+def test_files_that_have_changed() -> None:
+    """A changed file makes another offer; the chunks that stayed the same are not sent again."""
     rig = Rig(FILES)
     rig.connect()
     until(rig, lambda: len(rig.receiver.verified) > 8)

@@ -14,7 +14,7 @@ from wire import control, names, the
 
 
 def test_accepting() -> None:
-    """Whoever accepts says so and wants what the window holds, with the digests of the files that this completes."""
+    """The receiver accepts, wants what the window holds, and the digests of files that this completes."""
     peer = accepted()
     frames = peer.heard()
     assert names(frames) == ["answer", "want"]
@@ -24,7 +24,7 @@ def test_accepting() -> None:
 
 
 def test_digests_are_asked_for_with_the_last_chunk() -> None:
-    """The digest of a file that is wanted in parts is asked for with the last of them, and once."""
+    """The receiver asks for a file's digest once, with the last of its chunks."""
     peer = accepted(manifest_of({"a": bytes(8 * CHUNK), "b": b"", "c": b""}))
     wants = [the(peer.heard(), "want")]
     peer.files = {"a": bytes(8 * CHUNK), "b": b"", "c": b""}
@@ -38,7 +38,7 @@ def test_digests_are_asked_for_with_the_last_chunk() -> None:
 
 
 def test_rejecting() -> None:
-    """Whoever rejects says why, and has finished with the sender's bye."""
+    """The receiver rejects with a reason, and has finished when the sender says bye."""
     peer = offered()
     peer.receiver.reject("no room", 0.0)
     assert peer.receiver.state is State.REJECTED
@@ -58,7 +58,7 @@ def test_rejecting_without_a_reason() -> None:
 
 
 def test_a_decision_that_comes_too_late() -> None:
-    """To accept or to reject what has ended meanwhile changes nothing."""
+    """A decision about a transfer that has ended changes nothing."""
     peer = offered()
     peer.say(control("cancel"))
     peer.receiver.accept(0.0)
@@ -68,7 +68,7 @@ def test_a_decision_that_comes_too_late() -> None:
 
 
 def test_accepting_without_a_connection() -> None:
-    """An answer that could not be sent is sent when the sender has made its offer again."""
+    """The receiver sends a delayed answer when the sender has repeated its offer."""
     peer = offered()
     peer.receiver.disconnected()
     peer.receiver.accept(0.0)
@@ -79,7 +79,7 @@ def test_accepting_without_a_connection() -> None:
 
 
 def test_nothing_is_wanted_before_the_answer() -> None:
-    """On a new connection nothing is wanted before the answer is there, whatever else makes room for it."""
+    """On a new connection the receiver wants nothing before its answer, not even when it resumes."""
     peer = offered()
     peer.receiver.pause()
     peer.receiver.disconnected()
@@ -90,8 +90,8 @@ def test_nothing_is_wanted_before_the_answer() -> None:
     assert names(peer.offer()) == ["answer", "progress", "want"]
 
 
-def test_having_some_already() -> None:
-    """Who has chunks already, with their digests, wants only the others."""
+def test_having_some_chunks_already() -> None:
+    """A receiver that has chunks with their digests wants only the others."""
     peer = offered()
     peer.receiver.accept(0.0, RangeSet.of(0, 2), peer.runs(0, 2))
     frames = peer.heard()
@@ -99,8 +99,8 @@ def test_having_some_already() -> None:
     assert peer.receiver.durable == peer.receiver.verified == RangeSet.of(0, 2)
 
 
-def test_having_everything_already() -> None:
-    """Who has every chunk wants digests only, and publishes when they fit."""
+def test_having_every_chunk_already() -> None:
+    """A receiver that has every chunk wants only file digests, and publishes when they match."""
     peer = offered()
     peer.receiver.accept(0.0, EVERYTHING, [(0, peer.leaves().run(0, 4))])
     frames = peer.heard()

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nbferry.errors import (
-    DiskFull,
-)
+from nbferry.errors import DiskFull
 from nbferry.model.ranges import RangeSet
 from nbferry.protocol.candidates import AT_ONCE, COMPARE_CHUNKS, MAX_ASKED
 from nbferry.protocol.events import Sync
@@ -17,16 +15,16 @@ from unit.protocol.receiver_setup import CHUNK, EVERYTHING, Peer, fails, offered
 from wire import control, names, the
 
 
-def test_candidates_are_asked_about() -> None:
-    """Of what may be right the digests are asked for, beside the chunks that are not here at all."""
+def test_the_receiver_asks_for_digests_of_candidates() -> None:
+    """The receiver asks for the digests of candidates, and for the chunks that it does not have."""
     peer = resumed(candidates=RangeSet.of(0, 1))
     assert the(peer.heard(), "want") == {"chunks": [[2, 4]], "digests": [[1, 3]], "leaves": [[0, 2]]}
     assert peer.receiver.candidates == RangeSet.of(0, 1)
     assert peer.to_compare() == []
 
 
-def test_what_is_right_is_kept() -> None:
-    """A candidate that has the sender's digest is stored, as good as one that arrived; the others are wanted."""
+def test_right_candidates_are_kept() -> None:
+    """A candidate with the sender's digest counts like a chunk that arrived; the receiver wants the others."""
     peer = resumed(candidates=RangeSet.of(0, 1, 2))
     peer.heard()
     peer.tell(0, 3)
@@ -42,8 +40,8 @@ def test_what_is_right_is_kept() -> None:
     assert peer.receiver.durable == RangeSet.of(0, 2)
 
 
-def test_everything_is_here_already() -> None:
-    """If all candidates are right no byte travels; files are compared as ever, and it is published."""
+def test_every_chunk_is_here_already() -> None:
+    """If all candidates are right no chunk is sent; files are compared and published as usual."""
     peer = resumed(candidates=EVERYTHING)
     assert the(peer.heard(), "want") == {"chunks": [], "digests": [], "leaves": [[0, 4]]}
     peer.tell(0, 4)
@@ -56,7 +54,7 @@ def test_everything_is_here_already() -> None:
 
 
 def test_digests_in_any_order() -> None:
-    """The sender tells digests as it knows them; each is compared when it is here."""
+    """The sender may tell digests in any order; the receiver compares each chunk when its digest arrives."""
     peer = resumed(candidates=EVERYTHING)
     peer.tell(3)
     peer.tell(1, 3)
@@ -68,8 +66,8 @@ def test_digests_in_any_order() -> None:
 
 
 @pytest.mark.parametrize("first", [1, 3, 2**64 - 1])
-def test_digests_of_chunks_that_nobody_asked_for(first: int) -> None:
-    """Digests of chunks that are not candidates, or were told already, end the transfer."""
+def test_unsolicited_digests_of_chunks(first: int) -> None:
+    """Digests of chunks that are not candidates, or whose digest came already, end the transfer."""
     peer = resumed(candidates=RangeSet.of(1, 2))
     peer.tell(1)
     peer.say(memoryview(encode_leaves(first, bytes(32))))
@@ -77,7 +75,7 @@ def test_digests_of_chunks_that_nobody_asked_for(first: int) -> None:
 
 
 def test_digests_of_chunks_before_the_answer() -> None:
-    """Nothing has been asked for before the offer is accepted; after the end nothing matters."""
+    """Digests before the answer are an error; after the end the receiver ignores them."""
     peer = offered()
     peer.tell(0)
     assert fails(peer)
@@ -101,8 +99,8 @@ def told(peer: Peer, first: int, stop: int) -> None:
     peer.say(memoryview(encode_leaves(first, bytes(32) * (stop - first))))
 
 
-def test_questions_are_bounded() -> None:
-    """So many digests are asked for, and more when half of them are told and compared."""
+def test_the_number_of_open_questions_is_limited() -> None:
+    """The receiver asks for a limited number of digests, and for more when half of them are compared."""
     peer = big_copy()
     assert the(peer.heard(), "want")["leaves"] == [[0, MAX_ASKED]]
     told(peer, 0, MAX_ASKED)
@@ -119,7 +117,7 @@ def test_questions_are_bounded() -> None:
 
 
 def test_a_paused_receiver_asks_and_compares_nothing() -> None:
-    """Whoever pauses asks for no digests and starts no comparison; what was under way counts."""
+    """A paused receiver asks for no digests and starts no comparison; comparisons under way count."""
     peer = resumed(candidates=RangeSet.of(0, 1))
     peer.receiver.pause()
     peer.heard()
@@ -134,7 +132,7 @@ def test_a_paused_receiver_asks_and_compares_nothing() -> None:
 
 
 def test_questions_of_a_lost_connection() -> None:
-    """What was asked and not answered is asked again; what was answered is compared without a connection."""
+    """The receiver repeats unanswered questions; it compares answered ones without a connection."""
     peer = resumed(candidates=EVERYTHING)
     peer.tell(0, 2)
     peer.receiver.disconnected()
@@ -146,8 +144,8 @@ def test_questions_of_a_lost_connection() -> None:
     assert the(frames, "progress")["verified"] == [[1, 2]]
 
 
-def test_a_disk_without_room_for_what_is_right() -> None:
-    """What could not be copied into place is compared again when there is room."""
+def test_a_disk_without_room_for_a_candidate() -> None:
+    """A candidate that did not fit on the disk is compared again when the disk has room."""
     peer = resumed(candidates=RangeSet.of(0, 1))
     peer.tell(0, 2)
     assert peer.to_compare() == [0, 1]
@@ -159,7 +157,7 @@ def test_a_disk_without_room_for_what_is_right() -> None:
 
 
 def test_comparisons_that_end_after_the_end() -> None:
-    """What was compared when it is over is not needed any more."""
+    """A comparison that ends after the transfer changes nothing."""
     peer = resumed(candidates=RangeSet.of(0))
     peer.tell(0)
     peer.receiver.cancel("", 0.0)
@@ -167,8 +165,8 @@ def test_comparisons_that_end_after_the_end() -> None:
     assert peer.receiver.reused == peer.receiver.verified == RangeSet()
 
 
-def test_what_was_reused_is_verified_with_its_file() -> None:
-    """A file of reused chunks whose digest is another one comes from the sender as a whole."""
+def test_reused_chunks_are_verified_with_their_file() -> None:
+    """If a file of reused chunks has a wrong digest, the sender sends all of it."""
     peer = resumed(candidates=RangeSet.of(0, 1))
     peer.tell(0, 2)
     peer.receiver.compared([0, 1], RangeSet.of(0, 1), 0.0)

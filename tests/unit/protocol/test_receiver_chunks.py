@@ -5,10 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nbferry.crypto.digest import chunk_digest
-from nbferry.errors import (
-    DigestMismatch,
-    DiskFull,
-)
+from nbferry.errors import DigestMismatch, DiskFull
 from nbferry.limits import GiB, Limits
 from nbferry.model.manifest import Entry, Manifest
 from nbferry.model.ranges import RangeSet
@@ -20,7 +17,7 @@ from wire import chunk_frame, names, piece, the
 
 
 def test_chunks_are_stored() -> None:
-    """What arrived whole is to be checked and written; then it is verified, and the sender hears of it in time."""
+    """A chunk is verified when it is checked and written; the next report tells the sender."""
     peer = accepted()
     peer.receiver.deadline_passed(0.0)
     peer.heard()
@@ -36,8 +33,8 @@ def test_chunks_are_stored() -> None:
     assert the(peer.heard(), "progress") == expected
 
 
-def test_the_data_of_a_whole_chunk_lie_in_the_frame() -> None:
-    """Chunks that came whole are views of the frame, which is needed until they are stored."""
+def test_a_whole_chunk_is_not_copied() -> None:
+    """A chunk that comes whole is not copied: the driver keeps the frame until it is stored."""
     peer = accepted()
     frame = chunk_frame(piece(3, b""), piece(2, FILES["b"]))
     peer.say(frame)
@@ -47,7 +44,7 @@ def test_the_data_of_a_whole_chunk_lie_in_the_frame() -> None:
 
 
 def test_a_chunk_in_pieces() -> None:
-    """A chunk that comes in pieces is put together in memory of its own; the frames are not needed any more."""
+    """A chunk in pieces is assembled in memory of its own; the driver need not keep the frames."""
     peer = accepted()
     for part in pieces_of(0, 1000, 3000, CHUNK - 4000):
         assert peer.to_store() == []
@@ -59,7 +56,7 @@ def test_a_chunk_in_pieces() -> None:
 
 
 def test_the_end_of_a_chunk_beside_whole_ones() -> None:
-    """A frame that ends a chunk and has whole ones, too, is needed until they are stored."""
+    """A frame that ends one chunk and has others whole is needed until they are stored."""
     peer = accepted()
     first, last = pieces_of(0, 4000, CHUNK - 4000)
     peer.say(chunk_frame(first))
@@ -73,25 +70,36 @@ def test_the_end_of_a_chunk_beside_whole_ones() -> None:
 @pytest.mark.parametrize(
     "frames",
     [
-        [[piece(9, b"")]],  # there is no such chunk
+        # no such chunk
+        [[piece(9, b"")]],
         [[piece(2**64 - 1, b"")]],
-        [[piece(2, FILES["b"] + b"!")]],  # too long
-        [[piece(2, FILES["b"], offset=1)]],  # as long as it should be, but not at its beginning
-        [[piece(2, b"")]],  # an empty piece of what is not empty
+        # too long
+        [[piece(2, FILES["b"] + b"!")]],
+        # the right length, but not from the chunk's beginning
+        [[piece(2, FILES["b"], offset=1)]],
+        # an empty piece of a chunk that is not empty
+        [[piece(2, b"")]],
         [[piece(3, b"!")]],
-        [[piece(2, FILES["b"]), piece(2, FILES["b"])]],  # twice at once
-        [[piece(2, FILES["b"])], [piece(2, FILES["b"])]],  # twice
-        [pieces_of(0, 1000, 96)[1:]],  # the second piece without the first
-        [pieces_of(0, 1000, 3000)[:1], pieces_of(0, 1000, 3000)[:1]],  # the first piece again
-        [[*pieces_of(0, 1000)], pieces_of(0, 2000, 2096)[1:]],  # a gap
-        [[*pieces_of(0, 1000)], [piece(2, FILES["b"])]],  # another chunk before the end of this one
+        # twice at once
+        [[piece(2, FILES["b"]), piece(2, FILES["b"])]],
+        # twice
+        [[piece(2, FILES["b"])], [piece(2, FILES["b"])]],
+        # the second piece without the first
+        [pieces_of(0, 1000, 96)[1:]],
+        # the first piece again
+        [pieces_of(0, 1000, 3000)[:1], pieces_of(0, 1000, 3000)[:1]],
+        # a gap
+        [[*pieces_of(0, 1000)], pieces_of(0, 2000, 2096)[1:]],
+        # another chunk before the end of this one
+        [[*pieces_of(0, 1000)], [piece(2, FILES["b"])]],
         [[*pieces_of(0, 1000)], [piece(3, b"")]],
         [[*pieces_of(0, 1000)], pieces_of(1, 1000)],
-        [[*pieces_of(0, 1000)], [piece(0, bytes(CHUNK), offset=1000)]],  # beyond its end
+        # beyond its end
+        [[*pieces_of(0, 1000)], [piece(0, bytes(CHUNK), offset=1000)]],
         [[b"short"]],
     ],
 )
-def test_chunks_that_nobody_asked_for_so(frames: list[list[bytes]]) -> None:
+def test_wrong_chunks(frames: list[list[bytes]]) -> None:
     """Unsolicited, repeated, overlong, short and disordered chunks end the transfer."""
     peer = accepted()
     for parts in frames:
@@ -100,14 +108,14 @@ def test_chunks_that_nobody_asked_for_so(frames: list[list[bytes]]) -> None:
 
 
 def test_a_chunk_before_the_answer() -> None:
-    """Nothing has been asked for before the offer is accepted."""
+    """The sender may send no chunk before the receiver accepts."""
     peer = offered()
     peer.say(chunk_frame(piece(0, b"")))
     assert fails(peer)
 
 
 def test_chunks_after_the_end_are_ignored() -> None:
-    """What was under way when it ended is neither stored nor an error."""
+    """A chunk that arrives after the end is neither stored nor an error."""
     peer = accepted()
     peer.receiver.cancel("", 0.0)
     assert peer.send(0) == []
@@ -123,7 +131,7 @@ def test_a_frame_without_chunks() -> None:
 
 
 def test_a_damaged_chunk_is_wanted_again() -> None:
-    """A chunk that fails its digest is wanted again, and the other ones of its frame are not."""
+    """The receiver wants a damaged chunk again, but not the others of its frame."""
     peer = accepted()
     peer.heard()
     peer.store(peer.send(0, 1, 2, 3), right=RangeSet.of(0, 2, 3))
@@ -131,8 +139,8 @@ def test_a_damaged_chunk_is_wanted_again() -> None:
     assert peer.receiver.verified == RangeSet.of(0, 2, 3)
 
 
-def test_a_chunk_that_is_damaged_again_and_again() -> None:
-    """After some attempts the sender is dropped."""
+def test_a_chunk_that_is_always_damaged() -> None:
+    """The receiver gives up after a limited number of attempts."""
     peer = accepted()
     for _ in range(SMALL.chunk_attempts):
         assert peer.receiver.error is None
@@ -140,8 +148,8 @@ def test_a_chunk_that_is_damaged_again_and_again() -> None:
     assert fails(peer, DigestMismatch)
 
 
-def test_what_is_stored_when_the_link_is_lost() -> None:
-    """What arrived before the connection was lost counts; the rest is wanted on the next one."""
+def test_chunks_stored_after_the_connection_is_lost() -> None:
+    """Chunks that arrived before the connection was lost count; the next one brings the others."""
     peer = accepted()
     chunks = peer.send(0, 2)
     peer.receiver.disconnected()
@@ -154,7 +162,7 @@ def test_what_is_stored_when_the_link_is_lost() -> None:
 
 
 def test_storage_that_answers_after_the_end() -> None:
-    """What the storage says when it is over is not needed any more."""
+    """After the end the receiver ignores its storage."""
     peer = accepted()
     chunks = peer.send(0)
     peer.receiver.cancel("", 0.0)
@@ -167,7 +175,7 @@ def test_storage_that_answers_after_the_end() -> None:
 
 
 def test_memory_is_bounded_by_the_window() -> None:
-    """However large the offer, no more is outstanding than the window holds."""
+    """However large the offer is, the window limits what is outstanding."""
     limits = Limits(chunk_size=CHUNK, window=20 * CHUNK, read_ahead=20 * CHUNK)
     peer = accepted(Manifest.of([Entry("a", 1 * GiB)], CHUNK), limits)
     (start, stop) = the(peer.heard(), "want")["chunks"][0]

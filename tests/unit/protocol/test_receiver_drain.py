@@ -11,7 +11,7 @@ NARROW = Limits(chunk_size=CHUNK, window=2 * CHUNK, read_ahead=2 * CHUNK)
 
 
 def test_a_connection_is_drained() -> None:
-    """What was asked for comes, nothing more is asked for, and it is known what is left."""
+    """While it drains, the receiver takes what it asked for, asks for nothing more, and knows what is left."""
     peer = accepted(limits=NARROW)
     (start, stop) = the(peer.heard(), "want")["chunks"][0]
     peer.receiver.drain()
@@ -23,8 +23,8 @@ def test_a_connection_is_drained() -> None:
     assert peer.receiver.left == MANIFEST.total_bytes - MANIFEST.bytes_in(RangeSet.span(start, stop)) > 0
 
 
-def test_draining_can_be_given_up() -> None:
-    """Nothing takes over after all: it asks for the rest at once."""
+def test_draining_can_be_stopped() -> None:
+    """A receiver that stops draining asks for the remaining chunks at once."""
     peer = accepted(limits=NARROW)
     (start, stop) = the(peer.heard(), "want")["chunks"][0]
     peer.receiver.drain()
@@ -35,18 +35,19 @@ def test_draining_can_be_given_up() -> None:
 
 
 def test_draining_ends_with_the_connection() -> None:
-    """The next one is asked for everything that is needed."""
+    """The receiver does not drain the next connection: it asks for everything that it needs."""
     peer = accepted(limits=NARROW)
     peer.receiver.drain()
     peer.receiver.disconnected()
     peer.connect()
     peer.offer()
     assert peer.receiver.left == MANIFEST.total_bytes
-    assert not peer.receiver.drained  # it has asked
+    # It asked for chunks when the offer was repeated.
+    assert not peer.receiver.drained
 
 
-def test_there_is_nothing_to_drain_before_an_offer() -> None:
-    """Neither is anything awaited then, nor left."""
+def test_draining_before_an_offer() -> None:
+    """Before an offer nothing is outstanding and nothing is left."""
     peer = Peer()
     assert peer.receiver.drained
     assert peer.receiver.left == 0

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from nbferry.errors import (
-    SourceChanged,
-)
+from nbferry.errors import SourceChanged
 from nbferry.model.ranges import RangeSet
 from nbferry.protocol.events import Publish
 from nbferry.protocol.machine import LINGER
@@ -16,7 +14,7 @@ from wire import control, names, the
 
 
 def test_done() -> None:
-    """When all is published it says so, with the digest of the whole, and waits for bye."""
+    """When everything is published the receiver says done, with the digest of the whole, and waits for bye."""
     peer = finished()
     receiver = peer.receiver
     assert receiver.state is State.DONE
@@ -27,7 +25,7 @@ def test_done() -> None:
 
 
 def test_done_is_said_again() -> None:
-    """Without a bye it says on the next connection that it has accepted and is done."""
+    """If bye did not come, the receiver says on the next connection that it accepted and is done."""
     peer = finished()
     peer.heard()
     peer.receiver.disconnected()
@@ -36,7 +34,7 @@ def test_done_is_said_again() -> None:
 
 
 def test_a_reconnection_while_it_is_written() -> None:
-    """What is being published is not published twice, however often the connection is lost."""
+    """A lost connection does not make the receiver publish twice."""
     peer = stored(digests=True)
     assert peer.events(Publish) == 1
     peer.receiver.disconnected()
@@ -48,7 +46,7 @@ def test_a_reconnection_while_it_is_written() -> None:
 
 
 def test_published_while_there_is_no_connection() -> None:
-    """What is published without a connection is told on the next one."""
+    """If publishing ends without a connection, the receiver says done on the next one."""
     peer = stored(digests=True)
     peer.receiver.disconnected()
     peer.receiver.published(5.0)
@@ -56,7 +54,7 @@ def test_published_while_there_is_no_connection() -> None:
 
 
 def test_already_done() -> None:
-    """Who was done in an earlier run says so, and nothing else, until it hears bye."""
+    """A receiver that was done in an earlier run says so, and nothing else, until it hears bye."""
     digest = Peer().leaves().content()
     peer = Peer()
     peer.receiver = Receiver.already_done(SMALL, digest, 100.0, agent="us")
@@ -71,8 +69,8 @@ def test_already_done() -> None:
     assert peer.receiver.finished
 
 
-def test_already_done_and_nobody_asks() -> None:
-    """Who was done in an earlier run does not wait for the sender for longer than any that has ended."""
+def test_already_done_without_a_sender() -> None:
+    """A receiver that was done in an earlier run waits for the sender only for the usual time."""
     receiver = Receiver.already_done(SMALL, bytes(32), 100.0)
     assert receiver.next_deadline() == 100.0 + LINGER
     receiver.deadline_passed(100.0 + LINGER - 1)
@@ -82,7 +80,7 @@ def test_already_done_and_nobody_asks() -> None:
 
 
 def test_the_source_changed() -> None:
-    """When the sender's files changed the receiver says that what is there is kept."""
+    """When the sender's files have changed, the receiver's error says that what arrived is kept."""
     peer = accepted()
     peer.say(control("error", code="source-changed", message="a changed while it was being sent."))
     assert isinstance(peer.receiver.error, SourceChanged)

@@ -6,9 +6,7 @@ from typing import Any
 
 import pytest
 
-from nbferry.errors import (
-    DigestMismatch,
-)
+from nbferry.errors import DigestMismatch
 from nbferry.limits import Limits
 from nbferry.model.manifest import Entry, Manifest
 from nbferry.model.ranges import RangeSet
@@ -20,7 +18,7 @@ from wire import control, names, the
 
 
 def test_files_are_compared_when_they_are_complete() -> None:
-    """Digests may come before or after the chunks of their files; with the last of both it is verified."""
+    """A file is verified when its digest and all its chunks have come, in either order."""
     peer = accepted()
     peer.digests(1, 2)
     peer.store(peer.send(2, 3))
@@ -50,14 +48,14 @@ def test_files_are_compared_when_they_are_complete() -> None:
     ids=str,
 )
 def test_impossible_digests(digests: Any) -> None:
-    """A digest that cannot be one, or of a file whose digest nobody asked for, is an error."""
+    """A malformed digest, or one that the receiver did not ask for, is an error."""
     peer = accepted()
     peer.say(control("digests", digests=digests))
     assert fails(peer)
 
 
-def test_digests_that_nobody_asked_for() -> None:
-    """A digest before the answer is an error, and so is one of a file that was not asked about."""
+def test_digests_before_the_answer() -> None:
+    """A digest before the answer is an error."""
     peer = offered()
     peer.digests(0)
     assert fails(peer)
@@ -73,22 +71,22 @@ def test_a_digest_of_a_folder() -> None:
 
 @pytest.mark.parametrize("fields", [{}, {"digests": []}])
 def test_no_digests(fields: dict[str, Any]) -> None:
-    """A frame of no digests changes nothing."""
+    """A frame without digests changes nothing."""
     peer = accepted()
     peer.say(control("digests", **fields))
     assert peer.receiver.error is None
 
 
 def test_digests_before_the_offer() -> None:
-    """A frame of no digests before the offer is one step too early."""
+    """A frame of digests before the offer is an error, even without digests in it."""
     peer = Peer()
     peer.connect()
     peer.say(control("digests"))
     assert fails(peer)
 
 
-def test_a_file_that_does_not_fit_is_wanted_again() -> None:
-    """A whole file whose digest does not fit is wanted again, once; then the sender is dropped."""
+def test_a_wrong_file_is_wanted_again() -> None:
+    """The receiver wants a file with a wrong digest again, once; then it fails."""
     peer = stored()
     wrong = control("digests", digests=[[0, "00" * 32], [1, peer.digest_of(1)], [2, peer.digest_of(2)]])
     peer.receiver.synced(0.0)
@@ -104,8 +102,8 @@ def test_a_file_that_does_not_fit_is_wanted_again() -> None:
     assert fails(peer, DigestMismatch)
 
 
-def test_a_file_that_fits_the_second_time() -> None:
-    """A file that came right the second time is as good as any."""
+def test_a_file_that_is_right_the_second_time() -> None:
+    """A file that is right the second time is published."""
     peer = stored()
     peer.say(control("digests", digests=[[0, "00" * 32], [1, peer.digest_of(1)], [2, peer.digest_of(2)]]))
     peer.store(peer.send(0, 1))
@@ -114,7 +112,7 @@ def test_a_file_that_fits_the_second_time() -> None:
 
 
 def test_a_wrong_file_while_others_are_under_way() -> None:
-    """A file that does not fit is wanted again in the middle of a transfer; a flush under way does not cover it."""
+    """The receiver wants a wrong file again while others are under way; the flush under way does not count for it."""
     peer = accepted(limits=Limits(chunk_size=CHUNK, window=5 * CHUNK, read_ahead=5 * CHUNK, sync_bytes=1))
     peer.heard()
     peer.store(peer.send(0, 1))
@@ -129,7 +127,7 @@ def test_a_wrong_file_while_others_are_under_way() -> None:
 
 
 def test_digests_are_asked_for_again_on_a_new_connection() -> None:
-    """A digest that did not come before the connection was lost is asked for on the next one."""
+    """The receiver asks on each connection for the digests that it still needs."""
     peer = stored()
     assert peer.receiver.state is State.VERIFYING
     peer.receiver.disconnected()
@@ -140,7 +138,7 @@ def test_digests_are_asked_for_again_on_a_new_connection() -> None:
 
 
 def test_the_last_chunk_is_stored_while_there_is_no_connection() -> None:
-    """If the last chunk is stored without a connection, the digests are asked for on the next one."""
+    """If the last chunk is stored without a connection, the receiver asks for digests on the next one."""
     peer = accepted()
     chunks = peer.send(0, 1, 2, 3)
     peer.receiver.disconnected()

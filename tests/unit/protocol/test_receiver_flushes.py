@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from nbferry.errors import (
-    DiskFull,
-)
+from nbferry.errors import DiskFull
 from nbferry.limits import Limits
 from nbferry.model.ranges import RangeSet
 from nbferry.protocol.events import Publish, Sync
@@ -14,8 +12,8 @@ from unit.protocol.receiver_setup import CHUNK, accepted, stored
 from wire import names, the
 
 
-def test_stored_bytes_are_made_durable_in_time() -> None:
-    """After some seconds what is stored is flushed; then the sender hears that it is durable."""
+def test_stored_chunks_are_flushed_in_time() -> None:
+    """The receiver flushes stored chunks after some seconds, then reports that they are durable."""
     peer = accepted()
     peer.store(peer.send(2), now=1.0)
     assert peer.events(Sync) == 0
@@ -32,8 +30,8 @@ def test_stored_bytes_are_made_durable_in_time() -> None:
     assert peer.events(Sync) == 1
 
 
-def test_many_bytes_are_made_durable_at_once() -> None:
-    """What a crash may cost is bounded: after so many bytes they are flushed without waiting."""
+def test_many_bytes_are_flushed_at_once() -> None:
+    """A limit of unflushed bytes bounds what a crash may cost: beyond it the receiver flushes at once."""
     limits = Limits(chunk_size=CHUNK, window=5 * CHUNK, read_ahead=5 * CHUNK, sync_bytes=2 * CHUNK)
     peer = accepted(limits=limits)
     peer.store(peer.send(0))
@@ -42,8 +40,8 @@ def test_many_bytes_are_made_durable_at_once() -> None:
     assert peer.events(Sync) == 1
 
 
-def test_a_flush_that_does_not_fit() -> None:
-    """What a failed flush lost is not verified any more, and is wanted again when there is room."""
+def test_a_flush_that_lost_chunks_for_lack_of_room() -> None:
+    """When there is room, the receiver wants the chunks again that a failed flush lost."""
     peer = stored(digests=True)
     assert peer.receiver.state is State.WRITING
     peer.receiver.flush_failed(RangeSet.of(1, 3), DiskFull(5))
@@ -60,7 +58,7 @@ def test_a_flush_that_does_not_fit() -> None:
 
 
 def test_a_flush_that_lost_nothing() -> None:
-    """If nothing is lost, what was to be published is published when there is room."""
+    """If a failed flush lost nothing, the receiver publishes when there is room."""
     peer = stored(digests=True)
     peer.receiver.events()
     peer.receiver.flush_failed(RangeSet(), DiskFull(5))
@@ -71,7 +69,7 @@ def test_a_flush_that_lost_nothing() -> None:
 
 
 def test_a_flush_that_fails_while_more_comes() -> None:
-    """A flush that did not fit is not counted, and is due again."""
+    """A failed flush makes nothing durable; the next one does."""
     limits = Limits(chunk_size=CHUNK, window=5 * CHUNK, read_ahead=5 * CHUNK, sync_bytes=1)
     peer = accepted(limits=limits)
     peer.store(peer.send(0))
@@ -85,7 +83,7 @@ def test_a_flush_that_fails_while_more_comes() -> None:
 
 
 def test_a_flush_that_fails_after_the_end() -> None:
-    """A flush that fails when it is over changes nothing."""
+    """A flush that fails after the end changes nothing."""
     peer = accepted()
     peer.receiver.cancel("", 0.0)
     peer.receiver.flush_failed(RangeSet(), DiskFull(5))

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nbferry.errors import (
-    StorageError,
-)
+from nbferry.errors import StorageError
 from nbferry.limits import Limits
 from nbferry.model.ranges import RangeSet
 from nbferry.protocol.events import Publish, Sync
@@ -17,8 +15,8 @@ from wire import the
 
 
 @pytest.mark.parametrize("digests", [False, True], ids=["verifying", "writing"])
-def test_what_is_lost_is_wanted_again(digests: bool) -> None:
-    """Chunks that the storage finds damaged are wanted again; the sender hears that it knew too much."""
+def test_lost_chunks_are_wanted_again(digests: bool) -> None:
+    """The receiver wants lost chunks again, and corrects its reports."""
     peer = stored(digests=digests)
     peer.receiver.synced(1.0)
     peer.receiver.events()
@@ -35,8 +33,8 @@ def test_what_is_lost_is_wanted_again(digests: bool) -> None:
     assert peer.events(Publish) == digests
 
 
-def test_what_is_lost_is_not_durable() -> None:
-    """A durable chunk that is lost is durable no more, and the rest of its file has to be compared anew."""
+def test_lost_chunks_are_not_durable() -> None:
+    """A lost chunk is not durable any more, and its file is compared again."""
     peer = resumed(have=(0, 1, 2))
     peer.heard()
     peer.receiver.lost(RangeSet.of(1), 0.0)
@@ -46,7 +44,7 @@ def test_what_is_lost_is_not_durable() -> None:
 
 
 def test_a_flush_that_lost_something() -> None:
-    """A flush that failed counts for nothing: what it did not lose is synced by the next."""
+    """A failed flush makes nothing durable; the next one flushes what was not lost."""
     limits = Limits(chunk_size=CHUNK, window=5 * CHUNK, read_ahead=5 * CHUNK, sync_bytes=1)
     peer = accepted(limits=limits)
     peer.store(peer.send(0, 1))
@@ -58,8 +56,8 @@ def test_a_flush_that_lost_something() -> None:
     assert peer.receiver.durable == RangeSet.of(0)
 
 
-def test_what_was_reused_may_be_lost() -> None:
-    """A reused chunk that is lost comes from the sender."""
+def test_reused_chunks_may_be_lost() -> None:
+    """The receiver wants a reused chunk from the sender when it is lost."""
     peer = resumed(candidates=RangeSet.of(0, 1))
     peer.tell(0, 2)
     peer.receiver.compared([0, 1], RangeSet.of(0, 1), 0.0)
@@ -69,8 +67,8 @@ def test_what_was_reused_may_be_lost() -> None:
     assert the(peer.heard(), "want")["chunks"] == [[0, 1]]
 
 
-def test_a_disk_that_loses_again_and_again() -> None:
-    """A chunk that does not last however often it is written ends the transfer."""
+def test_a_chunk_that_is_always_lost() -> None:
+    """A chunk that the storage keeps losing ends the transfer."""
     peer = stored()
     for _ in range(SMALL.chunk_attempts):
         assert peer.receiver.error is None
@@ -80,8 +78,8 @@ def test_a_disk_that_loses_again_and_again() -> None:
     assert fails(peer, StorageError)
 
 
-def test_losing_what_was_not_there() -> None:
-    """To lose what is not stored, or nothing, or before and after it all, changes nothing."""
+def test_losses_that_change_nothing() -> None:
+    """A loss changes nothing before the answer, after the end, or where no chunk was stored."""
     peer = offered()
     peer.receiver.lost(RangeSet.of(0), 0.0)
     peer.receiver.accept(0.0)
@@ -97,8 +95,8 @@ def test_losing_what_was_not_there() -> None:
     assert peer.receiver.verified == RangeSet.of(0)
 
 
-def test_publishing_that_is_not_asked_for_any_more() -> None:
-    """What was lost while it waited to be published is not done, whatever the storage says."""
+def test_chunks_lost_while_publishing() -> None:
+    """If chunks were lost meanwhile, the receiver is not done although the storage has published."""
     peer = stored(digests=True)
     peer.receiver.lost(RangeSet.of(0), 0.0)
     peer.receiver.published(1.0)

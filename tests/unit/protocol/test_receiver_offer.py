@@ -6,10 +6,7 @@ from typing import Any
 
 import pytest
 
-from nbferry.errors import (
-    RemoteProtocolError,
-    UnsafePath,
-)
+from nbferry.errors import RemoteProtocolError, UnsafePath
 from nbferry.model.manifest import Entry, Manifest
 from nbferry.model.ranges import RangeSet
 from nbferry.protocol.events import Offered
@@ -29,8 +26,8 @@ def test_the_sender_speaks_first() -> None:
     assert peer.receiver.outstanding == 0
 
 
-def test_an_offer_is_listed_and_judged() -> None:
-    """The list is asked for, and when it is complete somebody has to decide."""
+def test_the_receiver_asks_for_the_list_and_a_decision() -> None:
+    """The receiver asks for the list, and for a decision when the list is complete."""
     peer = Peer()
     peer.connect()
     assert names(peer.offer()) == ["list"]
@@ -42,7 +39,7 @@ def test_an_offer_is_listed_and_judged() -> None:
 
 
 def test_the_list_may_come_in_pages() -> None:
-    """Pages follow each other; an empty one adds nothing."""
+    """Pages follow each other; an empty page adds nothing."""
     peer = Peer()
     peer.connect()
     peer.offer()
@@ -68,7 +65,7 @@ def test_the_list_may_come_in_pages() -> None:
     ids=str,
 )
 def test_hostile_offers(changes: dict[str, Any]) -> None:
-    """Counts and sizes beyond the limits are refused before memory is used for them."""
+    """The receiver refuses counts and sizes beyond its limits before it uses memory for them."""
     peer = Peer()
     peer.connect()
     peer.offer(**changes)
@@ -89,7 +86,7 @@ def test_hostile_offers(changes: dict[str, Any]) -> None:
     ids=lambda fields: str(fields)[:60],
 )
 def test_hostile_lists(fields: dict[str, Any]) -> None:
-    """Pages out of order, too many entries, another number of bytes than was offered, and wrong entries are refused."""
+    """The receiver refuses pages out of order, too many entries, wrong entries and a wrong number of bytes."""
     peer = Peer()
     peer.connect()
     peer.offer()
@@ -98,15 +95,15 @@ def test_hostile_lists(fields: dict[str, Any]) -> None:
 
 
 def test_a_list_without_an_offer() -> None:
-    """What was not offered cannot be listed."""
+    """A list needs an offer before it."""
     peer = Peer()
     peer.connect()
     peer.say(control("entries", first=0, entries=[]))
     assert fails(peer)
 
 
-def test_a_list_that_nobody_asked_for() -> None:
-    """After the whole list there are no more entries."""
+def test_entries_after_the_whole_list() -> None:
+    """After the whole list the sender may not add entries."""
     peer = offered()
     peer.say(control("entries", first=3, entries=[]))
     assert fails(peer)
@@ -114,21 +111,21 @@ def test_a_list_that_nobody_asked_for() -> None:
 
 @pytest.mark.parametrize("path", ["../x", "/etc/passwd", "a/../../b", "con", "a\x00b", ".bashrc", "a//b", ""])
 def test_unsafe_names(path: str) -> None:
-    """An offer with a name that is not safe is refused as a whole, and the sender is told."""
+    """One unsafe name makes the receiver refuse the whole offer and tell the sender."""
     peer = offered(Manifest.of([Entry("fine"), Entry(path)], CHUNK))
     assert fails(peer, UnsafePath)
     assert peer.receiver.manifest is None
 
 
 def test_hidden_names_by_consent() -> None:
-    """Hidden names are taken by who allows them."""
+    """The receiver takes hidden names only where its user allows them."""
     hidden = Manifest.of([Entry(".env")], CHUNK)
     assert fails(offered(hidden), UnsafePath)
     assert offered(hidden, allow_hidden=True).receiver.state is State.OFFERED
 
 
 def test_another_offer_on_the_next_connection() -> None:
-    """A sender that suddenly offers something else is not the one that was agreed with."""
+    """A sender may not make another offer on a later connection."""
     peer = offered()
     peer.receiver.disconnected()
     peer.connect()
@@ -136,8 +133,8 @@ def test_another_offer_on_the_next_connection() -> None:
     assert isinstance(peer.receiver.error, RemoteProtocolError)
 
 
-def test_a_list_that_was_cut() -> None:
-    """A list of which only a part came is asked for again on the next connection."""
+def test_a_list_that_came_in_part() -> None:
+    """If only a part of the list came, the receiver asks for it again on the next connection."""
     peer = Peer()
     peer.connect()
     peer.offer()
@@ -149,8 +146,8 @@ def test_a_list_that_was_cut() -> None:
     assert peer.receiver.manifest == MANIFEST
 
 
-def test_an_offer_that_waits_through_a_reconnection() -> None:
-    """A known offer that nobody has decided on is neither listed nor answered on the next connection."""
+def test_an_offer_that_awaits_a_decision_through_a_reconnection() -> None:
+    """While the user decides, a known offer is neither listed nor answered on a new connection."""
     peer = offered()
     peer.receiver.disconnected()
     peer.connect()
@@ -166,8 +163,8 @@ def test_unknown_frames_are_ignored() -> None:
     assert peer.receiver.error is None
 
 
-def test_a_list_that_is_another_one() -> None:
-    """A list that has not the id of the offer is refused: another list must not pass for the one that is known."""
+def test_a_list_with_another_id() -> None:
+    """The receiver refuses a list whose id is not that of the offer: it must not pass for a known list."""
     peer = Peer()
     peer.connect()
     peer.offer(id="0" * 32)

@@ -7,9 +7,7 @@ from typing import Any
 import pytest
 
 from nbferry.crypto.digest import chunk_digest
-from nbferry.errors import (
-    DigestMismatch,
-)
+from nbferry.errors import DigestMismatch
 from nbferry.model.ranges import RangeSet
 from nbferry.protocol.frames import Control
 from rig import SMALL, manifest_of
@@ -18,7 +16,7 @@ from wire import chunk_frame, piece
 
 
 def cut_off(*pieces: bytes) -> tuple[Peer, list[Control]]:
-    """A receiver to which these pieces came before the connection was lost; what it says on the next one."""
+    """A receiver that got these pieces before its connection was lost, and what it wants on the next one."""
     peer = accepted()
     peer.say(chunk_frame(*pieces))
     peer.receiver.disconnected()
@@ -27,7 +25,7 @@ def cut_off(*pieces: bytes) -> tuple[Peer, list[Control]]:
 
 
 def wants(frames: list[Control]) -> list[dict[str, Any]]:
-    """The fields of all wants, without those that are empty."""
+    """The fields of all wants, without empty ones."""
     return [
         {name: value for name, value in frame.fields.items() if value}
         for frame in frames
@@ -36,7 +34,7 @@ def wants(frames: list[Control]) -> list[dict[str, Any]]:
 
 
 def test_pieces_of_a_lost_connection() -> None:
-    """What has come of a chunk is kept: on the next connection its rest is wanted first, and is enough."""
+    """The receiver keeps the beginning of a chunk, and first wants its rest on the next connection."""
     first, second, third = pieces_of(1, 1000, 3000, 96)
     peer, heard = cut_off(first, second)
     assert heard == [
@@ -50,7 +48,7 @@ def test_pieces_of_a_lost_connection() -> None:
 
 
 def test_pieces_over_many_connections() -> None:
-    """A chunk may come over as many connections as it has pieces; those that bring nothing change nothing."""
+    """The pieces of a chunk may come over as many connections."""
     parts = pieces_of(0, 1000, 1000, 1000, 1096)
     peer, _ = cut_off(parts[0])
     for times, part in enumerate(parts[1:], 1):
@@ -61,7 +59,7 @@ def test_pieces_over_many_connections() -> None:
     assert [bytes(chunk.data) for chunk in peer.to_store()] == [b"A" * CHUNK]
 
 
-def test_a_sender_that_begins_the_chunk_anew() -> None:
+def test_a_sender_that_begins_the_chunk_again() -> None:
     """A chunk may also come again from its beginning, in pieces or whole."""
     peer, _ = cut_off(*pieces_of(0, 1000))
     peer.say(chunk_frame(*pieces_of(0, 500, 3500, 96)))
@@ -72,8 +70,8 @@ def test_a_sender_that_begins_the_chunk_anew() -> None:
     assert peer.receiver.error is None
 
 
-def test_a_rest_that_does_not_fit_what_is_here() -> None:
-    """Bytes that changed between two connections make a damaged chunk: it is wanted again, and whole."""
+def test_a_rest_that_does_not_match_the_beginning() -> None:
+    """Bytes that change between two connections damage the chunk: the receiver wants all of it again."""
     peer, _ = cut_off(piece(0, b"?" * 1000, bytes(32)))
     peer.say(chunk_frame(*pieces_of(0, 1000, 3096)[1:]))
     (chunk,) = peer.to_store()
@@ -84,8 +82,8 @@ def test_a_rest_that_does_not_fit_what_is_here() -> None:
     assert peer.receiver.error is None
 
 
-def test_rests_that_never_fit() -> None:
-    """A chunk whose bytes change again and again is as good as one that is damaged again and again."""
+def test_rests_that_never_match() -> None:
+    """The receiver gives up on a chunk whose bytes keep changing, as on one that is always damaged."""
     peer = accepted()
     for _ in range(SMALL.chunk_attempts):
         peer.say(chunk_frame(piece(0, b"?" * 1000)))
@@ -100,19 +98,25 @@ def test_rests_that_never_fit() -> None:
 @pytest.mark.parametrize(
     "parts",
     [
-        [pieces_of(0, 500, 1000)[1:]],  # some of what is here already
-        [pieces_of(0, 2000, 1000)[1:]],  # a gap
-        [pieces_of(0, 1000, 3097)[1:2], pieces_of(0, 1000, 3096)[1:]],  # all of it twice
-        [pieces_of(0, 1000), pieces_of(0, 1000)],  # from its beginning, twice
-        [pieces_of(0, 1000, 1000)[1:], pieces_of(0, 1000)],  # first on, then from its beginning
+        # overlaps the bytes that are here already
+        [pieces_of(0, 500, 1000)[1:]],
+        # a gap
+        [pieces_of(0, 2000, 1000)[1:]],
+        # continued twice
+        [pieces_of(0, 1000, 3097)[1:2], pieces_of(0, 1000, 3096)[1:]],
+        # from its beginning, twice
+        [pieces_of(0, 1000), pieces_of(0, 1000)],
+        # continued first, then from its beginning
+        [pieces_of(0, 1000, 1000)[1:], pieces_of(0, 1000)],
         [[piece(0, b"", offset=1000)]],
         [[piece(0, bytes(CHUNK), offset=1000)]],
-        [[piece(2, FILES["b"])]],  # another one before
+        # another chunk first
+        [[piece(2, FILES["b"])]],
         [pieces_of(1, 1000)],
     ],
 )
-def test_pieces_that_do_not_go_on(parts: list[list[bytes]]) -> None:
-    """What is neither the rest of the chunk nor the chunk from its beginning ends the transfer."""
+def test_pieces_that_do_not_continue_the_chunk(parts: list[list[bytes]]) -> None:
+    """A piece that neither continues the chunk nor begins it again ends the transfer."""
     peer, _ = cut_off(*pieces_of(0, 1000))
     for part in parts:
         peer.say(chunk_frame(*part))
@@ -120,7 +124,7 @@ def test_pieces_that_do_not_go_on(parts: list[list[bytes]]) -> None:
 
 
 def test_a_piece_before_its_rest_is_wanted() -> None:
-    """While nothing is wanted, nothing may come, what is here of a chunk or not."""
+    """The sender may not continue a chunk before the receiver wants its rest."""
     peer = accepted()
     peer.say(chunk_frame(*pieces_of(0, 1000)))
     peer.receiver.disconnected()
@@ -132,7 +136,7 @@ def test_a_piece_before_its_rest_is_wanted() -> None:
 
 
 def test_a_rest_after_a_pause() -> None:
-    """The rest is the first that is wanted also when the connection begins with a pause, or passes with one."""
+    """After pauses, and connections that were paused throughout, the receiver still wants the rest first."""
     peer = accepted()
     peer.say(chunk_frame(*pieces_of(1, 1000)))
     peer.receiver.pause()
@@ -144,8 +148,8 @@ def test_a_rest_after_a_pause() -> None:
     assert wants(peer.heard())[0] == {"chunks": [[1, 2]], "rest": [1, 1000]}
 
 
-def test_the_rest_before_what_is_lower() -> None:
-    """The rest comes first, whatever else is needed, within the window; files that it does not complete stay open."""
+def test_the_rest_before_lower_chunks() -> None:
+    """The receiver wants the rest before lower chunks, within the window, and no digest of an incomplete file."""
     files = {"a": bytes(8 * CHUNK), "b": bytes(CHUNK)}
     peer = Peer(manifest_of(files))
     peer.files = files
@@ -167,7 +171,7 @@ def test_the_rest_before_what_is_lower() -> None:
 
 
 def test_the_rest_that_completes_a_file() -> None:
-    """Together with the last rest of a file its digest is asked for, also if nothing else is."""
+    """If only a rest completes a file, the receiver asks for the file's digest after it."""
     peer = accepted()
     peer.store(peer.send(0, 2, 3))
     peer.say(chunk_frame(*pieces_of(1, 1000)))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from nbferry.errors import (
-    DiskFull,
-)
+from nbferry.errors import DiskFull
 from rig import manifest_of
 from unit.protocol.receiver_setup import CHUNK, accepted, offered
 from wire import control, names, the
 
 
 def test_a_paused_receiver_wants_nothing() -> None:
-    """Whoever pauses wants nothing more; what was under way is stored, and the rest is wanted on going on."""
+    """A paused receiver wants nothing but stores what arrives; when it resumes it wants the others."""
     peer = accepted(manifest_of({"a": bytes(8 * CHUNK)}))
     peer.files = {"a": bytes(8 * CHUNK)}
     peer.receiver.pause("lunch")
@@ -23,7 +21,7 @@ def test_a_paused_receiver_wants_nothing() -> None:
 
 
 def test_the_sender_pauses() -> None:
-    """When the sender goes on, what became due meanwhile is wanted."""
+    """When the sender resumes, the receiver wants what became due during the pause."""
     peer = accepted(manifest_of({"a": bytes(8 * CHUNK)}))
     peer.files = {"a": bytes(8 * CHUNK)}
     peer.heard()
@@ -35,7 +33,7 @@ def test_the_sender_pauses() -> None:
 
 
 def test_a_full_disk() -> None:
-    """A full disk pauses both sides and says how much is needed; with room again the same chunks are wanted."""
+    """A full disk pauses both sides and says how much is needed; with room the receiver wants the same chunks."""
     peer = accepted()
     peer.heard()
     chunks = peer.send(0, 1)
@@ -52,7 +50,7 @@ def test_a_full_disk() -> None:
 
 
 def test_a_disk_that_is_full_from_the_start() -> None:
-    """A disk without room pauses an offer, too, until there is room and it is accepted."""
+    """A full disk pauses an offer until there is room and the user accepts."""
     peer = offered()
     peer.receiver.storage_full({}, DiskFull(5))
     assert peer.receiver.paused
@@ -63,7 +61,7 @@ def test_a_disk_that_is_full_from_the_start() -> None:
 
 
 def test_room_when_nothing_was_full() -> None:
-    """To have room is no news if there was room."""
+    """Room on a disk that was not full changes nothing."""
     peer = accepted()
     peer.heard()
     peer.receiver.storage_ready()

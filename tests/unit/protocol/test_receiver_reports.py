@@ -8,8 +8,8 @@ from unit.protocol.receiver_setup import accepted
 from wire import the
 
 
-def test_reports_tell_what_is_new() -> None:
-    """A report has what became verified or durable since the last one; without news there is none."""
+def test_a_report_has_the_news_since_the_last_one() -> None:
+    """A report has what became verified or durable since the last one; without news the receiver sends none."""
     peer = accepted()
     peer.receiver.deadline_passed(0.0)
     assert the(peer.heard(), "progress")["state"] == "transferring"
@@ -26,7 +26,7 @@ def test_reports_tell_what_is_new() -> None:
 
 
 def test_without_a_connection_reports_wait() -> None:
-    """A report that is due while there is no connection is part of the first one on the next."""
+    """The first report on a new connection includes one that was due without a connection."""
     peer = accepted()
     chunks = peer.send(2)
     peer.receiver.disconnected()
@@ -38,7 +38,7 @@ def test_without_a_connection_reports_wait() -> None:
 
 
 def test_nothing_is_due_after_the_end() -> None:
-    """When it has ended neither reports nor flushes are due, even if they were."""
+    """After the end neither reports nor flushes are due."""
     peer = accepted()
     peer.store(peer.send(2), now=1.0)
     peer.receiver.cancel("", 1.0)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nbferry.errors import (
-    RemoteProtocolError,
-)
+from nbferry.errors import RemoteProtocolError
 from nbferry.limits import Limits
 from nbferry.model.manifest import Entry, Manifest
 from nbferry.model.ranges import RangeSet
@@ -19,7 +17,7 @@ from wire import names, the
 
 
 def test_a_known_offer_is_not_listed() -> None:
-    """The offer of an earlier run is there at once; whoever drives decides about it as about any."""
+    """An offer that is known from an earlier run needs no list, but a decision like any other."""
     peer = Peer(known=(MANIFEST.id, MANIFEST))
     peer.connect()
     assert peer.offer() == []
@@ -30,7 +28,7 @@ def test_a_known_offer_is_not_listed() -> None:
 
 
 def test_another_offer_than_the_known_one() -> None:
-    """An offer that is not the one of the earlier run is listed like any other."""
+    """An offer other than that of the earlier run is listed as usual."""
     other = manifest_of({"x": b"x"})
     peer = Peer(known=(other.id, other))
     peer.connect()
@@ -41,7 +39,7 @@ def test_another_offer_than_the_known_one() -> None:
 
 @pytest.mark.parametrize("changes", [{"entries": 2}, {"bytes": 5}, {"chunk_size": 2 * CHUNK}], ids=str)
 def test_a_known_offer_with_other_numbers(changes: dict[str, int]) -> None:
-    """An offer of a known id whose numbers are not those of the list is refused."""
+    """The receiver refuses a known id with numbers that contradict the known list."""
     peer = Peer(known=(MANIFEST.id, MANIFEST))
     peer.connect()
     peer.offer(**changes)
@@ -49,8 +47,8 @@ def test_a_known_offer_with_other_numbers(changes: dict[str, int]) -> None:
     assert isinstance(peer.receiver.error, RemoteProtocolError)
 
 
-def test_going_on_after_a_restart() -> None:
-    """What the journal vouches for is reported, in place of what the sender knows, and never wanted."""
+def test_resuming_after_a_restart() -> None:
+    """The receiver reports what the journal vouches for, in place of earlier reports, and never wants it."""
     peer = resumed(have=(0, 2))
     frames = peer.heard()
     assert the(frames, "want")["chunks"] == [[1, 2], [3, 4]]
@@ -65,7 +63,7 @@ def test_going_on_after_a_restart() -> None:
 
 
 def test_nothing_is_synced_that_is_durable() -> None:
-    """What was there from the start needs no flush."""
+    """Chunks that were durable from the start need no flush."""
     limits = Limits(chunk_size=CHUNK, window=5 * CHUNK, read_ahead=5 * CHUNK, sync_bytes=1)
     peer = offered(limits=limits)
     peer.receiver.accept(0.0, RangeSet.of(0, 1), peer.runs(0, 1))
@@ -73,8 +71,8 @@ def test_nothing_is_synced_that_is_durable() -> None:
     assert peer.events(Sync) == 0
 
 
-def test_having_without_knowing_the_digest() -> None:
-    """A chunk whose digest the journal does not have counts as one that may be right."""
+def test_a_chunk_without_a_digest() -> None:
+    """A chunk without a digest in the journal is a candidate."""
     peer = offered()
     peer.receiver.accept(0.0, RangeSet.of(0, 1), peer.runs(0))
     assert peer.receiver.verified == RangeSet.of(0)
@@ -82,7 +80,7 @@ def test_having_without_knowing_the_digest() -> None:
 
 
 def test_a_digest_without_the_chunk() -> None:
-    """A digest in the journal of a chunk that is not there counts for nothing."""
+    """The receiver ignores a digest in the journal whose chunk is missing."""
     peer = offered()
     peer.receiver.accept(0.0, RangeSet.of(0), peer.runs(0, 1))
     assert the(peer.heard(), "want")["chunks"] == [[1, 4]]
@@ -92,7 +90,7 @@ def test_a_digest_without_the_chunk() -> None:
 
 
 def test_half_a_million_digests() -> None:
-    """A journal of half a tebibyte is taken in by runs; what it has is one range, and never looked at one by one."""
+    """A journal of half a tebibyte is read by runs and becomes one range."""
     manifest = Manifest.of([Entry("big", 1 << 40)], 1 << 20)
     half = 1 << 19
     peer = Peer(manifest, Limits(), known=(manifest.id, manifest))
@@ -105,7 +103,7 @@ def test_half_a_million_digests() -> None:
 
 
 def test_a_journal_full_of_holes() -> None:
-    """Reports and wants of very many ranges go in several frames, which add up; the last has the state."""
+    """Reports and wants of very many ranges take several frames that add up; the last has the state."""
     count = 4 * RANGES_PER_FRAME + 10
     manifest = Manifest.of([Entry(f"{n:06}") for n in range(count)], CHUNK)
     peer = Peer(manifest, Limits(), known=(manifest.id, manifest))

@@ -14,7 +14,7 @@ from wire import control, drain, names
 
 
 def leaves_of(sender: Sender) -> list[LeafRun]:
-    """All the digests of chunks that it has to send; it sends nothing else."""
+    """All frames of a sender that has only digests of chunks to send."""
     runs = []
     while (frame := sender.next_frame(0)) is not None:
         run = decode(memoryview(bytes(frame)))
@@ -29,7 +29,7 @@ def ask(sender: Sender, *leaves: list[int]) -> None:
 
 
 def test_digests_of_chunks() -> None:
-    """The digests of chunks are told without the chunks, in runs, when they have been read."""
+    """The sender tells the digests of chunks without the chunks, in runs, when it has read them."""
     sender = accepted()
     ask(sender, [0, 2], [3, 5])
     assert leaves_of(sender) == []
@@ -46,7 +46,7 @@ def test_digests_of_chunks() -> None:
 
 
 def test_digests_of_chunks_that_are_known() -> None:
-    """What was read before is told at once, in a paused transfer, too."""
+    """The sender tells known digests at once, even while the transfer is paused."""
     sender = accepted()
     want(sender, EVERYTHING)
     read(sender)
@@ -58,8 +58,8 @@ def test_digests_of_chunks_that_are_known() -> None:
     assert sender.next_read() is None
 
 
-def test_chunks_that_are_asked_for_twice() -> None:
-    """Digests that were asked for twice before they were told are told once."""
+def test_digests_that_are_asked_for_twice() -> None:
+    """The sender tells a digest once if the receiver asked twice before the answer."""
     sender = accepted()
     ask(sender, [0, 2])
     ask(sender, [1, 3])
@@ -69,7 +69,7 @@ def test_chunks_that_are_asked_for_twice() -> None:
 
 
 def test_digests_of_chunks_go_before_those_of_files() -> None:
-    """Who asks for chunks' digests waits for them to compare, so these are read first; wanted bytes before all."""
+    """The sender reads for chunks' digests before files' digests, because the receiver waits for them."""
     sender = accepted()
     want(sender, [], [[0, 1]])
     ask(sender, [4, 5])
@@ -79,7 +79,7 @@ def test_digests_of_chunks_go_before_those_of_files() -> None:
 
 
 def test_too_many_digests_of_chunks() -> None:
-    """No more may be owed than a receiver ever asks for; what was told is not owed."""
+    """The receiver may have a limited number of open questions; answered ones do not count."""
     files = {"a": bytes(2 * MAX_ASKED * CHUNK)}
     sender = accepted(files)
     ask(sender, [0, MAX_ASKED])
@@ -94,8 +94,8 @@ def test_too_many_digests_of_chunks() -> None:
     assert isinstance(sender.error, RemoteProtocolError)
 
 
-def test_who_asks_without_listening_costs_nothing() -> None:
-    """Digests become frames only when they are taken: a question asked a thousand times costs as much as once."""
+def test_repeated_questions_cost_nothing() -> None:
+    """The sender makes frames of digests only when the driver takes them: repeated questions cost nothing."""
     sender = accepted()
     want(sender, EVERYTHING)
     read(sender)
@@ -108,7 +108,7 @@ def test_who_asks_without_listening_costs_nothing() -> None:
 
 
 def test_digests_of_a_lost_connection() -> None:
-    """What was asked for on a lost connection is not told on the next; what was read for it is known."""
+    """The sender forgets the questions of a lost connection, but not the digests that it read for them."""
     sender = accepted()
     ask(sender, [0, 2])
     job = sender.next_read()
@@ -124,14 +124,14 @@ def test_digests_of_a_lost_connection() -> None:
 
 
 def test_a_receiver_that_tells_digests() -> None:
-    """To tell digests of chunks is the sender's part."""
+    """Only the sender tells digests of chunks."""
     sender = accepted()
     sender.receive(memoryview(encode_leaves(0, bytes(32))), 0)
     assert isinstance(sender.error, RemoteProtocolError)
 
 
 def test_it_is_not_hashing_while_bytes_are_to_be_sent() -> None:
-    """As long as bytes are read or wait for the line it is transferring, whatever is owed besides."""
+    """The sender is not hashing while chunks are read or wait to be sent, even if it owes digests."""
     sender = accepted()
     ask(sender, [4, 5])
     want(sender, [[0, 1]])

@@ -16,7 +16,7 @@ from wire import control, drain, names
 
 
 def test_exactly_what_is_wanted_is_sent() -> None:
-    """Each want is answered by its chunks, in the order of the wants."""
+    """The sender answers each want with its chunks, in the order of the wants."""
     sender = accepted()
     want(sender, [[3, 4], [1, 2]])
     want(sender, [[0, 1]])
@@ -40,14 +40,14 @@ def test_exactly_what_is_wanted_is_sent() -> None:
     ],
 )
 def test_impossible_wants(fields: dict[str, Any]) -> None:
-    """Chunks and files that there are not cannot be wanted."""
+    """The receiver may not want chunks and files that do not exist."""
     sender = accepted()
     sender.receive(control("want", **fields), 0)
     assert isinstance(sender.error, RemoteProtocolError)
 
 
 def test_too_many_wants() -> None:
-    """A receiver that wants without end is cut off."""
+    """The sender fails when too many wants are open."""
     sender = accepted()
     for _ in range(MAX_WANTS):
         want(sender, [[0, 1]])
@@ -72,7 +72,7 @@ def test_unknown_frames_are_ignored() -> None:
 
 
 def test_reading_ahead_is_bounded() -> None:
-    """No more is read than the batches hold, and they are as much as read_ahead allows; sending frees them."""
+    """The sender reads as many batches ahead as read_ahead allows; sending frees them."""
     limits = Limits()
     files = {"big": bytes(24 * MiB)}
     sender = accepted(files, limits)
@@ -86,13 +86,14 @@ def test_reading_ahead_is_bounded() -> None:
         sender.next_frame(0)
         if job := read(sender, files):
             batches.append(job.batch)
-    assert len(batches) == 8  # of three chunks each: four do not fit with their headers
+    # Each batch has three chunks: four do not fit with their headers.
+    assert len(batches) == 8
     assert set(batches) == held
     assert sender.sent == RangeSet.span(0, 24)
 
 
 def test_a_frame_is_valid_until_the_next_is_taken() -> None:
-    """The memory of a batch is used again only when its last frame is not needed any more."""
+    """The sender reuses the memory of a batch only when the driver has finished with its last frame."""
     limits = Limits(chunk_size=MiB, window=16 * MiB, read_ahead=4 * MiB)
     files = {"big": bytes(12 * MiB)}
     sender = accepted(files, limits)
@@ -104,11 +105,12 @@ def test_a_frame_is_valid_until_the_next_is_taken() -> None:
         frame = sender.next_frame(0)
         assert frame is not None
         taken.append(frame)
-    assert len(taken) == 4  # the three of the first batch, and the next, for which the last was let go of
+    # Three frames of the first batch. Taking the fourth releases the last of them.
+    assert len(taken) == 4
 
 
 def test_frames_have_the_size_that_the_driver_asks_for() -> None:
-    """A smaller frame_size makes smaller frames, beginning with the next batch."""
+    """A smaller frame_size makes smaller frames from the next batch on."""
     sender = accepted()
     sender.frame_size = 1500
     want(sender, EVERYTHING)
@@ -118,7 +120,8 @@ def test_frames_have_the_size_that_the_driver_asks_for() -> None:
     while (frame := sender.next_frame(0)) is not None:
         sizes.append(len(frame))
     assert max(sizes) == 1500
-    assert len(sizes) == 9  # three of each large chunk; the last has room for what is small
+    # Three frames for each large chunk; the last frame also has room for the small chunks.
+    assert len(sizes) == 9
 
 
 def test_no_frame_is_larger_than_any_path_takes() -> None:
@@ -135,8 +138,8 @@ def test_no_frame_is_larger_than_any_path_takes() -> None:
     assert max(sizes) <= 1 * MiB + 4 * KiB <= MAX_MESSAGE
 
 
-def test_whoever_is_in_the_queue_does_not_read() -> None:
-    """While it is held by the driver nothing is read; what was wanted meanwhile is answered later."""
+def test_a_held_sender_does_not_read() -> None:
+    """While the driver holds it the sender reads nothing; it answers wants afterwards."""
     sender = accepted()
     sender.held = True
     want(sender, [[0, 1]], [[1, 2]])
@@ -146,7 +149,7 @@ def test_whoever_is_in_the_queue_does_not_read() -> None:
 
 
 def test_a_paused_sender_sends_no_chunks() -> None:
-    """Paused by either side, what is read stays here, and control frames go on."""
+    """While either side pauses, the sender holds chunks back, but not control frames."""
     sender = accepted()
     want(sender, EVERYTHING, [[1, 2]])
     sender.pause()
@@ -159,8 +162,8 @@ def test_a_paused_sender_sends_no_chunks() -> None:
     assert names(drain(sender)) == ["chunks"]
 
 
-def test_what_is_read_soon() -> None:
-    """A job says what comes after it, so that it can be asked for ahead: of as many wants as a receiver has."""
+def test_a_job_says_which_chunks_come_next() -> None:
+    """A job says which chunks come next, so that a source can fetch them ahead."""
     sender = accepted({"a": bytes((AHEAD + 1) * CHUNK)})
     for first in range(AHEAD + 1):
         want(sender, [[first, first + 1]])
@@ -170,8 +173,8 @@ def test_what_is_read_soon() -> None:
     assert job.ahead == RangeSet.span(0, AHEAD)
 
 
-def test_what_was_under_way_is_forgotten() -> None:
-    """A new connection begins without wants; what a job of the old one read is not sent."""
+def test_a_new_connection_begins_without_wants() -> None:
+    """A new connection begins without wants; the sender drops chunks that it read for the old one."""
     sender = accepted()
     want(sender, [[0, 1]])
     read(sender)
@@ -190,7 +193,7 @@ def test_what_was_under_way_is_forgotten() -> None:
 
 
 def test_a_job_that_ends_after_the_transfer() -> None:
-    """What was read when it had already ended is not sent, whether it was to be sent or only hashed."""
+    """The sender ignores a job that ends after the transfer, with or without chunks to send."""
     sender = accepted()
     want(sender, [[0, 1]])
     job = sender.next_read()

@@ -14,7 +14,7 @@ from wire import control, drain, names, the
 
 
 def test_the_digest_of_a_file_follows_its_chunks() -> None:
-    """The digest of a file is told when all of its chunks have been read, and once."""
+    """The sender tells the digest of a file once, when it has read all of its chunks."""
     sender = accepted()
     want(sender, [[0, 2], [3, 4]], [[0, 2]])
     read(sender)
@@ -27,7 +27,7 @@ def test_the_digest_of_a_file_follows_its_chunks() -> None:
 
 
 def test_a_digest_that_is_known_is_told_at_once() -> None:
-    """A digest that was told before is told again when it is asked for, without another read."""
+    """The sender tells a known digest at once, without reading again."""
     sender = accepted()
     want(sender, EVERYTHING)
     read(sender)
@@ -50,7 +50,7 @@ def test_many_digests_go_in_several_frames() -> None:
 
 
 def test_folders_have_no_digest() -> None:
-    """A range of entries may cover folders; nothing is owed for them."""
+    """A range of entries may cover folders; the sender owes nothing for them."""
     manifest = Manifest.of([Entry("d", folder=True), Entry("d/x"), Entry("e", folder=True)], CHUNK)
     sender = Sender(manifest, SMALL)
     connect(sender)
@@ -64,7 +64,7 @@ def test_folders_have_no_digest() -> None:
 
 
 def test_very_many_digests() -> None:
-    """Every file's digest may be owed at once, however scattered: that is bounded by the list."""
+    """The sender may owe the digests of all files at once, however scattered they are."""
     count = 2 * MAX_RANGES + 4
     manifest = Manifest.of([Entry(str(n)) for n in range(count)], CHUNK)
     sender = Sender(manifest, SMALL)
@@ -77,8 +77,8 @@ def test_very_many_digests() -> None:
     assert drain(sender) == []
 
 
-def test_files_are_hashed_that_need_not_travel() -> None:
-    """Digests of files whose chunks nobody wants are found by reading them, one job at a time."""
+def test_files_that_are_only_hashed() -> None:
+    """The sender reads files only for their digests if no chunk of them is wanted, one job at a time."""
     sender = accepted()
     assert not sender.hashing
     want(sender, [], [[0, 2]])
@@ -107,7 +107,7 @@ def test_a_large_file_is_hashed_in_parts() -> None:
 
 
 def test_a_job_of_large_chunks_has_few() -> None:
-    """What is only hashed does not keep wanted bytes waiting for long."""
+    """A hashing job is limited in bytes, so that wanted chunks need not wait for long."""
     limits = Limits(chunk_size=32 * MiB, window=32 * MiB, read_ahead=32 * MiB)
     sender = Sender(Manifest.of([Entry("big", 320 * MiB)], 32 * MiB), limits)
     connect(sender)
@@ -119,7 +119,7 @@ def test_a_job_of_large_chunks_has_few() -> None:
 
 
 def test_scattered_files_share_a_job() -> None:
-    """Small files that lie apart are hashed together, as many as a job holds."""
+    """One job hashes as many scattered small files as it holds."""
     files = {f"{n:03}": b"x" for n in range(4 * HASH_CHUNKS)}
     sender = accepted(files)
     want(sender, [], [[n, n + 1] for n in range(0, len(files), 2)])
@@ -130,7 +130,7 @@ def test_scattered_files_share_a_job() -> None:
 
 
 def test_wanted_chunks_go_first() -> None:
-    """What the receiver waits for is read before what is only hashed."""
+    """The sender reads wanted chunks before those that it only hashes."""
     sender = accepted()
     want(sender, [], [[0, 1]])
     want(sender, [[3, 4]])

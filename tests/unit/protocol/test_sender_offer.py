@@ -18,7 +18,7 @@ from wire import chunk_frame, control, drain, names, piece, the
 
 
 def test_the_offer_follows_the_greeting() -> None:
-    """After hello the offer goes out, before any file is read."""
+    """The sender makes its offer after hello, before it reads any file."""
     sender = sender_of(agent="us")
     assert sender.state is State.CONNECTING
     frames = connect(sender)
@@ -37,7 +37,7 @@ def test_the_offer_follows_the_greeting() -> None:
 
 
 def test_the_list_is_sent_when_it_is_asked_for() -> None:
-    """The entries come in their order, page after page."""
+    """The sender lists its entries in their order, page after page."""
     manifest = Manifest.of([Entry(f"{n:04}") for n in range(ENTRIES_PER_FRAME + 1)], CHUNK)
     sender = Sender(manifest, SMALL)
     connect(sender)
@@ -51,7 +51,7 @@ def test_the_list_is_sent_when_it_is_asked_for() -> None:
 
 
 def test_long_names_make_short_pages() -> None:
-    """However long names are and however they are escaped, a page fits into a control frame."""
+    """Also with long names that need escapes, a page fits into a control frame."""
     manifest = Manifest.of([Entry("\x01" * 4000 + f"{n:04}") for n in range(100)], CHUNK)
     sender = Sender(manifest, SMALL)
     connect(sender)
@@ -64,7 +64,7 @@ def test_long_names_make_short_pages() -> None:
 
 
 def test_an_empty_offer_has_one_page() -> None:
-    """The list of an offer of nothing is one page of nothing."""
+    """The list of an empty offer is one empty page."""
     sender = sender_of({})
     connect(sender)
     sender.receive(control("list"), 0)
@@ -72,7 +72,7 @@ def test_an_empty_offer_has_one_page() -> None:
 
 
 def test_the_list_ends_with_the_connection() -> None:
-    """What was not listed when the connection broke is not sent on the next one."""
+    """The sender does not continue a list on the next connection."""
     sender = sender_of()
     connect(sender)
     sender.receive(control("list"), 0)
@@ -81,7 +81,7 @@ def test_the_list_ends_with_the_connection() -> None:
 
 
 def test_an_accepted_offer() -> None:
-    """After a yes it is transferring; a second yes, on a later connection, changes nothing."""
+    """Once accepted the sender is transferring; a second yes, on a later connection, changes nothing."""
     sender = accepted()
     assert sender.state is State.TRANSFERRING
     sender.receive(control("answer", accept=True), 0)
@@ -98,7 +98,7 @@ def test_an_accepted_offer() -> None:
     ],
 )
 def test_a_rejected_offer(fields: dict[str, Any], message: str) -> None:
-    """Whatever is no yes ends it with the receiver's reason, and is answered by bye."""
+    """Any answer but yes ends the transfer with the receiver's reason; the sender says bye."""
     sender = sender_of()
     connect(sender)
     sender.receive(control("answer", **fields), 0)
@@ -110,7 +110,7 @@ def test_a_rejected_offer(fields: dict[str, Any], message: str) -> None:
 
 
 def test_a_no_after_a_yes() -> None:
-    """Who has accepted cannot reject any more."""
+    """A receiver that has accepted cannot reject any more."""
     sender = accepted()
     sender.receive(control("answer", accept=False), 0)
     assert isinstance(sender.error, RemoteProtocolError)
@@ -120,7 +120,7 @@ def test_a_no_after_a_yes() -> None:
     "frame", [control("want", chunks=[[0, 1]]), control("done", digest="00"), chunk_frame(piece(0, b"x"))]
 )
 def test_what_comes_before_the_answer(frame: memoryview) -> None:
-    """To want, to be done, to send a chunk: none of it is allowed before the offer is accepted."""
+    """Before it accepts, the receiver may not want chunks or say done, and never sends a chunk."""
     sender = sender_of()
     connect(sender)
     sender.receive(frame, 0)
@@ -129,7 +129,7 @@ def test_what_comes_before_the_answer(frame: memoryview) -> None:
 
 
 def test_an_offer_expires() -> None:
-    """An offer that nobody took in time has expired, and the receiver is told."""
+    """An offer without an answer expires, and the sender tells the receiver."""
     sender = sender_of(expires_at=100)
     assert sender.next_deadline() == 100
     connect(sender, now=95)
@@ -142,16 +142,16 @@ def test_an_offer_expires() -> None:
     assert the(drain(sender), "error")["code"] == "expired"
 
 
-def test_an_offer_expires_while_nobody_is_there() -> None:
-    """Without a connection it expires, too, and has nobody to tell."""
+def test_an_offer_expires_without_a_connection() -> None:
+    """An offer also expires without a connection."""
     sender = sender_of(expires_at=100)
     sender.deadline_passed(100)
     assert sender.state is State.EXPIRED
     assert sender.finished
 
 
-def test_what_is_accepted_does_not_expire() -> None:
-    """Once it is accepted it may take as long as it takes."""
+def test_an_accepted_offer_does_not_expire() -> None:
+    """An accepted offer does not expire."""
     sender = accepted(expires_at=100)
     assert sender.next_deadline() == SMALL.ping_interval
     sender.deadline_passed(1000)
@@ -159,7 +159,7 @@ def test_what_is_accepted_does_not_expire() -> None:
 
 
 def test_the_same_list_is_the_same_offer() -> None:
-    """A sender of another process offers the same list under the same id; another time of a file makes another."""
+    """Senders of the same list use the same id; a file with another time makes another id."""
     first, second = sender_of(), sender_of()
     assert first.offer_id == second.offer_id == first.manifest.id
     entries = [Entry(e.path, e.size, 1) for e in first.manifest.entries]
@@ -167,6 +167,6 @@ def test_the_same_list_is_the_same_offer() -> None:
 
 
 def test_changes_are_events() -> None:
-    """The driver hears when something is to be shown."""
+    """An event tells the driver that there is a change to show."""
     sender = accepted()
     assert set(sender.events()) == {Changed()}

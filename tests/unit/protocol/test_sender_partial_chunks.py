@@ -15,7 +15,7 @@ from wire import control
 
 
 def pieces_sent(sender: Sender) -> list[tuple[int, int, int]]:
-    """Read all that is wanted, and take it: chunk, offset and length of each piece."""
+    """Read and take everything that is wanted; return chunk, offset and length of each piece."""
     while read(sender):
         continue
     sent = []
@@ -31,7 +31,7 @@ def pieces_sent(sender: Sender) -> list[tuple[int, int, int]]:
 
 
 def test_the_rest_of_a_chunk() -> None:
-    """Of a chunk of which the receiver has the beginning only what comes behind it is sent, with the whole's digest."""
+    """The sender sends only the rest of a chunk that the receiver has in part, with the digest of the whole."""
     sender = accepted()
     sender.frame_size = 1500
     sender.receive(control("want", chunks=[[1, 2]], rest=[1, 3000]), 0)
@@ -53,7 +53,7 @@ def test_the_last_byte_of_a_chunk() -> None:
 
 
 def test_the_rest_belongs_to_its_want() -> None:
-    """Wanted again, on this connection or on another one, the chunk comes whole."""
+    """A want without a rest gets the whole chunk, on this connection and on the next one."""
     sender = accepted()
     sender.receive(control("want", chunks=[[3, 4]], rest=[3, 10]), 0)
     want(sender, [[3, 4]])
@@ -65,7 +65,7 @@ def test_the_rest_belongs_to_its_want() -> None:
 
 
 def test_the_rest_once_for_each_connection() -> None:
-    """Each connection may begin with the rest of a chunk; later there is no cause to ask for one."""
+    """The receiver may ask for a rest once on each connection, with its first chunks."""
     sender = accepted()
     for _ in range(2):
         sender.receive(control("want", leaves=[[0, 1]]), 0)
@@ -81,14 +81,20 @@ def test_the_rest_once_for_each_connection() -> None:
 @pytest.mark.parametrize(
     "rest",
     [
-        [0, 0],  # nothing is there
-        [0, CHUNK],  # everything is
+        # the receiver has no byte of it
+        [0, 0],
+        # the receiver has all of it
+        [0, CHUNK],
         [0, CHUNK + 1],
         [0, -1],
-        [3, 100],  # of a shorter one
-        [4, 1],  # of an empty one
-        [2, 1],  # of one that is not wanted
-        [5, 1],  # of one that there is not
+        # beyond the end of a short chunk
+        [3, 100],
+        # an empty chunk
+        [4, 1],
+        # a chunk that is not wanted
+        [2, 1],
+        # no such chunk
+        [5, 1],
         [-1, 1],
         [0],
         [0, 1, 2],
@@ -100,8 +106,8 @@ def test_the_rest_once_for_each_connection() -> None:
     ],
     ids=str,
 )
-def test_a_rest_that_cannot_be(rest: Any) -> None:
-    """A rest of what is not wanted, or of as many bytes as cannot be there, ends the transfer."""
+def test_impossible_rests(rest: Any) -> None:
+    """A rest of an unwanted chunk, or from an impossible offset, ends the transfer."""
     sender = accepted()
     sender.receive(control("want", chunks=[[0, 2], [3, 5]], rest=rest), 0)
     assert isinstance(sender.error, RemoteProtocolError)

@@ -15,7 +15,7 @@ from wire import control, drain, names
 
 
 def test_progress_in_several_frames() -> None:
-    """Several reports add up; the first says that earlier ones are void, the last the state."""
+    """Frames of one report add up; the first replaces earlier reports, the last has the state."""
     sender = accepted()
     sender.receive(control("progress", verified=[[4, 5]], durable=[], all=False, state="transferring"), 0)
     sender.receive(control("progress", verified=[[0, 1]], durable=[[0, 1]], all=True), 0)
@@ -25,7 +25,7 @@ def test_progress_in_several_frames() -> None:
 
 
 def test_progress_is_what_the_receiver_says() -> None:
-    """Reports add to what is verified and durable there; with ``all`` earlier ones are forgotten."""
+    """Reports add up; one with ``all`` replaces the earlier ones."""
     sender = accepted()
     report = {"verified": [[0, 2]], "durable": [[0, 1]], "state": "transferring", "all": False}
     sender.receive(control("progress", **report), 0)
@@ -40,7 +40,7 @@ def test_progress_is_what_the_receiver_says() -> None:
 
 
 def test_the_receivers_phase_is_followed() -> None:
-    """The sender goes to verifying and writing with the receiver, back with it, and over what it missed."""
+    """The sender follows the receiver's state, forwards and back, and skips states that it missed."""
     sender = accepted()
     states = []
     for state in ("new", "verifying", "verifying", "transferring", "writing", "verifying", "transferring"):
@@ -56,14 +56,14 @@ def test_the_receivers_phase_is_followed() -> None:
 
 @pytest.mark.parametrize("fields", [{"verified": [[0, 9]]}, {"durable": 5}])
 def test_impossible_progress(fields: dict[str, Any]) -> None:
-    """Chunks that there are not cannot be verified."""
+    """A report of chunks that do not exist is an error."""
     sender = accepted()
     sender.receive(control("progress", **fields), 0)
     assert isinstance(sender.error, RemoteProtocolError)
 
 
 def test_done() -> None:
-    """When the receiver is done everything is durable there, and it is answered by bye."""
+    """When the receiver says done, everything is durable and the sender says bye."""
     sender = accepted()
     sender.receive(control("done", digest="ab" * 32), 0)
     assert sender.state is State.DONE
@@ -73,8 +73,8 @@ def test_done() -> None:
     assert sender.finished
 
 
-def test_done_is_known_before_bye_goes_out() -> None:
-    """The driver can write down that it is done, for state and event are there, before the receiver can hear bye."""
+def test_done_is_known_before_bye_is_sent() -> None:
+    """State and event say done before bye leaves, so that the driver can record it first."""
     sender = accepted()
     sender.events()
     sender.receive(control("done", digest="ab" * 32), 0)
@@ -85,14 +85,14 @@ def test_done_is_known_before_bye_goes_out() -> None:
 
 @pytest.mark.parametrize("digest", ["xyz", 5, None])
 def test_done_without_a_digest(digest: Any) -> None:
-    """A digest that cannot be read is an error."""
+    """A malformed digest is an error."""
     sender = accepted()
     sender.receive(control("done", digest=digest), 0)
     assert isinstance(sender.error, RemoteProtocolError)
 
 
 def test_done_with_another_digest() -> None:
-    """If every chunk's digest is known here, the receiver must have come to the same digest of the whole."""
+    """If the sender knows every chunk's digest, the receiver's digest of the whole must match."""
     sender = accepted()
     want(sender, EVERYTHING)
     read(sender)
@@ -108,7 +108,7 @@ def test_done_with_another_digest() -> None:
 
 
 def test_done_is_said_again() -> None:
-    """A receiver that did not hear bye says done on the next connection, and hears it then."""
+    """A receiver that did not hear bye repeats done on the next connection, and hears bye then."""
     sender = accepted()
     sender.receive(control("done", digest="ab" * 32), 0)
     sender.disconnected()

@@ -8,7 +8,7 @@ from wire import drain, names, the
 
 
 def test_a_source_that_is_away() -> None:
-    """It is paused, and the receiver told why; when it is back, the same chunks are read."""
+    """The sender pauses and tells the receiver why; when the source is back it reads the same chunks."""
     sender = accepted()
     want(sender, EVERYTHING)
     job = sender.next_read()
@@ -18,14 +18,14 @@ def test_a_source_that_is_away() -> None:
     assert (sender.paused, sender.pause_reason) == (True, "the page is closed")
     sender.source_back()
     assert names(drain(sender)) == ["resume"]
-    again = sender.next_read()
-    assert again is not None
-    assert again.chunks == job.chunks
-    assert again.batch is job.batch
+    repeated = sender.next_read()
+    assert repeated is not None
+    assert repeated.chunks == job.chunks
+    assert repeated.batch is job.batch
 
 
 def test_digests_whose_source_is_away() -> None:
-    """They are owed still, and read when it is back."""
+    """The sender still owes the digests, and reads the chunks when the source is back."""
     sender = accepted()
     want(sender, [], [[0, 1]])
     job = sender.next_read()
@@ -33,13 +33,13 @@ def test_digests_whose_source_is_away() -> None:
     assert job.batch is None
     sender.source_away(job, "the page is closed")
     sender.source_back()
-    again = sender.next_read()
-    assert again is not None
-    assert again.chunks == job.chunks
+    repeated = sender.next_read()
+    assert repeated is not None
+    assert repeated.chunks == job.chunks
 
 
 def test_a_person_pauses_while_the_source_is_away() -> None:
-    """When it is back, the transfer is still paused; both reasons are said, also on a new connection."""
+    """The sender tells both reasons, also on a new connection, and stays paused when the source is back."""
     sender = accepted()
     want(sender, EVERYTHING)
     job = sender.next_read()
@@ -56,7 +56,7 @@ def test_a_person_pauses_while_the_source_is_away() -> None:
 
 
 def test_a_source_that_is_away_at_the_end() -> None:
-    """Of a transfer that is over nothing more is said."""
+    """After the end the sender ignores that its source is away."""
     sender = accepted()
     want(sender, EVERYTHING)
     job = sender.next_read()
@@ -69,7 +69,7 @@ def test_a_source_that_is_away_at_the_end() -> None:
 
 
 def test_a_file_that_cannot_be_read() -> None:
-    """A failure of the storage is told to the receiver."""
+    """The sender tells the receiver that its storage failed."""
     sender = accepted()
     want(sender, EVERYTHING)
     sender.fail(StorageError("Reading failed."), 0)
@@ -78,7 +78,7 @@ def test_a_file_that_cannot_be_read() -> None:
 
 
 def test_a_source_that_changed() -> None:
-    """A file that is no longer what was offered ends it, and the receiver hears what it is about."""
+    """A file that is no longer what was offered ends the transfer, and the receiver hears which one."""
     sender = accepted()
     want(sender, EVERYTHING)
     sender.fail(SourceChanged("a changed."), 0)

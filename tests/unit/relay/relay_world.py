@@ -19,7 +19,7 @@ KEY, OTHER_KEY = "1" * 32, "2" * 32
 
 @dataclasses.dataclass(eq=False)
 class FakeSocket:
-    """Remembers what was done to it."""
+    """A socket that records what the relay does to it."""
 
     got: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     closed: tuple[int, str] | None = None
@@ -30,20 +30,20 @@ class FakeSocket:
     unsent: int = 0
 
     def take(self) -> list[dict[str, Any]]:
-        """What it got since the last time."""
+        """The messages that it got since the last call."""
         got, self.got = self.got, []
         return got
 
     @property
     def refusal(self) -> str | None:
-        """The code with which it was refused and closed."""
+        """The code with which the relay refused and closed it."""
         codes = [fields["code"] for fields in self.got if fields["type"] == "error"]
         assert self.closed == (1008, codes[0]) if codes else True
         return codes[0] if codes else None
 
 
 class World:
-    """A relay, a clock, and whoever performs the effects."""
+    """A relay, a clock, and a driver that performs the effects on fake sockets."""
 
     def __init__(self, random: Callable[[int], int] | None = None, **limits: Any) -> None:
         self.now = 1000.0
@@ -68,7 +68,7 @@ class World:
         return socket
 
     def gone(self, socket: FakeSocket) -> None:
-        """A socket is gone."""
+        """A socket has disconnected."""
         self.relay.disconnected(socket, self.now)
         self.perform()
 
@@ -84,12 +84,12 @@ class World:
         self.now = until
 
     def perform(self) -> None:
-        """Do what the relay wants done."""
+        """Perform the effects that the relay asks for."""
         for effect in self.relay.effects():
             self.perform_one(effect)
 
     def perform_one(self, effect: Effect) -> None:
-        """Do one of it."""
+        """Perform one effect."""
         match effect:
             case Send(FakeSocket() as socket, fields):
                 assert socket.closed is None
@@ -104,7 +104,6 @@ class World:
                 first.peer, second.peer = second, first
                 first.meter = second.meter = meter
 
-    # ---------------------------------------------------------------- whole parts
     def host(self, room: str | None = ROOM, key: str = KEY, **fields: Any) -> FakeSocket:
         """A new socket that hosts a room."""
         return self.say(self.open(), type="create", room=room, key=key, **fields)

@@ -11,7 +11,7 @@ from unit.relay.relay_world import OTHER_ROOM, ROOM, World
 
 class TestChannels:
     def test_pair(self) -> None:
-        """Two sockets that name one channel of a room are spliced; the first waits for the second."""
+        """The relay splices two sockets that name the same channel; the first waits for the second."""
         world = World()
         world.host()
         first = world.data()
@@ -22,7 +22,7 @@ class TestChannels:
         assert world.relay.statistics().channels == 1
 
     def test_other_channel(self) -> None:
-        """Sockets that name different channels do not meet, nor do those in different rooms."""
+        """Sockets with different channels or in different rooms are not spliced."""
         world = World()
         world.host()
         world.host(OTHER_ROOM)
@@ -31,17 +31,17 @@ class TestChannels:
 
     @pytest.mark.parametrize("room", [ROOM, OTHER_ROOM])
     def test_unknown_room(self, room: str) -> None:
-        """There are channels in rooms that exist only."""
+        """A channel needs a room that exists."""
         assert World().data(room=room).refusal == "room-unknown"
 
     def test_not_in_code_rooms(self) -> None:
-        """A room that can be guessed has no channels."""
+        """Code rooms have no channels, because they can be guessed."""
         world = World()
         _, nameplate = world.code_room()
         assert world.data(room=nameplate).refusal == "bad-message"
 
     def test_third_socket(self) -> None:
-        """A channel has two ends; a third socket is refused and the pair does not notice."""
+        """A channel has two ends; the relay refuses a third socket and the pair does not notice."""
         world = World()
         world.host()
         first, second = world.paired()
@@ -49,7 +49,7 @@ class TestChannels:
         assert (first.closed, second.closed) == (None, None)
 
     def test_once(self) -> None:
-        """An id pairs once: a socket that comes after both have gone is refused."""
+        """A channel is paired once, even after both sockets have left."""
         world = World()
         world.host()
         first, second = world.paired()
@@ -58,7 +58,7 @@ class TestChannels:
         assert world.data().refusal == "channel-taken"
 
     def test_second_does_not_come(self) -> None:
-        """The first socket waits for thirty seconds; then the id is free again."""
+        """The first socket waits for thirty seconds; then the channel is free again."""
         world = World(channel_wait=30)
         host = world.host()
         waiting = world.data()
@@ -67,14 +67,14 @@ class TestChannels:
         assert world.data().closed is None
 
     def test_first_goes(self) -> None:
-        """When the socket that waits goes, the id is free again."""
+        """When the waiting socket leaves, the channel is free again."""
         world = World()
         world.host()
         world.gone(world.data())
         world.paired()
 
     def test_one_end_closes(self) -> None:
-        """When one end goes, the other is closed normally, without a message: all of them are data."""
+        """When one end leaves, the relay closes the other without a message: messages there are data."""
         world = World()
         world.host()
         first, second = world.paired()
@@ -84,7 +84,7 @@ class TestChannels:
         assert world.relay.statistics().channels == 0
 
     def test_outlives_its_room(self) -> None:
-        """A channel that is paired goes on when its room ends."""
+        """A paired channel stays open when its room ends."""
         world = World()
         host = world.host()
         first, second = world.paired()
@@ -94,7 +94,7 @@ class TestChannels:
         assert second.closed == (1000, "")
 
     def test_idle(self) -> None:
-        """A channel in which nothing passes for two minutes is cut; a busy one is not, and needs no pong."""
+        """The relay cuts a channel that is idle for two minutes, but not a busy one that answers no ping."""
         world = World(channel_idle=120)
         host = world.host()
         first, second = world.paired()
@@ -108,7 +108,7 @@ class TestChannels:
         assert (first.got, second.got) == ([], [])
 
     def test_quota_of_a_room(self) -> None:
-        """The channels of a room share its quota; the one that goes beyond it is cut."""
+        """The channels of a room share its quota; the relay cuts the one that exceeds it."""
         world = World(channel_bytes=100)
         world.host()
         first, second = world.paired()
@@ -125,7 +125,7 @@ class TestChannels:
         assert second.closed == (1000, "")
 
     def test_cut_crosses_close(self) -> None:
-        """To cut a channel that is gone, or a socket that is none, does nothing."""
+        """Cutting a closed channel, or a socket that is not one, does nothing."""
         world = World()
         host = world.host()
         first, second = world.paired()
@@ -136,7 +136,7 @@ class TestChannels:
         assert (second.closed, host.closed) == ((1000, ""), None)
 
     def test_too_many(self) -> None:
-        """A room opens so many channels in its life."""
+        """The number of channels that a room opens in its life is limited."""
         world = World(max_channels=1)
         world.host()
         world.paired()
@@ -144,7 +144,7 @@ class TestChannels:
 
     @pytest.mark.parametrize("channel", [None, 3, "", "482913", "C" * 32])
     def test_bad_channel(self, channel: Any) -> None:
-        """A channel is known by 128 bits."""
+        """The id of a channel has 128 bits, as lower-case hexadecimal digits."""
         world = World()
         world.host()
         assert world.data(channel).refusal == "bad-message"

@@ -12,7 +12,7 @@ from unit.relay.relay_world import CHANNEL, KEY, ROOM, FakeSocket, World
 
 class TestLiveness:
     def test_silent_socket(self) -> None:
-        """A socket that answers no ping is gone, and its room learns of it."""
+        """A socket that answers no ping counts as gone, and its room learns of it."""
         world = World(ping_interval=15)
         host, member = world.host(), world.join()
         world.wait(15, host, member)
@@ -22,7 +22,7 @@ class TestLiveness:
         assert host.got[-1] == {"type": "left", "member": 1}
 
     def test_messages_are_signs_of_life(self) -> None:
-        """Who talks need not answer pings."""
+        """A socket that sends messages need not answer pings."""
         world = World(ping_interval=15)
         host, member = world.host(), world.join()
         for _ in range(5):
@@ -31,7 +31,7 @@ class TestLiveness:
         assert member.closed is None
 
     def test_close_is_not_taken(self) -> None:
-        """A socket that does not take its close in time is cut off."""
+        """The relay aborts a socket that does not close in time."""
         world = World(closing=30)
         host, member = world.host(), world.join()
         world.say(host, type="close", reason="used")
@@ -42,7 +42,7 @@ class TestLiveness:
         assert (host.aborted, member.aborted) == (False, True)
 
     def test_after_close(self) -> None:
-        """What comes from a socket that is being closed, or that is not there, is not read."""
+        """The relay ignores messages of sockets that are closing or unknown."""
         world = World()
         socket = world.say(world.open(), type="nonsense")
         socket.take()
@@ -52,7 +52,7 @@ class TestLiveness:
         assert (socket.got, world.relay.statistics().rooms) == ([], 0)
 
     def test_gone_twice(self) -> None:
-        """A socket may be reported gone twice."""
+        """A driver may report twice that a socket has disconnected."""
         world = World()
         host = world.host()
         world.gone(host)
@@ -60,7 +60,7 @@ class TestLiveness:
         assert world.relay.statistics().sockets == 0
 
     def test_nothing_remains(self) -> None:
-        """When all sockets are gone and all rooms have ended, nothing is due any more."""
+        """After all sockets have left and all rooms have ended, no deadline remains."""
         world = World()
         host, member = world.host(), world.join()
         first, second = world.paired()
@@ -71,7 +71,7 @@ class TestLiveness:
         assert world.relay.next_deadline() is None
 
     def test_statistics(self) -> None:
-        """Statistics count what is there, and the bytes of channels that are gone as well."""
+        """Statistics count what exists now, and the bytes of closed channels too."""
         world = World()
         world.host()
         world.join()
@@ -93,7 +93,7 @@ class TestLiveness:
         assert world.relay.statistics().bytes == 5
 
     def test_log_holds_no_secret(self, caplog: pytest.LogCaptureFixture) -> None:
-        """The log tells what happens without a room, a key, a channel or a message."""
+        """The log names no room, key, channel or message."""
         caplog.set_level(logging.DEBUG, logger="nbferry.relay")
         world = World()
         host, nameplate = world.code_room()

@@ -12,7 +12,7 @@ from unit.relay.relay_world import CHANNEL, KEY, ROOM, World
 
 class TestMessages:
     def test_both_ways(self) -> None:
-        """Messages go from members to the host and from the host to one member."""
+        """Members send messages to the host, and the host to one member."""
         world = World()
         host, first, second = world.host(), world.join(), world.join()
         host.take(), first.take(), second.take()
@@ -23,7 +23,7 @@ class TestMessages:
         assert first.got == []
 
     def test_member_that_left(self) -> None:
-        """The host learns that a member went; what it still says to it is dropped."""
+        """The host learns that a member left; the relay drops later messages to it."""
         world = World()
         host, member = world.host(), world.join()
         world.gone(member)
@@ -32,7 +32,7 @@ class TestMessages:
         assert (host.closed, len(member.got)) == (None, 1)
 
     def test_host_that_left(self) -> None:
-        """Members learn that the host went; what they say is kept, in order, until it is back."""
+        """Members learn that the host left; the relay keeps their messages, in order, until it returns."""
         world = World()
         host, member = world.host(), world.join()
         world.gone(host)
@@ -49,7 +49,7 @@ class TestMessages:
         assert member.got[-1] == {"type": "joined", "member": 0}
 
     def test_kept_message_of_member_that_left(self) -> None:
-        """What a member left for an absent host is forgotten when the member goes."""
+        """The relay forgets the messages for an absent host when their member leaves."""
         world = World()
         world.gone(world.host())
         stays, goes = world.join(), world.join()
@@ -63,7 +63,7 @@ class TestMessages:
 
     @pytest.mark.parametrize("limits", [{"kept_messages": 2}, {"kept_bytes": 100}])
     def test_mailbox_is_bounded(self, limits: dict[str, int]) -> None:
-        """An absent host's mailbox holds so many messages and so many bytes; one more is refused."""
+        """The mailbox of an absent host is limited in messages and in bytes."""
         world = World(**limits)
         world.gone(world.host())
         member = world.join()
@@ -74,7 +74,7 @@ class TestMessages:
         assert world.relay.statistics().kept == 0
 
     def test_host_does_not_read(self) -> None:
-        """A member is refused, and the host is not, when the host takes too little."""
+        """When the host reads too slowly the relay refuses the member, not the host."""
         world = World(max_unsent=100)
         host, member = world.host(), world.join()
         host.unsent = 101
@@ -82,7 +82,7 @@ class TestMessages:
         assert host.closed is None
 
     def test_member_does_not_read(self) -> None:
-        """A member that takes too little of what the host says is refused."""
+        """The relay refuses a member that reads too slowly."""
         world = World(max_unsent=100)
         host, member = world.host(), world.join()
         member.unsent = 101
@@ -91,7 +91,7 @@ class TestMessages:
         assert host.got[-1] == {"type": "left", "member": 1}
 
     def test_quota_of_a_member(self) -> None:
-        """A member that says more than its quota is refused; others are not hit."""
+        """The relay refuses a member that exceeds its quota, and no other."""
         world = World(member_bytes=100)
         world.host()
         talker, other = world.join(), world.join()
@@ -100,7 +100,7 @@ class TestMessages:
         assert world.say(other, type="message", body="x").refusal is None
 
     def test_quota_of_a_member_both_ways(self) -> None:
-        """What the host says counts for the member too: mailboxes are no way around the quota of channels."""
+        """Messages from the host count for the member too: they must not evade the quota of channels."""
         world = World(member_bytes=100)
         host, member = world.host(), world.join()
         world.say(host, type="message", to=1, body="x" * 100)
@@ -110,14 +110,14 @@ class TestMessages:
         "fields", [{}, {"body": 3}, {"to": 1}, {"to": "1", "body": ""}, {"to": 0, "body": ""}]
     )
     def test_bad_message(self, fields: dict[str, Any]) -> None:
-        """A message without text, or from the host to nobody, is bad."""
+        """A message without text, or from the host without a member, is bad."""
         world = World()
         assert world.say(world.host(), type="message", **fields).refusal == "bad-message"
 
 
 class TestFirstMessage:
     def test_in_time(self) -> None:
-        """A socket that says nothing for five seconds is refused."""
+        """The relay refuses a socket that says nothing for five seconds."""
         world = World()
         socket = world.open()
         world.wait(4.9)
@@ -126,7 +126,7 @@ class TestFirstMessage:
         assert socket.refusal == "too-slow"
 
     def test_settled(self) -> None:
-        """A socket that said what it is has all the time of its room."""
+        """A socket that has said what it is may stay as long as its room."""
         world = World()
         host, member = world.host(), world.join()
         world.wait(3000, host, member)
@@ -154,12 +154,12 @@ class TestFirstMessage:
         ],
     )
     def test_garbage(self, message: str | bytes) -> None:
-        """Whatever else comes first is refused, and raises nothing."""
+        """The relay refuses any other first message, and raises nothing."""
         world = World()
         assert world.say_raw(world.open(), message).refusal == "bad-message"
 
     def test_text_and_unknown_fields(self) -> None:
-        """Control messages may come as text, with fields that are not known yet."""
+        """Control messages may come as text, and with unknown fields."""
         world = World()
         world.host()
         socket = world.say_raw(world.open(), json.dumps({"type": "join", "room": ROOM, "colour": "blue"}))
@@ -168,7 +168,7 @@ class TestFirstMessage:
     @pytest.mark.parametrize("part", ["host", "join", "data"])
     @pytest.mark.parametrize("kind", ["create", "join", "channel", "error", "nonsense"])
     def test_once(self, part: str, kind: str) -> None:
-        """A socket is what it said first; it cannot become another, and a waiting one says nothing at all."""
+        """A socket keeps the role of its first message, and a waiting data socket may say nothing."""
         world = World()
         host = world.host()
         socket = host if part == "host" else getattr(world, part)()
@@ -183,7 +183,7 @@ class TestFirstMessage:
         assert host.closed is None
 
     def test_first_word_in_a_code_room(self) -> None:
-        """Who joins a code room and says nothing gives its seat up; in a capability room one may listen."""
+        """A member of a code room that says nothing loses its seat; in a capability room it may listen."""
         world = World(first_word=60)
         host, nameplate = world.code_room()
         silent, speaker = world.join(nameplate), world.join(nameplate)
@@ -195,7 +195,7 @@ class TestFirstMessage:
         assert host.got[-1] == {"type": "left", "member": 1}
 
     def test_too_many_sockets(self) -> None:
-        """The number of sockets is bounded; one that goes makes room."""
+        """The number of sockets is limited; one that disconnects makes room."""
         world = World(max_sockets=1)
         first, second = world.open(), world.open()
         assert (first.refusal, second.refusal) == (None, "rate-limited")

@@ -20,11 +20,11 @@ class TestRates:
         ],
     )
     def test_network(self, address: str, network: str) -> None:
-        """An IPv6 customer has 2^64 addresses and one rate; an IPv4 address is one however it is written."""
+        """An IPv6 /64 network shares one rate; an IPv4 address has one rate however it is written."""
         assert network_of(address) == network
 
     def test_refill(self) -> None:
-        """Tokens come back steadily, never more than a minute's worth."""
+        """Tokens refill steadily, up to a minute's worth."""
         rates = Rates(60, 10)
         assert [rates.take("a", 0.0) for _ in range(61)] == [0.0] * 60 + [1.0]
         assert rates.take("a", 1.0) == 0.0
@@ -32,7 +32,7 @@ class TestRates:
         assert [rates.take("a", 1000.0) for _ in range(61)][-1] == 1.0
 
     def test_bounded(self) -> None:
-        """Of too many addresses the one that was quiet longest is forgotten."""
+        """Beyond its limit of addresses, the rate forgets the one that was quiet longest."""
         rates = Rates(1, 2)
         for address in ("a", "b", "a", "c"):
             rates.take(address, 0.0)

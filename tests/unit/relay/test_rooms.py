@@ -24,7 +24,7 @@ class TestCreate:
         assert World(max_room_seconds=100).host(seconds=10**9).got[0]["seconds"] == 100
 
     def test_nameplate_is_free(self) -> None:
-        """A nameplate that is in use, or was a moment ago, is not given away."""
+        """The relay does not reuse a nameplate that is in use or was a moment ago."""
         numbers = iter([7, 7, 8, 7, 8, 9])
         world = World(random=lambda _: next(numbers))
         first, _ = world.code_room()
@@ -35,13 +35,13 @@ class TestCreate:
         assert world.code_room()[1] == "100009"
 
     def test_no_nameplate_left(self) -> None:
-        """A relay that finds no free nameplate says so instead of looking for ever."""
+        """A relay that finds no free nameplate says so instead of searching forever."""
         world = World(random=lambda _: 7)
         world.host(None)
         assert world.host(None).refusal == "too-many-rooms"
 
     def test_too_many_rooms(self) -> None:
-        """The number of rooms is bounded; the refusal says when to try again."""
+        """The number of rooms is limited; the refusal says when to try again."""
         world = World(max_rooms=1)
         world.host()
         refused = world.host(OTHER_ROOM)
@@ -49,21 +49,21 @@ class TestCreate:
         assert refused.got[0]["retry_after"] > 0
 
     def test_not_authorized(self) -> None:
-        """A socket that may not create rooms is told so, and nothing is created."""
+        """The relay refuses a socket that may not create rooms, and creates nothing."""
         world = World()
         stranger = world.say(world.open(may_create=False), type="create", room=None, key=KEY)
         assert stranger.refusal == "not-authorized"
         assert world.relay.statistics().rooms == 0
 
     def test_other_key(self) -> None:
-        """A room cannot be taken over with another key, and its host does not notice the attempt."""
+        """Another key does not take a room over, and the host does not notice the attempt."""
         world = World()
         host = world.host()
         assert world.host(key=OTHER_KEY).refusal == "room-taken"
         assert host.closed is None
 
     def test_rate(self) -> None:
-        """One address creates so many rooms a minute, then is told how long to wait."""
+        """One address may create a limited number of rooms a minute; the refusal says how long to wait."""
         world = World(opens_per_minute=2)
         first, second, third = world.host(None), world.host(None), world.host(None)
         assert (first.refusal, second.refusal, third.refusal) == (None, None, "rate-limited")
@@ -84,7 +84,7 @@ class TestCreate:
         ],
     )
     def test_bad_fields(self, fields: dict[str, Any]) -> None:
-        """A request to create with a field that is not what it should be is refused as a whole."""
+        """The relay refuses a request to create with one wrong field as a whole."""
         world = World()
         assert world.say(world.open(), type="create", **fields).refusal == "bad-message"
         assert world.relay.statistics().rooms == 0
@@ -92,7 +92,7 @@ class TestCreate:
 
 class TestTakeover:
     def test_earlier_host_is_closed(self) -> None:
-        """The same key takes a room over; the socket that was its host is refused."""
+        """The same key takes a room over; the relay closes the earlier host."""
         world = World()
         earlier, member = world.host(), world.join()
         world.wait(100.5, earlier, member)
@@ -102,7 +102,7 @@ class TestTakeover:
         assert later.got[0] == {"type": "created", "room": ROOM, "seconds": 3500}
 
     def test_members_are_told(self) -> None:
-        """The new host learns who is there, and they learn that it is back, though the old one never left."""
+        """The new host learns the members, and they learn of it, though the earlier host never left."""
         world = World()
         world.host()
         first, second = world.join(), world.join()
@@ -112,7 +112,7 @@ class TestTakeover:
         assert second.got == [{"type": "joined", "member": 0}]
 
     def test_end_of_earlier_host(self) -> None:
-        """When the socket of a replaced host goes, the room keeps its new host."""
+        """When the earlier host disconnects, the room keeps its new host."""
         world = World()
         earlier, later = world.host(), world.host()
         member = world.join()
@@ -122,11 +122,11 @@ class TestTakeover:
         assert later.got[-1] == {"type": "message", "from": 1, "body": "x"}
 
     def test_after_restart(self) -> None:
-        """A relay that knows nothing of a code room creates it again under its nameplate."""
+        """A restarted relay creates a code room again under the nameplate that its host names."""
         assert World().host("482913").got[0]["room"] == "482913"
 
     def test_host_back_in_time(self) -> None:
-        """A host that comes back within its grace finds its room, whose end is then far again."""
+        """A host that returns within its grace period finds its room, and the grace period begins again."""
         world = World(host_grace=600)
         world.gone(world.host())
         world.wait(599)
@@ -136,7 +136,7 @@ class TestTakeover:
         assert host.closed is None
 
     def test_host_back_too_late(self) -> None:
-        """A room whose host was away for too long is closed, and only that host may open it again."""
+        """The relay closes a room whose host is away too long; only that host may open it again."""
         world = World(host_grace=600)
         world.gone(world.host())
         world.wait(600)
@@ -148,7 +148,7 @@ class TestTakeover:
 
     @pytest.mark.parametrize("reason", ["used", "burnt", "expired", "closed"])
     def test_ended_for_good(self, reason: str) -> None:
-        """A room that its host has ended is not created again, not even by its host."""
+        """After a host has ended its room, the room cannot be created again, not even by the host."""
         world = World()
         world.say(world.host(), type="close", reason=reason)
         assert world.host().refusal == f"room-{reason}"
@@ -164,13 +164,13 @@ class TestJoin:
         assert host.got[1:] == [{"type": "joined", "member": 1}, {"type": "joined", "member": 2}]
 
     def test_without_host(self) -> None:
-        """Members may come while the host is away."""
+        """Members may join while the host is away."""
         world = World()
         world.gone(world.host())
         assert world.join().got == [{"type": "joined", "member": 1}]
 
     def test_numbers_are_not_reused(self) -> None:
-        """The number of a member that has left is not given to another."""
+        """The relay does not reuse the number of a member that has left."""
         world = World()
         world.host()
         world.gone(world.join())
@@ -178,18 +178,18 @@ class TestJoin:
 
     @pytest.mark.parametrize("room", ["482913", ROOM])
     def test_unknown(self, room: str) -> None:
-        """A room that never was is unknown."""
+        """A room that never existed is unknown."""
         assert World().join(room).refusal == "room-unknown"
 
     @pytest.mark.parametrize("room", [None, 482913, "", "48291", "48291३", "x" * 32])
     def test_bad_room(self, room: Any) -> None:
-        """What cannot be a room is a bad message, and costs no guess."""
+        """A malformed room is a bad message, and does not count as a guess."""
         world = World(joins_per_minute=1)
         assert world.join(room).refusal == "bad-message"
         assert world.join("482913").refusal == "room-unknown"
 
     def test_full(self) -> None:
-        """Code rooms have fewer seats than capability rooms; a seat that is left is free."""
+        """Code rooms have fewer seats than capability rooms; a member that leaves frees its seat."""
         world = World(max_code_members=1, max_members=2)
         _, nameplate = world.code_room()
         member = world.join(nameplate)
@@ -200,7 +200,7 @@ class TestJoin:
         assert [world.join().refusal for _ in range(3)] == [None, None, "room-full"]
 
     def test_guesses_are_rationed(self) -> None:
-        """An address may try so many nameplates a minute, right or wrong; another address is free to try."""
+        """Each address may try a limited number of nameplates a minute, right or wrong."""
         world = World(joins_per_minute=20)
         _, nameplate = world.code_room()
         assert {world.join("100000").refusal for _ in range(20)} == {"room-unknown"}
@@ -220,7 +220,7 @@ class TestJoin:
 class TestEnd:
     @pytest.mark.parametrize("reason", ["used", "burnt", "expired", "closed"])
     def test_by_host(self, reason: str) -> None:
-        """The host ends a room: members and data sockets that wait learn why, late-comers too."""
+        """When the host ends a room, members, waiting data sockets and latecomers learn why."""
         world = World()
         host, member, waiting = world.host(), world.join(), world.data()
         host.take()
@@ -230,7 +230,7 @@ class TestEnd:
         assert (world.join().refusal, world.data().refusal) == (f"room-{reason}", f"room-{reason}")
 
     def test_by_time(self) -> None:
-        """When its seconds are over a room has expired, for its host as well."""
+        """A room expires when its time is over, for its host as well."""
         world = World()
         host, member = world.host(seconds=60), world.join()
         world.wait(59, host, member)
@@ -248,7 +248,7 @@ class TestEnd:
         assert world.join().refusal == "room-expired"
 
     def test_sockets_of_an_ended_room_leave_quietly(self) -> None:
-        """After a room has ended its sockets close without any further message."""
+        """After a room has ended, its sockets disconnect without further messages."""
         world = World()
         host, member = world.host(), world.join()
         world.say(host, type="close", reason="used")
@@ -258,14 +258,14 @@ class TestEnd:
         assert (host.got, member.got) == ([], [])
 
     def test_tombstones_are_bounded(self) -> None:
-        """The oldest ended room is forgotten when there are too many."""
+        """The relay forgets the oldest ended room when there are too many."""
         world = World(max_tombstones=1)
         for room in (ROOM, OTHER_ROOM):
             world.say(world.host(room), type="close", reason="used")
         assert (world.join(ROOM).refusal, world.join(OTHER_ROOM).refusal) == ("room-unknown", "room-used")
 
     def test_tombstones_expire(self) -> None:
-        """An ended room is forgotten after an hour."""
+        """The relay forgets an ended room after an hour."""
         world = World(tombstone_seconds=3600)
         world.say(world.host(), type="close", reason="used")
         world.wait(3599)
@@ -274,7 +274,7 @@ class TestEnd:
         assert world.join().refusal == "room-unknown"
 
     def test_no_tombstones(self) -> None:
-        """A relay that may remember nothing still tells those who are there."""
+        """A relay without tombstones still tells connected members why the room ended."""
         world = World(max_tombstones=0)
         host, member = world.host(), world.join()
         world.say(host, type="close", reason="used")
@@ -282,7 +282,7 @@ class TestEnd:
 
     @pytest.mark.parametrize("reason", [None, "left", "taken", 3])
     def test_bad_reason(self, reason: Any) -> None:
-        """Only the four reasons end a room; another one is refused, as if the host had gone."""
+        """The relay refuses a host that ends its room with an unknown reason, and the host counts as gone."""
         world = World()
         host, member = world.host(), world.join()
         assert world.say(host, type="close", reason=reason).refusal == "bad-message"

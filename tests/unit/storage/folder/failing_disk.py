@@ -14,11 +14,12 @@ class Crash(BaseException):
 
 
 class Failing:
-    """A disk that fails at files of the offer, or at the journal, as often as it is told."""
+    """A disk that fails at paths that contain ``where``, with the errors that it is given."""
 
     def __init__(self, where: str = "/data/") -> None:
         self.where = where
-        self.writes: list[int] = []  # errors still to come
+        # The next writes and flushes fail with these errors.
+        self.writes: list[int] = []
         self.syncs: list[int] = []
         self.disk = replace(REAL_DISK, write=self.write, sync=self.sync, sync_whole=lambda _: False)
 

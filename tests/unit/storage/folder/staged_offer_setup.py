@@ -19,20 +19,20 @@ LATER = replace(REAL_DISK, boot=lambda: "another boot")
 
 
 def partly(to: Path, *numbers: int, offer: Manifest = OFFER, disk: Disk = REAL_DISK) -> None:
-    """Receive some chunks, make them durable, and be killed."""
+    """Receive some chunks, make them durable, and stop."""
     sink = sink_to(to, offer, disk=disk)
     sink.store([OFFERED[number] for number in numbers])
     sink.sync()
     sink.close()
 
 
-def again(to: Path, offer: Manifest = OFFER, **options: Any) -> FolderSink:
-    """Go on in another process."""
+def resumed(to: Path, offer: Manifest = OFFER, **options: Any) -> FolderSink:
+    """Resume the offer in another process."""
     return sink_to(to, offer, resume=True, **options)
 
 
 def pairs(*numbers: int) -> list[tuple[int, bytes]]:
-    """Chunks and their digests, as the sender says them."""
+    """Chunks and their digests, as the sender tells them."""
     return [(number, OFFERED[number].digest) for number in numbers]
 
 
@@ -47,7 +47,7 @@ def logs(to: Path) -> list[Path]:
 
 
 def damage(to: Path, chunk: int) -> None:
-    """Turn a bit of a stored chunk over."""
+    """Flip a bit of a stored chunk."""
     place = OFFER.place(chunk)
     with part(to, OFFER.entries[place.entry].path).open("r+b") as file:
         file.seek(place.offset)

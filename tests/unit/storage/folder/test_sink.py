@@ -20,8 +20,8 @@ from nbferry.storage.folder.sink import FolderSink
 from offers import CHUNK, DIGEST, FILES, PUBLISHED, chunks, everything, manifest, sink_to, visible
 
 
-def test_where_things_lie(to: Path) -> None:
-    """Until it is published all lies below .nbferry, under its names; that discarded, only the files are there."""
+def test_where_files_lie(to: Path) -> None:
+    """Until it is published everything lies below .nbferry; after discarding only the files remain."""
     sink = sink_to(to)
     sink.store(chunks(sink.manifest))
     state = everything(to)
@@ -38,7 +38,7 @@ def test_where_things_lie(to: Path) -> None:
 
 
 def test_files_are_made_when_they_are_written(to: Path) -> None:
-    """A file appears with its first chunk, in its full size but without blocks."""
+    """A file appears with its first chunk, in full size but sparse."""
     offer = manifest({"large": bytes(100 * CHUNK)})
     sink = sink_to(to, offer)
     part = to / ".nbferry/t1/data/large"
@@ -50,7 +50,7 @@ def test_files_are_made_when_they_are_written(to: Path) -> None:
 
 
 def test_relative_destinations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A relative destination means the same after the current folder has changed."""
+    """A relative destination means the same folder after the current folder has changed."""
     monkeypatch.chdir(tmp_path)
     sink = sink_to(Path("to"), prepared=False)
     monkeypatch.chdir("/")
@@ -61,13 +61,13 @@ def test_relative_destinations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", "a.b", "x" * 65, "a\n"])
 def test_transfer_ids(tmp_path: Path, name: str) -> None:
-    """The name of a staging folder is letters, digits, "-" and "_"; anything else is our own mistake."""
+    """The name of a staging folder has only letters, digits, "-" and "_"."""
     with pytest.raises(LocalProtocolError):
         FolderSink(manifest(), tmp_path, transfer_id=name)
 
 
 def test_only_between_prepare_and_close(to: Path) -> None:
-    """A sink works after it was prepared and until it is closed; to see room it need not be prepared."""
+    """A sink works from prepare() to close(); only missing_space() works at any time."""
     sink = sink_to(to, prepared=False)
     assert sink.missing_space() == 0
     with pytest.raises(LocalProtocolError):
@@ -82,7 +82,7 @@ def test_only_between_prepare_and_close(to: Path) -> None:
 
 
 def test_many_files(to: Path) -> None:
-    """Far more files than may be open at once are stored, in three rounds that visit all of them."""
+    """The sink stores far more files than may be open at once, in three rounds over all of them."""
     files = {f"d{number % 90}/f{number}": bytes([number % 256]) * (2 * CHUNK + 1) for number in range(300)}
     offer = manifest(files)
     sink = sink_to(to, offer)
@@ -122,7 +122,7 @@ def test_times(to: Path) -> None:
     ("umask", "plain", "executable"), [(0o022, 0o644, 0o755), (0o077, 0o600, 0o700), (0o002, 0o664, 0o775)]
 )
 def test_modes(to: Path, umask: int, plain: int, executable: int) -> None:
-    """Files are for whom the umask says; what was executable is so for all who may read it. No other bit is kept."""
+    """Modes follow the umask; a file that was executable is so for everyone who may read it."""
     files = {"plain": b"1", "run": b"2", "long run": bytes(3 * CHUNK)}
     offer = Manifest.of(
         [Entry(path, len(data), 0, executable="run" in path) for path, data in files.items()], CHUNK
@@ -139,7 +139,7 @@ def test_modes(to: Path, umask: int, plain: int, executable: int) -> None:
 
 
 def test_rename(to: Path) -> None:
-    """By default nothing is overwritten: ours gets a number, and the paths say which."""
+    """By default the sink overwrites nothing: new names get a number, and the paths tell it."""
     for _ in range(3):
         sink = sink_to(to)
         sink.store(chunks(sink.manifest))
@@ -154,7 +154,7 @@ def test_rename(to: Path) -> None:
 
 
 def test_replace(to: Path) -> None:
-    """With "replace" files go over files, and the others stay."""
+    """With "replace" received files replace files of the same name, and other files stay."""
     (to / "data/b").mkdir(parents=True)
     for path in ("data/b/c", "data/mine", "notes.txt"):
         (to / path).write_bytes(b"old")
@@ -165,7 +165,7 @@ def test_replace(to: Path) -> None:
 
 
 def test_refuse(to: Path) -> None:
-    """With "refuse" one name that is taken ends it before anything is written; the message says which and where."""
+    """With "refuse" one taken name ends the transfer before it writes; the message says which and where."""
     to.mkdir(parents=True)
     (to / "notes.txt").write_bytes(b"old")
     sink = sink_to(to, overwrite=Overwrite.REFUSE, prepared=False)
@@ -175,7 +175,7 @@ def test_refuse(to: Path) -> None:
 
 
 def test_refuse_what_appears_meanwhile(to: Path) -> None:
-    """With "refuse" what has appeared since ends it too; once that is gone, publishing works."""
+    """With "refuse" publishing fails while a name is taken, and works afterwards."""
     sink = sink_to(to, overwrite=Overwrite.REFUSE)
     sink.store(chunks(sink.manifest))
     (to / "notes.txt").symlink_to("nowhere")

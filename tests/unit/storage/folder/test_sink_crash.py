@@ -19,7 +19,7 @@ from unit.storage.folder.failing_disk import Crash
 
 
 def crashing(calls: int) -> Disk:
-    """A disk on which the process ends at a flush."""
+    """A disk on which the process stops after so many flushes."""
     left = calls
 
     def sync(_: int) -> None:
@@ -32,7 +32,7 @@ def crashing(calls: int) -> Disk:
 
 
 def crashes(to: Path, overwrite: Overwrite) -> Iterator[int]:
-    """Publish into the same folder anew, ending at one flush after the other, until it comes to an end."""
+    """Publish into one folder many times, stopped at a later flush each time, until publishing ends."""
     for calls in range(100):
         sink = sink_to(to, overwrite=overwrite, disk=crashing(calls), prepared=False)
         try:
@@ -48,11 +48,12 @@ def crashes(to: Path, overwrite: Overwrite) -> Iterator[int]:
 
 @pytest.mark.parametrize("overwrite", [Overwrite.RENAME, Overwrite.REPLACE])
 def test_a_crash_leaves_nothing_or_complete_files(to: Path, overwrite: Overwrite) -> None:
-    """P1: wherever publishing ends, what is at the destination is complete; what was there is there or replaced."""
+    """P1: wherever publishing stops, files at the destination are complete, either old or new."""
     (to / "data/b").mkdir(parents=True)
     (to / "data/b/c").write_bytes(b"old")
     points = 0
-    for points in crashes(to, overwrite):  # noqa: B007  # counted
+    # The last value counts how often publishing was stopped.
+    for points in crashes(to, overwrite):  # noqa: B007
         for path, found in everything(to).items():
             if found is not None and not path.startswith(".nbferry"):
                 name = path.replace(" (1)", "").replace(" (2)", "")
@@ -60,8 +61,8 @@ def test_a_crash_leaves_nothing_or_complete_files(to: Path, overwrite: Overwrite
     assert points >= 8
 
 
-def test_going_on_after_a_crash(to: Path) -> None:
-    """A new sink goes on with what an earlier one made durable, and is given only the rest."""
+def test_resuming_after_a_crash(to: Path) -> None:
+    """A new sink resumes with the durable chunks of an earlier one, and needs only the others."""
     offered = chunks(manifest())
     first = sink_to(to)
     first.store(offered[:3])
@@ -79,7 +80,7 @@ def test_going_on_after_a_crash(to: Path) -> None:
 
 
 def test_resuming_fails_without_loss(to: Path) -> None:
-    """If a transfer cannot be resumed now, what was stored stays for the next attempt."""
+    """If resuming fails, stored chunks stay for the next attempt."""
     first = sink_to(to)
     first.store(chunks(first.manifest)[:3])
     first.sync()
@@ -95,8 +96,8 @@ def test_resuming_fails_without_loss(to: Path) -> None:
     assert everything(to) == before
 
 
-def test_starting_afresh(to: Path) -> None:
-    """Without a record of what is stored, what an earlier run left is thrown away."""
+def test_starting_without_resuming(to: Path) -> None:
+    """A sink that does not resume removes the files of an earlier run."""
     first = sink_to(to)
     first.store(chunks(first.manifest))
     first.close()
@@ -105,13 +106,13 @@ def test_starting_afresh(to: Path) -> None:
 
 
 def test_discarding_while_a_thread_stores(to: Path) -> None:
-    """A cancelled transfer leaves nothing, even if a thread is in the middle of a chunk."""
-    entered, go_on = Event(), Event()
+    """Discarding leaves no file, even while a thread stores a chunk."""
+    entered, proceed = Event(), Event()
     outcome: list[object] = []
 
     def write(fd: int, data: memoryview, offset: int) -> int:
         entered.set()
-        go_on.wait(10)
+        proceed.wait(10)
         return os.pwrite(fd, data, offset)
 
     sink = sink_to(to, disk=replace(REAL_DISK, write=write))
@@ -126,7 +127,7 @@ def test_discarding_while_a_thread_stores(to: Path) -> None:
     thread.start()
     assert entered.wait(10)
     sink.discard()
-    go_on.set()
+    proceed.set()
     thread.join()
     assert isinstance(outcome[0], LocalProtocolError)
     assert everything(to) == {}

@@ -18,7 +18,7 @@ from unit.storage.folder.sink_setup import parts_of
 
 
 class Flushes:
-    """Remembers what was flushed, by inode, and can be told to fail."""
+    """Records what was flushed, by inode, and can fail."""
 
     def __init__(self) -> None:
         self.done: list[int] = []
@@ -31,12 +31,12 @@ class Flushes:
         self.done.append(os.fstat(fd).st_ino)
 
     def disk(self) -> Disk:
-        """A disk on which flushes are seen one by one."""
+        """A disk on which each flush is recorded."""
         return replace(REAL_DISK, sync=self, sync_whole=lambda _: False)
 
 
 def test_each_file_is_flushed_once(to: Path) -> None:
-    """sync() flushes what was written since the last, and the folders in which files appeared."""
+    """sync() flushes files written since the last call, and the folders of new files."""
     flushes = Flushes()
     sink = sink_to(to, disk=flushes.disk())
     offered = chunks(sink.manifest)
@@ -61,26 +61,26 @@ def test_each_file_is_flushed_once(to: Path) -> None:
 
 
 def test_stored_while_a_flush_runs(to: Path) -> None:
-    """What is stored while sync() runs is flushed by the next one."""
-    entered, go_on = Event(), Event()
+    """Chunks that are stored while sync() runs are flushed by the next one."""
+    entered, proceed = Event(), Event()
     flushed: list[int] = []
 
     def slow(fd: int) -> None:
         flushed.append(os.fstat(fd).st_ino)
         entered.set()
-        go_on.wait(10)
+        proceed.wait(10)
 
-    go_on.set()
+    proceed.set()
     sink = sink_to(to, disk=replace(REAL_DISK, sync=slow))
     offered = chunks(sink.manifest)
     sink.store(offered[1:2])
-    go_on.clear()
+    proceed.clear()
     entered.clear()
     flushing = Thread(target=sink.sync)
     flushing.start()
     assert entered.wait(10)
     sink.store(offered[2:3])
-    go_on.set()
+    proceed.set()
     flushing.join()
     flushed.clear()
     sink.sync()
@@ -91,7 +91,7 @@ def test_stored_while_a_flush_runs(to: Path) -> None:
 
 @pytest.mark.parametrize("trusted", [True, False])
 def test_many_files_are_flushed_at_once(to: Path, trusted: bool) -> None:
-    """Many files take one flush of the whole file system; where that is not enough, each is flushed as well."""
+    """Many files take one flush of the whole file system; where that is not enough, each is flushed too."""
     files = {f"f{number}": b"x" for number in range(100)}
     offer = manifest(files)
     flushes = Flushes()
@@ -112,8 +112,8 @@ def test_many_files_are_flushed_at_once(to: Path, trusted: bool) -> None:
     sink.discard()
 
 
-def test_a_failed_flush_unstores(to: Path) -> None:
-    """After a failed flush only what was durable counts; the rest is stored again, through a new descriptor."""
+def test_a_failed_flush_loses_chunks(to: Path) -> None:
+    """After a failed flush only durable chunks count; the others are stored again through new descriptors."""
     flushes = Flushes()
     sink = sink_to(to, disk=flushes.disk())
     offered = chunks(sink.manifest)
@@ -134,7 +134,7 @@ def test_a_failed_flush_unstores(to: Path) -> None:
 
 
 def test_a_failed_flush_of_everything(to: Path) -> None:
-    """A write that was lost anywhere on the file system is not ignored."""
+    """An error of a whole flush counts, wherever on the file system it happened."""
 
     def lost(_: int) -> bool:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -150,7 +150,7 @@ def test_a_failed_flush_of_everything(to: Path) -> None:
 
 
 def test_an_error_of_close(to: Path) -> None:
-    """A write that is reported lost only when the file is closed, as on NFS, fails the next flush."""
+    """A write error that appears only when the file is closed, as on NFS, fails the next flush."""
     sink = sink_to(to)
     sink.store(chunks(sink.manifest))
     closed = os.open(to, os.O_RDONLY)
@@ -165,7 +165,7 @@ def test_an_error_of_close(to: Path) -> None:
 
 
 def test_publishing_again_after_a_failure(to: Path) -> None:
-    """A flush that fails after the move is told; publishing again then ends well."""
+    """A flush that fails after the move is an error; publishing again then succeeds."""
     failed: list[int] = []
 
     def sync(fd: int) -> None:

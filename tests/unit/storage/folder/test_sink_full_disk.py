@@ -22,7 +22,7 @@ def is_data(fd: int) -> bool:
 
 
 def test_no_room_to_begin_with(to: Path) -> None:
-    """Without room nothing is made, not even the destination; the error says how much is missing."""
+    """Without room the sink makes nothing, not even the destination; the error says how much is missing."""
     free = RESERVE
     sink = sink_to(to, disk=replace(REAL_DISK, free=lambda _: free), prepared=False)
     with pytest.raises(DiskFull) as caught:
@@ -37,7 +37,7 @@ def test_no_room_to_begin_with(to: Path) -> None:
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_the_disk_fills_up(to: Path, number: int) -> None:
-    """A full disk, or quota, is told with what is missing; later the same chunks are stored again, and all is well."""
+    """A full disk or quota is an error that says what is missing; later the same chunks can be stored."""
     room = GiB
 
     def write(fd: int, data: memoryview, offset: int) -> int:
@@ -61,7 +61,7 @@ def test_the_disk_fills_up(to: Path, number: int) -> None:
 
 
 def test_room_is_needed_for_what_is_missing_only(to: Path) -> None:
-    """What is stored needs no more room."""
+    """Stored chunks need no more room."""
     files = {"large": bytes(64 * CHUNK)}
     offer = manifest(files)
     free = GiB
@@ -76,7 +76,7 @@ def test_room_is_needed_for_what_is_missing_only(to: Path) -> None:
 
 
 def test_full_while_folders_are_made(to: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A failure in the middle of preparing takes everything away again."""
+    """A failure while preparing removes everything that was made."""
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -90,7 +90,7 @@ def test_full_while_folders_are_made(to: Path, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EROFS, errno.EFBIG])
 def test_writing_fails(to: Path, number: int) -> None:
-    """Any other error of a write is told in a sentence with a hint; EIO alone is tried once more."""
+    """Any other failed write is an error with a hint; only EIO is tried once more."""
     tried = []
 
     def write(fd: int, data: memoryview, offset: int) -> int:

@@ -18,7 +18,7 @@ from unit.storage.folder.sink_setup import parts_of
     ("planted", "target"), [(".nbferry", "../../victim"), (".nbferry/t1", "../../../victim")]
 )
 def test_planted_links(to: Path, planted: str, target: str) -> None:
-    """T04: a link in the place of the state or the staging folder is refused; its target is not touched."""
+    """T04: the sink refuses a link in place of the state or staging folder, and leaves its target alone."""
     victim = to.parent.parent / "victim"
     (victim / "t1").mkdir(parents=True)
     (to / planted).parent.mkdir(parents=True)
@@ -31,7 +31,7 @@ def test_planted_links(to: Path, planted: str, target: str) -> None:
 
 
 def test_a_destination_that_is_a_link(to: Path, tmp_path: Path) -> None:
-    """A link that the receiver named as the destination is followed: it is the receiver's own."""
+    """The sink follows a link that the receiver named as the destination."""
     to.parent.mkdir()
     (tmp_path / "real").mkdir()
     to.symlink_to(tmp_path / "real")
@@ -42,7 +42,7 @@ def test_a_destination_that_is_a_link(to: Path, tmp_path: Path) -> None:
 
 
 def tamper(to: Path, kind: str) -> None:
-    """Put something else in the place of the unfinished notes.txt."""
+    """Replace the unfinished notes.txt by something else."""
     part = to / ".nbferry/t1/data/notes.txt"
     victim = to / "victim"
     victim.write_bytes(b"inno")
@@ -65,7 +65,7 @@ KINDS = ["link", "hard link", "pipe", "folder", "longer", "nothing"]
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_unfinished_file_is_swapped(to: Path, kind: str) -> None:
-    """T05: what takes the place of an unfinished file is not written to, a link's or a hard link's target least."""
+    """T05: the sink does not write to a replacement of an unfinished file, nor to the target of a link."""
     sink = sink_to(to)
     offered = chunks(sink.manifest)
     sink.store(offered)
@@ -80,7 +80,7 @@ def test_an_unfinished_file_is_swapped(to: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_unfinished_file_is_swapped_between_two_runs(to: Path, kind: str) -> None:
-    """T05: what took the place of an unfinished file is removed and not followed; the file is fetched again."""
+    """T05: the sink removes a replacement of an unfinished file, and fetches the file again."""
     sink = sink_to(to)
     offered = chunks(sink.manifest)
     sink.store(offered)
@@ -95,7 +95,7 @@ def test_an_unfinished_file_is_swapped_between_two_runs(to: Path, kind: str) -> 
 
 
 def test_folder_swapped_for_a_link(to: Path, tmp_path: Path) -> None:
-    """T04: a link in the place of a folder that was made is not followed."""
+    """T04: the sink does not follow a link in place of a folder that it made."""
     sink = sink_to(to)
     (tmp_path / "victim").mkdir()
     parts_of(sink)._folders.drop("data")
@@ -108,7 +108,7 @@ def test_folder_swapped_for_a_link(to: Path, tmp_path: Path) -> None:
 
 
 def test_names_that_are_one_on_this_disk(to: Path) -> None:
-    """T09: a file or folder that is there already, because this file system takes two names for one, is refused."""
+    """T09: the sink refuses two names that this file system takes for one."""
     sink = sink_to(to)
     (to / ".nbferry/t1/data/notes.txt").write_bytes(b"")
     with pytest.raises(UnsafePath, match=r'"notes\.txt" and another name'):
@@ -119,7 +119,7 @@ def test_names_that_are_one_on_this_disk(to: Path) -> None:
 
 
 def test_a_cut_file_is_not_published(to: Path) -> None:
-    """P1: a file that has lost bytes in the staging folder is not published."""
+    """P1: the sink does not publish a file that has lost bytes in the staging folder."""
     sink = sink_to(to)
     sink.store(chunks(sink.manifest))
     os.truncate(to / ".nbferry/t1/data/data/b/c", 5)
@@ -143,7 +143,7 @@ def test_a_file_where_the_destination_should_be(tmp_path: Path, there: str) -> N
 
 
 def test_a_path_that_is_too_long(tmp_path: Path) -> None:
-    """A name that fits an offer but not this folder is refused before anything is written."""
+    """The sink refuses a path that is too long in this folder before it writes."""
     deep = tmp_path
     while len(str(deep)) < 3000:
         deep /= "d" * 200

@@ -1,4 +1,4 @@
-"""Bytes that may be right already are compared, and need not travel again."""
+"""The sink compares bytes that may be right already; right ones need not be sent again."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from nbferry.storage.folder.sink import FolderSink
 from nbferry.storage.folder.stored_chunks import Stored
 from offers import CHUNK, DIGEST, FILES, PUBLISHED, chunks, manifest, sink_to, visible
 from unit.storage.folder.failing_disk import Crash, Failing
-from unit.storage.folder.staged_offer_setup import EVERY, OFFER, OFFERED, again, logs, pairs, part, partly
+from unit.storage.folder.staged_offer_setup import EVERY, OFFER, OFFERED, logs, pairs, part, partly, resumed
 
 
 def test_the_journal_is_lost(to: Path) -> None:
-    """Without a journal all bytes that are here are candidates; those that are right need not travel again."""
+    """Without a journal all staged bytes are candidates; the right ones need not be sent again."""
     partly(to, *EVERY)
     for log in logs(to):
         log.unlink()
     with part(to, "data/b/c").open("r+b") as file:
         file.seek(CHUNK + 5)
         file.write(b"?")
-    sink = again(to)
+    sink = resumed(to)
     assert not sink.have
     empty = OFFER.chunks_of(4)[0]
     assert sink.candidates == EVERY - RangeSet.of(empty)
@@ -43,7 +43,7 @@ def test_the_journal_is_lost(to: Path) -> None:
 
 
 def test_holes_are_no_candidates(to: Path) -> None:
-    """Of a large file only what was written is a candidate."""
+    """Only the written parts of a large file are candidates."""
     files = {"large": bytes(range(256)) * 16 * 64}
     offer = manifest(files)
     offered = chunks(offer, files)
@@ -53,7 +53,7 @@ def test_holes_are_no_candidates(to: Path) -> None:
     first.close()
     for log in logs(to):
         log.unlink()
-    sink = again(to, offer)
+    sink = resumed(to, offer)
     assert {5, 40} <= set(sink.candidates)
     assert len(sink.candidates) < 32
     sink.discard()
@@ -62,7 +62,7 @@ def test_holes_are_no_candidates(to: Path) -> None:
 @pytest.mark.parametrize("overwrite", [Overwrite.RENAME, Overwrite.REPLACE])
 @pytest.mark.parametrize("resume", [False, True])
 def test_an_older_copy(to: Path, overwrite: Overwrite, resume: bool) -> None:
-    """What an older copy at the destination has is copied, not fetched; the copy itself is only read."""
+    """The sink copies right chunks from an older copy at the destination, and does not change that copy."""
     (to / "data/b").mkdir(parents=True)
     old = bytearray(FILES["data/b/c"][: 3 * CHUNK + 10])
     old[CHUNK] ^= 1
@@ -74,7 +74,7 @@ def test_an_older_copy(to: Path, overwrite: Overwrite, resume: bool) -> None:
     assert (to / "data/b/c").read_bytes() == old
     sink.sync()
     sink.close()
-    sink = again(to, overwrite=overwrite)
+    sink = resumed(to, overwrite=overwrite)
     assert sink.have == RangeSet.of(first, first + 2)
     assert sink.candidates == RangeSet.of(first + 1)
     sink.store([OFFERED[chunk] for chunk in EVERY - sink.have])
@@ -85,8 +85,8 @@ def test_an_older_copy(to: Path, overwrite: Overwrite, resume: bool) -> None:
 
 
 @pytest.mark.parametrize("kind", ["link", "link above", "fifo", "folder", "shorter than a chunk"])
-def test_what_is_no_older_copy(to: Path, kind: str) -> None:
-    """T04: only regular files that no link leads to are looked into."""
+def test_files_that_are_not_older_copies(to: Path, kind: str) -> None:
+    """T04: the sink looks only into regular files that it reaches without links."""
     (to / "data/b").mkdir(parents=True)
     there, victim = to / "data/b/c", to / "victim"
     victim.mkdir()
@@ -110,7 +110,7 @@ def test_what_is_no_older_copy(to: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["gone", "shorter", "fifo"])
 def test_an_older_copy_that_changes_meanwhile(to: Path, kind: str) -> None:
-    """An older copy that goes away after it was found is simply not taken."""
+    """The sink ignores an older copy that changes after it was found."""
     to.mkdir(parents=True)
     (to / "notes.txt").write_bytes(FILES["notes.txt"])
     sink = sink_to(to, OFFER)
@@ -126,34 +126,34 @@ def test_an_older_copy_that_changes_meanwhile(to: Path, kind: str) -> None:
 
 
 def test_staged_bytes_are_wrong_and_an_older_copy_is_right(to: Path) -> None:
-    """Where there are two candidates for one chunk, both are tried."""
+    """The sink tries both of two candidates for one chunk."""
     partly(to, *EVERY)
     for log in logs(to):
         log.unlink()
     part(to, "notes.txt").write_bytes(b"jello")
     (to / "notes.txt").write_bytes(b"hello")
-    sink = again(to)
+    sink = resumed(to)
     assert sink.reuse(pairs(len(OFFERED) - 1)) == RangeSet.of(len(OFFERED) - 1)
     assert part(to, "notes.txt").read_bytes() == b"hello"
     sink.discard()
 
 
 class Watched(Stored):
-    """Notices which files are read from memory when a failed flush is accounted for."""
+    """Records which files may be read from the cache when a failed flush is accounted for."""
 
     def __init__(self, sink: FolderSink) -> None:
         super().__init__()
         self.sink, self.cached = sink, [{-1}]
 
     def lose(self) -> None:
-        """Look, then lose."""
+        """Record the files, then account for the flush."""
         assert self.sink._arrival
         self.cached.append(self.sink._arrival._found._fresh)
         super().lose()
 
 
 def test_candidates_while_a_flush_fails(to: Path) -> None:
-    """Before anything may count again after a failed flush, no file is read from memory: that may differ."""
+    """After a failed flush the sink trusts no cached file before chunks count again: the disk may differ."""
     partly(to, *EVERY)
     for log in logs(to):
         log.unlink()
@@ -171,12 +171,12 @@ def test_candidates_while_a_flush_fails(to: Path) -> None:
 
 
 def test_a_flush_fails_while_a_candidate_is_read(to: Path) -> None:
-    """A file whose memory was let go of before a flush failed is read from the disk once more after it."""
+    """A file that was read before a flush failed is read from the disk again after it."""
     forgotten: list[int] = []
     to.mkdir(parents=True)
 
     class Slow:
-        """Files in the staging data; a flush fails when one of them is looked into for the first time."""
+        """Staged files, with a flush that fails when the first of them is read."""
 
         def forget_cached(self, index: int) -> None:
             forgotten.append(index)
@@ -198,7 +198,7 @@ def test_a_flush_fails_while_a_candidate_is_read(to: Path) -> None:
 
 
 def test_no_older_copy_is_open_while_publishing(to: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Windows renames nothing onto a file that is open."""
+    """The sink closes older copies before it publishes: Windows replaces no open file."""
     to.mkdir(parents=True)
     (to / "notes.txt").write_bytes(FILES["notes.txt"])
     sink = sink_to(to, OFFER, overwrite=Overwrite.REPLACE)

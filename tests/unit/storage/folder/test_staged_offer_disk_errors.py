@@ -14,11 +14,11 @@ from nbferry.model.ranges import RangeSet
 from nbferry.storage.disk.system import REAL_DISK
 from offers import DIGEST, PUBLISHED, chunks, manifest, sink_to, visible
 from unit.storage.folder.failing_disk import Failing
-from unit.storage.folder.staged_offer_setup import EVERY, OFFER, OFFERED, again, damage, part
+from unit.storage.folder.staged_offer_setup import EVERY, OFFER, OFFERED, damage, part, resumed
 
 
 def test_one_failed_write(to: Path) -> None:
-    """A write that fails with EIO once is tried again at the same place; what is on the disk is then in doubt."""
+    """The sink repeats a write that failed with EIO once; after it every chunk is in doubt."""
     failing = Failing()
     sink = sink_to(to, OFFER, disk=failing.disk)
     failing.writes = [errno.EIO]
@@ -26,13 +26,13 @@ def test_one_failed_write(to: Path) -> None:
     sink.sync()
     sink.close()
     damage(to, 0)
-    sink = again(to)
+    sink = resumed(to)
     assert sink.check() == RangeSet.of(0)
     sink.discard()
 
 
 def test_a_disk_that_fails(to: Path) -> None:
-    """G23: after a failed flush nothing that it may have lost counts, twice in a row; then all is read again."""
+    """G23: after failed flushes no chunk that they may have lost counts, and the others are read again."""
     failing = Failing()
     sink = sink_to(to, OFFER, disk=failing.disk)
     sink.store(OFFERED[:1])
@@ -54,7 +54,7 @@ def test_a_disk_that_fails(to: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["write", "sync"])
 def test_the_journal_cannot_be_written(to: Path, kind: str) -> None:
-    """What is on the disk but could not be recorded is recorded by the next flush, not fetched again."""
+    """The next flush records durable chunks that could not be recorded; they are not fetched again."""
     failing = Failing("have.")
     sink = sink_to(to, OFFER, disk=failing.disk)
     sink.store(OFFERED[:2])
@@ -70,11 +70,11 @@ def test_the_journal_cannot_be_written(to: Path, kind: str) -> None:
     sink.store(OFFERED[2:3])
     sink.sync()
     sink.close()
-    assert again(to).have == RangeSet.of(0, 1, 2)
+    assert resumed(to).have == RangeSet.of(0, 1, 2)
 
 
 def test_stored_while_a_flush_fails(to: Path) -> None:
-    """What was written before a flush failed and is counted after it is written again: the flush may have lost it."""
+    """The sink repeats a write during which a flush failed: the flush may have lost it."""
     failing = Failing()
     written: list[int] = []
 
@@ -94,9 +94,10 @@ def test_stored_while_a_flush_fails(to: Path) -> None:
 
 
 def test_one_flush_hears_of_every_failed_write(to: Path) -> None:
-    """What flushes the whole file system was open before the first write: it is told of errors since then."""
+    """The descriptor for whole flushes is open before the first write, so that it reports every later error."""
     used: list[int] = []
-    folders = {f"{number}/f": b"x" for number in range(100)}  # more than are kept open
+    # More folders than the sink keeps open.
+    folders = {f"{number}/f": b"x" for number in range(100)}
     offer = manifest(folders)
     sink = sink_to(to, offer, disk=replace(REAL_DISK, sync_whole=lambda fd: bool(used.append(fd)) or True))
     assert sink._arrival
@@ -109,7 +110,7 @@ def test_one_flush_hears_of_every_failed_write(to: Path) -> None:
 
 
 def test_a_network_drive_that_loses_a_file(to: Path) -> None:
-    """ESTALE: the file is opened once more by its path; if it fails again, or is another file, that is an error."""
+    """On ESTALE the sink opens the file again by its path, once, and only if it is the same file."""
     failing = Failing()
     sink = sink_to(to, OFFER, disk=failing.disk)
     first = OFFER.chunks_of(3)[0]
@@ -129,7 +130,7 @@ def test_a_network_drive_that_loses_a_file(to: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_written_to(to: Path) -> None:
-    """EROFS and EACCES are told before anything is transferred, and leave nothing."""
+    """EROFS and EACCES are errors before the transfer begins, and leave no file behind."""
     failing = Failing(".nbferry")
     for number in (errno.EROFS, errno.EACCES):
         failing.syncs = [number]
@@ -139,8 +140,8 @@ def test_a_folder_that_cannot_be_written_to(to: Path) -> None:
         assert not to.exists()
 
 
-def test_nothing_is_recorded_that_was_not_flushed(to: Path) -> None:
-    """When the journal is written every file of the offer is flushed, and the folders of new files too."""
+def test_files_are_flushed_before_they_are_recorded(to: Path) -> None:
+    """Before the journal is written, every written file and the folders of new files are flushed."""
     dirty: set[str] = set()
     seen: set[str] = set()
     recorded = 0

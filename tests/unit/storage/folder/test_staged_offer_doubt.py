@@ -20,27 +20,27 @@ from unit.storage.folder.staged_offer_setup import (
     LATER,
     OFFER,
     OFFERED,
-    again,
     damage,
     logs,
     pairs,
     part,
     partly,
+    resumed,
 )
 
 
 def test_after_a_power_failure(to: Path) -> None:
-    """P1: what the disk lost when the power failed is found before anything is published, and fetched again."""
+    """P1: after a power failure lost chunks are found before publishing, and fetched again."""
     partly(to, *EVERY)
     wrong = OFFER.chunks_of(3)[0] + 1
     damage(to, wrong)
-    sink = again(to, disk=LATER)
+    sink = resumed(to, disk=LATER)
     assert sink.have == EVERY
     assert sink.check() == RangeSet.of(wrong)
     assert sink.have == EVERY - RangeSet.of(wrong)
     assert sink.check() == RangeSet()
     sink.close()
-    sink = again(to, disk=LATER)
+    sink = resumed(to, disk=LATER)
     assert sink.have == EVERY - RangeSet.of(wrong)
     sink.store(OFFERED[wrong : wrong + 1])
     sink.publish(DIGEST)
@@ -48,12 +48,12 @@ def test_after_a_power_failure(to: Path) -> None:
 
 
 def stopped(*_: object, **__: object) -> None:
-    """The process ends before anything is placed."""
+    """Stop the process before it places a file."""
     raise Crash
 
 
 def test_publishing_checks_by_itself(to: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """P1: what is in doubt is not published unchecked, not even if it had been verified; then it is mended."""
+    """P1: chunks in doubt are checked before publishing, even if an earlier run had verified them."""
     sink = sink_to(to, OFFER)
     sink.store(OFFERED)
     with monkeypatch.context() as patch:
@@ -62,7 +62,7 @@ def test_publishing_checks_by_itself(to: Path, monkeypatch: pytest.MonkeyPatch) 
             sink.publish(DIGEST)
     sink.close()
     damage(to, 0)
-    sink = again(to, disk=LATER)
+    sink = resumed(to, disk=LATER)
     assert sink.finished == DIGEST
     with pytest.raises(StorageError, match="damaged"):
         sink.publish(DIGEST)
@@ -74,7 +74,7 @@ def test_publishing_checks_by_itself(to: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_power_fails_between_intent_and_rename(to: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """P1: what was about to be placed, and was not, is read again before it is."""
+    """P1: files that an earlier run meant to place are read again before they are placed."""
     sink = sink_to(to, OFFER)
     sink.store(OFFERED)
     with monkeypatch.context() as patch:
@@ -85,7 +85,7 @@ def test_power_fails_between_intent_and_rename(to: Path, monkeypatch: pytest.Mon
     last = len(OFFERED) - 1
     damage(to, 0)
     part(to, "notes.txt").write_bytes(b"")
-    sink = again(to, disk=LATER)
+    sink = resumed(to, disk=LATER)
     assert sink.finished == DIGEST
     assert sink.check() == RangeSet.of(0, last)
     assert sink.finished is None
@@ -95,34 +95,34 @@ def test_power_fails_between_intent_and_rename(to: Path, monkeypatch: pytest.Mon
     sink.discard()
 
 
-def test_without_doubt_nothing_is_read(to: Path) -> None:
+def test_without_doubt_no_file_is_read(to: Path) -> None:
     """check() is free when nothing is in doubt."""
     partly(to, *EVERY)
     damage(to, 0)
-    sink = again(to)
+    sink = resumed(to)
     assert sink.check() == RangeSet()
     sink.discard()
 
 
 def test_doubt_outlives_the_process(to: Path) -> None:
-    """P1: once a file contradicted the journal everything is read again, by a later process too."""
+    """P1: once a file contradicts the journal, later processes too read everything again."""
     partly(to, *EVERY)
     part(to, "notes.txt").write_bytes(b"")
-    sink = again(to)
+    sink = resumed(to)
     last = len(OFFERED) - 1
     assert sink.have == EVERY - RangeSet.of(last)
     sink.store(OFFERED[last:])
     sink.sync()
     sink.close()
     damage(to, 0)
-    sink = again(to)
+    sink = resumed(to)
     assert sink.have == EVERY
     assert sink.check() == RangeSet.of(0)
     sink.discard()
 
 
 def test_a_chunk_that_the_disk_fails_to_read(to: Path) -> None:
-    """Where a read fails with EIO the chunk is damaged, or no candidate: it is fetched, and the rest is kept."""
+    """If reading a chunk fails with EIO, only that chunk is fetched again."""
     partly(to, *EVERY)
     bad = OFFER.place(OFFER.chunks_of(3)[0] + 1)
 
@@ -132,26 +132,26 @@ def test_a_chunk_that_the_disk_fails_to_read(to: Path) -> None:
         return REAL_DISK.read(fd, views, offset)
 
     wrong = RangeSet.of(OFFER.chunks_of(3)[0] + 1)
-    sink = again(to, disk=replace(LATER, read=read))
+    sink = resumed(to, disk=replace(LATER, read=read))
     assert sink.check() == wrong
     sink.close()
     for log in logs(to):
         log.unlink()
-    sink = again(to, disk=replace(REAL_DISK, read=read))
+    sink = resumed(to, disk=replace(REAL_DISK, read=read))
     assert sink.reuse(pairs(*sink.candidates)) == sink.candidates - wrong
     sink.store([OFFERED[number] for number in EVERY - sink.have])
     sink.sync()
     sink.close()
-    sink = again(to)
+    sink = resumed(to)
     sink.check()
     sink.publish(DIGEST)
     assert visible(to) == PUBLISHED
 
 
 def test_a_file_that_is_gone_when_it_is_checked(to: Path) -> None:
-    """A file that disappears is damaged, and can be stored again."""
+    """A file that disappears counts as damaged, and can be stored again."""
     partly(to, *EVERY)
-    sink = again(to, disk=LATER)
+    sink = resumed(to, disk=LATER)
     part(to, "notes.txt").unlink()
     assert sink.check() == RangeSet.of(len(OFFERED) - 1)
     sink.store(OFFERED[-1:])
@@ -160,9 +160,9 @@ def test_a_file_that_is_gone_when_it_is_checked(to: Path) -> None:
 
 
 def test_a_journal_that_is_gone_when_it_is_checked(to: Path) -> None:
-    """What nobody vouches for any more is not trusted."""
+    """Without its journal no chunk is trusted."""
     partly(to, *EVERY)
-    sink = again(to, disk=LATER)
+    sink = resumed(to, disk=LATER)
     for log in logs(to):
         log.unlink()
     assert sink.check() == EVERY

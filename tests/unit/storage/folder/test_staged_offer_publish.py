@@ -19,11 +19,11 @@ from nbferry.storage.disk.rename import Way, by_link, by_rename, by_taking_its_p
 from nbferry.storage.disk.system import REAL_DISK, rename_exclusively
 from offers import DIGEST, FILES, PUBLISHED, everything, sink_to, visible
 from unit.storage.folder.failing_disk import Crash
-from unit.storage.folder.staged_offer_setup import EVERY, OFFER, OFFERED, again
+from unit.storage.folder.staged_offer_setup import EVERY, OFFER, OFFERED, resumed
 
 
 class Steps:
-    """Counts every step that changes the disk, and ends the process before one of them."""
+    """Counts the steps that change the disk, and stops the process before one of them."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.left = 1 << 30
@@ -47,7 +47,7 @@ class Steps:
         )
 
     def counted(self, act: Callable[..., Any]) -> Callable[..., Any]:
-        """The same, as a step."""
+        """The same function, counted as a step."""
 
         def step(*args: Any, **options: Any) -> Any:
             self.left -= 1
@@ -58,7 +58,7 @@ class Steps:
         return step
 
     def ends(self, act: Callable[[], object], steps: int) -> bool:
-        """Whether this many steps are enough."""
+        """Whether ``act`` ends within this many steps."""
         self.left = steps
         try:
             act()
@@ -70,7 +70,7 @@ class Steps:
 
 
 def before(to: Path, overwrite: Overwrite) -> dict[str, object]:
-    """Put something in the way; what there must be in the end."""
+    """Put files in the way, and return what the destination must contain in the end."""
     if overwrite == Overwrite.REFUSE:
         return dict(PUBLISHED)
     (to / "data/b").mkdir(parents=True)
@@ -97,10 +97,10 @@ WAYS = {"rename": (by_rename,), "link": (by_link, by_taking_its_place), "place":
 
 @pytest.mark.parametrize("overwrite", [Overwrite.RENAME, Overwrite.REPLACE, Overwrite.REFUSE])
 @pytest.mark.parametrize("way", WAYS)
-def test_killed_while_publishing(
+def test_stopped_while_publishing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overwrite: Overwrite, way: str
 ) -> None:
-    """P1, P3: wherever publishing is stopped, even twice, another run ends it: nothing is doubled, lost or harmed."""
+    """P1, P3: wherever publishing stops, even twice, another run completes it without loss or duplicates."""
     ways: tuple[Way, ...] = WAYS[way]
     monkeypatch.setattr(rename, "WAYS", ways)
     steps = Steps(monkeypatch)
@@ -112,12 +112,12 @@ def test_killed_while_publishing(
         sink.sync()
         ended = steps.ends(lambda sink=sink: sink.publish(DIGEST), first)  # type: ignore[misc]
         sink.close()
-        sink = again(to, overwrite=overwrite, disk=steps.disk)
+        sink = resumed(to, overwrite=overwrite, disk=steps.disk)
         assert sink.have == EVERY
         assert sink.finished in (None, DIGEST)
         steps.ends(lambda sink=sink: sink.publish(DIGEST), 3)  # type: ignore[misc]
         sink.close()
-        sink = again(to, overwrite=overwrite)
+        sink = resumed(to, overwrite=overwrite)
         assert b"".join(leaves for _, leaves in sink.leaves()) == b"".join(each.digest for each in OFFERED)
         paths = sink.publish(DIGEST)
         assert sink.publish(DIGEST) == paths
@@ -129,16 +129,16 @@ def test_killed_while_publishing(
         if ended:
             assert first > 8
             return
-    pytest.fail("it never came to an end")
+    pytest.fail("publishing never ended")
 
 
 def test_a_verified_transfer_says_so(to: Path) -> None:
-    """Once all was verified another run knows it, with every digest, and needs nobody to publish it."""
+    """A later run knows that everything was verified, with every digest, and can publish it."""
     sink = sink_to(to, OFFER)
     sink.store(OFFERED)
     sink.publish(DIGEST)
     sink.close()
-    sink = again(to)
+    sink = resumed(to)
     assert sink.finished == DIGEST
     assert sink.have == EVERY
     assert sink.candidates == RangeSet()
@@ -147,14 +147,14 @@ def test_a_verified_transfer_says_so(to: Path) -> None:
     assert everything(to) == PUBLISHED
 
 
-def test_verified_and_then_lost(to: Path) -> None:
-    """What was verified but is neither staged nor placed any more is fetched again."""
+def test_a_verified_file_that_is_lost(to: Path) -> None:
+    """A verified file that has disappeared is fetched again."""
     sink = sink_to(to, OFFER)
     sink.store(OFFERED)
     sink.publish(DIGEST)
     sink.close()
     (to / "notes.txt").unlink()
-    sink = again(to)
+    sink = resumed(to)
     assert sink.finished is None
     assert sink.have == EVERY - RangeSet.of(len(OFFERED) - 1)
     with pytest.raises(LocalProtocolError):

@@ -15,17 +15,17 @@ from nbferry.model.ranges import RangeSet
 from nbferry.storage.disk.system import REAL_DISK
 from nbferry.storage.folder.manifest_file import progress_of
 from offers import DIGEST, PUBLISHED, everything, manifest, sink_to, visible
-from unit.storage.folder.staged_offer_setup import EVERY, OFFER, OFFERED, again, logs, part, partly
+from unit.storage.folder.staged_offer_setup import EVERY, OFFER, OFFERED, logs, part, partly, resumed
 
 
-def test_what_was_durable_is_there_again(to: Path) -> None:
-    """Exactly what a sync has followed is vouched for, with its digests, and needs no hashing."""
+def test_durable_chunks_are_resumed(to: Path) -> None:
+    """The journal vouches exactly for flushed chunks, with their digests, and they need no hashing."""
     sink = sink_to(to, OFFER)
     sink.store(OFFERED[:2])
     sink.sync()
     sink.store(OFFERED[2:3])
     sink.close()
-    second = again(to)
+    second = resumed(to)
     assert second.have == RangeSet.of(0, 1)
     assert list(second.leaves()) == [(0, OFFERED[0].digest + OFFERED[1].digest)]
     assert second.check() == RangeSet()
@@ -33,19 +33,19 @@ def test_what_was_durable_is_there_again(to: Path) -> None:
     second.close()
 
 
-def test_nothing_is_there_any_more(to: Path) -> None:
-    """If the staging folder is gone, resuming begins anew."""
+def test_the_staging_folder_is_gone(to: Path) -> None:
+    """If the staging folder is gone, resuming starts from the beginning."""
     partly(to, 0, 1)
     sink_to(to).discard()
-    sink = again(to)
+    sink = resumed(to)
     assert not sink.have
     sink.store(OFFERED)
     sink.publish(DIGEST)
     assert visible(to) == PUBLISHED
 
 
-def test_a_memo_in_the_same_folder(to: Path) -> None:
-    """What others keep in the transfer's folder stays when it begins anew or fails to; discarding takes it along."""
+def test_a_record_in_the_same_folder(to: Path) -> None:
+    """A record in the transfer's folder survives a new start, also one that fails; discarding removes it."""
     root = to / ".nbferry/t1"
     root.mkdir(parents=True)
     (root / "memo.json").write_text("{}")
@@ -75,7 +75,7 @@ def full_at(name: str) -> Callable[[int], None]:
 @pytest.mark.parametrize("path", ["data/b/c", "data/a", "notes.txt"])
 @pytest.mark.parametrize("kind", ["missing", "cut", "longer", "link", "hard link", "fifo", "folder"])
 def test_files_that_contradict(to: Path, path: str, kind: str) -> None:
-    """What the journal says of a file that is no longer as it was does not count; all the rest does, in doubt."""
+    """The journal does not count for a file that has changed; it counts for all others, but in doubt."""
     partly(to, *EVERY)
     file, victim = part(to, path), to / "victim"
     data = file.read_bytes()
@@ -95,7 +95,7 @@ def test_files_that_contradict(to: Path, path: str, kind: str) -> None:
             os.mkfifo(file)
         case "folder":
             (file / "sub").mkdir(parents=True)
-    sink = again(to)
+    sink = resumed(to)
     index = [entry.path for entry in OFFER.entries].index(path)
     lost = RangeSet.span(*OFFER.chunks_of(index))
     assert sink.have == EVERY - lost
@@ -106,22 +106,22 @@ def test_files_that_contradict(to: Path, path: str, kind: str) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
-def test_somebody_elses_file(to: Path) -> None:
-    """T05: a file that belongs to somebody else is not written to, and not vouched for."""
+def test_a_file_of_another_owner(to: Path) -> None:
+    """T05: a file of another owner is not written to, and the journal does not vouch for it."""
     partly(to, *EVERY)
     os.chown(part(to, "notes.txt"), 12345, 12345)
-    sink = again(to)
+    sink = resumed(to)
     assert sink.have == EVERY - RangeSet.of(len(OFFERED) - 1)
     sink.discard()
 
 
-def test_room_that_is_taken_already(to: Path) -> None:
-    """What lies in the staging folder needs no more room, even if nobody vouches for it."""
+def test_staged_bytes_need_no_more_room(to: Path) -> None:
+    """Bytes in the staging folder need no more room, even if no journal vouches for them."""
     partly(to, *EVERY)
     for log in logs(to):
         log.unlink()
     small = part(to, "data/empty")
     small.unlink()
-    sink = again(to, disk=replace(REAL_DISK, free=lambda _: 0))
+    sink = resumed(to, disk=replace(REAL_DISK, free=lambda _: 0))
     assert sink.missing_space() == 0
     sink.discard()

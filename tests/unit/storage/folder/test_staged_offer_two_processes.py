@@ -13,20 +13,19 @@ from nbferry.model.overwrite import Overwrite
 from nbferry.storage.disk.system import REAL_DISK
 from nbferry.storage.folder.manifest_file import progress_of
 from offers import DIGEST, FILES, PUBLISHED, sink_to, visible
-from unit.storage.folder.staged_offer_setup import OFFER, OFFERED, again, part
+from unit.storage.folder.staged_offer_setup import OFFER, OFFERED, part, resumed
 
-QUICK = replace(
-    REAL_DISK, sync=lambda _: None, sync_whole=lambda _: True
-)  # a crash of a process loses nothing
+# When a process crashes the system still writes what it has cached: these flushes need do nothing.
+QUICK = replace(REAL_DISK, sync=lambda _: None, sync_whole=lambda _: True)
 
 
 @pytest.mark.parametrize("overwrite", [Overwrite.RENAME, Overwrite.REPLACE, Overwrite.REFUSE])
 def test_two_processes_publish_the_same(to: Path, overwrite: Overwrite) -> None:
-    """Of two processes that publish the same, one after the other, the second finds what the first has done."""
+    """A second process finds what the first one has published."""
     first = sink_to(to, OFFER, overwrite=overwrite)
     first.store(OFFERED)
     first.sync()
-    second = again(to, overwrite=overwrite)
+    second = resumed(to, overwrite=overwrite)
     paths = first.publish(DIGEST)
     assert second.publish(DIGEST) == paths
     assert visible(to) == PUBLISHED
@@ -45,9 +44,9 @@ ACTS = st.tuples(
 def test_two_processes_at_once(
     tmp_path_factory: pytest.TempPathFactory, acts: list[tuple[int, str, int]]
 ) -> None:
-    """P12: two processes that write the same transfer, and die, waste work at most: what they vouch for is right."""
+    """P12: two processes that write the same transfer, and crash, vouch only for right chunks."""
     to = tmp_path_factory.mktemp("both") / "to"
-    sinks = [again(to, disk=QUICK), again(to, disk=QUICK)]
+    sinks = [resumed(to, disk=QUICK), resumed(to, disk=QUICK)]
     for which, act, chunk in acts:
         match act:
             case "store":
@@ -60,7 +59,7 @@ def test_two_processes_at_once(
                 assert not durable - progress[1]
             case "die":
                 sinks[which].close()
-                sinks[which] = again(to, disk=QUICK)
+                sinks[which] = resumed(to, disk=QUICK)
     for sink in sinks:
         for chunk in sink.have:
             place = OFFER.place(chunk)

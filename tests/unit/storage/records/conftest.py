@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nbferry.storage.records.ledger import (
-    Ledger,
-)
+from nbferry.storage.records.ledger import Ledger
 from unit.storage.records.ledger_setup import KEY, NOW, no_sync
 
 

@@ -6,13 +6,7 @@ from dataclasses import replace
 
 from nbferry.model.manifest import Entry
 from nbferry.model.overwrite import Overwrite
-from nbferry.storage.records.ledger import (
-    Ledger,
-    Pairing,
-    ReceiveRecord,
-    RelayNote,
-    SendRecord,
-)
+from nbferry.storage.records.ledger import Ledger, Pairing, ReceiveRecord, RelayNote, SendRecord
 from nbferry.storage.records.record import UploadRecord
 
 NOW = 1_700_000_000.0
@@ -68,7 +62,7 @@ KEY = bytes(range(32))
 
 
 def no_sync(_: int) -> None:
-    """Leave it to the system."""
+    """Leave flushing to the system."""
 
 
 def files(ledger: Ledger) -> list[str]:

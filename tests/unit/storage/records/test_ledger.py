@@ -14,26 +14,24 @@ import pytest
 from nbferry.errors import LocalProtocolError, StorageError, TransferUnknown
 from nbferry.model.ice_servers import ice_servers
 from nbferry.model.manifest import Entry
-from nbferry.storage.records.ledger import (
-    Ledger,
-)
+from nbferry.storage.records.ledger import Ledger
 from nbferry.storage.records.record import AnyRecord
 from unit.storage.records.ledger_setup import FROM_PAGE, KEY, NOW, RECEIVE, SEND, UPLOAD, files, no_sync
 
 
-def test_kept(ledger: Ledger) -> None:
-    """What was saved is found by another process, oldest first."""
+def test_saved_records_are_found(ledger: Ledger) -> None:
+    """Another process finds the saved records, oldest first."""
     ledger.save(RECEIVE)
     ledger.save(SEND)
-    again = Ledger(ledger.folder, key=KEY)
-    assert again.records() == [SEND, RECEIVE]
-    assert again.load(SEND.id) == SEND
-    assert again.load(RECEIVE.id) == RECEIVE
-    assert again.load("0" * 12) is None
+    reopened = Ledger(ledger.folder, key=KEY)
+    assert reopened.records() == [SEND, RECEIVE]
+    assert reopened.load(SEND.id) == SEND
+    assert reopened.load(RECEIVE.id) == RECEIVE
+    assert reopened.load("0" * 12) is None
 
 
 def test_credentials_of_a_turn_server_are_kept_and_end_with_the_transfer(ledger: Ledger) -> None:
-    """They are in the memo, as long as that is there, and in nothing that is shown of it."""
+    """The record has the credentials, its representation does not, and its end removes them."""
     servers = ice_servers("turn:anna:hush-hush@turn.example?transport=tcp,stun:stun.example")
     record = replace(SEND, ice=servers)
     ledger.save(record)
@@ -47,7 +45,7 @@ def test_credentials_of_a_turn_server_are_kept_and_end_with_the_transfer(ledger:
 
 @pytest.mark.parametrize("record", [UPLOAD, FROM_PAGE], ids=lambda record: record.role)
 def test_files_of_a_browsers_machine_are_kept(ledger: Ledger, record: AnyRecord) -> None:
-    """Their list is that of the offer, so that the same files can be told from others."""
+    """The record has the list of the offer, so that the same files can be told from others."""
     ledger.save(record)
     assert ledger.records() == [record]
     ledger.end(record, "cancelled")
@@ -56,14 +54,14 @@ def test_files_of_a_browsers_machine_are_kept(ledger: Ledger, record: AnyRecord)
     assert ended.role == record.role
 
 
-def test_a_program_is_not_kept_as_a_file_of_a_browser(ledger: Ledger) -> None:
-    """What the list does not hold is refused, not forgotten: a browser knows nothing of it."""
+def test_an_executable_file_of_a_browsers_machine(ledger: Ledger) -> None:
+    """The ledger refuses what the list cannot hold: a browser does not know about executable files."""
     with pytest.raises(LocalProtocolError):
         ledger.save(replace(UPLOAD, entries=(Entry("a", executable=True),)))
 
 
-def test_nothing_is_made_before_something_is_kept(ledger: Ledger, tmp_path: Path) -> None:
-    """Looking leaves no trace."""
+def test_reading_creates_nothing(ledger: Ledger, tmp_path: Path) -> None:
+    """Reading an absent ledger creates nothing."""
     assert ledger.records() == []
     assert ledger.load(SEND.id) is None
     assert ledger.ended(SEND.id) is None
@@ -74,7 +72,7 @@ def test_nothing_is_made_before_something_is_kept(ledger: Ledger, tmp_path: Path
 
 
 def test_private(ledger: Ledger) -> None:
-    """The folder is its owner's alone, kept out of repositories, and says what it is in five lines."""
+    """Only the owner can read the folder; it is kept out of repositories and has a README of five lines."""
     ledger.save(SEND)
     assert files(ledger) == [".gitignore", SEND.id, f"{SEND.id}/memo.json", "README.txt"]
     assert ledger.folder.stat().st_mode & 0o777 == 0o700
@@ -85,7 +83,7 @@ def test_private(ledger: Ledger) -> None:
 
 
 def test_saved_again(ledger: Ledger) -> None:
-    """A memo replaces the earlier one of its id."""
+    """A record replaces the earlier one of its id."""
     ledger.save(SEND)
     ledger.save(replace(SEND, wrong_guesses=3))
     assert ledger.records() == [replace(SEND, wrong_guesses=3)]
@@ -93,7 +91,7 @@ def test_saved_again(ledger: Ledger) -> None:
 
 
 def test_durable(tmp_path: Path) -> None:
-    """The memo, its folder and every folder on the way are made durable."""
+    """The ledger makes the record, its folder and the folders above it durable."""
     synced: list[int] = []
     ledger = Ledger(tmp_path / ".nbferry", key=KEY, sync=lambda fd: synced.append(os.fstat(fd).st_ino))
     ledger.save(SEND)
@@ -103,8 +101,8 @@ def test_durable(tmp_path: Path) -> None:
     assert synced.index((folder / "memo.json").stat().st_ino) < synced.index(folder.stat().st_ino)
 
 
-def test_what_had_ended_goes_on_for_good(tmp_path: Path) -> None:
-    """A memo that is saved again is not hidden, after a power failure, by how its transfer had ended."""
+def test_saved_again_after_its_end(tmp_path: Path) -> None:
+    """After a power failure, a record that was saved again is not hidden by its earlier end."""
     synced: list[int] = []
     ledger = Ledger(tmp_path / ".nbferry", key=KEY, sync=lambda fd: synced.append(os.fstat(fd).st_ino))
     ledger.save(SEND)
@@ -117,7 +115,7 @@ def test_what_had_ended_goes_on_for_good(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("failing", range(4))
 def test_a_dying_disk(tmp_path: Path, failing: int) -> None:
-    """If a memo cannot be made durable that is an error, and the memo is as before or as it is to be."""
+    """A record that cannot be made durable is an error, and is either the old or the new one."""
     Ledger(tmp_path / ".nbferry", key=KEY, sync=no_sync).save(SEND)
     calls: list[int] = []
 
@@ -144,21 +142,21 @@ def test_a_dying_disk(tmp_path: Path, failing: int) -> None:
     ],
     ids=str,
 )
-def test_what_could_not_be_read_again(ledger: Ledger, changes: dict[str, Any]) -> None:
-    """A memo that would be left out later is refused at once: that is our own mistake."""
+def test_records_that_could_not_be_read(ledger: Ledger, changes: dict[str, Any]) -> None:
+    """The ledger refuses to save a record that it could not read."""
     with pytest.raises(LocalProtocolError):
         ledger.save(replace(SEND, **changes))
     assert not ledger.folder.exists()
 
 
 def test_a_long_reason_is_cut(ledger: Ledger) -> None:
-    """However much there is to say, the memo is kept."""
+    """A record with a very long reason is kept."""
     ledger.save(replace(SEND, reason="x" * 10_000))
     assert ledger.records() == [replace(SEND, reason="x" * 500)]
 
 
-def test_a_folder_that_goes_meanwhile(ledger: Ledger) -> None:
-    """The end of another transfer that removes a folder at the same moment does not harm."""
+def test_a_folder_that_is_removed_meanwhile(ledger: Ledger) -> None:
+    """Saving survives another process that removes the folder at the same moment."""
     gone: list[bool] = []
 
     def sync(_: int) -> None:
@@ -167,8 +165,7 @@ def test_a_folder_that_goes_meanwhile(ledger: Ledger) -> None:
             shutil.rmtree(ledger.folder_of(SEND.id))
 
     ledger.save(RECEIVE)
-    again = Ledger(ledger.folder, key=KEY, sync=no_sync)
-    again.save(SEND)
+    Ledger(ledger.folder, key=KEY, sync=no_sync).save(SEND)
     slow = Ledger(
         ledger.folder,
         key=KEY,
@@ -179,8 +176,8 @@ def test_a_folder_that_goes_meanwhile(ledger: Ledger) -> None:
     assert ledger.load(SEND.id) == replace(SEND, wrong_guesses=1)
 
 
-def test_where_nothing_can_be_written(tmp_path: Path) -> None:
-    """A place that is none is an error of ours, with a hint."""
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    """A folder that cannot be made is an error with a hint."""
     (tmp_path / "file").write_bytes(b"")
     ledger = Ledger(tmp_path / "file/.nbferry", key=KEY)
     with pytest.raises(StorageError) as caught:
@@ -190,7 +187,7 @@ def test_where_nothing_can_be_written(tmp_path: Path) -> None:
 
 
 def test_found_by_the_beginning(ledger: Ledger) -> None:
-    """The beginning of an id is enough if no other begins so."""
+    """The beginning of an id is enough if it is unique."""
     other = replace(SEND, id="01ffffffffff")
     for saved in (SEND, RECEIVE, other):
         ledger.save(saved)
@@ -207,7 +204,7 @@ def test_found_by_the_beginning(ledger: Ledger) -> None:
 
 
 def test_found_ended(ledger: Ledger) -> None:
-    """Of what has ended it says how and when."""
+    """The error for a transfer that has ended says how and when."""
     ledger.save(SEND)
     ledger.end(SEND, "rejected", "No, thank\nyou.")
     when = time.strftime("%Y-%m-%d at %H:%M", time.localtime(NOW))

@@ -10,17 +10,12 @@ from pathlib import Path
 
 from nbferry.model.roles import Role
 from nbferry.storage.records.claim import Claim, Here
-from nbferry.storage.records.ledger import (
-    DAY,
-    KEEP_ENDED,
-    Ended,
-    Ledger,
-)
+from nbferry.storage.records.ledger import DAY, KEEP_ENDED, Ended, Ledger
 from unit.storage.records.ledger_setup import NOW, RECEIVE, SECRET, SEND, files
 
 
 def test_ended(ledger: Ledger) -> None:
-    """What has ended is no memo any more; how it ended is known, and no secret of it."""
+    """The ledger replaces the record of an ended transfer by how it ended, without secrets."""
     ledger.save(SEND)
     ledger.save(RECEIVE)
     Claim.take(ledger.folder_of(SEND.id))
@@ -45,8 +40,8 @@ def test_ended(ledger: Ledger) -> None:
         assert (b"r" * 32).hex() not in path.read_text()
 
 
-def test_staging_data_stay(ledger: Ledger) -> None:
-    """Where the destination is the notebook's folder, what a sink keeps there stays."""
+def test_staged_data_stay(ledger: Ledger) -> None:
+    """Ending a transfer leaves a sink's data in its folder, as when the destination is the notebook's folder."""
     ledger.save(RECEIVE)
     data = ledger.folder_of(RECEIVE.id) / "data"
     data.mkdir()
@@ -56,7 +51,7 @@ def test_staging_data_stay(ledger: Ledger) -> None:
 
 
 def test_ended_twice_and_without_a_folder(ledger: Ledger) -> None:
-    """A sink may have removed the folder; the last word counts."""
+    """A transfer may end twice, also without its folder; the last end counts."""
     ledger.save(SEND)
     shutil.rmtree(ledger.folder_of(SEND.id))
     ledger.end(SEND, "failed")
@@ -68,7 +63,7 @@ def test_ended_twice_and_without_a_folder(ledger: Ledger) -> None:
 
 
 def test_a_crash_while_it_ends(ledger: Ledger) -> None:
-    """What was noted as ended is over, though its memo is still there; the next sweep removes that."""
+    """A transfer that is noted as ended is over although its record remains; the next sweep removes it."""
     ledger.save(SEND)
     record = (ledger.folder_of(SEND.id) / "memo.json").read_bytes()
     ledger.end(SEND, "done")
@@ -80,8 +75,8 @@ def test_a_crash_while_it_ends(ledger: Ledger) -> None:
     assert not ledger.folder_of(SEND.id).exists()
 
 
-def test_begun_again(ledger: Ledger) -> None:
-    """A memo that is saved after it ended has not ended."""
+def test_saved_after_it_ended(ledger: Ledger) -> None:
+    """A record that is saved after its end has not ended."""
     ledger.save(SEND)
     ledger.end(SEND, "failed")
     ledger.save(SEND)
@@ -90,24 +85,24 @@ def test_begun_again(ledger: Ledger) -> None:
 
 
 def back(path: Path, seconds: float) -> None:
-    """Let everything in a folder be as old as that."""
+    """Make everything in a folder this many seconds old."""
     for each in path.iterdir():
         os.utime(each, (NOW - seconds, NOW - seconds))
 
 
 def test_expired_offers(ledger: Ledger) -> None:
-    """An offer that expired before anybody took it is over; one that somebody took is not, nor is a receiver."""
-    nobody = replace(SEND, id="0" * 12, pairings=())
-    for saved in (SEND, nobody, RECEIVE):
+    """An expired offer without a receiver is over; one with a receiver is not, nor is a receiver's record."""
+    unpaired = replace(SEND, id="0" * 12, pairings=())
+    for saved in (SEND, unpaired, RECEIVE):
         ledger.save(saved)
         back(ledger.folder_of(saved.id), 0)
     assert ledger.sweep(NOW + 3599) == []
-    assert ledger.sweep(NOW + 3600) == [nobody]
-    assert nobody in ledger.records()
+    assert ledger.sweep(NOW + 3600) == [unpaired]
+    assert unpaired in ledger.records()
 
 
-def test_without_a_sign_of_life(ledger: Ledger, tmp_path: Path) -> None:
-    """What nobody touched for long is over; a journal at the destination is a sign of life."""
+def test_idle_transfers(ledger: Ledger, tmp_path: Path) -> None:
+    """A record that is idle for its time to live is over; a journal at the destination counts as activity."""
     send = replace(SEND, ttl=DAY)
     receive = replace(RECEIVE, to=str(tmp_path / "to"), ttl=DAY)
     for saved in (send, receive):
@@ -121,18 +116,18 @@ def test_without_a_sign_of_life(ledger: Ledger, tmp_path: Path) -> None:
     assert ledger.sweep(NOW) == [send]
 
 
-def test_what_runs_is_not_over(ledger: Ledger) -> None:
-    """Whoever runs a transfer ends it himself."""
-    nobody = replace(SEND, pairings=())
-    ledger.save(nobody)
+def test_claimed_transfers_are_not_over(ledger: Ledger) -> None:
+    """A sweep does not end a transfer that a process has claimed."""
+    unpaired = replace(SEND, pairings=())
+    ledger.save(unpaired)
     claim = Claim.take(ledger.folder_of(SEND.id), here=Here(host="far"))
     assert ledger.sweep(NOW * 2) == []
     claim.release()
-    assert ledger.sweep(NOW * 2) == [nobody]
+    assert ledger.sweep(NOW * 2) == [unpaired]
 
 
-def test_what_ended_is_forgotten(ledger: Ledger) -> None:
-    """After thirty days nobody asks any more, and a time far ahead is none."""
+def test_ends_are_forgotten(ledger: Ledger) -> None:
+    """The ledger forgets an end after thirty days, and one whose time is far in the future."""
     ledger.save(SEND)
     ledger.end(SEND, "done")
     for now in (NOW, NOW - DAY / 2, NOW + KEEP_ENDED - 1):
@@ -145,8 +140,8 @@ def test_what_ended_is_forgotten(ledger: Ledger) -> None:
     assert ledger.ended(SEND.id) is None
 
 
-def test_damaged_endings(ledger: Ledger) -> None:
-    """How a transfer ended is not believed either if it is damaged, or another's."""
+def test_damaged_ends(ledger: Ledger) -> None:
+    """The ledger ignores an end that is damaged or has another id."""
     ledger.save(SEND)
     ended = ledger.folder / "ended"
     ended.mkdir(mode=0o700)

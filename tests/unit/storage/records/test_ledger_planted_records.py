@@ -13,17 +13,14 @@ from typing import Any
 import pytest
 
 from nbferry.errors import UnsafePath
-from nbferry.storage.records import record as record_module
-from nbferry.storage.records.ledger import (
-    Ledger,
-    RelayNote,
-)
+from nbferry.storage.records.ledger import Ledger, RelayNote
+from nbferry.storage.records.record import encode
 from nbferry.storage.records.record_mac import sealed
 from unit.storage.records.ledger_setup import KEY, RECEIVE, SEND
 
 
 def plant(ledger: Ledger, name: str, data: bytes, *, mode: int = 0o600, key: bytes = KEY) -> Path:
-    """Put a memo there that was not saved, and yet is sealed, so that what is in it is judged."""
+    """Plant bytes as a record with a valid seal, so that the ledger checks what is in them."""
     path = ledger.folder / name / "memo.json"
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.write_bytes(sealed(data, key))
@@ -31,25 +28,25 @@ def plant(ledger: Ledger, name: str, data: bytes, *, mode: int = 0o600, key: byt
     return path
 
 
-def test_a_memo_of_somebody_else(ledger: Ledger) -> None:
-    """One that came with an archive names files to send, and to whom: without our seal it is not obeyed."""
-    planted = plant(ledger, SEND.id, record_module.encode(SEND), key=bytes(32))
+def test_a_record_without_the_seal(ledger: Ledger) -> None:
+    """The ledger ignores a record without its seal: one from an archive could name files to send, and to whom."""
+    planted = plant(ledger, SEND.id, encode(SEND), key=bytes(32))
     assert ledger.records() == []
-    planted.write_bytes(record_module.encode(SEND))
+    planted.write_bytes(encode(SEND))
     assert ledger.records() == []
-    plant(ledger, SEND.id, record_module.encode(SEND))
+    plant(ledger, SEND.id, encode(SEND))
     assert ledger.records() == [SEND]
 
 
 def changed(**changes: Any) -> bytes:
-    """What a memo looks like after somebody edited it."""
-    fields = json.loads(record_module.encode(SEND))
+    """A record with edited fields."""
+    fields = json.loads(encode(SEND))
     return json.dumps({**fields, **changes}).encode()
 
 
 def without(name: str) -> bytes:
-    """A memo without one field."""
-    fields = json.loads(record_module.encode(SEND))
+    """A record without one field."""
+    fields = json.loads(encode(SEND))
     del fields[name]
     return json.dumps(fields).encode()
 
@@ -62,8 +59,9 @@ DAMAGED: list[bytes] = [
     b"[]",
     b"[" * 100_000,
     b"9" * 5000,
-    record_module.encode(SEND)[:-10],
-    record_module.encode(RECEIVE),  # the id of another
+    encode(SEND)[:-10],
+    # the record of another id
+    encode(RECEIVE),
     without("paths"),
     without("version"),
     without("role"),
@@ -113,7 +111,7 @@ DAMAGED: list[bytes] = [
 
 @pytest.mark.parametrize("data", DAMAGED, ids=range(len(DAMAGED)))
 def test_damaged(ledger: Ledger, data: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    """A memo that is torn or was edited is left out with a warning, and others are read."""
+    """The ledger leaves out a damaged or edited record with a warning, and reads the others."""
     ledger.save(RECEIVE)
     plant(ledger, SEND.id, data)
     with caplog.at_level(logging.WARNING):
@@ -124,32 +122,32 @@ def test_damaged(ledger: Ledger, data: bytes, caplog: pytest.LogCaptureFixture) 
 
 
 def test_unknown_fields_are_left_out(ledger: Ledger) -> None:
-    """What a later version adds is not taken in."""
+    """The ledger ignores fields that a later version added."""
     plant(ledger, SEND.id, changed(colour="red", relay={"url": "ws://x/", "colour": "red"}))
     assert ledger.load(SEND.id) == replace(SEND, relay=RelayNote(url="ws://x/"))
 
 
 def test_foreign_names_are_left_out(ledger: Ledger) -> None:
-    """Only what is named like a transfer is looked at."""
+    """The ledger reads only folders that are named like a transfer."""
     ledger.save(RECEIVE)
     for name in ("digests", "receipts", "0123", "0123456789AB", "x" * 12):
-        plant(ledger, name, record_module.encode(SEND))
+        plant(ledger, name, encode(SEND))
     assert ledger.records() == [RECEIVE]
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o602])
-def test_a_memo_from_a_repository(ledger: Ledger, mode: int, caplog: pytest.LogCaptureFixture) -> None:
-    """What others may read was not written by nbferry: nobody is made to go on with a transfer of another's making."""
-    plant(ledger, SEND.id, record_module.encode(SEND), mode=mode)
+def test_a_record_that_others_may_read(ledger: Ledger, mode: int, caplog: pytest.LogCaptureFixture) -> None:
+    """The ledger ignores a record that others may read: nbferry did not write it."""
+    plant(ledger, SEND.id, encode(SEND), mode=mode)
     ledger.folder.chmod(0o755)
     assert ledger.records() == []
     assert "others may read it" in caplog.text
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
-def test_somebody_elses(ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:
-    """A memo, or a whole folder, of somebody else is not believed."""
-    os.chown(plant(ledger, SEND.id, record_module.encode(SEND)), 12345, 12345)
+def test_records_of_another_owner(ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:
+    """The ledger ignores a record, or a whole folder, of another owner."""
+    os.chown(plant(ledger, SEND.id, encode(SEND)), 12345, 12345)
     assert ledger.records() == []
     os.chown(ledger.folder, 12345, 12345)
     assert ledger.records() == []
@@ -160,7 +158,7 @@ def test_somebody_elses(ledger: Ledger, caplog: pytest.LogCaptureFixture) -> Non
 
 @pytest.mark.parametrize("linked", [".nbferry", ".nbferry/0123456789ab", ".nbferry/0123456789ab/memo.json"])
 def test_links_are_not_followed(ledger: Ledger, tmp_path: Path, linked: str) -> None:
-    """A link in the place of the folder, a transfer's folder or a memo is not read through, nor written through."""
+    """The ledger follows no link in place of its folder, a transfer's folder or a record."""
     ledger.save(SEND)
     moved = (tmp_path / linked).rename(tmp_path / "moved")
     before = {path: path.stat().st_mtime_ns for path in [moved, *moved.rglob("*")]}
@@ -177,7 +175,7 @@ def test_links_are_not_followed(ledger: Ledger, tmp_path: Path, linked: str) -> 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["folder", "pipe"])
 def test_no_file_in_its_place(ledger: Ledger, make: Callable[[Path], object]) -> None:
-    """What is no file is left out, and nobody waits for it."""
+    """The ledger leaves out what is not a file, without waiting for it."""
     path = plant(ledger, SEND.id, b"")
     path.unlink()
     make(path)
@@ -187,7 +185,7 @@ def test_no_file_in_its_place(ledger: Ledger, make: Callable[[Path], object]) ->
     assert ledger.ended(SEND.id) is None
 
 
-def test_a_huge_memo(ledger: Ledger) -> None:
-    """A file larger than any memo is not read."""
+def test_a_huge_record(ledger: Ledger) -> None:
+    """The ledger does not read a file that is larger than any record."""
     os.truncate(plant(ledger, SEND.id, b""), 1 << 40)
     assert ledger.records() == []

@@ -8,16 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbferry.storage.records import record as record_module
-from nbferry.storage.records.ledger import (
-    Record,
-)
-from nbferry.storage.records.record import AnyRecord
+from nbferry.storage.records.record import AnyRecord, Record, decode, encode
 from unit.storage.records.ledger_setup import RECEIVE, SECRET, SEND, UPLOAD
 
 
 def test_secrets_are_not_shown() -> None:
-    """A memo in a log or a traceback tells no secret."""
+    """A record in a log or a traceback shows no secret."""
     shown = repr((SEND, RECEIVE))
     for secret in (SECRET, "ab" * 16, "rrrr", "ssss", (b"r" * 32).hex()):
         assert secret not in shown
@@ -41,9 +37,9 @@ def test_secrets_are_not_shown() -> None:
     ],
     ids=str,
 )
-def test_entries_that_cannot_be(entry: object) -> None:
-    """A memo with one of these is none."""
-    fields = json.loads(record_module.encode(UPLOAD))
+def test_impossible_entries(entry: object) -> None:
+    """A record with an impossible entry is refused."""
+    fields = json.loads(encode(UPLOAD))
     fields["entries"] = json.dumps([entry])
     assert read(json.dumps(fields).encode()) is None
 
@@ -61,25 +57,25 @@ JSON = st.recursive(
 
 
 def read(data: bytes) -> Record | None:
-    """A memo, or None for what is none; nothing else may happen."""
+    """The record in these bytes, or None if they are refused; any other error fails the test."""
     try:
-        return record_module.decode(data)
+        return decode(data)
     except ValueError:
         return None
 
 
 @given(st.binary(max_size=300))
 def test_any_bytes(data: bytes) -> None:
-    """Whatever bytes there are, they are a memo or they are not."""
+    """Any bytes are a record or are refused."""
     read(data)
 
 
 @pytest.mark.parametrize("record", [SEND, RECEIVE, UPLOAD], ids=lambda record: record.role)
 @given(data=st.data())
 def test_any_field(record: AnyRecord, data: st.DataObject) -> None:
-    """Whatever is in a field, the memo is left out or can be kept again."""
-    fields = json.loads(record_module.encode(record))
+    """With any value in a field, the record is refused or can be encoded again."""
+    fields = json.loads(encode(record))
     fields[data.draw(st.sampled_from(sorted(fields)))] = data.draw(JSON)
     found = read(json.dumps(fields).encode())
     if found is not None:
-        assert record_module.decode(record_module.encode(found)) == found
+        assert decode(encode(found)) == found
