@@ -70,7 +70,7 @@ def listed(title: str) -> list[str]:
 class WithoutDocstrings(ast.NodeTransformer):
     """Leaves out what is only said: docstrings, of attributes too."""
 
-    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:  # noqa: N802  # named by ast
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         """Drop an expression that is a text and nothing else."""
         is_text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
         return None if is_text else node
