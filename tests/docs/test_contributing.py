@@ -49,7 +49,12 @@ LISTS = {
         elsewhere=frozenset({"src/nbferry/model/words.py"}),
         most=10,
     ),
-    "Add a button": Expected(mention=r"\bpause\b", code=r"'pause'", searched=("src/nbferry/widget",)),
+    # a request, a label, a method, or the list of requests in a specification
+    "Add a button": Expected(
+        mention=r"""\bpause resume\b|"pause"|\bpause: "|\bdef pause\b""",
+        code=r"'pause'",
+        searched=("src/nbferry/widget",),
+    ),
     "Add a text of the card": Expected(mention=r"\bcodeFor\b", code=r"\bcodeFor\b"),
     "Add an error": Expected(mention=r"\bNoReceipt\b", code=r"\bNoReceipt\b"),
 }
