@@ -141,9 +141,9 @@ def test_what_is_kept_for_so_long_expires(nbferry: Commands) -> None:
     sender, receiver = under_way(nbferry, "--keep", "1h")
     receiver.interrupt()
     assert receiver.end() == 130
-    (record,) = (nbferry.root / "b/.nbferry").glob("*/memo.json")
+    (record,) = (nbferry.root / "b/.nbferry").glob("*/record.json")
     assert '"kept_for": 604800.0' in record.read_text()
-    (sent,) = (nbferry.root / "a/.nbferry").glob("*/memo.json")
+    (sent,) = (nbferry.root / "a/.nbferry").glob("*/record.json")
     assert '"kept_for": 3600.0' in sent.read_text()
     for path in (nbferry.root / "b/.nbferry").rglob("*"):
         os.utime(path, (1_000_000_000, 1_000_000_000))
@@ -205,7 +205,7 @@ def test_an_offer_that_expired_says_so_later(nbferry: Commands) -> None:
     nbferry.file("a/x", b"x")
     sender = nbferry("send", "x", "--json", "--expires", "1", folder="a")
     sender.code()
-    (record,) = (nbferry.root / "a/.nbferry").glob("*/memo.json")
+    (record,) = (nbferry.root / "a/.nbferry").glob("*/record.json")
     assert sender.end() == 4
     asked = nbferry("resume", record.parent.name, folder="a")
     assert asked.end() == 1

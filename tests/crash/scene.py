@@ -193,7 +193,7 @@ def left_over(folder: Path) -> list[str]:
 
 def records(state: Path) -> list[str]:
     """Ids of the transfers that have not ended, by what lies beside a notebook."""
-    found = {record.parent.name for record in state.glob(f"{STATE_FOLDER}/*/memo.json")}
+    found = {record.parent.name for record in state.glob(f"{STATE_FOLDER}/*/record.json")}
     return sorted(found - {ended.stem for ended in state.glob(f"{STATE_FOLDER}/ended/*.json")})
 
 

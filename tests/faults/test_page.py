@@ -386,7 +386,7 @@ def test_what_is_there_already(to: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["../out", "/etc/out", "a/../../out", ".nbferry/memo.json", ".git/config", "con"]
+    "name", ["../out", "/etc/out", "a/../../out", ".nbferry/record.json", ".git/config", "con"]
 )
 def test_names_that_are_not_safe(to: Path, name: str) -> None:
     """They are refused, though they come from the page of the same person; nothing is written."""

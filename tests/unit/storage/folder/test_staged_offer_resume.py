@@ -48,16 +48,16 @@ def test_a_record_in_the_same_folder(to: Path) -> None:
     """A record in the transfer's folder survives a new start, also one that fails; discarding removes it."""
     root = to / ".nbferry/t1"
     root.mkdir(parents=True)
-    (root / "memo.json").write_text("{}")
+    (root / "record.json").write_text("{}")
     (root / "data").mkdir()
     (root / "manifest.json.0123456789abcdef.tmp").touch()
     sink = sink_to(to)
-    assert sorted(path.name for path in root.iterdir()) == ["data", "manifest.json", "memo.json"]
+    assert sorted(path.name for path in root.iterdir()) == ["data", "manifest.json", "record.json"]
     sink.close()
     offer = manifest({"x" * 250 + "/" + "y" * 250 + "/" + str(n): b"" for n in range(3)})
     with pytest.raises(DiskFull):
         sink_to(to, offer, disk=replace(REAL_DISK, sync=full_at("manifest.json")))
-    assert [path.name for path in root.iterdir()] == ["memo.json"]
+    assert [path.name for path in root.iterdir()] == ["record.json"]
     sink.discard()
     assert everything(to) == {}
 

@@ -177,7 +177,7 @@ def test_transfers_that_begin_and_end_together(to: Directory) -> None:
 def test_only_what_was_staged(to: Directory) -> None:
     """Beginning afresh, and undoing that, takes the data, the manifest and the journal; the rest is others'."""
     ours = ["data", f"have.{'0' * 16}.log", "manifest.json", f"manifest.json.{'0' * 16}.tmp"]
-    theirs = ["claim", "have.log", "manifest.json.bak", "memo.json"]
+    theirs = ["claim", "have.log", "manifest.json.bak", "record.json"]
     root = to.path / ".nbferry/t1"
     for undo in (False, True):
         (root / "data/sub").mkdir(parents=True)

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from nbferry.model.manifest import Entry
 from nbferry.model.overwrite import Overwrite
-from nbferry.storage.records.ledger import Ledger, Pairing, ReceiveRecord, RelayNote, SendRecord
-from nbferry.storage.records.record import UploadRecord
+from nbferry.storage.records.ledger import Ledger
+from nbferry.storage.records.record import Pairing, ReceiveRecord, RelayNote, SendRecord, UploadRecord
 
 NOW = 1_700_000_000.0
 SECRET = "acid-acorn-tiger"

@@ -74,10 +74,10 @@ def test_reading_creates_nothing(ledger: Ledger, tmp_path: Path) -> None:
 def test_private(ledger: Ledger) -> None:
     """Only the owner can read the folder; it is kept out of repositories and has a README of five lines."""
     ledger.save(SEND)
-    assert files(ledger) == [".gitignore", SEND.id, f"{SEND.id}/memo.json", "README.txt"]
+    assert files(ledger) == [".gitignore", SEND.id, f"{SEND.id}/record.json", "README.txt"]
     assert ledger.folder.stat().st_mode & 0o777 == 0o700
     assert ledger.folder_of(SEND.id).stat().st_mode & 0o777 == 0o700
-    assert (ledger.folder_of(SEND.id) / "memo.json").stat().st_mode & 0o777 == 0o600
+    assert (ledger.folder_of(SEND.id) / "record.json").stat().st_mode & 0o777 == 0o600
     assert (ledger.folder / ".gitignore").read_text() == "*\n"
     assert len((ledger.folder / "README.txt").read_text().splitlines()) == 5
 
@@ -87,7 +87,7 @@ def test_saved_again(ledger: Ledger) -> None:
     ledger.save(SEND)
     ledger.save(replace(SEND, wrong_guesses=3))
     assert ledger.records() == [replace(SEND, wrong_guesses=3)]
-    assert files(ledger) == [".gitignore", SEND.id, f"{SEND.id}/memo.json", "README.txt"]
+    assert files(ledger) == [".gitignore", SEND.id, f"{SEND.id}/record.json", "README.txt"]
 
 
 def test_durable(tmp_path: Path) -> None:
@@ -96,9 +96,9 @@ def test_durable(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / ".nbferry", key=KEY, sync=lambda fd: synced.append(os.fstat(fd).st_ino))
     ledger.save(SEND)
     folder = ledger.folder_of(SEND.id)
-    for path in (folder / "memo.json", folder, ledger.folder, tmp_path):
+    for path in (folder / "record.json", folder, ledger.folder, tmp_path):
         assert path.stat().st_ino in synced
-    assert synced.index((folder / "memo.json").stat().st_ino) < synced.index(folder.stat().st_ino)
+    assert synced.index((folder / "record.json").stat().st_ino) < synced.index(folder.stat().st_ino)
 
 
 def test_saved_again_after_its_end(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_a_dying_disk(tmp_path: Path, failing: int) -> None:
     with pytest.raises(StorageError):
         ledger.save(replace(SEND, wrong_guesses=3))
     assert ledger.records() in ([SEND], [replace(SEND, wrong_guesses=3)])
-    assert files(ledger) == [".gitignore", SEND.id, f"{SEND.id}/memo.json", "README.txt"]
+    assert files(ledger) == [".gitignore", SEND.id, f"{SEND.id}/record.json", "README.txt"]
 
 
 @pytest.mark.parametrize(
@@ -211,3 +211,16 @@ def test_found_ended(ledger: Ledger) -> None:
     with pytest.raises(TransferUnknown) as caught:
         ledger.find("0123")
     assert str(caught.value) == f"Transfer 0123456789ab ended on {when}: rejected (No, thank\\x0ayou)."
+
+
+@pytest.mark.parametrize("content", [b'{"version": 1, "role": "send"}', b"\0torn", b""])
+def test_what_an_old_version_left_is_refused(ledger: Ledger, content: bytes) -> None:
+    """It is recognised by its name and never read; what this version keeps beside it is found."""
+    ledger.save(SEND)
+    folder = ledger.folder / "cc0000000000"
+    folder.mkdir()
+    (folder / "memo.json").write_bytes(content)
+    assert ledger.records() == [SEND]
+    with pytest.raises(TransferUnknown, match=r"nbferry 0\.1, and this version cannot resume it"):
+        ledger.find("cc")
+    assert (folder / "memo.json").read_bytes() == content

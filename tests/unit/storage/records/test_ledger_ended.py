@@ -45,7 +45,7 @@ def test_staged_data_stay(ledger: Ledger) -> None:
     ledger.save(RECEIVE)
     data = ledger.folder_of(RECEIVE.id) / "data"
     data.mkdir()
-    (ledger.folder_of(RECEIVE.id) / "memo.json.0123456789abcdef.tmp").write_bytes(b"left by a crash")
+    (ledger.folder_of(RECEIVE.id) / "record.json.0123456789abcdef.tmp").write_bytes(b"left by a crash")
     ledger.end(RECEIVE, "done")
     assert [path.name for path in ledger.folder_of(RECEIVE.id).iterdir()] == ["data"]
 
@@ -65,11 +65,11 @@ def test_ended_twice_and_without_a_folder(ledger: Ledger) -> None:
 def test_a_crash_while_it_ends(ledger: Ledger) -> None:
     """A transfer that is noted as ended is over although its record remains; the next sweep removes it."""
     ledger.save(SEND)
-    record = (ledger.folder_of(SEND.id) / "memo.json").read_bytes()
+    record = (ledger.folder_of(SEND.id) / "record.json").read_bytes()
     ledger.end(SEND, "done")
     ledger.folder_of(SEND.id).mkdir(mode=0o700)
-    (ledger.folder_of(SEND.id) / "memo.json").touch(mode=0o600)
-    (ledger.folder_of(SEND.id) / "memo.json").write_bytes(record)
+    (ledger.folder_of(SEND.id) / "record.json").touch(mode=0o600)
+    (ledger.folder_of(SEND.id) / "record.json").write_bytes(record)
     assert ledger.records() == []
     assert ledger.sweep(NOW) == []
     assert not ledger.folder_of(SEND.id).exists()

@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 
 from nbferry.errors import UnsafePath
-from nbferry.storage.records.ledger import Ledger, RelayNote
-from nbferry.storage.records.record import encode
+from nbferry.storage.records.ledger import Ledger
+from nbferry.storage.records.record import RelayNote, encode
 from nbferry.storage.records.record_mac import sealed
 from unit.storage.records.ledger_setup import KEY, RECEIVE, SEND
 
 
 def plant(ledger: Ledger, name: str, data: bytes, *, mode: int = 0o600, key: bytes = KEY) -> Path:
     """Plant bytes as a record with a valid seal, so that the ledger checks what is in them."""
-    path = ledger.folder / name / "memo.json"
+    path = ledger.folder / name / "record.json"
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.write_bytes(sealed(data, key))
     path.chmod(mode)
@@ -156,7 +156,7 @@ def test_records_of_another_owner(ledger: Ledger, caplog: pytest.LogCaptureFixtu
         ledger.save(RECEIVE)
 
 
-@pytest.mark.parametrize("linked", [".nbferry", ".nbferry/0123456789ab", ".nbferry/0123456789ab/memo.json"])
+@pytest.mark.parametrize("linked", [".nbferry", ".nbferry/0123456789ab", ".nbferry/0123456789ab/record.json"])
 def test_links_are_not_followed(ledger: Ledger, tmp_path: Path, linked: str) -> None:
     """The ledger follows no link in place of its folder, a transfer's folder or a record."""
     ledger.save(SEND)
@@ -164,7 +164,7 @@ def test_links_are_not_followed(ledger: Ledger, tmp_path: Path, linked: str) -> 
     before = {path: path.stat().st_mtime_ns for path in [moved, *moved.rglob("*")]}
     (tmp_path / linked).symlink_to(moved)
     assert ledger.records() == []
-    if linked.endswith("memo.json"):
+    if linked.endswith("record.json"):
         ledger.save(replace(SEND, wrong_guesses=1))
         assert ledger.records() == [replace(SEND, wrong_guesses=1)]
     else:
