@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Role(StrEnum):
-    """A role. Its value stands in snapshots, records and ``--json``."""
+    """A role. Its value stands in snapshots, records and ``--json``, and is what a card is for."""
 
     doing: str
     """What it does, for the middle of a sentence."""
@@ -14,14 +14,35 @@ class Role(StrEnum):
     """What it has done, at the start of one."""
     takes_in: bool
     """Whether its files go into a folder of this computer."""
+    from_pages: bool
+    """Whether its files may be those of a browser's machine."""
+    unbegun: str
+    """What is said of a card in which nothing was chosen."""
 
-    def __new__(cls, value: str, doing: str, done: str, takes_in: bool) -> Role:  # noqa: FBT001  # rows of a table
+    def __new__(
+        cls, value: str, doing: str, done: str, takes_in: bool, from_pages: bool, unbegun: str
+    ) -> Role:  # noqa: FBT001
         """Make a member of a row below."""
         member = str.__new__(cls, value)
         member._value_ = value
-        member.doing, member.done, member.takes_in = doing, done, takes_in
+        member.doing, member.done, member.unbegun = doing, done, unbegun
+        member.takes_in, member.from_pages = takes_in, from_pages
         return member
 
-    SEND = "send", "sending", "Sent", False
-    RECEIVE = "receive", "receiving", "Received", True
-    UPLOAD = "upload", "uploading", "Uploaded", True
+    SEND = "send", "sending", "Sent", False, True, "nothing was sent from here; files can be chosen"
+    RECEIVE = (
+        "receive",
+        "receiving",
+        "Received",
+        True,
+        False,
+        "nothing was received here; a code is asked for",
+    )
+    UPLOAD = (
+        "upload",
+        "uploading",
+        "Uploaded",
+        True,
+        True,
+        "nothing was uploaded from here; files can be chosen",
+    )

@@ -101,14 +101,9 @@ def html(view: Snapshot, code: str | None, files: Sequence[FileProgress] = ()) -
 
 
 def unbegun(kind: str, what: str = "") -> str:
-    """One line for a card in which nothing has begun; ``what`` is what a download offers."""
-    match kind:
-        case "download":
-            about = f"{display_name(what, 200)} can be saved from here"
-        case "receive":
-            about = "nothing was received here; a code is asked for"
-        case _:
-            about = f"nothing was {'uploaded' if kind == 'upload' else 'sent'} from here; files can be chosen"
+    """One line for a card in which nothing was chosen; ``what`` is what a download offers, which is of no role."""
+    role = next((role for role in Role if role == kind), None)
+    about = role.unbegun if role else f"{display_name(what, 200)} can be saved from here"
     return f"nbferry: {about}, while its kernel runs."
 
 

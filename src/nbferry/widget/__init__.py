@@ -28,7 +28,7 @@ nothing is done twice; no id of its own is used twice, whatever pages come and g
     from a page    hello look bye code pause resume cancel accept reject rows list send receive offer files fetch
     from a kernel  read digest; and "view", which is not answered: on the comm it is the synced trait
 
-What they mean is said in :mod:`nbferry.widget.wants`, :mod:`nbferry.widget.offers`, :mod:`nbferry.widget.saving` and
+What they mean is said in :mod:`nbferry.widget.requests`, :mod:`nbferry.widget.offers`, :mod:`nbferry.widget.saving` and
 :mod:`nbferry.widget.reader`; the view in :mod:`nbferry.widget.view`. It never holds a secret, as notebooks are saved
 with it.
 """

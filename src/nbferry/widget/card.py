@@ -19,7 +19,7 @@ from nbferry.text import rendering
 from nbferry.transfer.handle import SLICE, Transfer
 from nbferry.widget import view
 from nbferry.widget.calls import Buffer
-from nbferry.widget.desk import CardModel
+from nbferry.widget.card_model import CardModel
 from nbferry.widget.unpinned import unpin
 
 STATIC = Path(__file__).parent.parent / "static"
@@ -37,22 +37,22 @@ class Card(anywidget.AnyWidget):
     view = traitlets.Dict().tag(sync=True)
     _line = traitlets.Unicode().tag(sync=True)  # the widget's own id, which a model in a page does not tell
 
-    def __init__(self, desk: CardModel) -> None:
+    def __init__(self, model: CardModel) -> None:
         name = uuid.uuid4().hex
-        super().__init__(view=desk.view(), model_id=name, _line=name)
-        self._desk = desk
+        super().__init__(view=model.view(), model_id=name, _line=name)
+        self._model = model
         unpin(self.comm)
         self.on_msg(self._hear)
-        desk.open(self._line, self._say, self._show)
+        model.open(self._line, self._say, self._show)
 
     @property
     def transfer(self) -> Transfer | None:
         """What it shows."""
-        return self._desk.transfer
+        return self._model.transfer
 
     def hang_up(self) -> None:
         """Do without a line: it is slower then, and otherwise the same."""
-        self._desk.hang_up()
+        self._model.hang_up()
 
     def close(self) -> None:
         """Take it away, in all pages. The transfer goes on."""
@@ -62,7 +62,7 @@ class Card(anywidget.AnyWidget):
 
     def wait_until_seen(self, seconds: float) -> bool:
         """Wait for a page to show it; whether one does."""
-        return self._desk.met.wait(seconds)
+        return self._model.met.wait(seconds)
 
     def wait(self, timeout: float | None = None) -> Result:
         """Wait until something has begun, then like :meth:`Transfer.wait`."""
@@ -70,7 +70,7 @@ class Card(anywidget.AnyWidget):
         while True:
             left = SLICE if until is None else min(SLICE, max(0.0, until - time.monotonic()))
             try:
-                transfer = self._desk.begun.result(left)
+                transfer = self._model.begun.result(left)
                 return transfer.wait(None if until is None else max(0.0, until - time.monotonic()))
             except concurrent.futures.TimeoutError:
                 if until is not None and time.monotonic() >= until:
@@ -80,7 +80,7 @@ class Card(anywidget.AnyWidget):
         return self._wait_async().__await__()
 
     async def _wait_async(self) -> Result:
-        transfer = await asyncio.wrap_future(self._desk.begun)
+        transfer = await asyncio.wrap_future(self._model.begun)
         return await transfer
 
     # ---------------------------------------------------------------- faces
@@ -92,7 +92,7 @@ class Card(anywidget.AnyWidget):
 
     # ---------------------------------------------------------------- the comm
     def _hear(self, _widget: object, message: Mapping[str, Any], buffers: Sequence[Buffer]) -> None:
-        self._desk.hear(message, [bytes(buffer) for buffer in buffers])
+        self._model.hear(message, [bytes(buffer) for buffer in buffers])
 
     def _say(self, message: Mapping[str, Any], buffers: Sequence[Buffer]) -> None:
         self.send(message, buffers)

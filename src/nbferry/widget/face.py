@@ -19,7 +19,7 @@ from nbferry.text import rendering
 from nbferry.transfer.face import Face
 from nbferry.transfer.handle import Transfer
 from nbferry.widget.card import Card, bundle, shown
-from nbferry.widget.desk import CardModel
+from nbferry.widget.card_model import CardModel
 from nbferry.widget.saving import Saving
 from nbferry.widget.view import CardKind
 
@@ -76,9 +76,9 @@ class NotebookFace(Face):
         with self._lock:
             card = self._card_there(transfer)
             if not card:
-                desk = CardModel(transfer.snapshot.role, portal())
-                desk.show(transfer)
-                card = Card(desk)
+                model = CardModel(transfer.snapshot.role, portal())
+                model.show(transfer)
+                card = Card(model)
                 self._keep(card, transfer)
             return card
 

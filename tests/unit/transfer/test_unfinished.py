@@ -90,7 +90,7 @@ def long_ago(ledger: Ledger) -> None:
 )
 def test_when_a_send_is_over(changes: dict[str, object], over: bool) -> None:
     """When no receiver can come any more, and all who came have what they came for."""
-    assert unfinished.is_over(replace(SEND, **changes)) is over  # type: ignore[arg-type]
+    assert replace(SEND, **changes).is_over() is over  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("digest", "state"), [("cd" * 32, "done"), ("", "expired")])

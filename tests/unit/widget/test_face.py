@@ -17,7 +17,7 @@ from nbferry.model.manifest import Entry, Manifest
 from nbferry.model.roles import Role
 from nbferry.status import FileProgress, Result, Snapshot, State
 from nbferry.transfer.handle import Transfers
-from nbferry.widget import desk, face
+from nbferry.widget import card_model, face
 from nbferry.widget.card import STATIC, Card
 from nbferry.widget.face import NotebookFace
 
@@ -77,7 +77,7 @@ def asked() -> list[Manifest]:
 @pytest.fixture
 def notebook(asked: list[Manifest], monkeypatch: pytest.MonkeyPatch) -> Iterator[NotebookFace]:
     """A notebook that no page shows."""
-    monkeypatch.setattr(desk, "Line", NoLine)
+    monkeypatch.setattr(card_model, "Line", NoLine)
 
     def ask(offer: Manifest) -> bool:
         asked.append(offer)
@@ -174,7 +174,7 @@ def test_a_card_that_is_seen_asks_by_itself(notebook: NotebookFace, asked: list[
     """It has buttons for it."""
     receiving = played(role=Role.RECEIVE)
     card = notebook.card_of(receiving)
-    card._desk.hear({"page": "a" * 16, "id": 1, "op": "look"}, [])
+    card._model.hear({"page": "a" * 16, "id": 1, "op": "look"}, [])
     assert notebook.ask(receiving, OFFER) is None
     assert asked == []
 
@@ -190,8 +190,8 @@ def test_what_is_chosen_in_a_card_is_its_transfer(notebook: NotebookFace) -> Non
     card = notebook.picker(Role.SEND, lambda _: played())
     assert card.transfer is None
     seen: list[Card] = []
-    card._desk.begun.add_done_callback(lambda _: seen.append(notebook.card_of(played())))
-    card._desk.begin(["a"])
+    card._model.begun.add_done_callback(lambda _: seen.append(notebook.card_of(played())))
+    card._model.begin(["a"])
     assert seen == [card]  # who waits for the choice displays no other
     assert card.transfer
     assert notebook.card_of(played()) is card
@@ -220,7 +220,7 @@ def test_a_card_is_displayed_before_anything_is_chosen(notebook: NotebookFace, t
     """With a sentence beside it, for where no kernel is; afterwards it shows its transfer."""
     card = notebook.picker(Role.SEND, lambda _: played())
     assert "nothing was sent" in card._repr_mimebundle_()["text/plain"]
-    card._desk.begin(["a"])
+    card._model.begin(["a"])
     assert "transfer.code" in card._repr_mimebundle_()["text/plain"]
     assert card._repr_mimebundle_()[WIDGET]["model_id"] == card.model_id
     (tmp_path / "<x>").touch()
@@ -244,16 +244,16 @@ def test_waiting_for_a_choice_goes_on_in_slices(
     monkeypatch.setattr("nbferry.widget.card.SLICE", 0.0)
     card = notebook.picker(Role.SEND, lambda _: played())
     looked = 0
-    waiting = type(card._desk.begun).result
+    waiting = type(card._model.begun).result
 
     def result(future: Any, timeout: float | None = None) -> Any:
         nonlocal looked
         looked += 1
         if looked == 3:
-            card._desk.begin(["a"])
+            card._model.begin(["a"])
         return waiting(future, timeout)
 
-    monkeypatch.setattr(type(card._desk.begun), "result", result)
+    monkeypatch.setattr(type(card._model.begun), "result", result)
     assert card.wait() == RESULT
 
 
@@ -285,7 +285,7 @@ def test_what_was_received_is_saved_with_its_folders(notebook: NotebookFace, tmp
         path.touch()
     transfer = played(role=Role.RECEIVE)
     transfer.outcome, transfer.folder = Result(tuple(paths), 0, 1.0, "", ""), tmp_path
-    saving = notebook.saving(transfer)._desk.saving()
+    saving = notebook.saving(transfer)._model.saving()
     assert [row["path"] for row in saving.listed("")] == ["d/a", "e/a"]
 
 

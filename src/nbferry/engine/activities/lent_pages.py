@@ -1,4 +1,4 @@
-"""Pages that lend files to an activity, as the engine knows them: by name, with a question and an answer for each read."""
+"""Pages that lend files to an activity, as the engine knows them: by name; each read is a question and an answer."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from nbferry.status import FileProgress, Result, Snapshot, State
 from nbferry.storage.base import Sink
 from nbferry.storage.folder.destination import Destination
 from nbferry.storage.records.receipts import Receipt
-from nbferry.storage.records.record import ReceiveRecord, UploadRecord
+from nbferry.storage.records.record import ReceiveRecord
 
 log = logging.getLogger("nbferry")
 
@@ -37,11 +37,9 @@ log = logging.getLogger("nbferry")
 class IncomingActivity(Activity):
     """What goes into a folder of this computer."""
 
-    _store: RecordStore[ReceiveRecord] | RecordStore[UploadRecord]
-
     def __init__(
         self,
-        store: RecordStore[ReceiveRecord] | RecordStore[UploadRecord],
+        store: RecordStore[Any],
         settings: Settings,
         resources: Resources,
         destination: Destination,

@@ -174,7 +174,7 @@ class SendActivity(Activity):
     # ---------------------------------------------------------------- serving
     async def _pair(self, keys: SessionKeys, context: ConnectContext) -> None:
         """Write down that a receiver knows the code, then serve it."""
-        await self._threads.call(self._store.change, lambda record: record.paired(keys.root))
+        await self._threads.call(self._store.change, lambda record: record.with_pairing(keys.root))
         await self._serve(len(self._store.record.pairings) - 1, keys, context)
 
     def _note_state(self, number: int, state: str) -> None:

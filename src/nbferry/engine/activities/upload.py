@@ -49,7 +49,7 @@ class NearConnector(Connector):
 
 
 class FarConnector(Connector):
-    """Takes what :class:`NearConnector` leaves. When one end is closed the other hears of it, so none needs to be superseded."""
+    """Takes what :class:`NearConnector` leaves. Either end hears when the other is closed, so none is superseded."""
 
     def __init__(self, near: NearConnector) -> None:
         self._near = near
@@ -122,7 +122,7 @@ class UploadActivity(IncomingActivity):
             self._source_failed = self._sender.error
 
     def _what_went_wrong(self) -> NbferryError | None:
-        """See :meth:`IncomingActivity._what_went_wrong`: the error of the end that had it, not what the other was told."""
+        """The error of the end that had it, not what the other was told."""
         return self._source_failed or super()._what_went_wrong()
 
     def _must_ask(self, manifest: Manifest) -> bool:

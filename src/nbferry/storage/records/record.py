@@ -1,6 +1,6 @@
-"""Memos: what an unfinished transfer needs to go on in another process, and how a memo is written as JSON.
+"""Records: what is asked for, and what another process needs to resume it; and how one is written as JSON.
 
-A memo is an object: ``version`` (1), ``role`` ("send", "receive" or "upload"), and the fields of :class:`SendRecord`,
+A record is an object: ``version`` (2), ``role`` ("send", "receive" or "upload"), and the fields of :class:`SendRecord`,
 :class:`ReceiveRecord` or :class:`UploadRecord`; how a transfer ended is one with the fields of :class:`Ended`. Bytes are
 hex, tuples are lists, :class:`RelayNote` and :class:`Pairing` are objects, a STUN or TURN server is one as browsers
 write it (``RTCIceServer``); entries, of which there may be very many,
@@ -14,12 +14,16 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import StrEnum
 from typing import Any, ClassVar, TypeVar
 
+from nbferry.errors import CodeInvalid
 from nbferry.limits import KiB, MiB
+from nbferry.model.codes import is_ticket, parse
 from nbferry.model.ice_servers import IceServer, ice_servers
 from nbferry.model.manifest import MAX_SIZE, Entry, Manifest
 from nbferry.model.names import MAX_NAME, MAX_PATH
@@ -32,6 +36,8 @@ ACCEPTED = "accepted"  # the state of a pairing whose receiver has accepted
 MAX_RECORD = 64 * MiB  # hundreds of thousands of paths
 ID = re.compile(r"[0-9a-f]{12}")
 
+# the state of a pairing whose receiver has everything
+_DONE = "done"
 _MAX_PATH = 32 * KiB  # characters; Windows has the longest
 _MAX_SECRET = 4 * KiB
 _MAX_TEXT = 2 * KiB
@@ -87,6 +93,10 @@ class Record:
     ice: tuple[IceServer, ...] | None = None
     reason: str = ""
 
+    def is_same_call(self, wanted: AnyRecord) -> bool:
+        """Whether the same call, made again, wants this unfinished transfer."""
+        raise NotImplementedError
+
 
 @dataclass(frozen=True, kw_only=True)
 class SendRecord(Record):
@@ -110,15 +120,41 @@ class SendRecord(Record):
     expires_at: float
     pairings: tuple[Pairing, ...] = ()
 
-    def paired(self, root: bytes) -> SendRecord:
-        """This memo with one more pairing."""
+    def with_pairing(self, root: bytes) -> SendRecord:
+        """This record with one more pairing."""
         return replace(self, pairings=(*self.pairings, Pairing(root=root)))
 
     def in_state(self, number: int, state: str) -> SendRecord:
-        """This memo with a pairing in another state."""
+        """This record with a pairing in another state."""
         pairings = list(self.pairings)
         pairings[number] = replace(pairings[number], state=state)
         return replace(self, pairings=tuple(pairings))
+
+    def is_same_call(self, wanted: AnyRecord) -> bool:
+        """The same files in the same way to as many, under as many words; a relay that is named must be the same."""
+        return (
+            isinstance(wanted, SendRecord)
+            and self._asked_for == wanted._asked_for
+            and (wanted.relay is None or (self.relay is not None and self.relay.url == wanted.relay.url))
+            and not self.is_over()
+        )
+
+    @property
+    def _asked_for(self) -> tuple[object, ...]:
+        words = 0 if is_ticket(self.invitation) else len(self.invitation.split("-"))
+        return self.paths, self.entries, self.follow_symlinks, self.receivers, self.via, words
+
+    def is_over(self) -> bool:
+        """Whether no receiver can come any more, and all who came have what they came for."""
+        done = sum(pairing.state == _DONE for pairing in self.pairings)
+        open_ = any(pairing.is_open for pairing in self.pairings)
+        full = self.receivers is not None and done >= self.receivers
+        return full or (self.expires_at <= time.time() and not open_)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether a receiver has everything; perhaps it was never told so."""
+        return any(pairing.state == _DONE for pairing in self.pairings)
 
     @property
     def accepted(self) -> bool:
@@ -149,6 +185,15 @@ class FolderRecord(Record):
     accepted: bool = False
     digest: str = ""
 
+    def is_over(self) -> bool:
+        """It is over when it has ended."""
+        return False
+
+    @property
+    def is_done(self) -> bool:
+        """Whether everything was published; perhaps the sender was never told."""
+        return bool(self.digest)
+
     @property
     def was_accepted(self) -> bool:
         """Whether the offer was accepted."""
@@ -169,6 +214,17 @@ class ReceiveRecord(FolderRecord):
     paired: bool = False
     accept_all: bool = False
 
+    def is_same_call(self, wanted: AnyRecord) -> bool:
+        """The same code, with or without the address of a relay, into the same folder."""
+        # a record may have been edited by hand
+        with suppress(CodeInvalid):
+            return (
+                isinstance(wanted, ReceiveRecord)
+                and self.to == wanted.to
+                and parse(self.code).with_url(None) == parse(wanted.code).with_url(None)
+            )
+        return False
+
 
 @dataclass(frozen=True, kw_only=True)
 class UploadRecord(FolderRecord):
@@ -177,6 +233,14 @@ class UploadRecord(FolderRecord):
     role: ClassVar[Role] = Role.UPLOAD
     entries: tuple[Entry, ...]
     chunk_size: int
+
+    def is_same_call(self, wanted: AnyRecord) -> bool:
+        """The same files into the same folder in the same way."""
+        return isinstance(wanted, UploadRecord) and self._asked_for == wanted._asked_for
+
+    @property
+    def _asked_for(self) -> tuple[object, ...]:
+        return self.to, self.overwrite, self.allow_hidden, self.manifest
 
     @property
     def manifest(self) -> Manifest:
@@ -375,7 +439,7 @@ _read_ended = _object(Ended, _ENDED)
 
 # ------------------------------------------------------------------ to JSON and back
 def encode(record: Record | Ended) -> bytes:
-    """Write a memo, or how one ended. Raises ValueError if it could not be read again."""
+    """Write a record, or how one ended. Raises ValueError if it could not be read again."""
     plain = {"version": RECORD_VERSION, "role": record.role, **_plain(record)}
     data = json.dumps(plain, allow_nan=False, indent=1).encode()
     if len(data) > MAX_RECORD:
@@ -386,7 +450,7 @@ def encode(record: Record | Ended) -> bytes:
 
 
 def decode(data: bytes) -> AnyRecord:
-    """Read a memo. Raises ValueError for anything that is none."""
+    """Read a record. Raises ValueError for anything that is none."""
     return _decoded(data, _of_any_role)
 
 

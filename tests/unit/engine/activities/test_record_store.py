@@ -170,7 +170,7 @@ def test_threads_change_their_parts(ledger: Ledger) -> None:
 
     def pair(byte: int) -> None:
         for _ in range(10):
-            store.change(lambda record: record.paired(bytes([byte]) * 32))
+            store.change(lambda record: record.with_pairing(bytes([byte]) * 32))
 
     threads = [threading.Thread(target=pair, args=(byte,)) for byte in range(4)]
     for thread in threads:

@@ -60,6 +60,6 @@ def test_how_it_ended_is_written_for_good(sending: SendActivity) -> None:
 def test_who_can_still_come(sending: SendActivity) -> None:
     """As many as were meant, whatever became of them."""
     assert sending._facts()["invites"]
-    sending._store.change(lambda record: record.paired(b"q" * 32))
+    sending._store.change(lambda record: record.with_pairing(b"q" * 32))
     assert not sending._facts()["invites"]
     sending._store.release()

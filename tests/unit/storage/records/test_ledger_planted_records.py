@@ -65,7 +65,7 @@ DAMAGED: list[bytes] = [
     without("paths"),
     without("version"),
     without("role"),
-    changed(version=2),
+    changed(version=1),
     changed(role="relay"),
     changed(role=[]),
     changed(id="../../../etc"),

@@ -23,9 +23,9 @@ from nbferry.widget import view
 from nbferry.widget.calls import Buffer
 from nbferry.widget.line import Line
 from nbferry.widget.page import Comm, Page, page_of
+from nbferry.widget.requests import PageRequests
 from nbferry.widget.saving import Saving
 from nbferry.widget.view import CardKind
-from nbferry.widget.wants import PageRequests
 
 MAX_PAGES = 64  # one that went without a word is gone when so many others have come
 
@@ -65,7 +65,7 @@ class CardModel:
         self._line: Line | None = None
         self._closing: asyncio.Task[None] | None = None
         self._seq = 0
-        self._wants = PageRequests(self, used)
+        self._requests = PageRequests(self, used)
         self._starting = threading.Lock()
         self._comm: Comm | None = None
         self._publish: PublishView = lambda _: None  # until there is the widget, which has a view of its own
@@ -180,11 +180,11 @@ class CardModel:
         if len(self._pages) >= MAX_PAGES:
             next(iter(self._pages.values())).close()
         self.met.set()
-        return Page(name, self._comm, self._wants.do, self._gone, ids=self._ids)
+        return Page(name, self._comm, self._requests.do, self._gone, ids=self._ids)
 
     def _gone(self, page: Page) -> None:
         self._pages.pop(page.name, None)
-        self._wants.forget(page)
+        self._requests.forget(page)
         self._refresh()
 
     def _refresh(self) -> None:

@@ -23,9 +23,9 @@ from nbferry.model.roles import Role
 from nbferry.status import FileProgress, Result, Snapshot, State
 from nbferry.storage.sources.pages import PageFiles, Slice
 from nbferry.transfer.handle import Transfer
-from nbferry.widget import desk as module
+from nbferry.widget import card_model as module
 from nbferry.widget.calls import Buffer
-from nbferry.widget.desk import CardModel
+from nbferry.widget.card_model import CardModel
 
 PAGE, OTHER, THIRD = "a" * 16, "b" * 16, "c" * 16
 WITHIN = 20
@@ -86,12 +86,12 @@ class Played:
 class Card:
     """A desk with a widget that a test reads."""
 
-    def __init__(self, desk: CardModel) -> None:
-        self.desk = desk
+    def __init__(self, model: CardModel) -> None:
+        self.model = model
         self.said: queue.Queue[tuple[dict[str, Any], bytes]] = queue.Queue()
         self.views: queue.Queue[dict[str, Any]] = queue.Queue()
         self._numbers = {PAGE: 0, OTHER: 0, THIRD: 0}
-        desk.open("model", self._say, self.views.put)
+        model.open("model", self._say, self.views.put)
 
     def _say(self, message: Mapping[str, Any], buffers: Sequence[Buffer]) -> None:
         self.said.put((dict(message), b"".join(buffers)))
@@ -99,7 +99,7 @@ class Card:
     def ask(self, op: str, page: str = PAGE, **arguments: Any) -> Any:
         """A page asks: the answer, or the error that was said."""
         self._numbers[page] += 1
-        self.desk.hear({"page": page, "id": self._numbers[page], "op": op, **arguments}, [])
+        self.model.hear({"page": page, "id": self._numbers[page], "op": op, **arguments}, [])
         said, buffer = self.said.get(timeout=WITHIN)
         assert (said["page"], said["re"]) == (page, self._numbers[page])
         if "error" in said:
@@ -109,7 +109,7 @@ class Card:
     def answer(self, buffer: bytes = b"", **fields: Any) -> dict[str, Any]:
         """A page answers what it was asked: that."""
         asked, _ = self.said.get(timeout=WITHIN)
-        self.desk.hear({"page": asked["page"], "re": asked["id"], **fields}, [buffer] if buffer else [])
+        self.model.hear({"page": asked["page"], "re": asked["id"], **fields}, [buffer] if buffer else [])
         return asked
 
     def until(self, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
@@ -136,18 +136,18 @@ def played() -> Played:
 @pytest.fixture
 def card(used: Portal, played: Played) -> Card:
     """A card of that transfer."""
-    desk = CardModel("send", used)
-    desk.show(cast("Transfer", played))
-    return Card(desk)
+    model = CardModel("send", used)
+    model.show(cast("Transfer", played))
+    return Card(model)
 
 
 # ------------------------------------------------------------------ looking
 def test_a_page_that_comes_sees_what_there_is(card: Card) -> None:
     """And the desk knows that somebody sees it."""
-    assert not card.desk.met.is_set()
+    assert not card.model.met.is_set()
     ok = card.ask("hello", base="")
     assert (ok["version"], ok["view"]["phase"], ok["view"]["kind"]) == (1, "transfer", "send")
-    assert card.desk.met.is_set()
+    assert card.model.met.is_set()
 
 
 def test_a_view_holds_no_secret(card: Card, played: Played) -> None:
@@ -213,9 +213,9 @@ def test_a_request_that_nobody_knows(card: Card) -> None:
 def test_nonsense_is_dropped(card: Card, caplog: pytest.LogCaptureFixture) -> None:
     """And the next message is heard; a page that goes on like that fills no cell with warnings."""
     caplog.set_level("DEBUG", "nbferry")
-    card.desk.hear({"op": "look"}, [])
-    card.desk.hear({"page": PAGE, "op": "look"}, [])
-    card.desk.hear({"page": OTHER, "op": "bye"}, [])
+    card.model.hear({"op": "look"}, [])
+    card.model.hear({"page": PAGE, "op": "look"}, [])
+    card.model.hear({"page": OTHER, "op": "bye"}, [])
     assert card.ask("look")
     assert [record.levelname for record in caplog.records] == ["DEBUG", "DEBUG"]
 
@@ -236,7 +236,7 @@ def test_paths_begin_a_send(used: Portal, played: Played) -> None:
     assert card.ask("send", paths=["/x"]) == {}
     assert card.ask("send", paths=["/x"]) == "local-protocol"
     assert chosen == [["/x"]]
-    assert card.desk.transfer is cast("Any", played)
+    assert card.model.transfer is cast("Any", played)
     assert card.ask("look")["view"]["phase"] == "transfer"
 
 
@@ -286,7 +286,7 @@ def test_a_page_that_goes_takes_its_files_with_it(used: Portal) -> None:
     card.ask("offer", entries=LISTED)
     reading: Future[Slice] = lent.read("d/a", 0, 5)
     card.said.get(timeout=WITHIN)
-    card.desk.hear({"page": PAGE, "op": "bye"}, [])
+    card.model.hear({"page": PAGE, "op": "bye"}, [])
     assert isinstance(reading.exception(WITHIN), SourceAway)
     assert card.until(lambda view: view["transfer"] and view["transfer"]["needs_files"])
     assert card.ask("offer", OTHER, entries=LISTED[:1]) == "source-changed"
@@ -316,9 +316,9 @@ def test_what_was_received_can_be_saved(used: Portal, tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "a").write_bytes(b"1")
     played = Played(folder=tmp_path)
-    desk = CardModel("receive", used)
-    desk.show(cast("Transfer", played))
-    card = Card(desk)
+    model = CardModel("receive", used)
+    model.show(cast("Transfer", played))
+    card = Card(model)
     assert card.ask("files") == "local-protocol"
     played.outcome = Result((tmp_path / "d" / "a",), 1, 1.0, "", "")
     assert card.ask("files")["files"] == [{"path": "d/a", "size": 1, "url": ""}]
@@ -344,7 +344,7 @@ def test_a_page_that_lends_anew_lends_once(used: Portal) -> None:
     card = picker(used, lambda _: Played(page_files=lent))
     assert card.ask("offer", entries=LISTED) == {}
     assert card.ask("offer", entries=LISTED) == {}
-    card.desk.hear({"page": PAGE, "op": "bye"}, [])
+    card.model.hear({"page": PAGE, "op": "bye"}, [])
     assert card.ask("look", OTHER)
     assert not lent.present
 
@@ -370,13 +370,13 @@ def test_a_page_that_went_while_it_offered_lends_nothing(used: Portal) -> None:
         return played
 
     card = picker(used, begin)
-    card.desk.hear({"page": PAGE, "id": 1, "op": "offer", "entries": LISTED}, [])
+    card.model.hear({"page": PAGE, "id": 1, "op": "offer", "entries": LISTED}, [])
     assert begins.wait(WITHIN)
-    card.desk.hear({"page": PAGE, "op": "bye"}, [])
+    card.model.hear({"page": PAGE, "op": "bye"}, [])
     used.call(gone.set)
-    assert card.desk.begun.result(WITHIN) is cast("Any", played)
+    assert card.model.begun.result(WITHIN) is cast("Any", played)
     assert card.ask("offer", OTHER, entries=LISTED) == {}
-    card.desk.hear({"page": OTHER, "op": "bye"}, [])
+    card.model.hear({"page": OTHER, "op": "bye"}, [])
     assert card.ask("look", THIRD)
     assert not lent.present
 
@@ -401,7 +401,7 @@ def test_who_waits_for_a_choice_may_give_up(used: Portal, played: Played) -> Non
     card = picker(used, lambda _: played)
 
     async def give_up() -> None:
-        waiting = asyncio.ensure_future(asyncio.wrap_future(card.desk.begun))
+        waiting = asyncio.ensure_future(asyncio.wrap_future(card.model.begun))
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
 
@@ -414,10 +414,10 @@ def test_what_a_view_says_can_be_printed(used: Portal, played: Played) -> None:
     """Names and reasons are others'; and a notebook that is saved does not say where one is at home."""
     card = Card(CardModel("download", used, savable=[Path("/x/a\u202eb")]))
     assert card.ask("look")["view"]["what"].isprintable()
-    desk = CardModel("send", used)
-    desk.show(cast("Transfer", played))
+    model = CardModel("send", used)
+    model.show(cast("Transfer", played))
     played.snapshot = played.snapshot.evolve(reason=f'Reading "{Path.home() / "a"}" failed.')
-    assert Card(desk).ask("look")["view"]["transfer"]["reason"] == 'Reading "~/a" failed.'
+    assert Card(model).ask("look")["view"]["transfer"]["reason"] == 'Reading "~/a" failed.'
 
 
 class OneLine(NoLine):
@@ -471,15 +471,15 @@ def test_a_card_without_its_line_has_the_comm(
 ) -> None:
     """It hangs up once, and says there what it would have said on the line."""
     one_line(monkeypatch)
-    desk = CardModel("send", used)
-    desk.show(cast("Transfer", played))
-    card = Card(desk)
+    model = CardModel("send", used)
+    model.show(cast("Transfer", played))
+    card = Card(model)
     used.ask(lambda: LINES[-1].received(1, {"page": PAGE, "id": 1, "op": "look"}, b""))
     while "re" not in LINES[-1].said.get(timeout=WITHIN):
         pass
     for _ in range(2):
-        desk.hang_up()
+        model.hang_up()
     assert LINES[-1].closed.wait(WITHIN)
     assert len(LINES) == 1
-    desk.hear({"page": PAGE, "id": 2, "op": "look"}, [])
+    model.hear({"page": PAGE, "id": 2, "op": "look"}, [])
     assert card.said.get(timeout=WITHIN)[0]["re"] == 2

@@ -42,8 +42,8 @@ Outcome = Mapping[str, Any] | tuple[Mapping[str, Any], list[Buffer]]
 """Fields of an answer, and perhaps buffers."""
 
 
-class Behind(Protocol):
-    """What these need of a :class:`nbferry.widget.desk.CardModel`."""
+class CardPort(Protocol):
+    """What these need of a :class:`nbferry.widget.card_model.CardModel`."""
 
     kind: view.CardKind
 
@@ -67,8 +67,8 @@ class Behind(Protocol):
 class PageRequests:
     """What the pages of one card want."""
 
-    def __init__(self, desk: Behind, portal: Portal) -> None:
-        self._desk = desk
+    def __init__(self, model: CardPort, portal: Portal) -> None:
+        self._model = model
         self._portal = portal
         self._lock = threading.Lock()
         self._listing = (
@@ -77,15 +77,15 @@ class PageRequests:
         self._offers: dict[str, Offers] = {}
         self._lent: dict[str, tuple[Lending, Reader]] = {}
         self._savings: dict[str, Saving] = {}
-        self._ways: dict[str, Callable[[Page, Mapping[str, Any]], Outcome | None]] = {
+        self._handlers: dict[str, Callable[[Page, Mapping[str, Any]], Outcome | None]] = {
             "hello": self._hello,
             "look": self._look,
             "code": self._code,
             "pause": lambda *_: self._transfer.pause(),
             "resume": lambda *_: self._transfer.resume(),
-            "cancel": lambda _, asked: self._transfer.cancel(_text(asked, "reason")),
+            "cancel": lambda _, args: self._transfer.cancel(_text(args, "reason")),
             "accept": lambda *_: self._transfer.accept(),
-            "reject": lambda _, asked: self._transfer.reject(_text(asked, "reason")),
+            "reject": lambda _, args: self._transfer.reject(_text(args, "reason")),
             "rows": self._rows,
             "list": self._list,
             Role.SEND: self._send,
@@ -97,7 +97,7 @@ class PageRequests:
 
     def do(self, page: Page, request: Request) -> Outcome:
         """Do it, and say what came of it. Raises :class:`NbferryError`."""
-        way = self._ways.get(request.op)
+        way = self._handlers.get(request.op)
         if way is None:
             raise RemoteProtocolError(
                 f'The page asked for "{request.op[:40]}", which this nbferry does not know.'
@@ -116,54 +116,54 @@ class PageRequests:
 
     @property
     def _transfer(self) -> Transfer:
-        if self._desk.transfer is None:
+        if self._model.transfer is None:
             raise LocalProtocolError("Nothing has begun yet.")
-        return self._desk.transfer
+        return self._model.transfer
 
     # ---------------------------------------------------------------- looking
-    def _hello(self, page: Page, asked: Mapping[str, Any]) -> Outcome:
-        if base := _text(asked, "base"):
+    def _hello(self, page: Page, args: Mapping[str, Any]) -> Outcome:
+        if base := _text(args, "base"):
             server.heard_from_page(base)
-        return {"version": PAGE_VERSION, **self._look(page, asked)}
+        return {"version": PAGE_VERSION, **self._look(page, args)}
 
     def _look(self, _page: Page, _asked: Mapping[str, Any]) -> dict[str, Any]:
-        return {"view": self._desk.view()}
+        return {"view": self._model.view()}
 
     def _code(self, _page: Page, _asked: Mapping[str, Any]) -> Outcome:
         code = self._transfer.code
         return {"code": code, "note": HERE_ONLY if rendering.here_only(code) else ""}
 
-    def _rows(self, _page: Page, asked: Mapping[str, Any]) -> Outcome:
-        first, count = _number(asked, "first"), min(MAX_ROWS, _number(asked, "count"))
+    def _rows(self, _page: Page, args: Mapping[str, Any]) -> Outcome:
+        first, count = _number(args, "first"), min(MAX_ROWS, _number(args, "count"))
         return {"rows": [view.row(file) for file in self._transfer.files_from(first, count)]}
 
-    def _list(self, _page: Page, asked: Mapping[str, Any]) -> Outcome:
-        return list_folder(_text(asked, "folder") or None)
+    def _list(self, _page: Page, args: Mapping[str, Any]) -> Outcome:
+        return list_folder(_text(args, "folder") or None)
 
     # ---------------------------------------------------------------- beginning
-    def _send(self, _page: Page, asked: Mapping[str, Any]) -> None:
-        paths = asked.get("paths")
+    def _send(self, _page: Page, args: Mapping[str, Any]) -> None:
+        paths = args.get("paths")
         if not isinstance(paths, list) or not paths or not all(isinstance(path, str) for path in paths):
             raise RemoteProtocolError("The page did not say what to send.")
         self._begin([str(path) for path in paths], Role.SEND)
 
-    def _receive(self, _page: Page, asked: Mapping[str, Any]) -> None:
-        self._begin(_text(asked, "code").strip(), Role.RECEIVE)
+    def _receive(self, _page: Page, args: Mapping[str, Any]) -> None:
+        self._begin(_text(args, "code").strip(), Role.RECEIVE)
 
     def _begin(self, chosen: Any, *kinds: view.CardKind) -> Transfer:
         """Begin, if this card is of one of these kinds."""
-        if self._desk.kind not in kinds:
+        if self._model.kind not in kinds:
             raise RemoteProtocolError("The page asked for what this card is not for.")
-        return self._desk.begin(chosen)
+        return self._model.begin(chosen)
 
-    def _offer(self, page: Page, asked: Mapping[str, Any]) -> None:
+    def _offer(self, page: Page, args: Mapping[str, Any]) -> None:
         with self._lock:
             offers = self._offers.setdefault(page.name, Offers())
         with self._listing:
-            entries = offers.add(asked)
+            entries = offers.add(args)
         if entries is None:
             return
-        transfer = self._desk.transfer or self._begin(entries, Role.SEND, Role.UPLOAD)
+        transfer = self._model.transfer or self._begin(entries, *(role for role in Role if role.from_pages))
         files = transfer.page_files
         if files is None:
             raise LocalProtocolError("This transfer needs no files of this machine.")
@@ -180,37 +180,35 @@ class PageRequests:
             files.lend(reader)  # within, so that whoever forgets the page comes later
         if before:
             files.gone(before)
-        self._desk.refresh()
+        self._model.refresh()
 
     # ---------------------------------------------------------------- saving
     def _files(self, page: Page, _asked: Mapping[str, Any]) -> Outcome:
-        saving = self._desk.saving()
+        saving = self._model.saving()
         with self._lock:
             if not page.is_gone:
                 self._savings[page.name] = saving
         own = server.own_server()
         return {"files": saving.listed(own.root if own else "")}
 
-    def _fetch(self, page: Page, asked: Mapping[str, Any]) -> Outcome:
+    def _fetch(self, page: Page, args: Mapping[str, Any]) -> Outcome:
         saving = self._savings.get(page.name)
         if saving is None:
             raise LocalProtocolError("The page asked for a file before it asked which there are.")
-        digest, data = saving.fetch(
-            _number(asked, "file"), _number(asked, "offset"), _number(asked, "length")
-        )
+        digest, data = saving.fetch(_number(args, "file"), _number(args, "offset"), _number(args, "length"))
         parts = [memoryview(data)[at : at + page.part] for at in range(0, len(data), page.part)]
         return {"digest": digest}, list(parts)
 
 
-def _text(asked: Mapping[str, Any], name: str) -> str:
-    value = asked.get(name) or ""
+def _text(args: Mapping[str, Any], name: str) -> str:
+    value = args.get(name) or ""
     if not isinstance(value, str):
         raise RemoteProtocolError(f'The page sent no text as "{name}".')
     return value
 
 
-def _number(asked: Mapping[str, Any], name: str) -> int:
-    value = asked.get(name)
+def _number(args: Mapping[str, Any], name: str) -> int:
+    value = args.get(name)
     if type(value) is not int or value < 0:
         raise RemoteProtocolError(f'The page sent no number as "{name}".')
     return value
