@@ -14,8 +14,8 @@ class Settings:
     """What the caller, the record of the transfer and the environment say, in this order.
 
     ``via`` is the path to take. ``relay`` is the address of a relay; without one the Jupyter server's is used, or one
-    in this process. ``host`` is the only address to listen on, None for all. ``ice`` are the STUN and TURN servers to ask.
-    With ``asks`` the caller decides about every offer, small ones too.
+    in this process. ``host`` is the only address to listen on, None for all. ``ice`` are the STUN and TURN servers to
+    ask. With ``asks`` the caller decides about every offer, small ones too.
     """
 
     limits: Limits = field(default_factory=Limits)

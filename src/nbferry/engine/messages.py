@@ -132,8 +132,8 @@ class Report:
     ``code`` is a sender's, "" before the relay has given a number. ``invites``: a receiver can still come with it.
     ``accepted``: the offer was accepted and the transfer is not over, so it can be resumed without a code. ``asks``: an
     offer waits for :class:`Decide`. ``held``: it was paused here. ``has_pages`` is None for files of this computer,
-    otherwise whether a page lends them. ``result`` or ``error`` is there once it is over in this process; ``closed`` once
-    nothing of it is in use any more.
+    otherwise whether a page lends them. ``result`` or ``error`` is there once it is over in this process, and
+    ``closed`` once nothing of it is in use any more.
     """
 
     snapshot: Snapshot

@@ -1,4 +1,4 @@
-"""The paths that a transfer can take. What is said of one here is said nowhere else: lists and choices derive from it."""
+"""The paths that a transfer can take. What is said of one is said here alone: lists and choices derive from it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Via(StrEnum):
     weight: float
     """What its rate is worth beside that of others: a relay carries at somebody else's cost."""
 
-    def __new__(cls, value: str, label: str, can_be_asked: bool = True, weight: float = 1.0) -> Via:  # noqa: FBT001, FBT002  # rows of a table
+    def __new__(cls, value: str, label: str, can_be_asked: bool = True, weight: float = 1.0) -> Via:
         """Make a member of a row below."""
         member = str.__new__(cls, value)
         member._value_ = value

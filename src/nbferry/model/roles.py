@@ -19,30 +19,24 @@ class Role(StrEnum):
     unbegun: str
     """What is said of a card in which nothing was chosen."""
 
-    def __new__(
-        cls, value: str, doing: str, done: str, takes_in: bool, from_pages: bool, unbegun: str
-    ) -> Role:  # noqa: FBT001
+    def __new__(cls, value: str, words: tuple[str, str, str], takes_in: bool, from_pages: bool) -> Role:
         """Make a member of a row below."""
         member = str.__new__(cls, value)
         member._value_ = value
-        member.doing, member.done, member.unbegun = doing, done, unbegun
+        member.doing, member.done, member.unbegun = words
         member.takes_in, member.from_pages = takes_in, from_pages
         return member
 
-    SEND = "send", "sending", "Sent", False, True, "nothing was sent from here; files can be chosen"
+    SEND = "send", ("sending", "Sent", "nothing was sent from here; files can be chosen"), False, True
     RECEIVE = (
         "receive",
-        "receiving",
-        "Received",
+        ("receiving", "Received", "nothing was received here; a code is asked for"),
         True,
         False,
-        "nothing was received here; a code is asked for",
     )
     UPLOAD = (
         "upload",
-        "uploading",
-        "Uploaded",
+        ("uploading", "Uploaded", "nothing was uploaded from here; files can be chosen"),
         True,
         True,
-        "nothing was uploaded from here; files can be chosen",
     )

@@ -1,4 +1,4 @@
-"""Files of a browser's machine, seen from the pages that lend them. The engine's questions are passed on to the pages."""
+"""Files of a browser's machine, and the pages that lend them: the engine's questions are passed on to these."""
 
 from __future__ import annotations
 

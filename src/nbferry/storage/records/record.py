@@ -1,10 +1,10 @@
 """Records: what is asked for, and what another process needs to resume it; and how one is written as JSON.
 
-A record is an object: ``version`` (2), ``role`` ("send", "receive" or "upload"), and the fields of :class:`SendRecord`,
-:class:`ReceiveRecord` or :class:`UploadRecord`; how a transfer ended is one with the fields of :class:`Ended`. Bytes are
-hex, tuples are lists, :class:`RelayNote` and :class:`Pairing` are objects, a STUN or TURN server is one as browsers
-write it (``RTCIceServer``); entries, of which there may be very many,
-are a text of compact JSON: [[path, size (null for a folder), mtime in ns], ...]. What has a default may be missing.
+A record is an object: ``version`` (2), ``role``, and the fields of the role's class: :class:`SendRecord`,
+:class:`ReceiveRecord` or :class:`UploadRecord`. How a transfer ended is one with the fields of :class:`Ended`. Bytes
+are hex, tuples are lists, :class:`RelayNote` and :class:`Pairing` are objects, a STUN or TURN server is one as browsers
+write it (``RTCIceServer``). Entries, of which there may be very many, are a text of compact JSON: [[path, size (null
+for a folder), mtime in ns], ...]. What has a default may be missing.
 
 What is read may be torn, or planted by somebody else: each field is judged, and what is not known is left out.
 """
