@@ -40,9 +40,8 @@ def local_addresses(host: str | None = None) -> list[str]:
 
 def _outward_address(family: socket.AddressFamily) -> str | None:
     """The address that packets to the internet would carry. Connecting a UDP socket sends nothing."""
-    target = (
-        "192.0.2.1" if family is socket.AF_INET else "2001:db8::1"
-    )  # documentation addresses, RFC 5737 and 3849
+    # documentation addresses, RFC 5737 and 3849
+    target = "192.0.2.1" if family is socket.AF_INET else "2001:db8::1"
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.connect((target, 9))
@@ -55,9 +54,8 @@ def urls_for(ports: Iterable[tuple[str, int]], path: str, host: str | None) -> l
     """WebSocket addresses of a listener whose sockets are bound to ``ports``; ``host`` is where it was to listen."""
     bound = [(ipaddress.ip_address(address), port) for address, port in ports]
     by_family = {ip.version: port for ip, port in bound}
-    named = [
-        str(ip) for ip, _ in bound if not ip.is_unspecified
-    ]  # by a name, perhaps, that stands for several
+    # by a name, perhaps, that stands for several
+    named = [str(ip) for ip, _ in bound if not ip.is_unspecified]
     urls = [
         f"ws://{f'[{ip}]' if ip.version == 6 else ip}:{by_family[ip.version]}{path}"
         for ip in map(ipaddress.ip_address, named or local_addresses(host))

@@ -35,9 +35,8 @@ class BundledLink:
 
     def __init__(self, link: AnyLink) -> None:
         self.link = link
-        self.agreed = (
-            False  # both sides have said that they use this one, and not turned to another one since
-        )
+        # both sides have said that they use this one, and not turned to another one since
+        self.agreed = False
 
     @property
     def via(self) -> Via:

@@ -353,9 +353,8 @@ class Answerer(PairedConnector):
                         self._take_signal(mailbox, member, body)
         except asyncio.CancelledError:
             if self._over:
-                with contextlib.suppress(
-                    TransportError
-                ):  # it must not be taken for the end of this wait only
+                # it must not be taken for the end of this wait only
+                with contextlib.suppress(TransportError):
                     await mailbox.close_room("closed")
             raise
         finally:

@@ -11,9 +11,8 @@ from nbferry.limits import KiB
 from nbferry.model.paths import Via
 from nbferry.transports.base import Transport
 
-POOLED_FROM = (
-    256 * KiB
-)  # smaller frames get memory of their own size, so that small ones cannot pin large buffers
+# smaller frames get memory of their own size, so that small ones cannot pin large buffers
+POOLED_FROM = 256 * KiB
 
 FrameHandler = Callable[[memoryview, "Lease | None"], None]
 

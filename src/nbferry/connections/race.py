@@ -131,9 +131,8 @@ class Race:
         until = asyncio.get_running_loop().time() + self._limits.direct_head_start
         await asyncio.wait(direct, timeout=self._limits.direct_head_start)
         if self._won and not self._meeting.calls:
-            await asyncio.sleep(
-                until - asyncio.get_running_loop().time()
-            )  # the caller ends this race if it has won
+            # the caller ends this race if it has won
+            await asyncio.sleep(until - asyncio.get_running_loop().time())
         return self._won and self._meeting.calls
 
     # ---------------------------------------------------------------- the paths
@@ -153,9 +152,8 @@ class Race:
         return await self._link(transport)
 
     async def _webrtc(self) -> Link:
-        webrtc = await asyncio.to_thread(
-            import_module, "nbferry.transports.webrtc.datachannel"
-        )  # takes 0.3 s
+        # takes 0.3 s
+        webrtc = await asyncio.to_thread(import_module, "nbferry.transports.webrtc.datachannel")
         meeting, limits = self._meeting, self._limits
         peer = await webrtc.Peer.start(controlling=meeting.calls, servers=self._context.ice, limits=limits)
         async with _closed_on_failure(peer):

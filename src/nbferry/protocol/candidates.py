@@ -11,9 +11,8 @@ from nbferry.model.manifest import Manifest
 from nbferry.model.ranges import RangeSet
 from nbferry.protocol.frames import LeafRun
 
-MAX_ASKED = (
-    4_096  # digests of chunks that are asked for, or here and not yet compared: 128 KiB on either side
-)
+# digests of chunks that are asked for, or here and not yet compared: 128 KiB on either side
+MAX_ASKED = 4_096
 COMPARE_CHUNKS = 64  # in one go, so that the hop to a worker thread is cheap
 COMPARE_BYTES = 8 * MiB  # in one go, so that what is to be stored does not wait for long
 AT_ONCE = 2  # goes: one thread need not wait for the next

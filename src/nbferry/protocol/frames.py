@@ -16,9 +16,8 @@ from nbferry.model.ranges import RangeSet
 CONTROL_TYPE, CHUNK_TYPE, LEAVES_TYPE = 0x01, 0x02, 0x03
 MAX_CONTROL = 1 * MiB  # a control frame is parsed as a whole, so it is bounded before it is parsed
 MAX_RANGES = 65_536  # in one field of one frame
-RANGES_PER_FRAME = (
-    10_000  # that we send in one field: three of them stay below MAX_CONTROL, however large the numbers
-)
+# that we send in one field: three of them stay below MAX_CONTROL, however large the numbers
+RANGES_PER_FRAME = 10_000
 MAX_LEAVES = 8_192  # in one frame
 
 PIECE_HEADER = Struct("!QII32s")  # chunk, offset in it, length, digest of the whole chunk

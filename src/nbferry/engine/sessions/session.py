@@ -97,9 +97,8 @@ class Session:
             self.final.set()
             self._cancel_timer()
             state = self.machine.state
-            await self._connector.aclose(
-                over=state.final and state is not State.FAILED
-            )  # what failed may go on
+            # what failed may go on
+            await self._connector.aclose(over=state.final and state is not State.FAILED)
 
     async def _guard(self, task: Coroutine[Any, Any, None]) -> None:
         """Run a task; what goes wrong in it fails the transfer."""

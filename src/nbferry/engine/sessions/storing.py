@@ -132,9 +132,8 @@ class Storing:
             case Sync():
                 await self._threads.call(self._sink.sync)
                 self._receiver.synced(session.now())
-            case Publish() if (
-                self._receiver.state is State.WRITING
-            ):  # else a flush before it has lost something
+            # else a flush before it has lost something
+            case Publish() if self._receiver.state is State.WRITING:
                 if damaged := await self._threads.call(self._sink.check):
                     self._receiver.lost(damaged, session.now())
                     return
@@ -148,9 +147,8 @@ class Storing:
     async def _wait_for_room(self, session: Session) -> None:
         """Tell everybody, and go on when the disk has room for the rest."""
         session.pump()
-        while (
-            True
-        ):  # a file system does not tell; and by a quota it may be full though it says that there is room
+        # a file system does not tell; and by a quota it may be full though it says that there is room
+        while True:
             await asyncio.sleep(self._limits.space_poll)
             if not await self._threads.call(self._sink.missing_space):
                 break

@@ -27,10 +27,8 @@ DRAINED_SECONDS = 0.2  # with little under way, to see the path's own delay
 FULL_ROUNDS, FULL_GROWTH = 3, 1.25  # the path is full when the rate did not grow by so much in so many rounds
 LOSS_TOLERATED = 0.06  # of a round: more is congestion, not weather
 LOSS_CUT = 0.85  # what is left of the window then
-QUEUE_TOLERATED, QUEUE_SECONDS = (
-    1.25,
-    0.010,
-)  # a shortest round trip of a round beyond this is a standing queue
+# a shortest round trip of a round beyond this is a standing queue
+QUEUE_TOLERATED, QUEUE_SECONDS = 1.25, 0.010
 BURST_SECONDS = 0.002  # of sending at once: a timer of asyncio is late by 1 ms
 CREDIT_SECONDS = 0.010  # of sending that may be made up for after a timer that was later still, in one burst
 PAUSE_SECONDS = 0.001  # between two bursts, at most

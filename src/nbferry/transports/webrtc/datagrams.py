@@ -28,10 +28,8 @@ BUFFER = 4 << 20  # bytes asked for in the kernel, each way: 10 ms at 400 MB/s. 
 BACKLOG = 1 << 20  # bytes kept here while the kernel takes nothing; what is more is lost, as on any line
 
 _SOL_UDP, _UDP_SEGMENT, _UDP_GRO = 17, 103, 104  # <linux/udp.h>
-_MTU_DISCOVER = {
-    socket.AF_INET: (socket.IPPROTO_IP, 10),
-    socket.AF_INET6: (socket.IPPROTO_IPV6, 23),
-}  # <linux/in.h>
+# <linux/in.h>
+_MTU_DISCOVER = {socket.AF_INET: (socket.IPPROTO_IP, 10), socket.AF_INET6: (socket.IPPROTO_IPV6, 23)}
 _FRAGMENT, _NEVER_FRAGMENT = 0, 3  # IP_PMTUDISC_DONT, IP_PMTUDISC_PROBE
 _ROOM = 64  # bytes for the size of a segment and its header
 _SIZE = struct.Struct("=H"), struct.Struct("=i")  # of a segment: to the kernel, from it

@@ -21,11 +21,8 @@ DEFAULT_MAX_MESSAGE = 65_536  # of a peer that does not say (RFC 8841, section 6
 BASE_PACKET = 1_160  # bytes of an SCTP packet that every path and every end takes: 1,197 of UDP, with DTLS
 MAX_PACKET = 16_384  # the largest DTLS record
 
-_DIGESTS = {
-    "sha-256": 32,
-    "sha-384": 48,
-    "sha-512": 64,
-}  # bytes; what RFC 8122 names and is still thought well of
+# bytes; what RFC 8122 names and is still thought well of
+_DIGESTS = {"sha-256": 32, "sha-384": 48, "sha-512": 64}
 _UFRAG = re.compile(r"[A-Za-z0-9+/]{4,256}")  # RFC 8839, section 5.4
 _PASSWORD = re.compile(r"[A-Za-z0-9+/]{22,256}")
 _FOUNDATION = re.compile(r"[A-Za-z0-9+/]{1,32}")  # section 5.1

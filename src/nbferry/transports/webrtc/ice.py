@@ -272,9 +272,8 @@ async def find_path(transport: RTCIceTransport, remote: Description, *, same_mac
     dialable = remote.dialable(same_machine=same_machine)
     for candidate in dialable:
         await transport.addRemoteCandidate(_for_aiortc(candidate))
-    if len(dialable) == len(
-        remote.candidates
-    ):  # else the other side may yet show itself, by a check of its own
+    # else the other side may yet show itself, by a check of its own
+    if len(dialable) == len(remote.candidates):
         await transport.addRemoteCandidate(None)
     await transport.start(RTCIceParameters(usernameFragment=remote.ufrag, password=remote.password))
     if transport.state != "completed":

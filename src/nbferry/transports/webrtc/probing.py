@@ -7,12 +7,8 @@ from __future__ import annotations
 
 from nbferry.transports.webrtc.description import BASE_PACKET
 
-SIZES = (
-    1_400,
-    4_000,
-    8_900,
-    16_384,
-)  # Ethernet; some data centres; jumbo frames; the largest DTLS record, on loopback
+# Ethernet; some data centres; jumbo frames; the largest DTLS record, on loopback
+SIZES = (1_400, 4_000, 8_900, 16_384)
 MAX_PROBES = 3  # MAX_PROBES
 INTERVAL = 0.5  # seconds between two attempts
 BLACK_HOLE = 2  # timeouts in a row that large packets get

@@ -55,14 +55,12 @@ KNOWN = ("1.16.0",)  # versions of aiortc
 STREAMS = 16  # that the other side may use
 ACK_DELAY_HERE = 0.02  # seconds that the acknowledgement of a single packet waits for another
 ACK_DELAY_SOME = 0.002  # the same, of several packets
-ACK_TOGETHER = (
-    8  # packets that are acknowledged at once to who paces: no acknowledgement has to open a window there
-)
+# packets that are acknowledged at once to who paces: no acknowledgement has to open a window there
+ACK_TOGETHER = 8
 CLOCK_STEP = 1e-4  # seconds that asyncio's timers may be early
 DEAD_AFTER = 30.0  # seconds without an answer to anything
-INITIAL_RTO = (
-    0.5  # seconds until an INIT is sent again; RFC 9260 says 1, but this path has just been found to be alive
-)
+# seconds until an INIT is sent again; RFC 9260 says 1, but this path has just been found to be alive
+INITIAL_RTO = 0.5
 
 _M, _HALF = 0xFFFF_FFFF, 1 << 31  # TSNs are numbers modulo 2^32
 _DATA, _SACK, _PAD = 0, 3, 0x84  # types of chunks; PAD: RFC 4820
@@ -305,9 +303,8 @@ class FastSctp(RTCSctpTransport):
         """The packet to send now, if there is one that fits; one fits always if nothing is under way."""
         recovery = self._recovery
         fits = room >= self._size.size or not recovery.flight
-        if (
-            recovery.lost
-        ):  # only the rate holds these back, or what cannot be acknowledged before would block them
+        # only the rate holds these back, or what cannot be acknowledged before would block them
+        if recovery.lost:
             return recovery.lost.popitem(last=False)[1] if fits or not recovery.timeouts else None
         if not self._data_channel_queue:
             self._controller.nothing_to_send(recovery.flight)
