@@ -17,6 +17,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mappi
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar, TypeVar
 
+from typing_extensions import override
+
 from nbferry.connections.addresses import machine_mark, urls_for
 from nbferry.connections.backoff import Backoff
 from nbferry.connections.context import ConnectContext
@@ -97,10 +99,11 @@ class PairedConnector(Connector):
         self._links.put_nowait(link)
         self._linked.set()
 
+    @override
     async def another(self) -> Link:
-        """See :meth:`Connector.another`."""
         return await self._links.get()
 
+    @override
     async def settle(self) -> None:
         """See :meth:`Connector.settle`. May be called again while it is at it, or be cancelled: nothing stays open."""
         if calling := self._calling:
@@ -113,8 +116,8 @@ class PairedConnector(Connector):
         while not self._links.empty():
             await self._links.get_nowait().aclose()
 
+    @override
     async def aclose(self, *, over: bool) -> None:
-        """See :meth:`Connector.aclose`."""
         await self.settle()
 
     # ---------------------------------------------------------------- a call
@@ -196,6 +199,7 @@ class Caller(PairedConnector):
 
     role, other = "B", "A"
 
+    @override
     async def connect(self) -> Link:
         """Call the sender, give it ``dead_after`` seconds to answer, then race."""
         await self.settle()
@@ -275,6 +279,7 @@ class Answerer(PairedConnector):
             await self._stop_hosting()
             raise
 
+    @override
     async def connect(self) -> Link:
         """Wait ``dead_after`` seconds for a call; answer it and race. A newer call ends the race of an older one."""
         while True:
@@ -312,10 +317,12 @@ class Answerer(PairedConnector):
                 listener, answer, call, handshake, send=reply, next_description=self._descriptions.get
             )
 
+    @override
     async def superseded(self) -> None:
         """Return when the receiver calls anew."""
         await self._called.wait()
 
+    @override
     async def aclose(self, *, over: bool) -> None:
         """Stop hosting; the room of a pairing that is over is closed if the relay can be told."""
         self._over = over

@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
+from typing_extensions import override
+
 from nbferry.crypto.records import TAG, Opener, Sealer
 from nbferry.errors import NbferryError, TransportError
 from nbferry.limits import KiB
@@ -66,25 +68,25 @@ class PlainLink(AnyLink):
         self._via = via
 
     @property
+    @override
     def via(self) -> Via:
         """What it stands for."""
         return self._via
 
     @property
+    @override
     def max_frame(self) -> int:
-        """See :attr:`AnyLink.max_frame`."""
         return self._transport.max_message
 
+    @override
     async def send(self, frame: bytes | memoryview) -> None:
-        """See :meth:`AnyLink.send`."""
-
         def fill(out: memoryview) -> None:
             out[:] = frame
 
         await self._transport.send(len(frame), fill)
 
+    @override
     def deliver_to(self, received: FrameHandler, closed: Callable[[TransportError], None]) -> None:
-        """See :meth:`AnyLink.deliver_to`."""
         self._transport.deliver_to(lambda frame: received(frame, None), closed)
 
 
@@ -98,17 +100,16 @@ class Link(AnyLink):
         self._pool: list[bytearray] = []
 
     @property
+    @override
     def max_frame(self) -> int:
-        """See :attr:`AnyLink.max_frame`."""
         return self._transport.max_message - TAG
 
+    @override
     async def send(self, frame: bytes | memoryview) -> None:
-        """See :meth:`AnyLink.send`."""
         await self._transport.send(len(frame) + TAG, lambda out: self._sealer.seal_into(frame, out))
 
+    @override
     def deliver_to(self, received: FrameHandler, closed: Callable[[TransportError], None]) -> None:
-        """See :meth:`AnyLink.deliver_to`."""
-
         def deliver(record: memoryview) -> None:
             try:
                 self._open(record, received)

@@ -19,6 +19,7 @@ from jupyter_server.serverapp import ServerApp
 from jupyter_server.utils import ensure_async, url_path_join
 from tornado.web import HTTPError
 from tornado.websocket import WebSocketHandler
+from typing_extensions import override
 
 from nbferry.jupyter.lines import PAGES_VERSION, LineHubs
 from nbferry.jupyter.page_sockets import PAGE_PATH, PageSocket
@@ -36,10 +37,12 @@ class JupyterRelaySocket(RelaySocket, WebSocketMixin, WebSocketHandler, JupyterH
 
     auth_resource = AUTH_RESOURCE
 
+    @override
     def set_default_headers(self) -> None:
         """Undo JupyterHandler's, which are for pages."""
 
     @allow_unauthenticated
+    @override
     async def get(self, *args: Any, **kwargs: Any) -> None:
         """Open the socket, for everybody; users may create rooms."""
         self.may_create = await _is_user(self)
@@ -54,10 +57,12 @@ class JupyterPageSocket(PageSocket, WebSocketMixin, WebSocketHandler, JupyterHan
 
     auth_resource = AUTH_RESOURCE
 
+    @override
     def set_default_headers(self) -> None:
         """Undo JupyterHandler's, which are for pages."""
 
     @ws_authenticated
+    @override
     async def get(self, name: str) -> None:
         """Open the socket for whoever may write here."""
         if not await _is_user(self):
@@ -76,6 +81,7 @@ class JupyterVersionHandler(JupyterHandler):
     """Says that there is a relay, and which, and that there are lines."""
 
     @allow_unauthenticated
+    @override
     async def get(self) -> None:
         """Answer as JSON, for everybody: a client must know before it has any credentials."""
         self.finish(version_fields() | {"pages": PAGES_VERSION})

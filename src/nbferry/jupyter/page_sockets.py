@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from tornado.web import HTTPError
 from tornado.websocket import WebSocketProtocol13
+from typing_extensions import override
 
 from nbferry.jupyter.lines import UNSUPPORTED, LineHub, LineHubs, LineLimits
 from nbferry.relay.sockets import QuietSocket, Writer
@@ -118,8 +119,8 @@ class KernelEnd(LineEnd):
         super().__init__(line, outlet, limits)
         self._ready = False
 
+    @override
     def received(self, message: bytes) -> Awaitable[object] | None:
-        """See :meth:`LineEnd.received`."""
         if self._ready:
             self._line.from_kernel(self, message)
         else:
@@ -127,8 +128,8 @@ class KernelEnd(LineEnd):
             self._line.kernel_came(self)
         return None
 
+    @override
     def closed(self) -> None:
-        """See :meth:`LineEnd.closed`."""
         super().closed()
         self._line.kernel_left(self)
 
@@ -143,8 +144,8 @@ class PageEnd(LineEnd):
         self._number = line.page_came(self)
         self._patience = self._later(limits.kernel_wait, self._give_up)
 
+    @override
     def received(self, message: bytes) -> Awaitable[object] | None:
-        """See :meth:`LineEnd.received`."""
         if not self._settled.is_set():
             return self._held(self._pass_on_later(message))
         wait = self._line.from_page(self._number, message)
@@ -154,18 +155,18 @@ class PageEnd(LineEnd):
         """See :class:`nbferry.jupyter.lines.PageEnd`."""
         self._settled.set()
 
+    @override
     def finish(self, code: int, reason: str) -> None:
-        """See :class:`End`."""
         super().finish(code, reason)
         self._settled.set()
 
+    @override
     def took(self, size: int) -> None:
-        """See :meth:`LineEnd.took`."""
         super().took(size)
         self._line.taken(self._number, size)
 
+    @override
     def closed(self) -> None:
-        """See :meth:`LineEnd.closed`."""
         super().closed()
         self._patience.cancel()
         self._settled.set()
@@ -187,6 +188,7 @@ class PageEnd(LineEnd):
         finally:
             self._waiting -= 1
 
+    @override
     def _beat(self) -> None:
         if self._waiting:
             self.heard()
@@ -198,16 +200,19 @@ class PageSocket(QuietSocket):
 
     _end: LineEnd | None = None  # there from the handshake to the close
 
+    @override
     def initialize(self, lines: LineHubs, traffic: Callable[[], None] = lambda: None) -> None:
         """Take what the route names; ``traffic`` is called for each message."""
         self._lines = lines
         self._traffic = traffic
 
     @property
+    @override
     def max_message_size(self) -> int:
         """Bytes of one message."""
         return self._lines.limits.max_message
 
+    @override
     async def get(self, name: str) -> None:
         """Open the socket, as the end that the query names."""
         end = self.get_query_argument("end", PAGE)
@@ -217,6 +222,7 @@ class PageSocket(QuietSocket):
         self._kind = KernelEnd if end == KERNEL else PageEnd
         await super().get()
 
+    @override
     def open(self, *args: str, **kwargs: str) -> None:
         """Come to the line, now that the handshake is done."""
         self.set_nodelay(True)
@@ -226,6 +232,7 @@ class PageSocket(QuietSocket):
         if connection.stream.closed():  # since before the handshake: on_close was called, and is not again
             self.on_close()
 
+    @override
     def on_message(self, message: str | bytes) -> Any:
         """Pass a message on; Tornado reads no further until what is returned is done."""
         if self._end is None:
@@ -237,11 +244,13 @@ class PageSocket(QuietSocket):
         self._traffic()
         return self._end.received(message)
 
+    @override
     def on_pong(self, data: bytes) -> None:
         """Take note that a ping was answered."""
         if self._end:
             self._end.heard()
 
+    @override
     def on_close(self) -> None:
         """Leave the line, whatever the cause; not there yet if the socket went while it was being authorized."""
         end, self._end = self._end, None
@@ -249,5 +258,6 @@ class PageSocket(QuietSocket):
             end.closed()
             self._lines.leave(self._name)
 
+    @override
     def _log(self) -> None:
         """Nothing: the server would log the address, and with it the name."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from typing_extensions import override
+
 from nbferry.errors import DigestMismatch, DiskFull, Rejected, RemoteProtocolError, StorageError
 from nbferry.limits import Limits
 from nbferry.model.manifest import Entry, Manifest
@@ -244,11 +246,12 @@ class Receiver(Machine):
         self._say_done()
 
     # ---------------------------------------------------------------- the sender's frames
+    @override
     def _receive_greeting(self, now: float) -> None:
         """The sender speaks first."""
 
+    @override
     def disconnected(self) -> None:
-        """See :meth:`Machine.disconnected`."""
         super().disconnected()
         self._answered = self._draining = False
         self._asked = RangeSet()
@@ -260,6 +263,7 @@ class Receiver(Machine):
             self._window.link_lost()
             self._candidates.link_lost()
 
+    @override
     def _receive_frame(self, frame: Control, now: float) -> None:
         match frame.name:
             case "offer":
@@ -335,6 +339,7 @@ class Receiver(Machine):
         return digest
 
     # ---------------------------------------------------------------- chunks
+    @override
     def _receive_pieces(self, pieces: Iterator[Piece], now: float) -> None:
         if self.state.final:
             return
@@ -358,6 +363,7 @@ class Receiver(Machine):
             self._events.append(Store(tuple(whole), assembled))
             self._want()
 
+    @override
     def _receive_leaves(self, run: LeafRun, now: float) -> None:
         if self.state.final:
             return
@@ -382,6 +388,7 @@ class Receiver(Machine):
         self._say("answer", accept=True)
         self._answered = self.is_connected
 
+    @override
     def _unpause(self, who: str) -> bool:
         was_paused = super()._unpause(who)
         self._want()
@@ -501,6 +508,7 @@ class Receiver(Machine):
         return self.manifest
 
     # ---------------------------------------------------------------- reports and time
+    @override
     def _say_done(self) -> None:
         assert self.digest is not None  # it was verified
         self._answer()  # the first one may have been lost with its connection
@@ -538,12 +546,14 @@ class Receiver(Machine):
         unsynced = self._known_manifest().bytes_in(self._progress.unsynced)
         return self._unsynced_since + (0 if unsynced >= self.limits.sync_bytes else self.limits.sync_interval)
 
+    @override
     def _deadlines(self) -> list[float]:
         if self.state.final:
             return []
         deadlines = [self._report_at if self._answered else None, self._sync_deadline()]
         return [deadline for deadline in deadlines if deadline is not None]
 
+    @override
     def _do_what_is_due(self, now: float) -> None:
         if self.state.final:
             return

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
+from typing_extensions import override
+
 from nbferry.errors import DigestMismatch, Expired, Rejected, RemoteProtocolError
 from nbferry.limits import MAX_MESSAGE, Limits, MiB
 from nbferry.model.manifest import Manifest
@@ -163,6 +165,7 @@ class Sender(Machine):
         self._changed()
         return self._hashing
 
+    @override
     def _next_data_frame(self) -> memoryview | None:
         if self._listing is not None:
             if entries := next(self._listing, None):
@@ -185,14 +188,14 @@ class Sender(Machine):
         return self._next_chunk_frame()
 
     # ---------------------------------------------------------------- the receiver's frames
+    @override
     def connected(self, now: float) -> None:
-        """See :meth:`Machine.connected`."""
         self._generation += 1
         self._was_wanted = False
         super().connected(now)
 
+    @override
     def disconnected(self) -> None:
-        """See :meth:`Machine.disconnected`."""
         super().disconnected()
         self._generation += 1
         self._wanted.clear()
@@ -203,6 +206,7 @@ class Sender(Machine):
             self._give_back(self._ready.popleft()[0])
         self.sent = self.verified
 
+    @override
     def _receive_greeting(self, now: float) -> None:
         if self.state is State.CONNECTING:
             self._step(Step.OFFER)
@@ -215,6 +219,7 @@ class Sender(Machine):
             chunk_size=self.manifest.chunk_size,
         )
 
+    @override
     def _receive_frame(self, frame: Control, now: float) -> None:
         match frame.name:
             case "list":
@@ -305,20 +310,25 @@ class Sender(Machine):
         self.sent = self.verified = self.durable = everything
         self._peer_ended(Step.PUBLISHED, None, now)
 
+    @override
     def _receive_pieces(self, pieces: Iterator[Piece], now: float) -> None:
         raise RemoteProtocolError("The receiver sent a chunk.")
 
+    @override
     def _receive_leaves(self, run: LeafRun, now: float) -> None:
         raise RemoteProtocolError("The receiver sent digests of chunks.")
 
+    @override
     def _say_done(self) -> None:
         """The receiver says it."""
 
     # ---------------------------------------------------------------- time
+    @override
     def _deadlines(self) -> list[float]:
         waits = self.state in (State.CONNECTING, State.OFFERED)
         return [self._expires_at] if self._expires_at is not None and waits else []
 
+    @override
     def _do_what_is_due(self, now: float) -> None:
         if any(now >= deadline for deadline in self._deadlines()):
             self.fail(Expired(), now)

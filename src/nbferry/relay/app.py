@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPServerRequest
 from tornado.web import Application, RequestHandler
+from typing_extensions import override
 
 from nbferry.errors import RendezvousError
 from nbferry.limits import KiB, MiB
@@ -57,6 +58,7 @@ class RunningRelay:
 class _OwnSocket(RelaySocket):
     """A socket of a server of our own."""
 
+    @override
     def initialize(self, driver: RelayDriver, authorize: Authorize | None = None) -> None:
         """Take what the route names; ask once whether this request may create rooms."""
         super().initialize(driver)

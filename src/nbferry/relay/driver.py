@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from tornado.websocket import WebSocketProtocol13
+from typing_extensions import override
 
 from nbferry.relay.core import Relay
 from nbferry.relay.effects import Abort, Close, Effect, Ping, RelayStatistics, Send, Splice
@@ -72,6 +73,7 @@ class DrivenSocket(Writer):
         self._connection.params.max_message_size = limits.max_message
         self._connection.stream.read_chunk_size = limits.read_size
 
+    @override
     def finish(self, code: int, reason: str) -> None:
         """See :meth:`Writer.finish`; what still comes is passed to nobody."""
         self._peer = None

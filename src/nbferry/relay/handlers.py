@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from tornado.web import RequestHandler
 from tornado.websocket import WebSocketProtocol13
+from typing_extensions import override
 
 from nbferry.relay.core import PROTOCOL_VERSION
 from nbferry.relay.driver import DrivenSocket, RelayDriver
@@ -33,15 +34,18 @@ class RelaySocket(QuietSocket):
 
     _line: DrivenSocket  # since the handshake
 
+    @override
     def initialize(self, driver: RelayDriver) -> None:
         """Take what the route names."""
         self._driver = driver
 
     @property
+    @override
     def max_message_size(self) -> int:
         """Bytes of one message until the socket is paired; with room for a refusal of what is too long."""
         return 2 * self._driver.limits.max_control
 
+    @override
     def open(self, *args: str, **kwargs: str) -> None:
         """Enter the relay, now that the handshake is done."""
         self.set_nodelay(True)
@@ -51,14 +55,17 @@ class RelaySocket(QuietSocket):
         if connection.stream.closed():  # since before the handshake: on_close was called, and is not again
             self._line.closed()
 
+    @override
     def on_message(self, message: str | bytes) -> Any:
         """Pass a message on; Tornado reads no further until what is returned is done."""
         return self._line.received(message)
 
+    @override
     def on_pong(self, data: bytes) -> None:
         """Pass on that a ping was answered."""
         self._line.heard()
 
+    @override
     def on_close(self) -> None:
         """Leave the relay, whatever the cause."""
         if hasattr(self, "_line"):  # not if the socket went while the request was being authorized
@@ -68,6 +75,7 @@ class RelaySocket(QuietSocket):
 class VersionHandler(RequestHandler):
     """Says that there is a relay, and which."""
 
+    @override
     def get(self) -> None:
         """Answer with :func:`version_fields` as JSON."""
         self.finish(version_fields())

@@ -7,6 +7,7 @@ from typing import Any
 
 from tornado.iostream import StreamClosedError
 from tornado.websocket import WebSocketHandler, WebSocketProtocol13
+from typing_extensions import override
 
 from nbferry.limits import KiB
 
@@ -71,15 +72,17 @@ class QuietSocket(WebSocketHandler):
     """Tornado's own pings and compression are off."""
 
     @property
+    @override
     def ping_interval(self) -> float:
         """No pings by Tornado: whoever is behind this does it, and knows when silence means that a socket is gone."""
         return 0
 
     @property
+    @override
     def ping_timeout(self) -> float:
-        """See ``ping_interval``."""
         return 0
 
+    @override
     def get_compression_options(self) -> dict[str, Any] | None:
         """None: what passes is sealed, or a file that is compressed already if that is worth it."""
         return None

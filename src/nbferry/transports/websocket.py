@@ -27,6 +27,7 @@ from picows import (
     ws_create_server,
 )
 from picows import WSError as PicowsError
+from typing_extensions import override
 
 from nbferry.errors import ConnectFailed, NbferryError, TransportBroken, TransportClosed
 from nbferry.limits import MAX_MESSAGE, KiB, Limits, MiB
@@ -64,8 +65,8 @@ class WebSocketTransport(Transport):
         self._buffer = bytearray()
         self._fragments = bytearray()
 
+    @override
     async def send(self, size: int, fill: Fill) -> None:
-        """See :meth:`Transport.send`."""
         self._check_open()
         assert self._socket is not None  # connected before anybody has it
         if len(self._buffer) != HEADROOM + size or size < REUSED_FROM:
@@ -77,8 +78,8 @@ class WebSocketTransport(Transport):
             await self._writable.wait()
             self._check_open()
 
+    @override
     async def aclose(self) -> None:
-        """See :meth:`Transport.aclose`."""
         if self._socket is None:
             return
         if not self._end:
@@ -143,23 +144,28 @@ class _Listener(WSListener):
         self._transport = transport
         self._connected = connected
 
+    @override
     def on_ws_connected(self, transport: WSTransport) -> None:
         self._transport.opened(transport)
         if self._connected:
             self._connected()
 
+    @override
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         try:
             self._transport.frame_arrived(frame)
         except NbferryError:
             transport.disconnect(graceful=False)
 
+    @override
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         self._transport.lost()
 
+    @override
     def pause_writing(self) -> None:
         self._transport.write_paused(True)
 
+    @override
     def resume_writing(self) -> None:
         self._transport.write_paused(False)
 

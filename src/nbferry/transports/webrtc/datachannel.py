@@ -24,6 +24,7 @@ from aiortc import (
     RTCSctpCapabilities,
     RTCSctpTransport,
 )
+from typing_extensions import override
 
 from nbferry.errors import ConnectFailed, TransportBroken, TransportClosed, TransportError
 from nbferry.limits import Limits
@@ -120,8 +121,8 @@ class DataChannelTransport(Transport):
         if self._end:
             raise ConnectFailed("The other side hung up")
 
+    @override
     async def send(self, size: int, fill: Fill) -> None:
-        """See :meth:`Transport.send`."""
         self._check_open()
         with self._cutter.room(size) as room:
             fill(room)
@@ -141,8 +142,8 @@ class DataChannelTransport(Transport):
             self._ended(TransportBroken("The other side has taken nothing for a long time."))
         self._check_open()
 
+    @override
     async def aclose(self) -> None:
-        """See :meth:`Transport.aclose`."""
         if self._closing is None:
             self._closing = asyncio.create_task(self._close())
         await asyncio.shield(self._closing)
@@ -158,6 +159,7 @@ class DataChannelTransport(Transport):
                 log.info("a data channel was closed, and the other side said nothing to it")
         await self._stack.aclose()
 
+    @override
     def _ended(self, error: TransportError) -> None:
         super()._ended(error)
         for event in (self._open, self._low):

@@ -17,6 +17,7 @@ from aioice import Connection
 from aioice.candidate import candidate_foundation, candidate_priority
 from aioice.ice import StunProtocol, relayed_candidate, server_reflexive_candidate
 from aiortc import RTCIceCandidate, RTCIceGatherer, RTCIceParameters, RTCIceTransport
+from typing_extensions import override
 
 from nbferry.errors import ConnectFailed
 from nbferry.model.ice_servers import IceServer
@@ -35,6 +36,7 @@ log = logging.getLogger("nbferry")
 class DatagramProtocol(StunProtocol):
     """Tells datagrams apart by their first byte, as RFC 7983 has it, before aioice tries to read them as STUN."""
 
+    @override
     def datagram_received(self, data: bytes | memoryview | str, addr: tuple[Any, ...]) -> None:
         """See the base class; ``data`` may be a view that is valid during the call."""
         assert not isinstance(data, str)
@@ -43,6 +45,7 @@ class DatagramProtocol(StunProtocol):
         elif len(data) and data[0] < 4:
             super().datagram_received(bytes(data), addr)
 
+    @override
     async def close(self) -> None:
         """See the base class; a TURN server that is gone is not waited for, as its client asks again for 30 s."""
         try:
@@ -55,8 +58,8 @@ class DatagramProtocol(StunProtocol):
 class SingleDatagramProtocol(DatagramProtocol):
     """For sockets that are not ours, and TURN: nobody says when what has come together is over."""
 
+    @override
     def datagram_received(self, data: bytes | memoryview | str, addr: tuple[Any, ...]) -> None:
-        """See the base class."""
         super().datagram_received(data, addr)
         paths = self.receiver
         assert isinstance(paths, Paths)
@@ -70,6 +73,7 @@ class ProtocolSocket(DatagramSocket):
         super().__init__(address, protocol.datagram_received, drained)  # type: ignore[arg-type]  # views, too
         self._protocol = protocol
 
+    @override
     def close(self) -> None:
         """Close at once, and say so in the loop's next turn."""
         if not self.is_closing():
@@ -88,11 +92,12 @@ class Paths(Connection):
         self._drained: Callable[[], None] | None = None
         self._draining = False
 
+    @override
     async def get_component_candidates(
         self,
         component: int,
         addresses: list[str],
-        timeout: int = 5,  # noqa: ASYNC109  # aioice calls it so
+        timeout: int = 5,  # the name that aioice gives it
     ) -> list[IceCandidate]:
         """See the base class; called by its ``gather_candidates``, once."""
         for address in [*addresses[: MAX_DIALLED - 1], LOOPBACK]:
@@ -150,6 +155,7 @@ class Paths(Connection):
                 break
         drained()
 
+    @override
     def data_received(self, data: bytes | memoryview, component: int) -> None:
         """See the base class; a datagram that is not ICE's, from anybody."""
         if not 20 <= data[0] < 64:

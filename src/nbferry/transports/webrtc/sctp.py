@@ -41,6 +41,7 @@ from aiortc import (
 from aiortc.rtcdtlstransport import DataReceiver
 from google_crc32c import value as crc32c
 from OpenSSL import SSL
+from typing_extensions import override
 
 from nbferry.errors import TransportBroken
 from nbferry.transports.webrtc.congestion import Controller
@@ -121,12 +122,14 @@ class FastDtls(RTCDtlsTransport):
         self._out_bytes = 0
         self._receiver: FastSctp | None = None
 
-    async def start(self, remoteParameters: RTCDtlsParameters) -> None:  # noqa: N803  # aiortc's name
+    @override
+    async def start(self, remoteParameters: RTCDtlsParameters) -> None:  # aiortc's name
         """Shake hands as aiortc does; then datagrams come by the short way."""
         await super().start(remoteParameters)
         if self.state == "connected":
             self._path.deliver_to(self._datagram, self._drained)
 
+    @override
     def _register_data_receiver(self, receiver: DataReceiver) -> None:
         super()._register_data_receiver(receiver)
         assert isinstance(receiver, FastSctp)
@@ -159,6 +162,7 @@ class FastDtls(RTCDtlsTransport):
             except ConnectionError:
                 log.debug("%d datagrams had nowhere to go", len(out))  # aiortc hears of it where it reads
 
+    @override
     async def _write_ssl(self) -> None:
         """Send what OpenSSL has to say for itself: a handshake, an alert."""
         self._flush_bio()
@@ -247,6 +251,7 @@ class FastSctp(RTCSctpTransport):
         self._probes: dict[bytes, int] = {}
 
     # ---------------------------------------------------------------- life
+    @override
     def _set_state(self, state: RTCSctpTransport.State) -> None:
         established = state is self.State.ESTABLISHED and self._association_state is not state
         if established:
@@ -257,6 +262,7 @@ class FastSctp(RTCSctpTransport):
         elif state is self.State.CLOSED:
             self._timers.cancel()
 
+    @override
     async def _send_chunk(self, chunk: base.Chunk) -> None:
         port, tag = self._remote_port, self._remote_verification_tag
         assert port is not None
@@ -270,9 +276,11 @@ class FastSctp(RTCSctpTransport):
         self._set_state(self.State.CLOSED)
 
     # ---------------------------------------------------------------- sending
+    @override
     async def _data_channel_flush(self) -> None:
         self._pump()
 
+    @override
     async def _transmit(self) -> None:
         self._pump()
 
@@ -444,6 +452,7 @@ class FastSctp(RTCSctpTransport):
             _check_parameters(kind, body)
             _now(self._receive_chunk(base.CHUNK_TYPES[kind](flags=flags, body=body)))
 
+    @override
     async def _receive_chunk(self, chunk: base.Chunk) -> None:
         if isinstance(chunk, base.HeartbeatAckChunk):
             self._probe_answered(chunk)

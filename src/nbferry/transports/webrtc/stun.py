@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from aioice import stun, turn
+from typing_extensions import override
 
 from nbferry.model.ice_servers import IceServer
 from nbferry.model.names import display_name
@@ -94,6 +95,7 @@ class _End(asyncio.DatagramProtocol):
     def __init__(self) -> None:
         self.lost = asyncio.get_running_loop().create_future()
 
+    @override
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.lost.done():
             self.lost.set_result(None)
@@ -137,6 +139,7 @@ class _Socket(asyncio.DatagramProtocol):
             raise ValueError("it does not say our address")
         return found
 
+    @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.DatagramTransport", transport)  # asyncio's own is none by name
 
@@ -144,6 +147,7 @@ class _Socket(asyncio.DatagramProtocol):
         """Send what a transaction wants sent."""
         self._transport.sendto(bytes(message), addr)
 
+    @override
     def datagram_received(self, data: bytes, addr: tuple[str | Any, int]) -> None:
         with suppress(ValueError, struct.error):  # what is no STUN message came from somebody else
             message = stun.parse_message(data)
