@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from typing_extensions import override
 
-from nbferry.crypto.records import TAG, Opener, Sealer
+from nbferry.crypto.sealed_frames import TAG, Opener, Sealer
 from nbferry.errors import NbferryError, TransportError
 from nbferry.limits import KiB
 from nbferry.model.paths import Via
@@ -110,22 +110,22 @@ class Link(AnyLink):
 
     @override
     def deliver_to(self, received: FrameHandler, closed: Callable[[TransportError], None]) -> None:
-        def deliver(record: memoryview) -> None:
+        def deliver(sealed: memoryview) -> None:
             try:
-                self._open(record, received)
+                self._open(sealed, received)
             except NbferryError as error:
                 closed(error if isinstance(error, TransportError) else TransportError(error.message))
 
         self._transport.deliver_to(deliver, closed)
 
-    def _open(self, record: memoryview, received: FrameHandler) -> None:
-        size = len(record) - TAG
+    def _open(self, sealed: memoryview, received: FrameHandler) -> None:
+        size = len(sealed) - TAG
         if size < POOLED_FROM:
-            received(memoryview(self._opener.open(record)), None)
+            received(memoryview(self._opener.open(sealed)), None)
             return
         buffer = self._take(size)
         frame = memoryview(buffer)[:size]
-        self._opener.open_into(record, frame)
+        self._opener.open_into(sealed, frame)
         received(frame, Lease(self._pool, buffer))
 
     def _take(self, size: int) -> bytearray:

@@ -40,7 +40,7 @@ Below the frames
         answer, and for ``webrtc`` the fingerprints of receiver and sender
         (:func:`~nbferry.transports.webrtc.description.binding`); path is ``direct``, ``relay`` or ``webrtc``. The
         sender answers on each.
-    4.  *Records*: each frame is sealed as one record of :mod:`nbferry.crypto.records` and sent as one binary
+    4.  *Records*: each frame is sealed as one record of :mod:`nbferry.crypto.sealed_frames` and sent as one binary
         message, of at most 4 MiB.
     5.  *Turns*: of the pipes that have come up one is used at a time, and the receiver says which: a record of
         ``0x00`` and a u64 that grows with each turn. The sender answers on that pipe with the same record. To
