@@ -13,7 +13,7 @@ from nbferry.limits import KiB
 from nbferry.model.paths import Via
 from nbferry.transports.base import Transport
 
-# smaller frames get memory of their own size, so that small ones cannot pin large buffers
+# Smaller frames get memory of their own size, so that small ones cannot pin large buffers.
 POOLED_FROM = 256 * KiB
 
 FrameHandler = Callable[[memoryview, "Lease | None"], None]
@@ -27,7 +27,7 @@ class Lease:
         self._buffer = buffer
 
     def release(self) -> None:
-        """The frame in it is not needed any more. Once only."""
+        """Give the buffer back: its frame is no longer needed. Once only."""
         self._pool.append(self._buffer)
 
 
@@ -49,7 +49,7 @@ class AnyLink(ABC):
 
     @abstractmethod
     async def send(self, frame: bytes | memoryview) -> None:
-        """Send; the frame is not used after the first wait. Raises :class:`TransportError`."""
+        """Send a frame, which is copied before the first wait. Raises :class:`TransportError`."""
 
     @abstractmethod
     def deliver_to(self, received: FrameHandler, closed: Callable[[TransportError], None]) -> None:
@@ -61,7 +61,7 @@ class AnyLink(ABC):
 
 
 class PlainLink(AnyLink):
-    """A connection within this process, over a transport that hands out memory which nobody uses again."""
+    """A connection within this process, over a transport that gives each message memory of its own."""
 
     def __init__(self, transport: Transport, via: Via) -> None:
         super().__init__(transport)
@@ -70,7 +70,6 @@ class PlainLink(AnyLink):
     @property
     @override
     def via(self) -> Via:
-        """What it stands for."""
         return self._via
 
     @property
@@ -91,7 +90,7 @@ class PlainLink(AnyLink):
 
 
 class Link(AnyLink):
-    """One that is authenticated and encrypted."""
+    """A connection that is authenticated and encrypted."""
 
     def __init__(self, transport: Transport, send_key: bytes, receive_key: bytes) -> None:
         super().__init__(transport)

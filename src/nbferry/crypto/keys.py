@@ -15,8 +15,8 @@ sides tell each other through the relay before they are connected (where they li
     salt (32 random bytes) || AES-256-GCM(signal key, nonce 0, body)
 
 The salt is fresh for every message, so a key seals one message only. That needs no memory, so no crash and no
-restored backup breaks it. The role in the label makes a message that is thrown back to its sender unreadable. The relay can still withhold a signal or repeat an old one, so each body says to which call it
-belongs.
+restored backup breaks it. The role in the label makes a message that is thrown back to its sender unreadable. The
+relay can still withhold a signal or repeat an old one, so each body says to which call it belongs.
 """
 
 from __future__ import annotations
