@@ -13,7 +13,7 @@ from nbferry.transports.base import Fill, Transport, closed_here
 
 
 class MemoryTransport(Transport):
-    """One end; messages reach the other in a later turn of the loop, never within ``send``."""
+    """One end. Messages reach the other end in a later cycle of the loop, never within ``send``."""
 
     def __init__(self, *, max_message: int = MAX_MESSAGE, high_water: int = 2 * MiB) -> None:
         super().__init__(Via.BROWSER, max_message)
