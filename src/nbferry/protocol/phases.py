@@ -1,6 +1,6 @@
-"""The phases of a transfer and what leads from one to the next: one table, for both sides.
+"""The phases of a transfer and the steps between them: one table, for both sides.
 
-Being connected and being paused are no phases: both come and go in any of them.
+Being connected and being paused are no phases: both come and go in any phase.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ class Step(StrEnum):
     ACCEPT = "accept"
     REJECT = "reject"
     RECEIVED = "received"  # every chunk is stored
-    DAMAGED = "damaged"  # a file's digest does not fit, or a flush lost something: chunks are wanted again
-    VERIFIED = "verified"  # every file's digest fits
-    PUBLISHED = "published"  # everything is at its place
+    DAMAGED = "damaged"  # a file failed its digest, or a flush lost something: chunks are wanted again
+    VERIFIED = "verified"  # every file has its digest
+    PUBLISHED = "published"  # everything is in its place
     CANCEL = "cancel"
     FAIL = "fail"
     EXPIRE = "expire"
@@ -28,7 +28,7 @@ class Step(StrEnum):
 
 _ENDINGS = {Step.CANCEL: State.CANCELLED, Step.FAIL: State.FAILED, Step.EXPIRE: State.EXPIRED}
 
-# The sender hears of the last steps from the receiver, and after a reconnect of several at once.
+# The sender learns of the last steps from the receiver, after a reconnect perhaps of several at once.
 TRANSITIONS: dict[State, dict[Step, State]] = {
     State.CONNECTING: {Step.OFFER: State.OFFERED, **_ENDINGS},
     State.OFFERED: {Step.ACCEPT: State.TRANSFERRING, Step.REJECT: State.REJECTED, **_ENDINGS},
@@ -57,7 +57,7 @@ def after(state: State, step: Step) -> State:
 
 
 def diagram() -> str:
-    """The table as a Mermaid state diagram, for the documentation; the endings possible anywhere are left out."""
+    """The table as a Mermaid state diagram, for the documentation, without the endings that every phase has."""
     lines = ["stateDiagram-v2", f"    [*] --> {State.CONNECTING}"]
     for state, steps in TRANSITIONS.items():
         lines += [f"    {state} --> {to}: {step}" for step, to in steps.items() if step not in _ENDINGS]

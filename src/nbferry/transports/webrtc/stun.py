@@ -22,9 +22,8 @@ from typing_extensions import override
 from nbferry.model.ice_servers import IceServer
 from nbferry.model.names import display_name
 
-FAREWELL_SECONDS = (
-    0.5  # to give an address back to a TURN server, which takes it back itself after ten minutes
-)
+# To give an address back to a TURN server, which takes it back itself after ten minutes.
+FAREWELL_SECONDS = 0.5
 _SHOWN = 100  # characters of a server's reason
 
 T = TypeVar("T")
@@ -143,9 +142,8 @@ class _Socket(asyncio.DatagramProtocol):
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(
-            "asyncio.DatagramTransport", transport
-        )  # asyncio's own does not inherit from it
+        # asyncio's own transport does not inherit from it.
+        self._transport = cast("asyncio.DatagramTransport", transport)
 
     def send_stun(self, message: stun.Message, addr: Address) -> None:
         """Send what a transaction wants sent."""

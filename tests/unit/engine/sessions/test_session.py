@@ -161,7 +161,7 @@ class Driven:
     async def end(self) -> None:
         """Cancel, and wait until the session has ended; the other side is not told."""
         self.machine.cancel("", self.time)
-        self.machine._parted = True
+        self.machine._said_goodbye = True
         self.session.pump()
         await self.running
 
@@ -485,7 +485,7 @@ def test_a_leader_whose_link_is_lost_as_soon_as_it_is_used() -> None:
         assert lost
         assert lines[0].closed.is_set()
         session.machine.cancel("", session.now())
-        session.machine._parted = True
+        session.machine._said_goodbye = True
         session.pump()
         await running
 
