@@ -16,8 +16,7 @@ from nbferry.errors import Cancelled, Expired, NbferryError, Rejected, RemotePro
 from nbferry.limits import Limits
 from nbferry.protocol.events import Changed, Event
 from nbferry.protocol.frames import Control, LeafRun, Piece, decode
-from nbferry.protocol.phases import Step, after
-from nbferry.status import State
+from nbferry.protocol.phases import Phase, Step, after
 
 VERSION = 1
 LINGER = 10.0  # seconds for which a side that has ended tries to tell the other
@@ -30,7 +29,7 @@ class Machine(ABC):
 
     def __init__(self, limits: Limits, *, agent: str = "") -> None:
         self.limits = limits
-        self.state = State.CONNECTING
+        self.phase = Phase.CONNECTING
         self.error: NbferryError | None = None
         self.is_connected = False
         self.peer_agent = ""
@@ -50,7 +49,7 @@ class Machine(ABC):
     @property
     def finished(self) -> bool:
         """Whether nothing is left to do or to say."""
-        return self.state.final and (self._said_goodbye or not self._ever_connected)
+        return self.phase.final and (self._said_goodbye or not self._ever_connected)
 
     @property
     def paused(self) -> bool:
@@ -82,7 +81,7 @@ class Machine(ABC):
         return frame
 
     def _data_frame_if_running(self) -> memoryview | None:
-        return None if self.state.final else self._next_data_frame()
+        return None if self.phase.final else self._next_data_frame()
 
     # ---------------------------------------------------------------- connections
     def connected(self, now: float) -> None:
@@ -137,7 +136,7 @@ class Machine(ABC):
                 self._unpause("peer")
             case _:
                 self._expect_greeting()
-                if not self.state.final:
+                if not self.phase.final:
                     self._receive_frame(frame, now)
                 elif frame.name == "done" or frame.fields.get("accept") is False:
                     # Once more: the first one was lost with its connection.
@@ -150,7 +149,7 @@ class Machine(ABC):
             raise RemoteProtocolError("Both sides have the same role in this transfer.")
         self.peer_agent = frame.text("agent", limit=80)
         self._greeted = True
-        if self.state.final:
+        if self.phase.final:
             self._say_end()
             return
         if self._own_reasons:
@@ -240,7 +239,7 @@ class Machine(ABC):
         """Do what this side has deadlines for."""
 
     def _step(self, step: Step) -> None:
-        self.state = after(self.state, step)
+        self.phase = after(self.phase, step)
         self._changed()
 
     def _changed(self) -> None:
@@ -273,7 +272,7 @@ class Machine(ABC):
 
     # ---------------------------------------------------------------- endings
     def _end(self, step: Step, error: NbferryError | None, now: float) -> None:
-        if self.state.final:
+        if self.phase.final:
             return
         self.error = error
         self._step(step)
@@ -303,7 +302,7 @@ class Machine(ABC):
     def _peer_ended(self, step: Step, error: NbferryError | None, now: float) -> None:
         # The phase changes, and the event is queued, before BYE can be sent. So a driver that stores the outcome when
         # it handles the events has stored it before the other side stops asking.
-        if not self.state.final:
+        if not self.phase.final:
             self.error = error
             self._step(step)
             self._ended_at = now

@@ -17,11 +17,10 @@ from nbferry.protocol.events import Compare, Offered, Publish, Store, Sync
 from nbferry.protocol.frames import ChunkData, Control, LeafRun, Piece, ranges_to_wire, split
 from nbferry.protocol.leaves import LEAF_SIZE, Leaves
 from nbferry.protocol.machine import Machine
-from nbferry.protocol.phases import Step
+from nbferry.protocol.phases import Phase, Step
 from nbferry.protocol.progress import Progress
 from nbferry.protocol.sender import ENTRIES_PER_FRAME
 from nbferry.protocol.window import Window
-from nbferry.status import State
 
 MIN_CHUNK, MAX_CHUNK = 4 * 1024, 64 * 1024 * 1024
 NO_CHUNKS = RangeSet()
@@ -60,7 +59,7 @@ class Receiver(Machine):
         self._answered = False  # on this connection
         self._asked = RangeSet()  # files whose digest was asked for on this connection
         self._unsynced_since: float | None = None
-        self._reported = State.CONNECTING
+        self._reported = Phase.CONNECTING
         self._report_at: float | None = None
         self._draining = False
 
@@ -72,7 +71,7 @@ class Receiver(Machine):
         return receiver
 
     def _be_done(self, digest: bytes, now: float) -> None:
-        self.state, self.digest = State.DONE, digest
+        self.phase, self.digest = Phase.DONE, digest
         self._ever_connected, self._ended_at = True, now  # the earlier run was connected to the sender
 
     # ---------------------------------------------------------------- what a driver reads
@@ -126,7 +125,7 @@ class Receiver(Machine):
         concatenated digests. ``candidates`` are chunks of an older copy, which may be right; a chunk of ``have``
         without a digest becomes a candidate.
         """
-        if self.state.final:
+        if self.phase.final:
             return
         manifest = self._known_manifest()
         self._leaves = Leaves(manifest)
@@ -159,7 +158,7 @@ class Receiver(Machine):
     # ---------------------------------------------------------------- the storage's answers
     def chunks_stored(self, tried: dict[int, bytes], right: RangeSet, now: float) -> None:
         """Take the outcome of a :class:`Store` (number: digest): the right chunks are written."""
-        if self._window is None or self.state.final:
+        if self._window is None or self.phase.final:
             return
         try:
             self._window.stored(RangeSet.of(*tried), right)
@@ -170,7 +169,7 @@ class Receiver(Machine):
 
     def compared(self, tried: Iterable[int], right: RangeSet, now: float) -> None:
         """Take the outcome of a :class:`Compare`: the older copy of the right chunks is stored now."""
-        if self._window is None or self.state.final:
+        if self._window is None or self.phase.final:
             return
         digests = self._candidates.compared(tried)
         self._window.compared(RangeSet.of(*digests), right)
@@ -189,7 +188,7 @@ class Receiver(Machine):
 
     def storage_full(self, tried: Iterable[int], error: DiskFull) -> None:
         """Pause until ``storage_ready``: the chunks of a :class:`Store` or :class:`Compare` did not fit."""
-        if self.state.final:
+        if self.phase.final:
             return
         if self._window:
             chunks = RangeSet.of(*tried)
@@ -201,12 +200,12 @@ class Receiver(Machine):
     def storage_ready(self) -> None:
         """End the pause: the disk has room again."""
         self._release("disk")
-        if self.state is State.WRITING:
+        if self.phase is Phase.WRITING:
             self._events.append(Publish())
 
     def flush_failed(self, lost: RangeSet, error: DiskFull) -> None:
         """Pause until ``storage_ready``: a :class:`Sync` or :class:`Publish` did not fit and lost these chunks."""
-        if self.state.final:
+        if self.phase.final:
             return
         self._progress.flush_failed()
         self._lose(lost)
@@ -217,7 +216,7 @@ class Receiver(Machine):
 
         A :class:`Sync` or :class:`Publish` that is under way counts as failed.
         """
-        if self._window is None or self.state.final:
+        if self._window is None or self.phase.final:
             return
         self._progress.flush_failed()
         try:
@@ -236,7 +235,7 @@ class Receiver(Machine):
 
     def published(self, now: float) -> None:
         """Finish: the :class:`Publish` is done, so everything is in its place and durable."""
-        if self.state is not State.WRITING:
+        if self.phase is not Phase.WRITING:
             return
         self._progress.published()
         self._ended_at = now
@@ -339,7 +338,7 @@ class Receiver(Machine):
     # ---------------------------------------------------------------- chunks
     @override
     def _receive_pieces(self, pieces: Iterator[Piece], now: float) -> None:
-        if self.state.final:
+        if self.phase.final:
             return
         if self._window is None:
             raise RemoteProtocolError("A chunk arrived before the offer was accepted.")
@@ -363,7 +362,7 @@ class Receiver(Machine):
 
     @override
     def _receive_leaves(self, run: LeafRun, now: float) -> None:
-        if self.state.final:
+        if self.phase.final:
             return
         if self._window is None:
             raise RemoteProtocolError("A digest arrived that was not asked for.")
@@ -394,7 +393,7 @@ class Receiver(Machine):
 
     def _want(self) -> None:
         """Compare what can be compared, and ask for as much as the window has room for."""
-        if self._window is None or self.paused or self.state is not State.TRANSFERRING:
+        if self._window is None or self.paused or self.phase is not Phase.TRANSFERRING:
             return
         while pairs := self._candidates.next_compare():
             self._events.append(Compare(pairs))
@@ -474,11 +473,11 @@ class Receiver(Machine):
         self._progress.lost(chunks)
         self.reused -= chunks
         self._checked -= self._known_manifest().entries_of(chunks)
-        if self.state in (State.VERIFYING, State.WRITING):
+        if self.phase in (Phase.VERIFYING, Phase.WRITING):
             self._step(Step.DAMAGED)
 
     def _after_progress(self, now: float) -> None:
-        if not self.state.final:
+        if not self.phase.final:
             self._report_soon(now)
             self._sync_if_due(now)
             self._want()
@@ -488,13 +487,13 @@ class Receiver(Machine):
         """Verify when every chunk is stored; publish when every file is verified."""
         if self._window is None or not self._window.complete:
             return
-        if self.state is State.TRANSFERRING:
+        if self.phase is Phase.TRANSFERRING:
             self._step(Step.RECEIVED)
             self._report(now)
         if unchecked := self._known_manifest().files - self._checked:
             if self._answered:
                 self._say_want(NO_CHUNKS, unchecked - self._asked)
-        elif self.state is State.VERIFYING:
+        elif self.phase is Phase.VERIFYING:
             self.digest = self._leaves.content()
             self._step(Step.VERIFIED)
             self._report(now)
@@ -520,14 +519,14 @@ class Receiver(Machine):
     def _report(self, now: float) -> None:
         verified, durable, everything = self._progress.news(self.verified)
         self._report_at = None
-        if not (verified or durable or everything or self._reported is not self.state):
+        if not (verified or durable or everything or self._reported is not self.phase):
             return
-        self._reported = self.state
+        self._reported = self.phase
         *parts, last = split(verified, durable)
         for part in parts:
             self._say_progress(part, all=everything)
             everything = False  # the later parts add to the first
-        self._say_progress(last, state=str(self.state), all=everything)
+        self._say_progress(last, state=str(self.phase), all=everything)
 
     def _say_progress(self, part: tuple[RangeSet, ...], **fields: object) -> None:
         verified, durable = map(ranges_to_wire, part)
@@ -539,7 +538,7 @@ class Receiver(Machine):
             self._events.append(Sync())
 
     def _sync_deadline(self) -> float | None:
-        idle = self._progress.syncing is None and self.state is State.TRANSFERRING
+        idle = self._progress.syncing is None and self.phase is Phase.TRANSFERRING
         if self._unsynced_since is None or not idle:
             return None
         unsynced = self._known_manifest().bytes_in(self._progress.unsynced)
@@ -547,14 +546,14 @@ class Receiver(Machine):
 
     @override
     def _deadlines(self) -> list[float]:
-        if self.state.final:
+        if self.phase.final:
             return []
         deadlines = [self._report_at if self._answered else None, self._sync_deadline()]
         return [deadline for deadline in deadlines if deadline is not None]
 
     @override
     def _do_what_is_due(self, now: float) -> None:
-        if self.state.final:
+        if self.phase.final:
             return
         if self._report_at is not None and now >= self._report_at and self._answered:
             self._report(now)

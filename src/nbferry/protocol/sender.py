@@ -17,8 +17,7 @@ from nbferry.protocol.debts import Debts
 from nbferry.protocol.frames import ChunkBatch, Control, LeafRun, Piece
 from nbferry.protocol.leaves import Leaves
 from nbferry.protocol.machine import Machine
-from nbferry.protocol.phases import Step
-from nbferry.status import State
+from nbferry.protocol.phases import Phase, Step
 
 ENTRIES_PER_FRAME = 1_000
 ENTRIES_BYTES = 512 * 1024  # of paths in one frame: JSON may escape each byte to more
@@ -96,7 +95,7 @@ class Sender(Machine):
     # ---------------------------------------------------------------- reading ahead
     def next_read(self) -> ReadJob | None:
         """What to read next, if a batch is free."""
-        if self.state.final or not self.is_connected or self.held:
+        if self.phase.final or not self.is_connected or self.held:
             return None
         if self._wanted:
             want = self._wanted[0]
@@ -111,7 +110,7 @@ class Sender(Machine):
         if job is self._hashing:
             self._hashing = None
             self._changed()
-        if job.batch and job.generation == self._generation and not self.state.final:
+        if job.batch and job.generation == self._generation and not self.phase.final:
             self._send(job.batch, done)
         elif job.batch:
             self._give_back(job.batch)
@@ -128,7 +127,7 @@ class Sender(Machine):
             self._hashing = None
         if job.batch:
             self._give_back(job.batch)
-        if not self.state.final:
+        if not self.phase.final:
             self._pause("source", why)
             self._say("pause", reason=self._own_reasons)
 
@@ -208,7 +207,7 @@ class Sender(Machine):
 
     @override
     def _receive_greeting(self, now: float) -> None:
-        if self.state is State.CONNECTING:
+        if self.phase is Phase.CONNECTING:
             self._step(Step.OFFER)
         self._say(
             "offer",
@@ -246,9 +245,9 @@ class Sender(Machine):
 
     def _receive_answer(self, frame: Control, now: float) -> None:
         if frame.fields.get("accept") is True:
-            if self.state is State.OFFERED:
+            if self.phase is Phase.OFFERED:
                 self._step(Step.ACCEPT)
-        elif self.state is State.OFFERED:
+        elif self.phase is Phase.OFFERED:
             reason = frame.text("reason")
             error = Rejected(f"The receiver rejected the offer{': ' + reason if reason else ''}.")
             self._peer_ended(Step.REJECT, error, now)
@@ -256,7 +255,7 @@ class Sender(Machine):
             raise frame.wrong("accept")
 
     def _receive_want(self, frame: Control) -> None:
-        if self.state is State.OFFERED:
+        if self.phase is Phase.OFFERED:
             raise RemoteProtocolError("The other side asked for data before it accepted the offer.")
         chunks = frame.ranges("chunks", stop=self.manifest.chunk_count)
         files = frame.ranges("digests", stop=len(self.manifest.entries))
@@ -288,16 +287,16 @@ class Sender(Machine):
         self.verified |= verified
         self.durable |= durable
         self.sent |= verified
-        match frame.fields.get("state"), self.state:
-            case "verifying", State.TRANSFERRING:
+        match frame.fields.get("state"), self.phase:
+            case "verifying", Phase.TRANSFERRING:
                 self._step(Step.RECEIVED)
-            case "writing", State.TRANSFERRING | State.VERIFYING:
+            case "writing", Phase.TRANSFERRING | Phase.VERIFYING:
                 self._step(Step.VERIFIED)
-            case "transferring", State.VERIFYING | State.WRITING:
+            case "transferring", Phase.VERIFYING | Phase.WRITING:
                 self._step(Step.DAMAGED)
 
     def _receive_done(self, frame: Control, now: float) -> None:
-        if self.state is State.OFFERED:
+        if self.phase is Phase.OFFERED:
             raise RemoteProtocolError("The other side was done before it accepted the offer.")
         try:
             digest = bytes.fromhex(frame.text("digest"))
@@ -325,7 +324,7 @@ class Sender(Machine):
     # ---------------------------------------------------------------- time
     @override
     def _deadlines(self) -> list[float]:
-        waits = self.state in (State.CONNECTING, State.OFFERED)
+        waits = self.phase in (Phase.CONNECTING, Phase.OFFERED)
         return [self._expires_at] if self._expires_at is not None and waits else []
 
     @override

@@ -13,8 +13,8 @@ from nbferry.limits import KiB, Limits, MiB
 from nbferry.model.manifest import Entry, Manifest
 from nbferry.model.ranges import RangeSet
 from nbferry.protocol.machine import LINGER
+from nbferry.protocol.phases import Phase
 from nbferry.protocol.window import CHUNK_COST
-from nbferry.status import State
 from rig import SMALL, TO_RECEIVER, TO_SENDER, Rig, bytes_of, manifest_of
 
 CHUNK = SMALL.chunk_size
@@ -34,7 +34,7 @@ def arrived(rig: Rig) -> bool:
     both = (rig.sender, rig.receiver)
     assert [side.error for side in both] == [None, None]
     assert rig.sender.digest == rig.receiver.digest
-    return rig.received == rig.files and all(side.state is State.DONE and side.finished for side in both)
+    return rig.received == rig.files and all(side.phase is Phase.DONE and side.finished for side in both)
 
 
 def until(rig: Rig, happened: Callable[[], object]) -> None:
@@ -124,7 +124,7 @@ def test_whoever_waits_in_the_queue() -> None:
     rig.sender.held = True
     rig.connect()
     rig.run()
-    assert rig.sender.state is State.TRANSFERRING
+    assert rig.sender.phase is Phase.TRANSFERRING
     assert rig.said["chunks"] == 0
     rig.sender.held = False
     rig.run()
@@ -195,7 +195,7 @@ def test_the_sender_shows_that_it_only_hashes() -> None:
     older_copy(rig, {})
     rig.connect()
     until(rig, lambda: rig.sender.hashing)
-    assert rig.sender.state is State.TRANSFERRING
+    assert rig.sender.phase is Phase.TRANSFERRING
     rig.run()
     assert arrived(rig)
     assert not rig.sender.hashing
@@ -279,9 +279,9 @@ def test_a_receiver_that_is_started_anew_when_it_is_done(bye: bool) -> None:
     """Who had published everything says so again; a sender that has not heard it is done then."""
     rig = Rig(FILES)
     rig.connect()
-    until(rig, lambda: rig.sender.state.final if bye else rig.published)
+    until(rig, lambda: rig.sender.phase.final if bye else rig.published)
     rig.crash_receiver()
-    assert rig.receiver.state is State.DONE
+    assert rig.receiver.phase is Phase.DONE
     rig.said.clear()
     rig.connect()
     rig.run()
@@ -318,7 +318,7 @@ def test_what_the_disk_loses_comes_again() -> None:
     """Chunks that are found damaged just before they are published are sent again; then it is published."""
     rig = at("writing")
     rig.lose(RangeSet.of(1, 9))
-    assert rig.receiver.state is State.TRANSFERRING
+    assert rig.receiver.phase is Phase.TRANSFERRING
     rig.stalled = False
     rig.run()
     assert arrived(rig)
@@ -465,8 +465,8 @@ def test_ends_in_every_state(how: str, side: str, state: str, lost: bool) -> Non
     if lost:
         rig.connect()
     rig.run()
-    expected = State.CANCELLED if how == "cancel" else State.FAILED
-    assert (rig.sender.state, rig.receiver.state) == (expected, expected)
+    expected = Phase.CANCELLED if how == "cancel" else Phase.FAILED
+    assert (rig.sender.phase, rig.receiver.phase) == (expected, expected)
     assert (
         type(rig.sender.error) is type(rig.receiver.error) is (Cancelled if how == "cancel" else StorageError)
     )
@@ -486,11 +486,11 @@ def at(state: str) -> Rig:
             until(rig, lambda: rig.receiver.verified)
         case "verifying":
             rig.withheld = {"digests"}
-            until(rig, lambda: rig.receiver.state is State.VERIFYING)
+            until(rig, lambda: rig.receiver.phase is Phase.VERIFYING)
         case "writing":
-            until(rig, lambda: rig.receiver.state is State.WRITING)
+            until(rig, lambda: rig.receiver.phase is Phase.WRITING)
             rig.stalled = True
-    assert rig.receiver.state == state
+    assert rig.receiver.phase == state
     return rig
 
 
@@ -502,9 +502,9 @@ def test_an_end_whose_news_is_lost() -> None:
         rig.collect(rig.receiver, TO_SENDER)
         rig.disconnect()
         rig.connect()
-    assert rig.sender.state is State.TRANSFERRING
+    assert rig.sender.phase is Phase.TRANSFERRING
     rig.run()
-    assert rig.sender.state is State.CANCELLED
+    assert rig.sender.phase is Phase.CANCELLED
     assert rig.receiver.finished
 
 
@@ -516,13 +516,13 @@ def test_a_bye_that_is_lost(end: str) -> None:
     if end == "cancel":
         until(rig, lambda: rig.receiver.verified)
         rig.receiver.cancel("enough", rig.now)
-    until(rig, lambda: rig.sender.state.final)
+    until(rig, lambda: rig.sender.phase.final)
     rig.disconnect()
     assert not rig.receiver.finished
     rig.connect()
     rig.run()
     assert rig.receiver.finished
-    assert rig.sender.state is rig.receiver.state
+    assert rig.sender.phase is rig.receiver.phase
 
 
 def test_whoever_hears_nothing_any_more_gives_up() -> None:
@@ -532,7 +532,7 @@ def test_whoever_hears_nothing_any_more_gives_up() -> None:
     rig.sender.cancel("", rig.now)
     rig.pass_time(LINGER)
     assert rig.sender.finished
-    assert not rig.receiver.state.final
+    assert not rig.receiver.phase.final
 
 
 def test_rejecting() -> None:
@@ -554,7 +554,7 @@ def test_an_offer_expires() -> None:
     rig.run()
     rig.pass_time(60)
     rig.run()
-    assert (rig.sender.state, rig.receiver.state) == (State.EXPIRED, State.FAILED)
+    assert (rig.sender.phase, rig.receiver.phase) == (Phase.EXPIRED, Phase.FAILED)
     assert isinstance(rig.receiver.error, Expired)
     assert rig.sender.finished
     assert rig.receiver.finished
@@ -568,10 +568,10 @@ def test_done_reaches_a_sender_that_never_heard_the_answer() -> None:
     rig.disconnect()
     while rig.work():
         continue
-    assert rig.receiver.state is State.DONE
+    assert rig.receiver.phase is Phase.DONE
     rig.connect()
     rig.run()
-    assert rig.sender.state is State.DONE
+    assert rig.sender.phase is Phase.DONE
 
 
 # ---------------------------------------------------------------- liveness

@@ -23,9 +23,9 @@ from nbferry.protocol.events import Compare, Offered, Publish, Store, Sync
 from nbferry.protocol.frames import RANGES_PER_FRAME, ChunkData, Control, encode_leaves
 from nbferry.protocol.leaves import Leaves
 from nbferry.protocol.machine import LINGER
+from nbferry.protocol.phases import Phase
 from nbferry.protocol.receiver import FILE_ATTEMPTS, Receiver
 from nbferry.protocol.sender import ENTRIES_PER_FRAME
-from nbferry.status import State
 from rig import SMALL, bytes_of, manifest_of
 from wire import chunk_frame, control, drain, hello, names, piece, the
 
@@ -164,7 +164,7 @@ def finished() -> Peer:
 def fails(peer: Peer, kind: type[Exception] = RemoteProtocolError) -> bool:
     """Whether it has failed so, and has told the other side."""
     assert isinstance(peer.receiver.error, kind), peer.receiver.error
-    assert peer.receiver.state is State.FAILED
+    assert peer.receiver.phase is Phase.FAILED
     return names(peer.heard())[-1] == "error"
 
 
@@ -186,7 +186,7 @@ def test_an_offer_is_listed_and_judged() -> None:
     assert peer.events(Offered) == 0
     peer.list()
     assert Offered(MANIFEST) in peer.receiver.events()
-    assert peer.receiver.state is State.OFFERED
+    assert peer.receiver.phase is Phase.OFFERED
     assert peer.heard() == []
 
 
@@ -273,7 +273,7 @@ def test_hidden_names_by_consent() -> None:
     """Hidden names are taken by who allows them."""
     hidden = Manifest.of([Entry(".env")], CHUNK)
     assert fails(offered(hidden), UnsafePath)
-    assert offered(hidden, allow_hidden=True).receiver.state is State.OFFERED
+    assert offered(hidden, allow_hidden=True).receiver.phase is Phase.OFFERED
 
 
 def test_another_offer_on_the_next_connection() -> None:
@@ -341,7 +341,7 @@ def test_a_known_offer_is_not_listed() -> None:
     peer.connect()
     assert peer.offer() == []
     assert Offered(MANIFEST) in peer.receiver.events()
-    assert peer.receiver.state is State.OFFERED
+    assert peer.receiver.phase is Phase.OFFERED
     peer.receiver.accept(0.0)
     assert names(peer.heard()) == ["answer", "want"]
 
@@ -476,7 +476,7 @@ def test_everything_is_here_already() -> None:
     peer.receiver.compared(range(4), EVERYTHING, 0.0)
     assert the(peer.heard(), "want") == {"chunks": [], "digests": [[0, 3]], "leaves": []}
     peer.digests(0, 1, 2)
-    assert peer.receiver.state is State.WRITING
+    assert peer.receiver.phase is Phase.WRITING
     assert peer.receiver.file_digests() == [peer.leaves().file(n) for n in range(3)]
 
 
@@ -487,7 +487,7 @@ def test_digests_in_any_order() -> None:
     peer.tell(1, 3)
     assert peer.to_compare() == [3, 1, 2]
     peer.receiver.compared([3], RangeSet.of(3), 0.0)
-    assert peer.receiver.state is State.TRANSFERRING
+    assert peer.receiver.phase is Phase.TRANSFERRING
     peer.tell(0)
     assert peer.to_compare() == [0]
 
@@ -634,7 +634,7 @@ def test_rejecting() -> None:
     """Whoever rejects says why, and has finished with the sender's bye."""
     peer = offered()
     peer.receiver.reject("no room", 0.0)
-    assert peer.receiver.state is State.REJECTED
+    assert peer.receiver.phase is Phase.REJECTED
     assert peer.receiver.error is not None
     assert peer.receiver.error.message == "The offer was rejected: no room."
     assert the(peer.heard(), "answer") == {"accept": False, "reason": "no room"}
@@ -656,7 +656,7 @@ def test_a_decision_that_comes_too_late() -> None:
     peer.say(control("cancel"))
     peer.receiver.accept(0.0)
     peer.receiver.reject("", 0.0)
-    assert peer.receiver.state is State.CANCELLED
+    assert peer.receiver.phase is Phase.CANCELLED
     assert names(peer.heard()) == ["bye"]
 
 
@@ -699,7 +699,7 @@ def test_having_everything_already() -> None:
     frames = peer.heard()
     assert names(frames) == ["answer", "progress", "want"]
     assert the(frames, "want") == {"chunks": [], "digests": [[0, 3]], "leaves": []}
-    assert peer.receiver.state is State.VERIFYING
+    assert peer.receiver.phase is Phase.VERIFYING
     peer.receiver.events()
     peer.digests(0, 1, 2)
     assert peer.events(Publish) == 1
@@ -714,7 +714,7 @@ def test_an_offer_without_files(entries: list[Entry]) -> None:
     assert peer.events(Publish) == 1
     peer.receiver.published(1.0)
     assert names(peer.heard())[-1] == "done"
-    assert peer.receiver.state is State.DONE
+    assert peer.receiver.phase is Phase.DONE
 
 
 # ---------------------------------------------------------------- chunks
@@ -820,7 +820,7 @@ def test_chunks_after_the_end_are_ignored() -> None:
     peer = accepted()
     peer.receiver.cancel("", 0.0)
     assert peer.send(0) == []
-    assert peer.receiver.state is State.CANCELLED
+    assert peer.receiver.phase is Phase.CANCELLED
 
 
 def test_a_frame_without_chunks() -> None:
@@ -1031,7 +1031,7 @@ def test_storage_that_answers_after_the_end() -> None:
     peer.store(chunks)
     peer.receiver.storage_full({0: bytes(32)}, DiskFull(5))
     peer.receiver.published(0.0)
-    assert peer.receiver.state is State.CANCELLED
+    assert peer.receiver.phase is Phase.CANCELLED
     assert peer.receiver.verified == RangeSet()
     assert not peer.receiver.paused
 
@@ -1092,9 +1092,9 @@ def test_a_disk_that_is_full_from_the_start() -> None:
 def test_a_flush_that_does_not_fit() -> None:
     """What a failed flush lost is not verified any more, and is wanted again when there is room."""
     peer = stored(digests=True)
-    assert peer.receiver.state is State.WRITING
+    assert peer.receiver.phase is Phase.WRITING
     peer.receiver.flush_failed(RangeSet.of(1, 3), DiskFull(5))
-    assert peer.receiver.state is State.TRANSFERRING
+    assert peer.receiver.phase is Phase.TRANSFERRING
     assert peer.receiver.verified == RangeSet.of(0, 2)
     assert peer.receiver.paused
     assert names(peer.heard()) == ["pause"]
@@ -1102,7 +1102,7 @@ def test_a_flush_that_does_not_fit() -> None:
     assert the(peer.heard(), "want") == {"chunks": [[1, 2], [3, 4]], "digests": [], "leaves": []}
     peer.receiver.events()
     peer.store(peer.send(1, 3))
-    assert peer.receiver.state is State.WRITING
+    assert peer.receiver.phase is Phase.WRITING
     assert peer.events(Publish) == 1
 
 
@@ -1113,7 +1113,7 @@ def test_a_flush_that_lost_nothing() -> None:
     peer.receiver.flush_failed(RangeSet(), DiskFull(5))
     assert peer.events(Publish) == 0
     peer.receiver.storage_ready()
-    assert peer.receiver.state is State.WRITING
+    assert peer.receiver.phase is Phase.WRITING
     assert peer.events(Publish) == 1
 
 
@@ -1155,7 +1155,7 @@ def test_what_is_lost_is_wanted_again(digests: bool) -> None:
     peer.receiver.synced(1.0)
     peer.receiver.events()
     peer.receiver.lost(RangeSet.of(1, 3), 2.0)
-    assert peer.receiver.state is State.TRANSFERRING
+    assert peer.receiver.phase is Phase.TRANSFERRING
     assert peer.receiver.verified == RangeSet.of(0, 2)
     assert the(peer.heard(), "want")["chunks"] == [[1, 2], [3, 4]]
     assert not peer.receiver.paused
@@ -1163,7 +1163,7 @@ def test_what_is_lost_is_wanted_again(digests: bool) -> None:
     report = the(peer.heard(), "progress")
     assert (report["verified"], report["state"], report["all"]) == ([[0, 1], [2, 3]], "transferring", True)
     peer.store(peer.send(1, 3))
-    assert peer.receiver.state is (State.WRITING if digests else State.VERIFYING)
+    assert peer.receiver.phase is (Phase.WRITING if digests else Phase.VERIFYING)
     assert peer.events(Publish) == digests
 
 
@@ -1174,7 +1174,7 @@ def test_what_is_lost_is_not_durable() -> None:
     peer.receiver.lost(RangeSet.of(1), 0.0)
     assert peer.receiver.durable == peer.receiver.verified == RangeSet.of(0, 2)
     peer.store(peer.send(1, 3))
-    assert peer.receiver.state is State.VERIFYING
+    assert peer.receiver.phase is Phase.VERIFYING
 
 
 def test_a_flush_that_lost_something() -> None:
@@ -1234,7 +1234,7 @@ def test_publishing_that_is_not_asked_for_any_more() -> None:
     peer = stored(digests=True)
     peer.receiver.lost(RangeSet.of(0), 0.0)
     peer.receiver.published(1.0)
-    assert peer.receiver.state is State.TRANSFERRING
+    assert peer.receiver.phase is Phase.TRANSFERRING
 
 
 # ---------------------------------------------------------------- files
@@ -1244,11 +1244,11 @@ def test_files_are_compared_when_they_are_complete() -> None:
     peer.digests(1, 2)
     peer.store(peer.send(2, 3))
     peer.store(peer.send(0, 1))
-    assert peer.receiver.state is State.VERIFYING
+    assert peer.receiver.phase is Phase.VERIFYING
     assert peer.events(Publish) == 0
     peer.heard()
     peer.digests(0)
-    assert peer.receiver.state is State.WRITING
+    assert peer.receiver.phase is Phase.WRITING
     assert peer.receiver.digest == peer.leaves().content()
     assert peer.events(Publish) == 1
     assert the(peer.heard(), "progress")["state"] == "writing"
@@ -1312,11 +1312,11 @@ def test_a_file_that_does_not_fit_is_wanted_again() -> None:
     wrong = control("digests", digests=[[0, "00" * 32], [1, peer.digest_of(1)], [2, peer.digest_of(2)]])
     peer.receiver.synced(0.0)
     peer.say(wrong)
-    assert peer.receiver.state is State.TRANSFERRING
+    assert peer.receiver.phase is Phase.TRANSFERRING
     assert peer.receiver.verified == RangeSet.of(2, 3)
     assert the(peer.heard(), "want") == {"chunks": [[0, 2]], "digests": [[0, 1]], "leaves": []}
     peer.store(peer.send(0, 1))
-    assert peer.receiver.state is State.VERIFYING
+    assert peer.receiver.phase is Phase.VERIFYING
     peer.heard()
     assert FILE_ATTEMPTS == 2
     peer.say(control("digests", digests=[[0, "00" * 32]]))
@@ -1329,7 +1329,7 @@ def test_a_file_that_fits_the_second_time() -> None:
     peer.say(control("digests", digests=[[0, "00" * 32], [1, peer.digest_of(1)], [2, peer.digest_of(2)]]))
     peer.store(peer.send(0, 1))
     peer.digests(0)
-    assert peer.receiver.state is State.WRITING
+    assert peer.receiver.phase is Phase.WRITING
 
 
 def test_a_wrong_file_while_others_are_under_way() -> None:
@@ -1339,7 +1339,7 @@ def test_a_wrong_file_while_others_are_under_way() -> None:
     peer.store(peer.send(0, 1))
     assert peer.events(Sync) == 1
     peer.say(control("digests", digests=[[0, "00" * 32]]))
-    assert peer.receiver.state is State.TRANSFERRING
+    assert peer.receiver.phase is Phase.TRANSFERRING
     assert the(peer.heard(), "want")["chunks"] == [[0, 2]]
     peer.store(peer.send(0, 1))
     peer.receiver.synced(1.0)
@@ -1350,7 +1350,7 @@ def test_a_wrong_file_while_others_are_under_way() -> None:
 def test_digests_are_asked_for_again_on_a_new_connection() -> None:
     """A digest that did not come before the connection was lost is asked for on the next one."""
     peer = stored()
-    assert peer.receiver.state is State.VERIFYING
+    assert peer.receiver.phase is Phase.VERIFYING
     peer.receiver.disconnected()
     peer.connect()
     frames = peer.offer()
@@ -1364,11 +1364,11 @@ def test_the_last_chunk_is_stored_while_there_is_no_connection() -> None:
     chunks = peer.send(0, 1, 2, 3)
     peer.receiver.disconnected()
     peer.store(chunks)
-    assert peer.receiver.state is State.VERIFYING
+    assert peer.receiver.phase is Phase.VERIFYING
     peer.connect()
     assert the(peer.offer(), "want") == {"chunks": [], "digests": [[0, 3]], "leaves": []}
     peer.digests(0, 1, 2)
-    assert peer.receiver.state is State.WRITING
+    assert peer.receiver.phase is Phase.WRITING
 
 
 # ---------------------------------------------------------------- the end
@@ -1376,7 +1376,7 @@ def test_done() -> None:
     """When all is published it says so, with the digest of the whole, and waits for bye."""
     peer = finished()
     receiver = peer.receiver
-    assert receiver.state is State.DONE
+    assert receiver.phase is Phase.DONE
     assert receiver.durable == EVERYTHING
     assert the(peer.heard(5.0), "done") == {"digest": peer.leaves().content().hex()}
     peer.say(control("bye"))
@@ -1418,7 +1418,7 @@ def test_already_done() -> None:
     digest = Peer().leaves().content()
     peer = Peer()
     peer.receiver = Receiver.already_done(SMALL, digest, 100.0, agent="us")
-    assert peer.receiver.state is State.DONE
+    assert peer.receiver.phase is Phase.DONE
     assert not peer.receiver.finished
     assert names(peer.connect(101.0)) == ["hello", "answer", "done"]
     assert peer.offer() == []

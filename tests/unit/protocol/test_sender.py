@@ -15,8 +15,8 @@ from nbferry.protocol.candidates import MAX_ASKED
 from nbferry.protocol.debts import DIGESTS_PER_FRAME, HASH_BYTES, HASH_CHUNKS
 from nbferry.protocol.events import Changed
 from nbferry.protocol.frames import MAX_CONTROL, MAX_RANGES, Control, LeafRun, decode, encode_leaves
+from nbferry.protocol.phases import Phase
 from nbferry.protocol.sender import AHEAD, ENTRIES_PER_FRAME, MAX_WANTS, ReadJob, Sender
-from nbferry.status import State
 from rig import SMALL, manifest_of, read_job
 from wire import chunk_frame, control, drain, hello, names, piece, the
 
@@ -69,7 +69,7 @@ def digest_of(data: bytes) -> str:
 def test_the_offer_follows_the_greeting() -> None:
     """After hello the offer goes out, before any file is read."""
     sender = sender_of(agent="us")
-    assert sender.state is State.CONNECTING
+    assert sender.phase is Phase.CONNECTING
     frames = connect(sender)
     assert names(frames) == ["hello", "offer"]
     assert the(frames, "hello")["role"] == "sender"
@@ -81,7 +81,7 @@ def test_the_offer_follows_the_greeting() -> None:
         "bytes": total,
         "chunk_size": CHUNK,
     }
-    assert sender.state is State.OFFERED
+    assert sender.phase is Phase.OFFERED
     assert sender.next_read() is None
 
 
@@ -133,9 +133,9 @@ def test_the_list_ends_with_the_connection() -> None:
 def test_an_accepted_offer() -> None:
     """After a yes it is transferring; a second yes, on a later connection, changes nothing."""
     sender = accepted()
-    assert sender.state is State.TRANSFERRING
+    assert sender.phase is Phase.TRANSFERRING
     sender.receive(control("answer", accept=True), 0)
-    assert sender.state is State.TRANSFERRING
+    assert sender.phase is Phase.TRANSFERRING
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_a_rejected_offer(fields: dict[str, Any], message: str) -> None:
     sender = sender_of()
     connect(sender)
     sender.receive(control("answer", **fields), 0)
-    assert sender.state is State.REJECTED
+    assert sender.phase is Phase.REJECTED
     assert isinstance(sender.error, Rejected)
     assert sender.error.message == message
     assert names(drain(sender)) == ["bye"]
@@ -185,9 +185,9 @@ def test_an_offer_expires() -> None:
     connect(sender, now=95)
     assert sender.next_deadline() == 100
     sender.deadline_passed(99.9)
-    assert sender.state is State.OFFERED
+    assert sender.phase is Phase.OFFERED
     sender.deadline_passed(100)
-    assert sender.state is State.EXPIRED
+    assert sender.phase is Phase.EXPIRED
     assert isinstance(sender.error, Expired)
     assert the(drain(sender), "error")["code"] == "expired"
 
@@ -196,7 +196,7 @@ def test_an_offer_expires_while_nobody_is_there() -> None:
     """Without a connection it expires, too, and has nobody to tell."""
     sender = sender_of(expires_at=100)
     sender.deadline_passed(100)
-    assert sender.state is State.EXPIRED
+    assert sender.phase is Phase.EXPIRED
     assert sender.finished
 
 
@@ -205,7 +205,7 @@ def test_what_is_accepted_does_not_expire() -> None:
     sender = accepted(expires_at=100)
     assert sender.next_deadline() == SMALL.ping_interval
     sender.deadline_passed(1000)
-    assert sender.state is State.TRANSFERRING
+    assert sender.phase is Phase.TRANSFERRING
 
 
 # ---------------------------------------------------------------- wants
@@ -807,7 +807,7 @@ def test_progress_in_several_frames() -> None:
     sender.receive(control("progress", verified=[[0, 1]], durable=[[0, 1]], all=True), 0)
     sender.receive(control("progress", verified=[[2, 3]], durable=[], all=False, state="verifying"), 0)
     assert (sender.verified, sender.durable) == (RangeSet.of(0, 2), RangeSet.of(0))
-    assert sender.state is State.VERIFYING
+    assert sender.phase is Phase.VERIFYING
 
 
 def test_progress_is_what_the_receiver_says() -> None:
@@ -831,13 +831,13 @@ def test_the_receivers_phase_is_followed() -> None:
     states = []
     for state in ("new", "verifying", "verifying", "transferring", "writing", "verifying", "transferring"):
         sender.receive(control("progress", state=state), 0)
-        states.append(sender.state)
-    verifying, transferring, writing = State.VERIFYING, State.TRANSFERRING, State.WRITING
+        states.append(sender.phase)
+    verifying, transferring, writing = Phase.VERIFYING, Phase.TRANSFERRING, Phase.WRITING
     assert states == [transferring, verifying, verifying, transferring, writing, writing, transferring]
     sender = accepted()
     sender.receive(control("progress", state="verifying"), 0)
     sender.receive(control("progress", state="writing"), 0)
-    assert sender.state is State.WRITING
+    assert sender.phase is Phase.WRITING
 
 
 @pytest.mark.parametrize("fields", [{"verified": [[0, 9]]}, {"durable": 5}])
@@ -852,7 +852,7 @@ def test_done() -> None:
     """When the receiver is done everything is durable there, and it is answered by bye."""
     sender = accepted()
     sender.receive(control("done", digest="ab" * 32), 0)
-    assert sender.state is State.DONE
+    assert sender.phase is Phase.DONE
     assert sender.digest == b"\xab" * 32
     assert sender.durable == sender.verified == sender.sent == RangeSet.span(0, 5)
     assert names(drain(sender)) == ["bye"]
@@ -864,7 +864,7 @@ def test_done_is_known_before_bye_goes_out() -> None:
     sender = accepted()
     sender.events()
     sender.receive(control("done", digest="ab" * 32), 0)
-    assert sender.state is State.DONE
+    assert sender.phase is Phase.DONE
     assert Changed() in sender.events()
     assert names(drain(sender)) == ["bye"]
 
@@ -890,7 +890,7 @@ def test_done_with_another_digest() -> None:
     want(sender, EVERYTHING)
     read(sender)
     sender.receive(control("done", digest=right.hex()), 0)
-    assert sender.state is State.DONE
+    assert sender.phase is Phase.DONE
 
 
 def test_done_is_said_again() -> None:

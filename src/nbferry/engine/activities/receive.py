@@ -130,7 +130,7 @@ class IncomingActivity(Activity):
 
     async def _part(self) -> None:
         if self._session_task:
-            if self._left and not self._receiver.state.final:
+            if self._left and not self._receiver.phase.final:
                 self._session_task.cancel()
             await asyncio.gather(self._session_task, return_exceptions=True)
 
@@ -241,7 +241,7 @@ class IncomingActivity(Activity):
     # ---------------------------------------------------------------- wishes
     def _ends_with(self, running: list[Machine]) -> bool:
         """See :meth:`Activity._ends_with`: what is published is no longer cancelled, only told."""
-        return bool(running) or self._receiver.state.final
+        return bool(running) or self._receiver.phase.final
 
     def accept(self) -> None:
         """Take the offer that waits for a decision."""
@@ -264,7 +264,7 @@ class IncomingActivity(Activity):
             and offer is not None
             and offer.total_bytes > self.limits.auto_accept
             and not self._verdict.done()
-            and not self._receiver.state.final
+            and not self._receiver.phase.final
         )
 
     @property

@@ -31,8 +31,8 @@ from nbferry.model.paths import Via
 from nbferry.protocol.events import Event, Store
 from nbferry.protocol.frames import CHUNK_TYPE
 from nbferry.protocol.machine import Machine
+from nbferry.protocol.phases import Phase
 from nbferry.protocol.receiver import Receiver
-from nbferry.status import State
 
 log = logging.getLogger("nbferry")
 
@@ -96,9 +96,9 @@ class Session:
         finally:
             self.final.set()
             self._cancel_timer()
-            state = self.machine.state
+            phase = self.machine.phase
             # A failed transfer may be resumed, so its pairing stays open.
-            await self._connector.aclose(over=state.final and state is not State.FAILED)
+            await self._connector.aclose(over=phase.final and phase is not Phase.FAILED)
 
     async def _guard(self, task: Coroutine[Any, Any, None]) -> None:
         """Run a task; an error in it fails the transfer."""
@@ -121,7 +121,7 @@ class Session:
         self._wake.set()
         self._set_timer()
         self._changed()
-        if self.machine.state.final:
+        if self.machine.phase.final:
             self.final.set()
         if self.machine.finished and self._bundle is None:  # all links are closed
             self._ended.set()
@@ -338,7 +338,7 @@ class Session:
         leader, bundle, now = self._leader, self._bundle, self.now()
         if not (leader and bundle and bundle.current):
             return
-        if leader.state is not State.TRANSFERRING or leader.paused:
+        if leader.phase is not Phase.TRANSFERRING or leader.paused:
             self._selector.reset(now)
             self._drain(leader, None)
             return

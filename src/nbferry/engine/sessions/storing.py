@@ -13,8 +13,8 @@ from nbferry.errors import DiskFull, NbferryError, StorageError
 from nbferry.limits import Limits
 from nbferry.model.ranges import RangeSet
 from nbferry.protocol.events import Compare, Publish, Store, Sync
+from nbferry.protocol.phases import Phase
 from nbferry.protocol.receiver import Receiver
-from nbferry.status import State
 from nbferry.storage.base import Sink
 
 # Allocating a new file can take longer than filling it: one thread need not wait for the other.
@@ -134,7 +134,7 @@ class Storing:
                 await self._threads.call(self._sink.sync)
                 self._receiver.synced(session.now())
             # In any other phase an earlier flush has lost something.
-            case Publish() if self._receiver.state is State.WRITING:
+            case Publish() if self._receiver.phase is Phase.WRITING:
                 if damaged := await self._threads.call(self._sink.check):
                     self._receiver.lost(damaged, session.now())
                     return

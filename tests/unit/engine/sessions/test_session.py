@@ -20,9 +20,9 @@ from nbferry.model.paths import Via
 from nbferry.protocol.events import Event
 from nbferry.protocol.frames import Control, decode
 from nbferry.protocol.machine import LINGER
+from nbferry.protocol.phases import Phase
 from nbferry.protocol.receiver import Receiver
 from nbferry.protocol.sender import Sender
-from nbferry.status import State
 from rig import SMALL, manifest_of
 from wire import control, hello
 
@@ -354,7 +354,7 @@ def test_a_worker_that_fails(error: Exception, kind: type[NbferryError]) -> None
         go.set()
         frame = await line.until_said("error")
         assert frame.fields["code"] == kind.code
-        assert driven.machine.state is State.FAILED
+        assert driven.machine.phase is Phase.FAILED
         assert type(driven.machine.error) is kind
         line.say(control("bye"))
         await driven.running
@@ -370,7 +370,7 @@ def test_a_connector_that_breaks() -> None:
         driven.connector.coming.append(KeyError("x"))  # type: ignore[arg-type]
         driven.connector.more.set()
         await driven.running
-        assert driven.machine.state is State.FAILED
+        assert driven.machine.phase is Phase.FAILED
 
     run(scenario)
 
