@@ -87,7 +87,7 @@ class Transport(ABC):
             return
         self._waiting_bytes += len(message)
         if len(self._waiting) >= WAITING_MESSAGES or self._waiting_bytes > WAITING_BYTES:
-            raise TransportBroken("The other side sends without being asked.")
+            raise TransportBroken("The other side sends more than it was asked for.")
         self._waiting.append(bytes(message))
         self._arrival.set()
 

@@ -273,7 +273,7 @@ class Session:
                 task.cancel()
             outcome, _ = await asyncio.gather(writing, moved, return_exceptions=True)
         if superseded.done():
-            raise TransportBroken("The other side calls anew.")
+            raise TransportBroken("The other side has started a new connection.")
         if isinstance(outcome, TransportError) and bundled:
             bundle.lose(bundled, outcome)
         elif isinstance(outcome, Exception):

@@ -414,8 +414,8 @@ def test_nothing_is_better_than_a_direct_link() -> None:
     run(scenario)
 
 
-def test_a_sender_goes_where_the_receiver_turns() -> None:
-    """It greets on the link that is turned to, stops sending on the other, and keeps both."""
+def test_a_sender_follows_the_receiver_to_another_link() -> None:
+    """It greets on the link that the receiver switches to, stops sending on the other, and keeps both."""
 
     async def scenario() -> None:
         driven, relay, webrtc = await with_two_links()
@@ -438,7 +438,7 @@ def test_a_sender_goes_where_the_receiver_turns() -> None:
 
 
 def test_a_sender_that_is_led_nowhere() -> None:
-    """A receiver that turns to no link is gone: the call is given up, and the next one waited for."""
+    """A receiver that switches to no link is lost: the sender gives the call up, and waits for the next one."""
 
     async def scenario() -> None:
         line = Line(leads=True)
@@ -452,7 +452,7 @@ def test_a_sender_that_is_led_nowhere() -> None:
 
 
 def test_the_last_word_goes_out_where_the_receiver_is_now() -> None:
-    """A turn, and on the new link at once what ends the transfer: the answer to it is said there."""
+    """A switch, and on the new link at once what ends the transfer: the answer to it is said there."""
 
     async def scenario() -> None:
         driven, _, webrtc = await with_two_links()
