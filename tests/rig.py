@@ -13,9 +13,9 @@ from nbferry.model.ranges import RangeSet
 from nbferry.protocol.events import Compare, Event, Offered, Publish, Store, Sync
 from nbferry.protocol.frames import ChunkData, Control, LeafRun, decode
 from nbferry.protocol.machine import Machine
+from nbferry.protocol.phases import Phase
 from nbferry.protocol.receiver import Receiver
 from nbferry.protocol.sender import ReadJob, Sender
-from nbferry.status import State
 
 SMALL = Limits(chunk_size=4096, window=5 * 4096, read_ahead=16 * 4096)
 
@@ -313,7 +313,7 @@ class Rig:
                 self._store(chunks)
             case Compare(pairs):
                 self._compare(pairs)
-            case Publish() if self.receiver.state is not State.WRITING:
+            case Publish() if self.receiver.phase is not Phase.WRITING:
                 pass  # something was lost meanwhile
             case Sync() | Publish() if self.full:
                 self._waits_for_room = True

@@ -80,9 +80,9 @@ def test_fields_of_any_kind(value: Any) -> None:
     """Whatever a field is, asking for it gives a value of the right kind or an error."""
     frame = Control("test", {"field": value})
     for ask, kind in (
-        (lambda: frame.text("field", most=10), str),
-        (lambda: frame.number("field", most=100), int),
-        (lambda: frame.items("field", most=3), list),
+        (lambda: frame.text("field", limit=10), str),
+        (lambda: frame.number("field", maximum=100), int),
+        (lambda: frame.items("field", limit=3), list),
         (lambda: frame.ranges("field", stop=100), RangeSet),
         (lambda: Entry.from_wire(value), Entry),
     ):

@@ -15,9 +15,9 @@ from nbferry.model.manifest import Entry, Manifest
 from nbferry.model.ranges import RangeSet
 from nbferry.protocol.frames import Control, LeafRun, decode
 from nbferry.protocol.machine import LINGER, Machine
+from nbferry.protocol.phases import Phase
 from nbferry.protocol.sender import ReadJob
 from nbferry.protocol.window import CHUNK_COST
-from nbferry.status import State
 from rig import TO_RECEIVER, TO_SENDER, Rig, bytes_of, read_job
 
 CHUNK = 4 * KiB
@@ -183,7 +183,7 @@ class Transfer(RuleBasedStateMachine):
             self.damaged.add(chunk)
             self.rig.damage[chunk] = LIMITS.chunk_attempts - 1
 
-    @precondition(lambda self: self.rig.receiver.verified - self.lost and not self.rig.receiver.state.final)
+    @precondition(lambda self: self.rig.receiver.verified - self.lost and not self.rig.receiver.phase.final)
     @rule(chunk=st.integers(0, 20))
     def lose(self, chunk: int) -> None:
         """The disk loses a chunk that was stored, or durable, once each."""
@@ -194,7 +194,7 @@ class Transfer(RuleBasedStateMachine):
         self.rig.lose(lost)
 
     # ---------------------------------------------------------------- crashes
-    @precondition(lambda self: self.rig.published or not self.rig.receiver.state.final)
+    @precondition(lambda self: self.rig.published or not self.rig.receiver.phase.final)
     @rule(damaged=st.sets(st.integers(0, 20)), really=SELDOM)
     def crash_the_receiver(self, damaged: set[int], really: int) -> None:
         """Now and then the receiver's process ends, and another goes on; some that nobody vouches for is damaged."""
@@ -206,7 +206,7 @@ class Transfer(RuleBasedStateMachine):
             for chunk in self.rig.disk.candidates & RangeSet.of(*damaged):
                 self.rig.disk.put(chunk, b"!" * self.rig.manifest.place(chunk).length)
 
-    @precondition(lambda self: not self.rig.sender.state.final)
+    @precondition(lambda self: not self.rig.sender.phase.final)
     @rule(really=SELDOM)
     def crash_the_sender(self, really: int) -> None:
         """Now and then the sender's process ends, and another one offers the same."""
@@ -214,7 +214,7 @@ class Transfer(RuleBasedStateMachine):
             self.job = None
             self.rig.crash_sender()
 
-    @precondition(lambda self: not self.rig.sender.state.final and not self.rig.receiver.state.final)
+    @precondition(lambda self: not self.rig.sender.phase.final and not self.rig.receiver.phase.final)
     @rule(entry=st.integers(0, 4), size=st.sampled_from(SIZES[1:]), really=SELDOM)
     def change_the_source(self, entry: int, size: int, really: int) -> None:
         """Now and then a file changes, so the transfer is begun anew; what has arrived of the old one may be used."""
@@ -269,7 +269,7 @@ class Transfer(RuleBasedStateMachine):
     @rule(side=SIDES, really=st.integers(0, 9))
     def cancel(self, side: str, really: int) -> None:
         """Now and then somebody cancels."""
-        if really == 9 and not self.side(side).state.final:
+        if really == 9 and not self.side(side).phase.final:
             self.cancelled = self.cancelled or side
             self.side(side).cancel("", self.rig.now)
             self.rig.handle_events()
@@ -293,8 +293,8 @@ class Transfer(RuleBasedStateMachine):
         assert not receiver.durable - disk.have
         assert not sender.verified - written - self.lost - self.unsaid
         assert not sender.durable - disk.have - self.lost
-        if receiver.manifest and receiver.state is not State.OFFERED:
-            assert not self.durable - receiver.durable - self.doubted or receiver.state is State.DONE
+        if receiver.manifest and receiver.phase is not Phase.OFFERED:
+            assert not self.durable - receiver.durable - self.doubted or receiver.phase is Phase.DONE
             self.durable = receiver.durable
 
     @property
@@ -318,7 +318,7 @@ class Transfer(RuleBasedStateMachine):
     def it_ends_only_if_somebody_ends_it(self) -> None:
         """Nothing of what happens here is an error."""
         for side in (self.rig.sender, self.rig.receiver):
-            assert side.state is not State.FAILED, side.error
+            assert side.phase is not Phase.FAILED, side.error
             assert self.cancelled or side.error is None
 
     # ---------------------------------------------------------------- how it ends
@@ -330,7 +330,7 @@ class Transfer(RuleBasedStateMachine):
         if not rig.connected:
             rig.connect()
         rig.run()
-        if not rig.sender.state.final:
+        if not rig.sender.phase.final:
             assert rig.sender.paused is rig.receiver.paused
         rig.make_room()
         for side in (rig.sender, rig.receiver):
@@ -339,13 +339,13 @@ class Transfer(RuleBasedStateMachine):
         if self.asks and rig.offered:
             self.accept()
             rig.run()
-        ends = (rig.sender.state, rig.receiver.state)
-        if ends == (State.CANCELLED, State.DONE):  # the receiver was done before it heard of it
+        ends = (rig.sender.phase, rig.receiver.phase)
+        if ends == (Phase.CANCELLED, Phase.DONE):  # the receiver was done before it heard of it
             assert self.cancelled == "sender"
         elif self.cancelled:
-            assert ends == (State.CANCELLED, State.CANCELLED)
+            assert ends == (Phase.CANCELLED, Phase.CANCELLED)
         else:
-            assert ends == (State.DONE, State.DONE)
+            assert ends == (Phase.DONE, Phase.DONE)
             assert {path: bytes(data) for path, data in rig.stored.items()} == rig.files
             assert rig.sender.digest == rig.receiver.digest
         rig.pass_time(LINGER)
@@ -417,7 +417,7 @@ def test_what_a_cut_costs(sizes: list[int], frame_size: int, cuts: list[int]) ->
     line = ThinLine(rig, list(cuts))
     line.run()
     assert rig.received == files
-    assert (rig.sender.state, rig.receiver.state) == (State.DONE, State.DONE)
+    assert (rig.sender.phase, rig.receiver.phase) == (Phase.DONE, Phase.DONE)
     lost = min(frame_size, sum(sizes), 5 * CHUNK)
     assert line.sent <= sum(sizes) + len(cuts) * lost
 

@@ -225,6 +225,6 @@ class TestActivity:
     async def test_no_second_keep_alive(self, ask: Any, jp_serverapp: Any) -> None:
         """The relay pings; the mixin of the server, whose interval is in another unit, does not."""
         await ask(type="create", room=ROOM, key=KEY)
-        (line,) = jp_serverapp.web_app.settings["nbferry_relay"]._lines
-        assert line._connection.ping_interval == 0
-        assert line._connection.handler.ping_callback is None
+        (socket,) = jp_serverapp.web_app.settings["nbferry_relay"]._sockets
+        assert socket._connection.ping_interval == 0
+        assert socket._connection.handler.ping_callback is None

@@ -17,9 +17,9 @@ from nbferry.model.manifest import Manifest
 from nbferry.model.ranges import RangeSet
 from nbferry.protocol.events import Compare, Event, Offered, Publish, Store, Sync
 from nbferry.protocol.machine import Machine
+from nbferry.protocol.phases import Phase
 from nbferry.protocol.receiver import Receiver
 from nbferry.protocol.sender import Sender
-from nbferry.status import State
 from nbferry.storage.folder.destination import Destination
 from nbferry.storage.folder.sink import FolderSink
 from nbferry.storage.sources.digest_cache import DigestCache
@@ -85,7 +85,7 @@ class Life:
         if self.dead or self.task.done():
             return
         self.dead = True
-        self.world.note(f"{self.machine.role} killed in {self.machine.state}")
+        self.world.note(f"{self.machine.role} killed in {self.machine.phase}")
         self.workers.kill()
         self.world.network.abandon(self.direction, noticed=noticed)
         self.task.cancel()
@@ -157,7 +157,7 @@ class SenderLife(Life):
         self._durable = self.machine.durable
         held = len(self.machine._ready) + len(self.machine._free)
         self.world.expect(held <= 2, f"I7: the sender holds {held} batches")
-        if self.machine.state is State.DONE:
+        if self.machine.phase is Phase.DONE:
             self.world.sender_done()
 
 
@@ -213,7 +213,7 @@ class ReceiverLife(Life):
             self.machine = Receiver(limits, known=left.offer)
 
     async def _work(self, session: Session) -> None:
-        if self.machine.state.final:
+        if self.machine.phase.final:
             return
         manifest = await self.offer
         sink = self.sink = self.world.destination.open(manifest, resume=self.world.accepted)
@@ -235,8 +235,8 @@ class ReceiverLife(Life):
         """Keep what another life can go on with; remove everything else."""
         if self.sink:
             self.sink.close()
-        if self.machine.state is State.FAILED or (
-            self.machine.state is State.DONE and not self.machine.understood
+        if self.machine.phase is Phase.FAILED or (
+            self.machine.phase is Phase.DONE and not self.machine.understood
         ):
             return
         self.world.destination.discard()

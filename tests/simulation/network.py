@@ -9,14 +9,14 @@ from random import Random
 
 from nbferry.connections.connector import Connector
 from nbferry.connections.link import Link
-from nbferry.crypto.records import Opener, Sealer
+from nbferry.crypto.sealed_frames import Opener, Sealer
 from nbferry.errors import ConnectFailed, TransportBroken, TransportClosed, TransportError
 from nbferry.limits import Limits, MiB
 from nbferry.model.paths import Via
 from nbferry.transports.base import Fill, Transport, closed_here
 
 PATIENCE = 1.0  # seconds for which a connection that is closed tries to send what is unsent
-REKEY_EVERY = 64  # records: small, so that keys are replaced in a short run
+REKEY_EVERY = 64  # sealed frames: small, so that keys are replaced in a short run
 
 
 @dataclass

@@ -37,7 +37,7 @@ from nbferry.limits import Limits
 from nbferry.model.manifest import Manifest
 from nbferry.model.overwrite import Overwrite
 from nbferry.model.ranges import RangeSet
-from nbferry.status import State
+from nbferry.protocol.phases import Phase
 from nbferry.storage.folder.sink import FolderSink
 from nbferry.storage.records.receipts import read_receipt
 from simulation.disk import SimDisk, open_files
@@ -199,7 +199,7 @@ class World:
     def _condition(self) -> str:
         lives = [life for life in (self._sender, self._receiver) if life]
         return "; ".join(
-            f"{life.machine.role} {life.machine.state} {life.machine.pause_reason} {life.trouble}"
+            f"{life.machine.role} {life.machine.phase} {life.machine.pause_reason} {life.trouble}"
             for life in lives
         )
 
@@ -233,7 +233,7 @@ class World:
             return "cancelled"
         if receiver.task.done() and not receiver.dead and isinstance(receiver.error, DestinationExists):
             return "refused"
-        if sender.task.done() and sender.machine.state is State.DONE and not sender.dead:
+        if sender.task.done() and sender.machine.phase is Phase.DONE and not sender.dead:
             return "done" if receiver.task.done() else ""
         if self._has_gone(sender):
             self._sender = None
@@ -259,7 +259,7 @@ class World:
             assert life.task.cancelled() or life.task.exception() is None
             return
         error = life.error
-        self.note(f"{life.machine.role} ended {life.machine.state}: {error!r}")
+        self.note(f"{life.machine.role} ended {life.machine.phase}: {error!r}")
         self.expect(self._is_expected(error), f"I8: the {life.machine.role} ends with {error!r}")
 
     def _is_expected(self, error: NbferryError | None) -> bool:
@@ -371,7 +371,7 @@ class World:
 
     def _do_cancel(self, seconds: float) -> None:
         life = self._sender if seconds > 30 else self._receiver
-        if life and not life.dead and not life.machine.state.final:
+        if life and not life.dead and not life.machine.phase.final:
             self._cancelled = True
             life.machine.cancel("no longer needed", self.loop.time())
             life.pump()

@@ -202,7 +202,7 @@ def _folder() -> Check:
 
 def _speed() -> Check:
     from nbferry.crypto.digest import chunk_digest  # noqa: PLC0415
-    from nbferry.crypto.records import TAG, Sealer  # noqa: PLC0415
+    from nbferry.crypto.sealed_frames import TAG, Sealer  # noqa: PLC0415
 
     chunk, out = bytes(MiB), memoryview(bytearray(MiB + TAG))
     sealer = Sealer(bytes(32))

@@ -10,13 +10,13 @@ import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
-MAX_ADDRESSES = 8  # a peer cannot make us knock at more doors than that
+MAX_ADDRESSES = 8  # a peer cannot make us dial more
 _URL = re.compile(r"ws://([0-9.]{7,15}|\[[0-9a-f:.]{2,45}\]):([1-9][0-9]{0,4})/nbferry/[0-9a-f]{32}")
 _ANYWHERE = ("0.0.0.0", "::")  # noqa: S104  # compared with, not bound to
 
 
 def machine_id() -> str:
-    """The same for two processes that share a loopback interface, and only for them. Says nothing else."""
+    """Equal in two processes if and only if they share a loopback interface. It tells nothing else."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         parts = [boot, str(Path("/proc/self/ns/net").readlink())]
@@ -26,7 +26,7 @@ def machine_id() -> str:
 
 
 def machine_mark(nonce: bytes) -> str:
-    """What says to who shares our loopback interface that we do, and nothing to anybody else; another one each time."""
+    """A mark that only a process on our loopback interface recognises. It differs for each nonce."""
     return hashlib.sha256(machine_id().encode() + nonce).hexdigest()[:32]
 
 
@@ -40,9 +40,8 @@ def local_addresses(host: str | None = None) -> list[str]:
 
 def _outward_address(family: socket.AddressFamily) -> str | None:
     """The address that packets to the internet would carry. Connecting a UDP socket sends nothing."""
-    target = (
-        "192.0.2.1" if family is socket.AF_INET else "2001:db8::1"
-    )  # documentation addresses, RFC 5737 and 3849
+    # Addresses for documentation, RFC 5737 and 3849.
+    target = "192.0.2.1" if family is socket.AF_INET else "2001:db8::1"
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.connect((target, 9))
@@ -52,12 +51,11 @@ def _outward_address(family: socket.AddressFamily) -> str | None:
 
 
 def urls_for(ports: Iterable[tuple[str, int]], path: str, host: str | None) -> list[str]:
-    """WebSocket addresses of a listener whose sockets are bound to ``ports``; ``host`` is where it was to listen."""
+    """WebSocket addresses of a listener whose sockets are bound to ``ports``; ``host`` is the one it was given."""
     bound = [(ipaddress.ip_address(address), port) for address, port in ports]
     by_family = {ip.version: port for ip, port in bound}
-    named = [
-        str(ip) for ip, _ in bound if not ip.is_unspecified
-    ]  # by a name, perhaps, that stands for several
+    # A host name may stand for several addresses.
+    named = [str(ip) for ip, _ in bound if not ip.is_unspecified]
     urls = [
         f"ws://{f'[{ip}]' if ip.version == 6 else ip}:{by_family[ip.version]}{path}"
         for ip in map(ipaddress.ip_address, named or local_addresses(host))
@@ -67,10 +65,10 @@ def urls_for(ports: Iterable[tuple[str, int]], path: str, host: str | None) -> l
 
 
 def dialable(urls: object, *, same_machine: bool) -> list[str]:
-    """Of a peer's addresses those that may be dialled: ours, loopback, if it is on this machine; else no loopback.
+    """Of a peer's addresses those that may be dialled: only loopback on the same machine, else everything but loopback.
 
-    A peer could name any door in our network, so an address must be a plain IP with a path that only an nbferry
-    listener has; nothing but a WebSocket handshake is ever sent to it, once.
+    A peer could name any server in our network. So an address must be a plain IP with a path that only an nbferry
+    listener has, and we send it one WebSocket handshake and nothing else.
     """
     if not isinstance(urls, list):
         return []
@@ -82,7 +80,7 @@ def dialable(urls: object, *, same_machine: bool) -> list[str]:
 
 
 def _may_dial(url: str, *, same_machine: bool) -> bool:
-    """Whether this is, to the last character, what :func:`urls_for` writes."""
+    """Whether this has exactly the form that :func:`urls_for` writes."""
     parts = _URL.fullmatch(url)
     if not parts or int(parts[2]) > 65_535:
         return False

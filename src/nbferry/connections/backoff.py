@@ -1,4 +1,4 @@
-"""Waiting between two tries: longer each time, never all at the same instant."""
+"""Waiting between two tries: longer each time, and at random, so that clients do not all return at once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Backoff:
         self._tries = 0
 
     def reset(self) -> None:
-        """It worked: start over with the shortest wait."""
+        """A try succeeded: start over with the shortest wait."""
         self._tries = 0
 
     def next_delay(self) -> float:

@@ -1,8 +1,8 @@
-"""How two sides that share a secret get connected, again and again: a call, an answer, a race of paths.
+"""How two sides that share a secret connect, as often as needed: a call, an answer, a race of paths.
 
 They meet in a room of the relay whose name only they can derive. The receiver calls, the sender answers; both say,
-sealed, where they listen. Then every path is tried
-(:mod:`nbferry.connections.race`). The first link that comes up is the connection; others may follow it, until it is settled that none is wanted.
+sealed, where they listen. Then they try every path (:mod:`nbferry.connections.race`). The first link that comes up is
+the connection; others may follow until ``settle`` ends the race.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar, TypeVar
+
+from typing_extensions import override
 
 from nbferry.connections.addresses import machine_mark, urls_for
 from nbferry.connections.backoff import Backoff
@@ -34,8 +36,8 @@ from nbferry.transports.base import Transport
 
 T = TypeVar("T")
 
-MAX_UNREAD = 4  # descriptions that nobody has looked at: more come from nobody who means well
-MAX_KNOWN_CALLS = 1_000  # calls that are known again when a relay shows them twice
+MAX_UNREAD = 4  # unread descriptions; a well-behaved peer never queues more
+MAX_KNOWN_CALLS = 1_000  # remembered, so that a relay cannot replay a call
 
 log = logging.getLogger("nbferry")
 
@@ -45,14 +47,14 @@ class Connector(ABC):
 
     @abstractmethod
     async def connect(self) -> AnyLink:
-        """The next connection. Raises a retryable error if it cannot be had now."""
+        """Make the next connection. Raises a retryable error if that fails now."""
 
     async def another(self) -> AnyLink:
-        """One more link beside the current connection, by another path; waits for as long as there is none."""
+        """Return one more link of the current call, by another path, as soon as one comes up."""
         return await asyncio.Future()
 
-    async def settle(self) -> None:  # noqa: B027  # who has one path only has nothing to settle
-        """No other path is wanted any more."""
+    async def settle(self) -> None:  # noqa: B027  # a connector with one path has nothing to end
+        """End the search for other paths."""
 
     async def superseded(self) -> None:
         """Return when the other side has given up the current connection and calls anew."""
@@ -60,11 +62,11 @@ class Connector(ABC):
 
     @abstractmethod
     async def aclose(self, *, over: bool) -> None:
-        """Let go of everything but links that were handed out; ``over``: for this pairing, not only here."""
+        """Release everything but links that were handed out; ``over`` ends the pairing for both sides."""
 
 
 class PairedConnector(Connector):
-    """Makes connections between two that share a secret."""
+    """Makes connections between two sides that share a secret."""
 
     role: ClassVar[Side]
     other: ClassVar[Side]
@@ -81,13 +83,14 @@ class PairedConnector(Connector):
     async def _first_link(
         self, call: Coroutine[Any, Any, None], *newer: Coroutine[Any, Any, object]
     ) -> Link | None:
-        """The first link of a call, which goes on in the background; None if something newer comes before that."""
+        """The first link of a call, which continues in the background; None if one of ``newer`` returns first."""
         self._linked.clear()
         self._calling = calling = asyncio.create_task(call)
         try:
             await either(asyncio.wait({calling}), self._linked.wait(), *newer)
             if self._links.empty() and calling.done():
-                calling.result()  # raises: one that ends without an error has found a link
+                # Raises: a call that ends without an error has found a link.
+                calling.result()
         except BaseException:
             await self.settle()
             raise
@@ -97,12 +100,13 @@ class PairedConnector(Connector):
         self._links.put_nowait(link)
         self._linked.set()
 
+    @override
     async def another(self) -> Link:
-        """See :meth:`Connector.another`."""
         return await self._links.get()
 
+    @override
     async def settle(self) -> None:
-        """See :meth:`Connector.settle`. May be called again while it is at it, or be cancelled: nothing stays open."""
+        # A second call may come while this one waits, and either may be cancelled: nothing stays open.
         if calling := self._calling:
             if not calling.cancelling():
                 calling.cancel()
@@ -113,14 +117,14 @@ class PairedConnector(Connector):
         while not self._links.empty():
             await self._links.get_nowait().aclose()
 
+    @override
     async def aclose(self, *, over: bool) -> None:
-        """See :meth:`Connector.aclose`."""
         await self.settle()
 
     # ---------------------------------------------------------------- a call
     @asynccontextmanager
     async def _listening(self) -> AsyncIterator[tuple[websocket.Listener | None, Signal]]:
-        """Listen, if direct connections are wanted, and have a signal that says where."""
+        """Listen, if direct connections are wanted, and make a signal that says where."""
         listener, urls = None, []
         path = f"/nbferry/{secrets.token_hex(16)}"
         if self._context.via.allows(Via.DIRECT) and (listener := await self._listener(path)):
@@ -133,7 +137,7 @@ class PairedConnector(Connector):
                 await listener.aclose()
 
     async def _listener(self, path: str) -> websocket.Listener | None:
-        """Listen if that can be had: on a machine that has changed its network it may not, and yet dial out."""
+        """Listen if the machine lets us. After a change of network it may refuse, and can still dial out."""
         try:
             return await websocket.Listener.start(path, self._limits, host=self._context.host)
         except NbferryError as error:
@@ -152,9 +156,9 @@ class PairedConnector(Connector):
         send: Callable[[str], Awaitable[None]],
         next_description: Callable[[], Awaitable[Described]],
     ) -> None:
-        """Try every path to who sent ``theirs``; ``send`` and ``next_description`` are our mailbox there."""
+        """Try every path to the sender of ``theirs``; ``send`` and ``next_description`` use the mailbox."""
         if theirs.nonce == ours.nonce:
-            raise RemoteProtocolError("The other side says what we said.")
+            raise RemoteProtocolError("The other side sent our own call back.")
 
         async def say(description: Mapping[str, Any]) -> None:
             await send(self._sealed(Described(ours.nonce, theirs.nonce, description)))
@@ -168,22 +172,22 @@ class PairedConnector(Connector):
         calls = self.role == "B"
         nonces = (theirs.nonce, ours.nonce) if calls else (ours.nonce, theirs.nonce)
         channel = self._keys.channel(*nonces)
-        meeting = AnsweredCall(theirs, self._keys.room, channel, calls, handshake, say, hear)
-        await Race(self._context, listener, meeting, self._found).run()
+        answered = AnsweredCall(theirs, self._keys.room, channel, calls, handshake, say, hear)
+        await Race(self._context, listener, answered, self._found).run()
 
     async def _in_time(self, coming: Awaitable[T], otherwise: str) -> T:
-        """Wait as long as a silent link would be waited for."""
+        """Wait as long as a silent link is kept."""
         try:
             async with asyncio.timeout(self._limits.dead_after):
                 return await coming
         except TimeoutError:
-            raise ConnectFailed(otherwise, hint="It goes on by itself when the other side is back.") from None
+            raise ConnectFailed(otherwise, hint="It resumes by itself when the other side is back.") from None
 
     def _sealed(self, signal: Signal | Described) -> str:
         return self._keys.seal_signal(self.role, signal.encode()).hex()
 
     def _opened(self, body: str) -> Signal | Described:
-        """Raises :class:`RemoteProtocolError`: whoever knows the room can write there, only the other side can seal."""
+        """Open a signal; raises :class:`RemoteProtocolError` if a stranger who knows the room wrote it."""
         return decode(self._keys.open_signal(self.other, unhex(body)))
 
 
@@ -196,11 +200,12 @@ class Caller(PairedConnector):
 
     role, other = "B", "A"
 
+    @override
     async def connect(self) -> Link:
         """Call the sender, give it ``dead_after`` seconds to answer, then race."""
         await self.settle()
         link = await self._first_link(self._call())
-        assert link  # nothing is newer than our own call
+        assert link  # only an answerer is interrupted by a newer call
         return link
 
     async def _call(self) -> None:
@@ -248,14 +253,14 @@ Call = tuple[Signal, Reply]
 
 
 class Answerer(PairedConnector):
-    """The sender's side: hosts the room for as long as the session lasts, and answers calls."""
+    """The sender's side: hosts the room while the session lasts, and answers calls."""
 
     role, other = "A", "B"
 
     def __init__(self, connect_context: ConnectContext, keys: SessionKeys, *, seconds: float) -> None:
         super().__init__(connect_context, keys)
         self._seconds = seconds
-        self._newest: Call | None = None  # only who called last still waits
+        self._newest: Call | None = None  # earlier callers no longer wait
         self._seen: deque[bytes] = deque(maxlen=MAX_KNOWN_CALLS)
         self._descriptions: asyncio.Queue[Described] = asyncio.Queue(MAX_UNREAD)
         self._hosted = asyncio.Event()
@@ -264,17 +269,18 @@ class Answerer(PairedConnector):
         self._over = False
 
     async def host(self) -> None:
-        """Start to host the room; return when it is there, or could not be had at once."""
+        """Start to host the room; return when the relay has opened it, or has not in time."""
         self._hosting = asyncio.create_task(self._host())
         try:
             async with asyncio.timeout(self._limits.connect_timeout):
                 await self._hosted.wait()
         except TimeoutError:
-            return  # the receiver will look for the room again and again
+            return  # the receiver retries until the room is open
         except asyncio.CancelledError:
             await self._stop_hosting()
             raise
 
+    @override
     async def connect(self) -> Link:
         """Wait ``dead_after`` seconds for a call; answer it and race. A newer call ends the race of an older one."""
         while True:
@@ -284,7 +290,7 @@ class Answerer(PairedConnector):
                 return link
 
     async def _next_call(self) -> Call:
-        """If none comes, the room may be hosted by a socket that died unnoticed: host it anew, and wait on."""
+        """Wait for a call. If none comes, the socket of the room may have died unnoticed, so host the room anew."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._limits.connect_timeout):
                 await self._called.wait()
@@ -293,7 +299,7 @@ class Answerer(PairedConnector):
             self._hosting = asyncio.create_task(self._host())
         await self._called.wait()
         self._called.clear()
-        assert self._newest  # that is what was waited for
+        assert self._newest  # set with the event
         return self._newest
 
     async def _answer(self, call: Signal, reply: Reply) -> None:
@@ -312,12 +318,14 @@ class Answerer(PairedConnector):
                 listener, answer, call, handshake, send=reply, next_description=self._descriptions.get
             )
 
+    @override
     async def superseded(self) -> None:
         """Return when the receiver calls anew."""
         await self._called.wait()
 
+    @override
     async def aclose(self, *, over: bool) -> None:
-        """Stop hosting; the room of a pairing that is over is closed if the relay can be told."""
+        """Stop hosting; close the room of a pairing that is over, if the relay can be reached."""
         self._over = over
         await super().aclose(over=over)
         await self._stop_hosting()
@@ -328,7 +336,7 @@ class Answerer(PairedConnector):
             await asyncio.gather(self._hosting, return_exceptions=True)
 
     async def _host(self) -> None:
-        """Host the room; when the relay is lost, come back to it for as long as it takes."""
+        """Host the room; when the relay is lost, reconnect until it is back."""
         backoff = Backoff(self._limits)
         while True:
             try:
@@ -353,9 +361,8 @@ class Answerer(PairedConnector):
                         self._take_signal(mailbox, member, body)
         except asyncio.CancelledError:
             if self._over:
-                with contextlib.suppress(
-                    TransportError
-                ):  # it must not be taken for the end of this wait only
+                # A lost relay must not replace the cancellation.
+                with contextlib.suppress(TransportError):
                     await mailbox.close_room("closed")
             raise
         finally:
@@ -365,7 +372,7 @@ class Answerer(PairedConnector):
         try:
             signal = self._opened(body)
         except RemoteProtocolError:
-            return  # only the receiver can seal one; whoever else knows the room is nobody to talk to
+            return  # only the receiver can seal a signal; others who know the room get no answer
 
         async def reply(answer: str) -> None:
             await mailbox.send(answer, to=member)

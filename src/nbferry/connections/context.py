@@ -1,4 +1,4 @@
-"""What connections are made with: the relay, where to listen, whom to ask for a way through a NAT."""
+"""What a connection needs: the relay, where to listen, which servers help through a NAT."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nbferry.transports.base import Transport
 
 @dataclass(frozen=True)
 class RelayAddress:
-    """A relay: where we reach it, where others do, and what it wants to see before it opens a room."""
+    """A relay: where we reach it, where others do, and the headers that let us open a room."""
 
     url: str  # http(s)://host:port/base/
     public_url: str = ""
@@ -33,7 +33,7 @@ class RelayAddress:
 
 @dataclass(frozen=True)
 class ConnectContext:
-    """What a connection is made with: the relay, the wish for a path, where to listen (None: everywhere).
+    """What a connection needs: the relay, the paths that are allowed, where to listen (None: everywhere).
 
     ``ice`` are the STUN and TURN servers that WebRTC may ask.
     """

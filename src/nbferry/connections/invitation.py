@@ -23,7 +23,7 @@ from nbferry.storage.records.record import SendRecord
 class Invitation:
     """A ticket, or the words of a code, which gets its number from the relay; and the key of that room.
 
-    With a ``room`` an earlier run goes on that had one, and ``wrong`` guesses so far.
+    An earlier run leaves its ``room`` and the number of ``wrong`` guesses so far.
     """
 
     secret: Ticket | tuple[str, ...] = field(repr=False)
@@ -33,7 +33,7 @@ class Invitation:
 
     @classmethod
     def of(cls, record: SendRecord) -> Invitation:
-        """What a memo keeps of it."""
+        """Restore the invitation of a record."""
         return cls(secret_of(record.invitation), record.key, record.room, record.wrong_guesses)
 
     @property
@@ -45,26 +45,26 @@ class Invitation:
 
 
 def secret_of(invitation: str) -> Ticket | tuple[str, ...]:
-    """What a memo keeps of a ticket, or of the words of a code."""
+    """The ticket, or the words of a code, from what a record keeps of it."""
     if is_ticket(invitation):
         ticket = parse(invitation)
-        assert isinstance(ticket, Ticket)  # that is how it begins
+        assert isinstance(ticket, Ticket)  # by its prefix
         return ticket
     return tuple(invitation.split("-"))
 
 
 @dataclass(frozen=True)
 class InvitationListener:
-    """Who is told what happens to a code; ``issued`` and ``guessed`` write it down before they return."""
+    """Callbacks for what happens to a code; ``issued`` and ``guessed`` store it before they return."""
 
-    issued: Callable[[Code | Ticket], Awaitable[None]]  # the code, address and all
-    guessed: Callable[[int], Awaitable[None]]  # wrongly, so many times by now
-    troubled: Callable[[str], None]  # why nobody can come at the moment; "" when it is over
-    paired: Callable[[SessionKeys], Awaitable[None]]  # somebody knew the code
+    issued: Callable[[Code | Ticket], Awaitable[None]]  # the code with its address
+    guessed: Callable[[int], Awaitable[None]]  # the number of wrong guesses so far
+    troubled: Callable[[str], None]  # why the code cannot be used now; "" when it can be used again
+    paired: Callable[[SessionKeys], Awaitable[None]]  # a joiner knew the code
 
 
 class Inviter:
-    """Has a code and lets in whoever knows it."""
+    """Issues a code and pairs with joiners that know it."""
 
     def __init__(
         self,
@@ -72,18 +72,18 @@ class Inviter:
         relay: RelayAddress,
         seconds: float,
         limits: Limits,
-        reception: InvitationListener,
+        listener: InvitationListener,
     ) -> None:
         self._invitation = invitation
         self._relay = relay
         self._seconds = seconds
         self._limits = limits
-        self._reception = reception
-        # what late-comers are told if this is cancelled; None leaves the room to another process
+        self._listener = listener
+        # What late-comers are told if this is cancelled; None leaves the room to another process.
         self.ending: str | None = "closed"
 
     async def run(self) -> None:
-        """Until the code is used; never ends with a ticket. Comes back to a relay that was lost.
+        """Run until the code is used; a ticket has no end. Reconnects to a relay that was lost.
 
         Raises :class:`CodeBurnt`, and what keeps the relay from giving a first number.
         """
@@ -96,7 +96,7 @@ class Inviter:
             except (TransportError, RelayRefused) as error:
                 if not self._invitation.room:
                     raise
-                self._reception.troubled(f"{error.message} Nobody can use the code until the relay is back.")
+                self._listener.troubled(f"{error.message} The code works again when the relay is back.")
                 await backoff.wait()
             else:
                 return
@@ -113,17 +113,17 @@ class Inviter:
         )
         self._invitation = replace(self._invitation, room=mailbox.room)
         try:
-            await self._reception.issued(self._ticket.with_url(self._relay.share_url))
+            await self._listener.issued(self._ticket.with_url(self._relay.share_url))
         except BaseException:
             await mailbox.aclose()
             raise
-        self._reception.troubled("")
+        self._listener.troubled("")
         return mailbox
 
     @property
     def _ticket(self) -> Code | Ticket:
         ticket = self._invitation.ticket
-        assert ticket  # given, or made with the first room
+        assert ticket  # from the beginning, or since the first room
         return ticket
 
     async def _let_in(self, mailbox: Mailbox) -> None:
@@ -133,7 +133,7 @@ class Inviter:
                 self._ticket,
                 wrong=self._invitation.wrong,
                 guessed=self._guessed,
-                paired=self._reception.paired,
+                paired=self._listener.paired,
             )
             await host.run()
             await self._close_room(mailbox, "used")
@@ -145,10 +145,10 @@ class Inviter:
             await mailbox.aclose()
 
     async def _close_room(self, mailbox: Mailbox, reason: str) -> None:
-        """Tell the relay, if it is there: if not, that is no reason to come back with the same code."""
+        """Tell the relay, if it can be reached. If not, that is no reason to reopen the room."""
         with suppress(TransportError):
             await mailbox.close_room(reason)
 
     async def _guessed(self, times: int) -> None:
         self._invitation = replace(self._invitation, wrong=times)
-        await self._reception.guessed(times)
+        await self._listener.guessed(times)

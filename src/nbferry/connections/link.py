@@ -5,15 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-from nbferry.crypto.records import TAG, Opener, Sealer
+from typing_extensions import override
+
+from nbferry.crypto.sealed_frames import TAG, Opener, Sealer
 from nbferry.errors import NbferryError, TransportError
 from nbferry.limits import KiB
 from nbferry.model.paths import Via
 from nbferry.transports.base import Transport
 
-POOLED_FROM = (
-    256 * KiB
-)  # smaller frames get memory of their own size, so that small ones cannot pin large buffers
+# Smaller frames get memory of their own size, so that small ones cannot pin large buffers.
+POOLED_FROM = 256 * KiB
 
 FrameHandler = Callable[[memoryview, "Lease | None"], None]
 
@@ -26,7 +27,7 @@ class Lease:
         self._buffer = buffer
 
     def release(self) -> None:
-        """The frame in it is not needed any more. Once only."""
+        """Give the buffer back: its frame is no longer needed. Once only."""
         self._pool.append(self._buffer)
 
 
@@ -48,7 +49,7 @@ class AnyLink(ABC):
 
     @abstractmethod
     async def send(self, frame: bytes | memoryview) -> None:
-        """Send; the frame is not used after the first wait. Raises :class:`TransportError`."""
+        """Send a frame, which is copied before the first wait. Raises :class:`TransportError`."""
 
     @abstractmethod
     def deliver_to(self, received: FrameHandler, closed: Callable[[TransportError], None]) -> None:
@@ -60,37 +61,36 @@ class AnyLink(ABC):
 
 
 class PlainLink(AnyLink):
-    """A connection within this process, over a transport that hands out memory which nobody uses again."""
+    """A connection within this process, over a transport that gives each message memory of its own."""
 
     def __init__(self, transport: Transport, via: Via) -> None:
         super().__init__(transport)
         self._via = via
 
     @property
+    @override
     def via(self) -> Via:
-        """What it stands for."""
         return self._via
 
     @property
+    @override
     def max_frame(self) -> int:
-        """See :attr:`AnyLink.max_frame`."""
         return self._transport.max_message
 
+    @override
     async def send(self, frame: bytes | memoryview) -> None:
-        """See :meth:`AnyLink.send`."""
-
         def fill(out: memoryview) -> None:
             out[:] = frame
 
         await self._transport.send(len(frame), fill)
 
+    @override
     def deliver_to(self, received: FrameHandler, closed: Callable[[TransportError], None]) -> None:
-        """See :meth:`AnyLink.deliver_to`."""
         self._transport.deliver_to(lambda frame: received(frame, None), closed)
 
 
 class Link(AnyLink):
-    """One that is authenticated and encrypted."""
+    """A connection that is authenticated and encrypted."""
 
     def __init__(self, transport: Transport, send_key: bytes, receive_key: bytes) -> None:
         super().__init__(transport)
@@ -99,33 +99,32 @@ class Link(AnyLink):
         self._pool: list[bytearray] = []
 
     @property
+    @override
     def max_frame(self) -> int:
-        """See :attr:`AnyLink.max_frame`."""
         return self._transport.max_message - TAG
 
+    @override
     async def send(self, frame: bytes | memoryview) -> None:
-        """See :meth:`AnyLink.send`."""
         await self._transport.send(len(frame) + TAG, lambda out: self._sealer.seal_into(frame, out))
 
+    @override
     def deliver_to(self, received: FrameHandler, closed: Callable[[TransportError], None]) -> None:
-        """See :meth:`AnyLink.deliver_to`."""
-
-        def deliver(record: memoryview) -> None:
+        def deliver(sealed: memoryview) -> None:
             try:
-                self._open(record, received)
+                self._open(sealed, received)
             except NbferryError as error:
                 closed(error if isinstance(error, TransportError) else TransportError(error.message))
 
         self._transport.deliver_to(deliver, closed)
 
-    def _open(self, record: memoryview, received: FrameHandler) -> None:
-        size = len(record) - TAG
+    def _open(self, sealed: memoryview, received: FrameHandler) -> None:
+        size = len(sealed) - TAG
         if size < POOLED_FROM:
-            received(memoryview(self._opener.open(record)), None)
+            received(memoryview(self._opener.open(sealed)), None)
             return
         buffer = self._take(size)
         frame = memoryview(buffer)[:size]
-        self._opener.open_into(record, frame)
+        self._opener.open_into(sealed, frame)
         received(frame, Lease(self._pool, buffer))
 
     def _take(self, size: int) -> bytearray:

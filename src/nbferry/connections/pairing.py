@@ -1,7 +1,7 @@
 """From a code to a shared secret: the messages of :mod:`nbferry.crypto.pake` through a mailbox.
 
 The sharer hosts the room, each joiner runs its own exchange, and the joiner proves first that it knows the code. Three
-wrong proofs burn a code; a ticket's secret is too long to guess, so nobody can burn it.
+wrong proofs burn a code. A ticket's secret is too long to guess, so wrong proofs never burn it.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _WRONG = json.dumps({"error": WrongCode.code})
 async def join(
     mailbox: Mailbox, ticket: Code | Ticket, keep: Callable[[SessionKeys], Awaitable[None]]
 ) -> SessionKeys:
-    """Prove that we know the code and have the sharer prove it too; raises :class:`WrongCode`.
+    """Prove that we know the code, and check that the sharer does; raises :class:`WrongCode`.
 
-    ``keep`` is told the keys before the proof goes out: with it the code is used up, whatever happens to us then.
+    ``keep`` stores the keys before the proof goes out: the proof uses up the code, even if this process dies then.
     """
     joiner = Joiner(ticket.password, ticket.room)
     await mailbox.send((await asyncio.to_thread(joiner.start)).decode())
@@ -47,7 +47,7 @@ async def _reply(mailbox: Mailbox) -> bytes:
 
 
 class CodeHost:
-    """The sharer's side: lets in whoever knows the code."""
+    """The sharer's side: pairs with joiners that know the code."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class CodeHost:
         self._wrong = wrong  # guesses count for the code, however often the relay is lost
 
     async def run(self) -> None:
-        """Serve until the code is used (a ticket: for ever). Raises :class:`CodeBurnt` after the third wrong guess."""
+        """Serve until the code is used (a ticket: forever). Raises :class:`CodeBurnt` after the third wrong guess."""
         while True:
             match await self._mailbox.receive():
                 case MemberJoined(member):
@@ -79,12 +79,13 @@ class CodeHost:
                         return
 
     async def _answer(self, member: int, message: bytes) -> bool:
-        """Take the next message of a joiner; whether it has proved itself."""
+        """Take the next message of a joiner; return whether it has proved that it knows the code."""
         try:
             return await self._next_step(member, message)
         except (WrongCode, RemoteProtocolError):
             self._joiners.pop(member)
-            self._wrong += 1  # before anything can fail: a relay that hangs up gets no guess for nothing
+            # Counted before anything can fail: a relay that hangs up here gets no free guess.
+            self._wrong += 1
             await self._guessed(self._wrong)
             await self._tell_wrong(member)
             return False
@@ -98,13 +99,14 @@ class CodeHost:
             return False
         proof = sharer.finish(message)
         del self._joiners[member]
-        await self._paired(SessionKeys(sharer.root))  # first, so that the joiner finds our new room
+        # First, so that the joiner finds our new room.
+        await self._paired(SessionKeys(sharer.root))
         await self._mailbox.send(proof.decode(), to=member)
         return True
 
     async def _tell_wrong(self, member: int) -> None:
         burnt = self._wrong >= MAX_GUESSES and not self._ticket.many
-        with suppress(TransportError):  # who waits for the next message will hear of it
+        with suppress(TransportError):  # the reader of the next message reports it
             await self._mailbox.send(_WRONG, to=member)
             if burnt:
                 await self._mailbox.close_room("burnt")

@@ -1,8 +1,8 @@
 """All paths to the other side, tried at once.
 
-Both sides dial each other, and a little later the relay; and look for a way through their NATs by WebRTC. On every pipe
-that comes up the receiver starts a Noise handshake, and the sender answers it: a path is a link then. What becomes of
-several links is decided by whoever uses them (:mod:`nbferry.connections.bundle`).
+Both sides dial each other. A little later they dial the relay, and look for a way through their NATs by WebRTC. On
+every pipe that comes up the receiver starts a Noise handshake, and the sender answers: then the path is a link.
+The session decides which of several links it uses (:mod:`nbferry.connections.bundle`).
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from nbferry.relay.client import open_channel
 from nbferry.transports import websocket
 from nbferry.transports.base import Transport
 
-MAX_INBOUND = 16  # sockets that are opened to us in one race: twice as many as there are addresses of ours
+MAX_INBOUND = 16  # sockets that we accept in one race: twice MAX_ADDRESSES
 
 log = logging.getLogger("nbferry")
 
 Handshake = Callable[[Transport, bytes], Awaitable[Link]]
-"""Makes a link of a transport; the bytes are what else it is bound to."""
+"""Makes a link of a transport. The bytes are mixed into the handshake, which binds the link to them."""
 
 
 @dataclass(frozen=True)
 class AnsweredCall:
-    """What is known when a call is answered.
+    """A call and its answer.
 
-    ``peer`` is the other side's signal, ``say`` and ``hear`` exchange descriptions with it. ``calls``: this is the side
-    that called, the receiver.
+    ``peer`` is the other side's signal, ``say`` and ``hear`` exchange descriptions with it. ``calls`` is true on the
+    side that called, the receiver.
     """
 
     peer: Signal
@@ -57,50 +57,48 @@ class AnsweredCall:
 
 
 class Race:
-    """One try of every path; ``found`` is told each link as it comes up."""
+    """One try of every path; ``found`` is called with each link that comes up."""
 
     def __init__(
         self,
         context: ConnectContext,
         listener: websocket.Listener | None,
-        meeting: AnsweredCall,
+        call: AnsweredCall,
         found: Callable[[Link], None],
     ) -> None:
         self._context = context
         self._limits = context.limits
         self._listener = listener
-        self._meeting = meeting
+        self._call = call
         self._found = found
         self._tries: list[asyncio.Task[None]] = []
         self._accepted: list[tuple[asyncio.Task[None], Transport]] = []
         self._won = False
 
     async def run(self) -> None:
-        """Until it is cancelled, or each try has had its time. Raises :class:`ConnectFailed` if none had success."""
+        """Run until every try has ended or timed out. Raises :class:`ConnectFailed` if none found a link."""
         self._begin()
         try:
             async with asyncio.timeout(self._limits.connect_timeout):
                 while waiting := [each for each in self._tries if not each.done()]:
                     await asyncio.wait(waiting)
         except TimeoutError:
-            pass  # what has come by now has come
+            pass  # links that came up before the timeout count
         finally:
             for each in self._tries:
                 each.cancel()
             await asyncio.gather(*self._tries, return_exceptions=True)
             for task, transport in self._accepted:
-                if task.cancelled():  # perhaps before its first step
+                if task.cancelled():  # perhaps before its first step, so the task itself closed nothing
                     await transport.aclose()
         if not self._won:
             raise ConnectFailed(tried=tuple(filter(None, map(_outcome, self._tries))))
 
     def _begin(self) -> None:
-        """Direct paths have a head start: where they work nothing else is needed."""
-        context, meeting = self._context, self._meeting
+        """Start all tries. Direct paths get a head start: where they work no other path is needed."""
+        context, call = self._context, self._call
         urls = (
-            dialable(meeting.peer.urls, same_machine=meeting.same_machine)
-            if context.via.allows(Via.DIRECT)
-            else []
+            dialable(call.peer.urls, same_machine=call.same_machine) if context.via.allows(Via.DIRECT) else []
         )
         dialled = [self._start(partial(self._direct, url)) for url in urls]
         inbound = [self._start(partial(self._inbound, self._listener))] if self._listener else []
@@ -124,24 +122,23 @@ class Race:
         return task
 
     async def _is_needless(self, direct: Sequence[asyncio.Task[None]]) -> bool:
-        """Wait for direct paths, for a moment; whether one of them has worked.
+        """Wait a moment for direct paths; return whether one of them has worked.
 
-        Only who calls can know that: what looks like its answer to the other side may be somebody else's noise.
+        Only the caller can know that: the answerer cannot tell a stranger's connection from the caller's.
         """
         until = asyncio.get_running_loop().time() + self._limits.direct_head_start
         await asyncio.wait(direct, timeout=self._limits.direct_head_start)
-        if self._won and not self._meeting.calls:
-            await asyncio.sleep(
-                until - asyncio.get_running_loop().time()
-            )  # the caller ends this race if it has won
-        return self._won and self._meeting.calls
+        if self._won and not self._call.calls:
+            # The caller ends this race if a direct path has won.
+            await asyncio.sleep(until - asyncio.get_running_loop().time())
+        return self._won and self._call.calls
 
     # ---------------------------------------------------------------- the paths
     async def _direct(self, url: str) -> Link:
         return await self._link(await websocket.connect(url, via=Via.DIRECT, limits=self._limits))
 
     async def _inbound(self, listener: websocket.Listener) -> None:
-        """Shake hands with whoever comes: it may be somebody else's try, or one that broke, and the next is right."""
+        """Try a handshake with each socket that comes: one may be a stranger's, or broken, and the next the peer's."""
         for _ in range(MAX_INBOUND):
             transport = await listener.accept()
             self._accepted.append((self._start(partial(self._link, transport)), transport))
@@ -149,27 +146,26 @@ class Race:
     async def _relayed(self) -> Link:
         transport = await self._context.relay.dial(self._limits)
         async with _closed_on_failure(transport):
-            await open_channel(transport, room=self._meeting.room, channel=self._meeting.channel)
+            await open_channel(transport, room=self._call.room, channel=self._call.channel)
         return await self._link(transport)
 
     async def _webrtc(self) -> Link:
-        webrtc = await asyncio.to_thread(
-            import_module, "nbferry.transports.webrtc.datachannel"
-        )  # takes 0.3 s
-        meeting, limits = self._meeting, self._limits
-        peer = await webrtc.Peer.start(controlling=meeting.calls, servers=self._context.ice, limits=limits)
+        # The import takes 0.3 s.
+        webrtc = await asyncio.to_thread(import_module, "nbferry.transports.webrtc.datachannel")
+        call, limits = self._call, self._limits
+        peer = await webrtc.Peer.start(controlling=call.calls, servers=self._context.ice, limits=limits)
         async with _closed_on_failure(peer):
             ours = peer.description
-            await meeting.say(ours.to_json())
-            theirs = webrtc.Description.from_json(await meeting.hear())
-            transport = await peer.connect(theirs, same_machine=meeting.same_machine)
+            await call.say(ours.to_json())
+            theirs = webrtc.Description.from_json(await call.hear())
+            transport = await peer.connect(theirs, same_machine=call.same_machine)
         return await self._link(
-            transport, webrtc.binding(*((ours, theirs) if meeting.calls else (theirs, ours)))
+            transport, webrtc.binding(*((ours, theirs) if call.calls else (theirs, ours)))
         )
 
     async def _link(self, transport: Transport, bound: bytes = b"") -> Link:
         async with _closed_on_failure(transport):
-            return await self._meeting.handshake(transport, bound)
+            return await self._call.handshake(transport, bound)
 
 
 class _Closable(Protocol):
@@ -178,7 +174,7 @@ class _Closable(Protocol):
 
 @asynccontextmanager
 async def _closed_on_failure(pipe: _Closable) -> AsyncIterator[None]:
-    """Whatever stops what is done with it closes it."""
+    """Close a pipe if its use fails or is cancelled."""
     try:
         yield
     except BaseException:
@@ -187,7 +183,7 @@ async def _closed_on_failure(pipe: _Closable) -> AsyncIterator[None]:
 
 
 def _outcome(task: asyncio.Task[None]) -> str:
-    """What came of a try that had no success."""
+    """Why a try found no link; empty if there is nothing to say."""
     error = None if task.cancelled() else task.exception()
     match error:
         case NbferryError():

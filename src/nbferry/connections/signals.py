@@ -1,7 +1,7 @@
-"""What two sides tell each other to get connected, through the relay and sealed: how each can be reached.
+"""What two sides tell each other before they connect, sealed and through the relay: how each can be reached.
 
-A *call* and its *answer* say where a side listens. A *description* follows once a side knows how it can be reached by
-WebRTC, which takes it longer.
+A *call* and its *answer* say where a side listens. A *description* says how a side can be reached by WebRTC; it
+follows later, because a side needs longer to find that out.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Signal:
 
     nonce: bytes
     urls: list[str] = field(repr=False)  # their paths are secret
-    machine: str  # a mark that who shares our loopback interface knows again
+    machine: str  # a mark that only processes on our loopback interface recognise
     to: bytes = b""
 
     def encode(self) -> bytes:
@@ -32,7 +32,7 @@ class Signal:
 
 @dataclass(frozen=True)
 class Described:
-    """A description for the WebRTC path of one call: the nonces of whom it comes from and goes to."""
+    """A description for the WebRTC path of one call, with the nonces of its sender and of its reader."""
 
     nonce: bytes
     to: bytes
@@ -44,7 +44,7 @@ class Described:
 
 
 def decode(raw: bytes) -> Signal | Described:
-    """Read what the authenticated peer sent; what addresses and descriptions are worth is decided later."""
+    """Read what the authenticated peer sent. Addresses and descriptions are checked later, where they are used."""
     try:
         fields = json.loads(raw)
         nonce, to = bytes.fromhex(fields["nonce"]), bytes.fromhex(fields["to"])

@@ -8,7 +8,7 @@ from typing import Any
 
 
 async def either(*waits: Coroutine[Any, Any, object]) -> None:
-    """Return when one of them does; the others are cancelled."""
+    """Return when one of the waits ends; cancel the others."""
     tasks = [asyncio.create_task(wait) for wait in waits]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -10,10 +10,10 @@ Whole numbers are big-endian; kind is 0x00 for a folder, 0x01 for a file. The ch
 in the order of its chunks; there are ``n = max(1, ceil(size / chunk size))`` of them, so an empty file has
 one chunk, which is empty and is verified like any other.
 
-Each level has a context of its own (domain separation), so that nobody can pass the digests of one level off
-as the data of another: a page as a chunk, a file's digest as a page's. Each level commits to its lengths
-before the data, so that a file cut at a chunk's end, or one that is cut into chunks of another size, has
-another digest. A content digest covers names and bytes, in order; not times and modes.
+Each level has a context of its own (domain separation), so that digests of one level never pass for data of
+another: a page for a chunk, a file's digest for a page's. Each level commits to its lengths before the data, so
+that a file cut at a chunk's end, or cut into chunks of another size, has another digest. A content digest covers
+names and bytes, in order; not times and modes.
 """
 
 from __future__ import annotations

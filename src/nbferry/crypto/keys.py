@@ -14,10 +14,9 @@ sides tell each other through the relay before they are connected (where they li
 
     salt (32 random bytes) || AES-256-GCM(signal key, nonce 0, body)
 
-The salt is fresh for every message, so a key seals one message only, and nothing has to be remembered for
-that, whatever crashes or is restored from a copy. The role in the label makes a message that is thrown back
-unreadable. The relay can still withhold a signal or show an old one again: each body says to what it
-belongs.
+The salt is fresh for every message, so a key seals one message only. That needs no memory, so no crash and no
+restored backup breaks it. The role in the label makes a message that is thrown back to its sender unreadable. The
+relay can still withhold a signal or repeat an old one, so each body says to which call it belongs.
 """
 
 from __future__ import annotations
@@ -40,7 +39,8 @@ from nbferry.limits import KiB
 Side = Literal["A", "B"]
 """A shares (hosts the room of the code), B joins."""
 
-MAX_SIGNAL = 16 * KiB  # of the body: in hex it has to fit into one message of the relay, 64 KiB
+# Of the body: in hex it has to fit into one message of the relay, 64 KiB.
+MAX_SIGNAL = 16 * KiB
 
 _SALT, _TAG = 32, 16
 _NONCE = bytes(12)
@@ -58,7 +58,7 @@ def expand(key: bytes, info: bytes, length: int = 32) -> bytes:
 
 @dataclass(frozen=True)
 class SessionKeys:
-    """What two sides share that have proved to each other that they know the code."""
+    """What two sides share once each has proved that it knows the code."""
 
     root: bytes = field(repr=False)
     random: Callable[[int], bytes] = field(default=secrets.token_bytes, repr=False, compare=False)
@@ -74,12 +74,12 @@ class SessionKeys:
 
     @property
     def room(self) -> str:
-        """The room of the relay where the two sides find each other again, 32 hexadecimal digits."""
+        """The room of the relay where the two sides meet again, 32 hexadecimal digits."""
         return expand(self.root, b"nbferry/v1/room", 16).hex()
 
     @property
     def host_key(self) -> str:
-        """What the sender shows the relay to host that room, again after its restart, 32 hexadecimal digits."""
+        """The key by which the sender hosts that room, also after a restart of the relay, 32 hexadecimal digits."""
         return expand(self.root, b"nbferry/v1/host", 16).hex()
 
     def channel(self, nonce_a: bytes, nonce_b: bytes) -> str:
@@ -97,14 +97,14 @@ class SessionKeys:
         return salt + self._signal_cipher(sender, salt).encrypt(_NONCE, body, None)
 
     def open_signal(self, sender: Side, message: bytes) -> bytes:
-        """Open a signal of ``sender``; raises :class:`RemoteProtocolError` if it does not come from there."""
+        """Open a signal of ``sender``; raises :class:`RemoteProtocolError` if another wrote it."""
         if not _SALT + _TAG <= len(message) <= _SALT + MAX_SIGNAL + _TAG:
             raise RemoteProtocolError("A signal has an impossible length.")
         salt, sealed = message[:_SALT], message[_SALT:]
         try:
             return self._signal_cipher(sender, salt).decrypt(_NONCE, sealed, None)
         except InvalidTag:
-            raise RemoteProtocolError("A signal does not come from the other side of this pairing.") from None
+            raise RemoteProtocolError("A signal was not sealed by the other side of this pairing.") from None
 
     def _signal_cipher(self, sender: Side, salt: bytes) -> AESGCM:
         return AESGCM(expand(extract(salt, self.root), b"nbferry/v1/signal " + sender.encode()))

@@ -3,10 +3,10 @@
     -> psk, e          from the initiator
     <- e, ee           from the responder
 
-Both keys ``e`` are made for this connection only, so that whoever records today's traffic and learns the psk
-tomorrow still cannot read it. The psk is mixed in before anything else, so that a stranger's first message
-does not open and gets no answer. The prologue is not sent: if the two sides have different ones, nothing
-opens. After the second message both sides ``split`` into one key for each direction.
+Both keys ``e`` are made for this connection only: an attacker who stores today's traffic and learns the psk
+tomorrow still cannot read it. The psk is mixed in before anything else, so a stranger's first message does not open
+and gets no answer. The prologue is not sent: if the two sides have different ones, nothing opens. After the second
+message both sides ``split`` into one key for each direction.
 
 Names follow chapter 5 of the specification, revision 34.
 """
@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from nbferry.crypto import Buffer
 from nbferry.crypto.keys import extract
-from nbferry.crypto.records import TAG, nonce
+from nbferry.crypto.sealed_frames import TAG, nonce
 from nbferry.errors import LocalProtocolError, RemoteProtocolError, TransportBroken
 
 NAME = b"Noise_NNpsk0_25519_AESGCM_SHA256"  # as long as a hash, and so the first hash as it stands
@@ -35,10 +35,10 @@ _KEY = 32  # bytes of a key of either kind
 
 
 class WrongKey(TransportBroken):
-    """Whoever is at the other end of this connection does not have the key of this pairing.
+    """The other end of this connection does not have the key of this pairing.
 
-    Retryable: another path, or the next try, may lead to the right one, and a message that was damaged on its
-    way looks the same.
+    Retryable: another path, or the next try, may lead to the peer, and a message that was damaged on its way looks
+    the same.
     """
 
     code = "wrong-key"
@@ -93,9 +93,9 @@ class _Symmetric:
 
 
 class _Handshake:
-    """What both sides do. Each may be used for one connection; a step that fails is the last."""
+    """What both sides do. One object serves one connection; after a step that fails, every step is refused."""
 
-    _turns: tuple[str, ...]
+    _steps: tuple[str, ...]
     _send_key: ClassVar[int]
 
     def __init__(
@@ -113,14 +113,14 @@ class _Handshake:
         return self._symmetric.hash
 
     def write_message(self, payload: bytes = b"") -> bytes:
-        """Make our message. Its payload is readable to the other side only."""
-        rest = self._take_turn("write")
+        """Make our message. Only the other side can read its payload."""
+        rest = self._begin_step("write")
         if _KEY + len(payload) + TAG > MAX_NOISE_MESSAGE:
             raise LocalProtocolError(f"A payload of {len(payload)} bytes is too large for a handshake.")
         key = self._ephemeral.public_key().public_bytes_raw()
         self._mix(key, last=not rest)
         message = key + self._symmetric.encrypt_and_hash(payload)
-        self._turns = rest
+        self._steps = rest
         return message
 
     def read_message(self, message: Buffer) -> bytes:
@@ -129,34 +129,35 @@ class _Handshake:
         Raises :class:`WrongKey` if it was not made with our psk and prologue, and
         :class:`RemoteProtocolError` if it cannot be a message of this handshake.
         """
-        rest = self._take_turn("read")
+        rest = self._begin_step("read")
         if not _KEY + TAG <= len(message) <= MAX_NOISE_MESSAGE:
             raise RemoteProtocolError(f"A handshake message of {len(message)} bytes arrived.")
         key, sealed = bytes(message[:_KEY]), bytes(message[_KEY:])
         self._agree(key)
         self._mix(key, last=not rest)
         payload = self._symmetric.decrypt_and_hash(sealed)
-        self._turns = rest
+        self._steps = rest
         return payload
 
     def split(self) -> tuple[bytes, bytes]:
         """Give the key to send with and the key to receive with, 32 bytes each."""
-        if self._turns:
+        if self._steps:
             raise LocalProtocolError("The handshake is not over.")
         keys = self._symmetric.split()
         return keys[self._send_key], keys[1 - self._send_key]
 
-    def _take_turn(self, what: str) -> tuple[str, ...]:
-        """Say what follows this step; until it has succeeded, nothing does."""
-        turns, self._turns = self._turns, ("nothing",)
-        if turns[:1] != (what,):
+    def _begin_step(self, what: str) -> tuple[str, ...]:
+        """Return the steps after this one. Until this one has succeeded, every step is refused."""
+        steps, self._steps = self._steps, ("nothing",)
+        if steps[:1] != (what,):
             raise LocalProtocolError(f"The handshake does not {what} a message now.")
-        return turns[1:]
+        return steps[1:]
 
     def _agree(self, key: bytes) -> None:
         try:
             self._shared = self._ephemeral.exchange(X25519PublicKey.from_public_bytes(key))
-        except ValueError:  # one of the few points that give the same secret to everybody
+        except ValueError:
+            # One of the few points that give the same secret for every key.
             raise RemoteProtocolError("The other side sent an unsafe key.") from None
 
     def _mix(self, key: bytes, *, last: bool) -> None:
@@ -168,14 +169,14 @@ class _Handshake:
 
 
 class Initiator(_Handshake):
-    """Whoever begins: ``write_message``, ``read_message``, ``split``."""
+    """The side that begins: ``write_message``, ``read_message``, ``split``."""
 
-    _turns = ("write", "read")
+    _steps = ("write", "read")
     _send_key = 0
 
 
 class Responder(_Handshake):
-    """Whoever answers: ``read_message``, ``write_message``, ``split``."""
+    """The side that answers: ``read_message``, ``write_message``, ``split``."""
 
-    _turns = ("read", "write")
+    _steps = ("read", "write")
     _send_key = 1

@@ -3,9 +3,9 @@
     B, who joins                                        A, who shares
     m1 {"suites": [..], "nonce": .., "shares": {suite: ..}}  ->
                         <-  m2 {"suites": [..], "nonce": .., "suite": .., "share": ..}
-    m3 {"confirm": tag of B}                                 ->     checks it: WrongCode, or root is there
+    m3 {"confirm": tag of B}                                 ->     checks it: WrongCode, or root is known
                         <-  m4 {"confirm": tag of A}
-    checks it: WrongCode, or root is there
+    checks it: WrongCode, or root is known
 
 Each message is a JSON object of at most 4 KiB; bytes are in hex, unknown fields are left alone. A nonce has
 16 random bytes. ``suites`` is what a side can do, best first; B sends a share for each of its suites, A
@@ -28,17 +28,16 @@ m1 and m2 enter T byte for byte as they travelled, so both lists of suites, the 
 bound: a relay that takes a better suite out of a list, splices two sessions or moves one to another room
 gets WrongCode. Roles are in ids, shares and tags, so nothing can be thrown back at its sender.
 
-One run is good for one guess. B has to show its tag before A shows anything that a guess can be checked
-with: a run that B breaks off before m3 tells B nothing and is no guess; a wrong m3 is one. A malformed
-message in any place raises RemoteProtocolError and counts as a guess as well: no honest joiner sends one.
-Who plays A, as the relay could, has one guess too, and B sees WrongCode.
+One run allows one guess. B has to show its tag before A shows anything that a guess can be checked with: a run that
+B breaks off before m3 tells B nothing and is no guess; a wrong m3 is one. A malformed message in any place raises
+RemoteProtocolError and counts as a guess as well: no honest joiner sends one. An attacker that plays A, as the relay
+could, has one guess too, and B sees WrongCode.
 
-The arithmetic of ``spake2`` is pure Python and not in constant time: how long a run takes says a little of
-the secret. It is used only with random secrets that are good for three guesses or have 128 bits, never with
-a password that somebody chose; the points that are multiplied by the secret are fixed, so nobody can steer
-what leaks. A run costs each side some 8 ms of one core (3 for the first step, 5 for the second; Python 3.11,
-2026), which the GIL does not share: run ``start``, ``respond`` and ``confirm`` in a worker thread, one at a
-time.
+The arithmetic of ``spake2`` is pure Python and not in constant time: the duration of a run says a little of the
+secret. Secrets here are random, and either have 128 bits or allow three guesses; a person never chooses one. The
+points that are multiplied by the secret are fixed, so an attacker cannot choose what leaks. A run costs each side
+some 8 ms of one core (3 for the first step, 5 for the second; Python 3.11, 2026), which the GIL does not share: run
+``start``, ``respond`` and ``confirm`` in a worker thread, one at a time.
 """
 
 from __future__ import annotations
@@ -68,7 +67,7 @@ _MAX_SUITES = 16
 
 
 class _Side:
-    """What both sides do. One object is one run; a step that fails is the last."""
+    """What both sides do. One object is one run; after a step that fails, every step is refused."""
 
     _role: Side
     _next: str
@@ -91,7 +90,7 @@ class _Side:
 
     @property
     def verifier(self) -> tuple[str, ...]:
-        """Five words that are the same on both sides if nobody guessed the code and sits between them."""
+        """Five words. They are the same on both sides unless an attacker guessed the code and relays between them."""
         self._must_be_proved()
         numbers = unpack("!5H", expand(self._prk, b"verify" + self._transcript, 10))
         return tuple(WORDS[number % len(WORDS)] for number in numbers)
@@ -101,10 +100,10 @@ class _Side:
             raise LocalProtocolError("The other side has proved nothing yet.")
 
     def _enter(self, step: str) -> None:
-        """Begin a step: out of turn is our mistake; until the step sets what is next, nothing is."""
+        """Begin a step. A step in the wrong order is our mistake; until this one sets the next, none is allowed."""
         expected, self._next = self._next, ""
         if expected != step:
-            raise LocalProtocolError(f"It is not the time to {step}.")
+            raise LocalProtocolError(f"The key exchange cannot {step} now.")
 
     def _hello(self) -> dict[str, Any]:
         """Make what m1 and m2 have in common."""
@@ -173,16 +172,16 @@ class Joiner(_Side):
 
     @property
     def unproved_root(self) -> bytes:
-        """The secret after ``confirm``, to be written down before m3 goes out and the code is used up.
+        """The secret after ``confirm``, to be stored before m3 goes out and uses up the code.
 
-        Whoever goes on with it learns from the first Noise handshake whether the sharer has it too.
+        If the run ends there, the first Noise handshake shows whether the sharer has this secret too.
         """
         if self._next != "finish":
             raise LocalProtocolError("There is no secret yet, or the run is over.")
         return self._agreed_root()
 
     def finish(self, m4: bytes) -> None:
-        """Take m4; then ``root`` is there.
+        """Take m4; from then on ``root`` can be read.
 
         Raises :class:`WrongCode` if the sharer did not prove that it knows the code, and
         :class:`RemoteProtocolError` on what is not an m4.
@@ -207,17 +206,17 @@ class Sharer(_Side):
         if not isinstance(shares, dict):
             raise _wrong("shares")
         if SUITE not in fields["suites"] or SUITE not in shares:
-            raise RemoteProtocolError("The two sides have no way in common to check a code.")
+            raise RemoteProtocolError("The two sides know no common way to check a code.")
         m2 = _encode(self._hello() | {"suite": SUITE, "share": self._own_share()})
         self._agree(_hex(shares, SUITE, _SHARE), m1, m2)
         self._next = "finish"
         return m2
 
     def finish(self, m3: bytes) -> bytes:
-        """Take m3 and make m4; then ``root`` is there.
+        """Take m3 and make m4; from then on ``root`` can be read.
 
-        Raises :class:`WrongCode` if the joiner did not prove that it knows the code: a guess, and all that it
-        may be told. Raises :class:`RemoteProtocolError` on what is not an m3.
+        Raises :class:`WrongCode` if the joiner did not prove that it knows the code: that was a guess, and the joiner
+        is told no more. Raises :class:`RemoteProtocolError` on what is not an m3.
         """
         self._enter("finish")
         self._check_proof(m3)
@@ -248,7 +247,7 @@ def _decode(message: bytes) -> dict[str, Any]:
 
 
 def _check_hello(fields: dict[str, Any]) -> None:
-    """See that both fields are there; what they say enters the transcript with the whole message."""
+    """Check that both fields are present; their content enters the transcript with the whole message."""
     _hex(fields, "nonce", _NONCE)
     suites = fields.get("suites")
     if not isinstance(suites, list) or len(suites) > _MAX_SUITES:

@@ -14,11 +14,11 @@ from nbferry.transports.websocket import DIAL
 
 T = TypeVar("T")
 
-CLOSING_TURNS = 20  # of the loop: asyncio closes a socket some turns after its connection was aborted
-STOP_WITHIN = 5.0  # seconds at interpreter exit: the other side is told, part data are let go of
+CLOSING_CYCLES = 20  # of the loop: asyncio closes a socket some cycles after its connection was aborted
+STOP_TIMEOUT = 5.0  # seconds at interpreter exit, to tell the other side and to release part data
 
 
-# Functions registered with ``atexit`` run when executors take no work any more, which is too late to clean up.
+# Functions registered with ``atexit`` run after executors have stopped taking work, which is too late to clean up.
 _at_exit: Callable[[Callable[[], None]], object] = getattr(threading, "_register_atexit", atexit.register)
 
 
@@ -41,7 +41,7 @@ class Portal:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def call(self, function: Callable[[], object]) -> None:
-        """Call a function on the loop, soon; its outcome is nobody's."""
+        """Call a function on the loop, soon; its result is dropped."""
         self._loop.call_soon_threadsafe(function)
 
     def ask(self, function: Callable[[], T]) -> T:
@@ -64,11 +64,11 @@ class Portal:
             return
         closing = self.submit(self._close())
         try:
-            closing.result(STOP_WITHIN)
+            closing.result(STOP_TIMEOUT)
         except TimeoutError:
             closing.cancel()  # the process ends; the other side will notice that we are gone
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(STOP_WITHIN)
+        self._thread.join(STOP_TIMEOUT)
         if not self._thread.is_alive():
             self._loop.close()
 
@@ -80,7 +80,7 @@ class Portal:
             if task.get_name() != DIAL:
                 task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for _ in range(CLOSING_TURNS):
+        for _ in range(CLOSING_CYCLES):
             await asyncio.sleep(0)
 
 
@@ -98,7 +98,7 @@ def portal() -> Portal:
 
 
 def stop() -> None:
-    """End this process's portal, if there is one; the next use makes a new one."""
+    """End this process's portal, if it has one; the next use makes a new one."""
     global _portal
     with _lock:
         ended, _portal = _portal, None

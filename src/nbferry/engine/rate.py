@@ -1,4 +1,4 @@
-"""How fast it goes, and how long it will take."""
+"""How fast a transfer is, and how long it will take."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Rate:
         self._marks: deque[tuple[float, int]] = deque()
 
     def update(self, count: int, now: float) -> float:
-        """The counter stands at ``count``; what it grew by per second of late."""
+        """Note that the counter stands at ``count``; return its growth per second over the last seconds."""
         if self._marks and count < self._marks[-1][1]:
             self._marks.clear()
         self._marks.append((now, count))
@@ -25,5 +25,5 @@ class Rate:
 
 
 def eta(left: int, rate: float) -> float | None:
-    """Seconds until ``left`` more bytes have come at this rate; None if nobody can tell."""
+    """Seconds until ``left`` more bytes have come at this rate; None if it is 0."""
     return left / rate if rate > 0 else None

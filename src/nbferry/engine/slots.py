@@ -8,21 +8,21 @@ from contextlib import asynccontextmanager
 
 
 class Lane:
-    """Lets so many through at a time; each says itself how many may be."""
+    """Lets a limited number of transfers through at a time; each caller brings its own limit."""
 
     def __init__(self) -> None:
         self._active = 0
         self._free = asyncio.Condition()
 
-    def is_full(self, most: int) -> bool:
-        """Whether a turn would have to be waited for."""
-        return self._active >= most
+    def is_full(self, limit: int) -> bool:
+        """Whether a transfer with this limit would have to wait."""
+        return self._active >= limit
 
     @asynccontextmanager
-    async def turn(self, most: int) -> AsyncIterator[None]:
-        """Wait until fewer than ``most`` are active, then be one of them."""
+    async def turn(self, limit: int) -> AsyncIterator[None]:
+        """Wait until fewer than ``limit`` are active, then be one of them."""
         async with self._free:
-            await self._free.wait_for(lambda: not self.is_full(most))
+            await self._free.wait_for(lambda: not self.is_full(limit))
             self._active += 1
         try:
             yield
@@ -35,9 +35,9 @@ class Lane:
 class Slots:
     """One lane for each direction.
 
-    With a common one, transfers between two kernels could wait for each other for ever: a receiver takes its turn
-    only when a sender has offered, and a sender only when a receiver has accepted, so that whoever holds one of each
-    kind can go on.
+    With a common lane, transfers between two kernels could wait for each other forever. A receiver takes its turn only
+    when a sender has offered, and a sender only when a receiver has accepted. So with two lanes a transfer that holds
+    both turns can always continue.
     """
 
     def __init__(self) -> None:

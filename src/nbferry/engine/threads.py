@@ -1,4 +1,4 @@
-"""Blocking calls in worker threads, none of which is left behind."""
+"""Blocking calls in worker threads. Their owner can wait until all have ended."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Threads:
-    """Calls functions of one owner in threads, and knows which still run."""
+    """Calls functions of one owner in threads, and knows which calls still run."""
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
@@ -27,8 +27,9 @@ class Threads:
     def _ended(self, call: asyncio.Future[Any]) -> None:
         self._running.discard(call)
         if not call.cancelled():
-            call.exception()  # whoever waits for it hears of it; if nobody does any more, nobody need
+            # Marks the exception as seen: the caller gets it, unless the caller was cancelled and needs it no longer.
+            call.exception()
 
     async def settle(self) -> None:
-        """Return when no call runs any more; what it raised was reported, or matters no more."""
+        """Return when every call has ended. Their exceptions were reported, or their callers were cancelled."""
         await asyncio.gather(*self._running, return_exceptions=True)

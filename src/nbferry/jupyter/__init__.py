@@ -1,18 +1,19 @@
-"""The rendezvous and relay: where two sides meet, and what carries their sealed bytes without a direct path.
+"""What nbferry knows of Jupyter, on its two sides.
 
-    relay.py      the wire, specified; the core that speaks it, without I/O or a clock
-    effects.py    what the core wants done
-    wire.py       one control message: bytes to fields and back
-    rooms.py      what the core remembers: connections, rooms, channels, ended rooms
-    rates.py      token buckets      deadlines.py   what is due when      limits.py   every number
-    driver.py     runs a core on an asyncio loop, over Tornado's WebSockets
-    handlers.py   its two routes     app.py   a server of its own         extension.py   in a Jupyter server
-    lines.py      what joins a kernel and the pages that show its cards, specified; without I/O
-    pages.py      runs it, over Tornado's WebSockets; in a Jupyter server only
+In a kernel:
 
-It runs in a process of its own (``nbferry relay``), inside a sender's process, or as an extension of a
-Jupyter server; it never sees plaintext. Lines are there in a Jupyter server only, for its users. Importing this
-package loads neither Tornado nor jupyter_server.
+    server.py         which Jupyter server started this kernel, its relay, and its address for others
+    state_folder.py   where this process keeps its state: beside the notebook
+    face_kind.py      which face transfers show: a widget, text or none
+
+In a Jupyter server, which loads nbferry as an extension:
+
+    extension.py      puts the relay and the lines into the server
+    lines.py          joins a kernel and the pages that show its cards; specifies their wire, without I/O
+    page_sockets.py   runs the lines over Tornado's WebSockets
+
+A relay in a Jupyter server is :mod:`nbferry.relay` with the server's routes and users. Importing this package loads
+neither Tornado nor jupyter_server.
 """
 
 from __future__ import annotations
@@ -27,6 +28,6 @@ def _jupyter_server_extension_points() -> list[dict[str, str]]:
 
 def _load_jupyter_server_extension(server_app: Any) -> None:
     """Put the relay's routes into a Jupyter server."""
-    from nbferry.jupyter.extension import load  # noqa: PLC0415  (only a Jupyter server has what it needs)
+    from nbferry.jupyter.extension import load  # noqa: PLC0415  # loads jupyter_server
 
     load(server_app)

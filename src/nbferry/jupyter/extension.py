@@ -1,7 +1,7 @@
-"""The relay and the lines as an extension of a Jupyter server: the only module that knows jupyter_server.
+"""The relay and the lines as an extension of a Jupyter server: the only module that imports jupyter_server.
 
-The relay's routes are public, as the other side of a transfer has no account here: what protects a room is
-knowing it. To create one takes a user of this server, and so does each end of a line.
+The relay's routes are public, because the other side of a transfer has no account here: a room is protected by its
+name. Only a user of this server may create a room or open an end of a line.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from jupyter_server.serverapp import ServerApp
 from jupyter_server.utils import ensure_async, url_path_join
 from tornado.web import HTTPError
 from tornado.websocket import WebSocketHandler
+from typing_extensions import override
 
 from nbferry.jupyter.lines import PAGES_VERSION, LineHubs
 from nbferry.jupyter.page_sockets import PAGE_PATH, PageSocket
@@ -36,12 +37,14 @@ class JupyterRelaySocket(RelaySocket, WebSocketMixin, WebSocketHandler, JupyterH
 
     auth_resource = AUTH_RESOURCE
 
+    @override
     def set_default_headers(self) -> None:
         """Undo JupyterHandler's, which are for pages."""
 
     @allow_unauthenticated
+    @override
     async def get(self, *args: Any, **kwargs: Any) -> None:
-        """Open the socket, for everybody; users may create rooms."""
+        """Open the socket to all; only users of this server may create rooms."""
         self.may_create = await _is_user(self)
         await super().get(*args, **kwargs)
 
@@ -54,12 +57,14 @@ class JupyterPageSocket(PageSocket, WebSocketMixin, WebSocketHandler, JupyterHan
 
     auth_resource = AUTH_RESOURCE
 
+    @override
     def set_default_headers(self) -> None:
         """Undo JupyterHandler's, which are for pages."""
 
     @ws_authenticated
+    @override
     async def get(self, name: str) -> None:
-        """Open the socket for whoever may write here."""
+        """Open the socket to users that may write on this server."""
         if not await _is_user(self):
             raise HTTPError(403)
         await super().get(name)
@@ -73,20 +78,21 @@ async def _is_user(handler: JupyterHandler) -> bool:
 
 
 class JupyterVersionHandler(JupyterHandler):
-    """Says that there is a relay, and which, and that there are lines."""
+    """Says that a relay and lines run here, and which versions."""
 
     @allow_unauthenticated
+    @override
     async def get(self) -> None:
-        """Answer as JSON, for everybody: a client must know before it has any credentials."""
+        """Answer as JSON, to all: a client must know before it has any credentials."""
         self.finish(version_fields() | {"pages": PAGES_VERSION})
 
 
 def activity(
     settings: MutableMapping[str, Any], clock: Callable[[], float] = time.monotonic
 ) -> Callable[[], None]:
-    """Make what notes in a server's settings that it is in use, so that it is not culled during a transfer.
+    """Return a function that notes in a server's settings that it is in use, so that no transfer is culled.
 
-    The server looks at every setting that ends so. Once a second is enough, and costs nothing.
+    The server looks at every setting that ends in ``_last_activity``. Once a second is enough, and costs nothing.
     """
     noted = -math.inf
 

@@ -1,7 +1,7 @@
-"""Which face Python shows here: a widget in a notebook, text in a terminal or a log, or none.
+"""Which face transfers show: a widget in a notebook, text in a terminal or a log, or none.
 
-``NBFERRY_UI`` decides, if it is set to one of them; what this process runs in, otherwise. Programs that are not loaded
-already are not loaded to find out.
+``NBFERRY_UI`` decides if it names one of them. Otherwise it depends on the frontend that runs this process. No library
+is loaded to find out.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ FaceKind = Literal["widget", "text", "none"]
 
 
 def kind(environ: Mapping[str, str] = os.environ) -> FaceKind:
-    """How transfers show themselves in this process. Raises ValueError if ``NBFERRY_UI`` makes no sense."""
+    """The face of transfers in this process. Raises ValueError if ``NBFERRY_UI`` names none."""
     wanted = environ.get("NBFERRY_UI", "").strip().lower()
     if not wanted:
         return "widget" if _in_marimo() or (_in_kernel() and _has_comms()) else "text"
     for known in get_args(FaceKind):
         if wanted == known:
-            return known  # type: ignore[no-any-return]  # get_args forgets what it is given
+            return known  # type: ignore[no-any-return]  # get_args loses the types
     raise ValueError(f'NBFERRY_UI must be "widget", "text" or "none", not {wanted[:40]!r}')
 
 
@@ -33,13 +33,13 @@ def _in_kernel() -> bool:
 
 
 def _has_comms() -> bool:
-    """Whether something can be said to a page: a kernel puts its own function in the place of one that does nothing."""
+    """Whether messages reach a page: a kernel replaces the ``create_comm`` that does nothing."""
     comm = sys.modules.get("comm")
     return comm is not None and getattr(comm.create_comm, "__module__", "") != "comm"
 
 
 def _in_marimo() -> bool:
-    """Whether a cell of a marimo notebook runs this."""
+    """Whether this runs in a cell of a marimo notebook."""
     marimo = sys.modules.get("marimo")
     return marimo is not None and bool(marimo.running_in_notebook())
 

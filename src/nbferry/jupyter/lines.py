@@ -1,18 +1,18 @@
-"""Who is at a line, sans-I/O: one kernel and the pages that show what it does, known to both by one name.
+"""A line joins one kernel and the pages that show its cards; both open it by its name. Sans-I/O.
 
-A page's messages reach the kernel with the page's number in front, and the other way round; pages see no
-numbers. Number 0 is the server: what follows it is JSON, for the kernel only.
+A page's messages reach the kernel with the page's number in front, and a kernel's message begins with the number of its
+page; pages see no numbers. Number 0 is the server: what follows it is JSON, for the kernel only.
 
-    {"came": n}                 page n is here
-    {"left": n}                 and is not any more
-    {"took": n, "bytes": k}     page n's socket has taken a message of k bytes: room for so many more
-    {"replaced": true}          a newer kernel's end has this name; do not come back
+    {"came": n}                 page n has connected
+    {"left": n}                 page n has disconnected
+    {"took": n, "bytes": k}     page n's socket has taken a message of k bytes, so the kernel may send as many more
+    {"replaced": true}          a newer kernel's end has opened this line; do not reconnect
 
-The first message of a kernel's end says that it is ready: ``{"ready": true}``, with number 0. Nothing is sent to
-it before.
+The first message of a kernel's end says that it is ready: ``{"ready": true}``, with number 0. The server sends it
+nothing before that.
 
-A page belongs to the kernel's end that it was introduced to. When that is lost the page is closed, so that it
-knows that what it asked may be lost too, and comes again.
+A page belongs to the kernel's end to which it was introduced. When that end is lost the page is closed, so that it
+knows that its requests may be lost too, and reconnects.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ class LineLimits:
     """Pages of one line: every open tab is one."""
 
     kernel_wait: float = 10.0
-    """Time that a page waits for the kernel's end: a kernel begins with it at the same moment."""
+    """Time that a page waits for the kernel's end, which connects at about the same moment."""
 
     max_message: int = MAX_MESSAGE + 64 * KiB
     """One message, with the number in front."""
 
     max_unsent: int = 4 * MiB
-    """Bytes that the kernel's socket has not taken yet; above this nothing more is read from a page."""
+    """Bytes that the kernel's socket has not taken yet; above this the server stops reading from pages."""
 
     page_window: int = 8 * MiB
-    """Bytes that a page's socket may hold; a kernel sends less and waits, so more means that something is wrong."""
+    """Bytes that a page's socket may hold. A kernel sends less and waits; more means that it misbehaves."""
 
     read_size: int = 120 * KiB
     """Bytes that are read from a socket at once; as in :class:`nbferry.relay.limits.RelayLimits`."""
@@ -58,25 +58,25 @@ class LineLimits:
     """Time between two pings. Proxies cut connections that are idle for 60 s."""
 
     silent_pings: int = 3
-    """Pings in a row without a sign of life after which a socket is gone. It may send or take one large message
-    all the while: 2 MiB at 0.3 Mbit/s."""
+    """Pings in a row without a sign of life after which a socket counts as lost. One large message may take that long:
+    2 MiB at 0.3 Mbit/s."""
 
 
 DEFAULT_LINE_LIMITS = LineLimits()
 
 
 class End(Hashable, Protocol):
-    """A socket, of which the core knows only this."""
+    """A socket, as far as the core knows it."""
 
     @property
     def unsent(self) -> int:
-        """Bytes that were sent to it and that it has not taken yet."""
+        """Bytes that were sent to it and are still in our memory."""
 
     def write(self, head: bytes, body: bytes | memoryview) -> None:
         """Send one message of two parts; nothing happens if the socket is closing."""
 
     def room(self) -> Awaitable[object] | None:
-        """What to wait for before more is sent to it; None if there is room."""
+        """An awaitable that ends when it has room for more; None if it has room now."""
 
     def finish(self, code: int, reason: str) -> None:
         """Close it when it has taken what was sent to it."""
@@ -86,7 +86,7 @@ class PageEnd(End, Protocol):
     """A page's socket."""
 
     def introduced(self) -> None:
-        """The kernel is there: what the page says can be passed on."""
+        """The kernel has connected: messages of this page can be passed on."""
 
 
 class LineHub:
@@ -97,11 +97,11 @@ class LineHub:
         self._limits = limits
         self._pages: dict[int, PageEnd] = {}
         self._latest = 0
-        self.sockets = 0  # that are open, whatever they are
+        self.sockets = 0  # open ones, of either kind
 
     # -------------------------------------------------------------- the kernel's end
     def kernel_came(self, kernel: End) -> None:
-        """Have this for the kernel's end; the pages that wait are introduced to it."""
+        """Make this the kernel's end, and introduce the waiting pages to it."""
         if self.kernel:
             self._tell(replaced=True)
             self.kernel.finish(REPLACED, "replaced")
@@ -111,13 +111,13 @@ class LineHub:
             self._introduce(number, page)
 
     def kernel_left(self, kernel: End) -> None:
-        """It is gone, and with it its pages; unless it was replaced before."""
+        """Drop the kernel's end and its pages, unless it was replaced before."""
         if self.kernel is kernel:
             self.kernel = None
             self._dismiss_all()
 
     def from_kernel(self, kernel: End, message: bytes) -> None:
-        """Pass a message on. To a page that has just left, or to no page at all, it goes nowhere."""
+        """Pass a message on. A message for a page that has left, or never was, is dropped."""
         if kernel is not self.kernel:
             return
         number = int.from_bytes(message[:NUMBER_BYTES])
@@ -131,7 +131,7 @@ class LineHub:
 
     # -------------------------------------------------------------- pages
     def page_came(self, page: PageEnd) -> int:
-        """Let a page in: its number, or 0 if there are too many."""
+        """Add a page; return its number, or 0 if the line is full."""
         if len(self._pages) >= self._limits.max_pages:
             page.finish(TOO_MANY, "too many pages")
             return 0
@@ -142,26 +142,26 @@ class LineHub:
         return self._latest
 
     def page_left(self, number: int) -> None:
-        """A page is gone."""
+        """Drop a page that has disconnected."""
         if self._pages.pop(number, None) and self.kernel:
             self._tell(left=number)
 
     def from_page(self, number: int, message: bytes) -> Awaitable[object] | None:
-        """Pass a message on, if the page still belongs to a kernel: what to wait for before the next one."""
+        """Pass a message on if the page still has a kernel; return what to await before the next one."""
         if self.kernel is None or number not in self._pages:
             return None
         self.kernel.write(number.to_bytes(NUMBER_BYTES), message)
         return self.kernel.room()
 
     def taken(self, number: int, size: int) -> None:
-        """A page's socket has taken a message."""
+        """Tell the kernel that a page's socket has taken a message."""
         if self.kernel and number in self._pages:
             self._tell(took=number, bytes=size)
 
     def give_up(self, number: int) -> None:
-        """A page has waited for long enough."""
+        """Close a page that has waited for a kernel in vain."""
         if not self.kernel and (page := self._pages.pop(number, None)):
-            page.finish(NO_KERNEL, "no kernel is here")
+            page.finish(NO_KERNEL, "no kernel has connected")
 
     def _introduce(self, number: int, page: PageEnd) -> None:
         self._tell(came=number)
@@ -185,17 +185,17 @@ class LineHubs:
         self._lines: dict[str, LineHub] = {}
 
     def __len__(self) -> int:
-        """Count the lines that somebody has open."""
+        """Count the lines that have a socket."""
         return len(self._lines)
 
     def enter(self, name: str) -> LineHub:
-        """A socket opens the line of this name."""
+        """Count a socket that opens the line of this name, and return the line."""
         line = self._lines.setdefault(name, LineHub(self.limits))
         line.sockets += 1
         return line
 
     def leave(self, name: str) -> None:
-        """A socket is gone; with the last of them the line is forgotten."""
+        """Count off a socket; the last one of a line removes the line."""
         self._lines[name].sockets -= 1
         if not self._lines[name].sockets:
             del self._lines[name]

@@ -1,7 +1,7 @@
-"""The sockets of lines, for any Tornado application: the page's ends and the kernel's.
+"""The sockets of lines, for any Tornado application: the ends of pages and of the kernel.
 
-What passes is not copied here. A socket that takes nothing stops who sends to it: pages because no more is read
-from them, the kernel because it hears what each page has taken. A page that is slow stops no other.
+Messages pass without a copy. A socket that takes nothing stops its senders: the server stops reading from pages, and
+the kernel learns what each page has taken. A slow page stops no other page.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from tornado.web import HTTPError
 from tornado.websocket import WebSocketProtocol13
+from typing_extensions import override
 
 from nbferry.jupyter.lines import UNSUPPORTED, LineHub, LineHubs, LineLimits
 from nbferry.relay.sockets import QuietSocket, Writer
@@ -23,7 +24,7 @@ KERNEL, PAGE = "kernel", "page"
 
 
 class Outlet(Writer):
-    """Writes to a socket, and says what it has taken and when there is room."""
+    """Writes to a socket, and tells what it has taken and when it has room."""
 
     def __init__(self, connection: WebSocketProtocol13, limits: LineLimits) -> None:
         super().__init__(connection)
@@ -51,12 +52,12 @@ class Outlet(Writer):
         written.add_done_callback(sent)
 
     def room(self) -> Awaitable[object] | None:
-        """What to wait for until there is room again; None if there is. A socket that is gone has room."""
+        """An awaitable that ends when there is room again; None if there is room now. A lost socket has room."""
         return None if self._room.is_set() else self._room.wait()
 
 
 class LineEnd(ABC):
-    """One socket of a line, as an :class:`nbferry.jupyter.lines.End`; it is pinged, and cut when it is silent."""
+    """One socket of a line, as an :class:`nbferry.jupyter.lines.End`. It is pinged, and cut when it stays silent."""
 
     def __init__(self, line: LineHub, outlet: Outlet, limits: LineLimits) -> None:
         self._line = line
@@ -67,23 +68,23 @@ class LineEnd(ABC):
 
     @abstractmethod
     def received(self, message: bytes) -> Awaitable[object] | None:
-        """Handle a message. Until what is returned is done, no other is to be read."""
+        """Handle a message. The next one is read only when the returned awaitable is done."""
 
     @property
     def unsent(self) -> int:
-        """See :class:`End`."""
+        """Bytes that were sent to the socket and are still in our memory."""
         return self._outlet.unsent
 
     def write(self, head: bytes, body: bytes | memoryview) -> None:
-        """See :class:`End`."""
+        """Send one message of two parts."""
         self._outlet.write(head, body, self.took)
 
     def room(self) -> Awaitable[object] | None:
-        """See :class:`End`."""
+        """An awaitable that ends when the socket has room for more; None if it has room now."""
         return self._outlet.room()
 
     def finish(self, code: int, reason: str) -> None:
-        """See :class:`End`."""
+        """Close the socket when it has taken what was sent to it."""
         self._outlet.finish(code, reason)
 
     def took(self, size: int) -> None:
@@ -91,11 +92,11 @@ class LineEnd(ABC):
         self.heard()
 
     def heard(self) -> None:
-        """Something came, or went: somebody is there."""
+        """Count a sign of life: something arrived, or was taken."""
         self._silent = 0
 
     def closed(self) -> None:
-        """The socket is gone."""
+        """Clean up: the socket is closed."""
         self._pulse.cancel()
 
     def _beat(self) -> None:
@@ -112,14 +113,14 @@ class LineEnd(ABC):
 
 
 class KernelEnd(LineEnd):
-    """The kernel's socket. It is always read: what it may send is bounded by what the pages have taken."""
+    """The kernel's socket. It is always read: the kernel sends only as much as the pages have taken."""
 
     def __init__(self, line: LineHub, outlet: Outlet, limits: LineLimits) -> None:
         super().__init__(line, outlet, limits)
         self._ready = False
 
+    @override
     def received(self, message: bytes) -> Awaitable[object] | None:
-        """See :meth:`LineEnd.received`."""
         if self._ready:
             self._line.from_kernel(self, message)
         else:
@@ -127,45 +128,45 @@ class KernelEnd(LineEnd):
             self._line.kernel_came(self)
         return None
 
+    @override
     def closed(self) -> None:
-        """See :meth:`LineEnd.closed`."""
         super().closed()
         self._line.kernel_left(self)
 
 
 class PageEnd(LineEnd):
-    """A page's socket. It is read when the kernel is there, and has room."""
+    """A page's socket. It is read while the kernel is connected and has room."""
 
     def __init__(self, line: LineHub, outlet: Outlet, limits: LineLimits) -> None:
         super().__init__(line, outlet, limits)
-        self._settled = asyncio.Event()  # a kernel is there, or none will be
+        self._settled = asyncio.Event()  # set when a kernel has connected, or none will
         self._waiting = 0
         self._number = line.page_came(self)
         self._patience = self._later(limits.kernel_wait, self._give_up)
 
+    @override
     def received(self, message: bytes) -> Awaitable[object] | None:
-        """See :meth:`LineEnd.received`."""
         if not self._settled.is_set():
             return self._held(self._pass_on_later(message))
         wait = self._line.from_page(self._number, message)
         return self._held(wait) if wait else None
 
     def introduced(self) -> None:
-        """See :class:`nbferry.jupyter.lines.PageEnd`."""
+        """The kernel has connected: messages of this page can be passed on."""
         self._settled.set()
 
+    @override
     def finish(self, code: int, reason: str) -> None:
-        """See :class:`End`."""
         super().finish(code, reason)
         self._settled.set()
 
+    @override
     def took(self, size: int) -> None:
-        """See :meth:`LineEnd.took`."""
         super().took(size)
         self._line.taken(self._number, size)
 
+    @override
     def closed(self) -> None:
-        """See :meth:`LineEnd.closed`."""
         super().closed()
         self._patience.cancel()
         self._settled.set()
@@ -180,13 +181,14 @@ class PageEnd(LineEnd):
             await wait
 
     async def _held(self, wait: Awaitable[object]) -> None:
-        """Wait, and do not hold against the page that it is not heard meanwhile: nothing is read from it."""
+        """Wait. The page does not count as silent meanwhile: nothing is read from it."""
         self._waiting += 1
         try:
             await wait
         finally:
             self._waiting -= 1
 
+    @override
     def _beat(self) -> None:
         if self._waiting:
             self.heard()
@@ -194,20 +196,23 @@ class PageEnd(LineEnd):
 
 
 class PageSocket(QuietSocket):
-    """One WebSocket: what Tornado tells it goes to its :class:`LineEnd`. Who may open it, a subclass decides."""
+    """One WebSocket: passes Tornado's callbacks to its :class:`LineEnd`. A subclass decides who may open it."""
 
-    _end: LineEnd | None = None  # there from the handshake to the close
+    _end: LineEnd | None = None  # from the handshake to the close
 
+    @override
     def initialize(self, lines: LineHubs, traffic: Callable[[], None] = lambda: None) -> None:
-        """Take what the route names; ``traffic`` is called for each message."""
+        """Take the route's arguments; ``traffic`` is called for each message."""
         self._lines = lines
         self._traffic = traffic
 
     @property
+    @override
     def max_message_size(self) -> int:
         """Bytes of one message."""
         return self._lines.limits.max_message
 
+    @override
     async def get(self, name: str) -> None:
         """Open the socket, as the end that the query names."""
         end = self.get_query_argument("end", PAGE)
@@ -217,37 +222,44 @@ class PageSocket(QuietSocket):
         self._kind = KernelEnd if end == KERNEL else PageEnd
         await super().get()
 
+    @override
     def open(self, *args: str, **kwargs: str) -> None:
-        """Come to the line, now that the handshake is done."""
+        """Open the line, now that the handshake is done."""
         self.set_nodelay(True)
-        connection = cast("WebSocketProtocol13", self.ws_connection)  # there is no other protocol
+        connection = cast("WebSocketProtocol13", self.ws_connection)  # Tornado knows no other
         limits = self._lines.limits
         self._end = self._kind(self._lines.enter(self._name), Outlet(connection, limits), limits)
-        if connection.stream.closed():  # since before the handshake: on_close was called, and is not again
+        # A socket that closed before the handshake has already had its on_close.
+        if connection.stream.closed():
             self.on_close()
 
+    @override
     def on_message(self, message: str | bytes) -> Any:
-        """Pass a message on; Tornado reads no further until what is returned is done."""
+        """Pass a message on; Tornado reads the next one only when the returned awaitable is done."""
         if self._end is None:
             return None
         self._end.heard()
         if not isinstance(message, bytes):
-            self._end.finish(UNSUPPORTED, "only binary messages are spoken here")
+            self._end.finish(UNSUPPORTED, "only binary messages are understood here")
             return None
         self._traffic()
         return self._end.received(message)
 
+    @override
     def on_pong(self, data: bytes) -> None:
-        """Take note that a ping was answered."""
+        """Count an answered ping as a sign of life."""
         if self._end:
             self._end.heard()
 
+    @override
     def on_close(self) -> None:
-        """Leave the line, whatever the cause; not there yet if the socket went while it was being authorized."""
+        """Leave the line."""
+        # No end exists yet if the socket closed while it was being authorized.
         end, self._end = self._end, None
         if end:
             end.closed()
             self._lines.leave(self._name)
 
+    @override
     def _log(self) -> None:
-        """Nothing: the server would log the address, and with it the name."""
+        """Log nothing: the server would log the address, and with it the name of the line."""

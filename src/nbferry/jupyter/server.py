@@ -1,4 +1,4 @@
-"""What this process runs in: a kernel of which Jupyter server, reachable for others under which address."""
+"""The Jupyter server that started this kernel: its relay, and the address at which others reach it."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from nbferry.model.codes import canonical_url, parse
 from nbferry.storage.records.record import RelayNote
 
 PROBE_SECONDS = 3.0
-MAX_ANSWER = 10_000  # bytes of a relay's version, or of what somebody else answers in its place
-_page_url = ""  # as the page told that came last
+MAX_ANSWER = 10_000  # bytes of a relay's version, or of another server's answer in its place
+_page_url = ""  # from the page that connected last
 _ANYWHERE = ("", "*", "0.0.0.0", "::")  # noqa: S104  # compared with, not bound to
 
 
 def server_relay(environ: Mapping[str, str] = os.environ) -> RelayAddress | None:
-    """The relay in the Jupyter server that started this kernel; None if there is none, or no server.
+    """The relay in the Jupyter server that started this kernel; None without a relay or a server.
 
-    The server is found by the process id that a kernel is given of its parent, in the file that each server leaves in
-    the runtime folder. Its token opens rooms and goes to no other address; on a hub the server's own token does.
+    A kernel knows the process id of its server, and each server leaves a file with its address in the runtime folder.
+    The server's token opens rooms and is sent to no other address; on a hub JUPYTERHUB_API_TOKEN takes its place.
     """
     server = own_server(environ)
     if server is None:
@@ -39,13 +39,13 @@ def server_relay(environ: Mapping[str, str] = os.environ) -> RelayAddress | None
 
 
 def heard_from_page(url: str) -> None:
-    """A page says under which address it reaches the Jupyter server, with base path: through a hub or a tunnel.
+    """Note the address, with base path, at which a page reaches the Jupyter server: through a hub or a tunnel.
 
-    One on the page's own machine is none for others. What it says is put into codes when they are shown, and
-    written down nowhere: the next page may know better.
+    An address on the page's own machine is ignored: others cannot reach it. The address goes into codes when they are
+    shown. It is not stored: the next page may know a better one.
     """
     global _page_url  # noqa: PLW0603  # one server for each kernel
-    with suppress(CodeInvalid):  # then it has nothing that could stand in a code
+    with suppress(CodeInvalid):  # an address that cannot stand in a code is ignored
         named = canonical_url(url)
         if not _is_here(urlsplit(named).hostname or ""):
             _page_url = named
@@ -61,9 +61,9 @@ def _is_here(host: str) -> bool:
 
 
 def outside(code: str, environ: Mapping[str, str] = os.environ) -> str:
-    """A code that leads to this kernel's Jupyter server, with the address that a page knows, if one told.
+    """Put the address that a page reported into a code that leads to this kernel's Jupyter server.
 
-    That of a hub is better, and stands there already.
+    A hub's public address is better, so a code that has one stays as it is.
     """
     server = own_server(environ) if _page_url else None
     if server is None or parse(code).url not in (server.url, server.shared_url):
@@ -79,8 +79,8 @@ def find_relay(known: RelayNote | None) -> RelayAddress | None:
 
 
 def relay_again(url: str, public_url: str, environ: Mapping[str, str] = os.environ) -> RelayAddress:
-    """A relay that was used before; if it is that of a Jupyter server of ours, with what lets us in there."""
-    # a server that was killed leaves its file behind, so the one that started this kernel comes first
+    """A relay that was used before, with the token if it is the relay of one of this user's Jupyter servers."""
+    # A server that was killed leaves its file behind, so the one that started this kernel comes first.
     known = chain([own_server(environ)], map(_admitted, _servers(environ), repeat(environ)))
     for server in filter(None, known):
         if server.url == url:
@@ -89,16 +89,16 @@ def relay_again(url: str, public_url: str, environ: Mapping[str, str] = os.envir
 
 
 def _servers(environ: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    """What each Jupyter server of this user left in the runtime folder."""
+    """The files that this user's Jupyter servers left in the runtime folder."""
     pids = (path.stem.removeprefix("jpserver-") for path in _runtime_dir(environ).glob("jpserver-*.json"))
     return filter(None, map(_server_of, pids, repeat(environ)))
 
 
 @dataclass(frozen=True)
 class Server:
-    """A Jupyter server: where we reach it, where others may ("" if that is no other), and what lets us in.
+    """A Jupyter server: our address of it, the one for others ("" if it is the same), and the headers that let us in.
 
-    ``root`` is the folder that it shows, "" if it does not say.
+    ``root`` is the folder that it shows, "" if unknown.
     """
 
     url: str
@@ -108,13 +108,13 @@ class Server:
 
 
 def own_server(environ: Mapping[str, str] = os.environ) -> Server | None:
-    """The Jupyter server that started this kernel; None if there is none, or only a browser can log in there."""
+    """The Jupyter server that started this kernel; None without one, or if only a browser can log in there."""
     server = _server_of(environ.get("JPY_PARENT_PID", ""), environ)
     return _admitted(server, environ) if server else None
 
 
 def _admitted(server: Mapping[str, Any], environ: Mapping[str, str]) -> Server | None:
-    """A server with what lets us in; None if only a browser can log in there."""
+    """A server with our credentials; None if only a browser can log in there."""
     token = server.get("token") or environ.get("JUPYTERHUB_API_TOKEN", "")
     if server.get("password") and not token:
         return None
@@ -142,7 +142,8 @@ def _runtime_dir(environ: Mapping[str, str]) -> Path:
 
 
 def _addresses(server: Mapping[str, Any]) -> tuple[str, str]:
-    """Where we reach a server, and where others may: one that listens everywhere tells a name that may lead nowhere."""
+    """Our address of a server, and the one for others ("" if it is the same)."""
+    # A server that listens everywhere names a host that may lead nowhere.
     url = _with_slash(server["url"])
     if server.get("hostname", "?") not in _ANYWHERE:
         return url, ""
@@ -154,7 +155,7 @@ def _addresses(server: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _public_url(environ: Mapping[str, str]) -> str:
-    """The address of this server behind its hub, if the hub tells."""
+    """The public address of this server behind its hub, if the hub tells it."""
     public, prefix = environ.get("JUPYTERHUB_PUBLIC_URL"), environ.get("JUPYTERHUB_SERVICE_PREFIX")
     if public and prefix:
         return _with_slash(urljoin(public, prefix))
@@ -171,31 +172,31 @@ def has_relay(url: str) -> bool:
 
 
 def has_pages(url: str) -> bool:
-    """Whether a Jupyter server with our extension answers there that joins pages and kernels."""
+    """Whether a Jupyter server answers there whose nbferry extension joins pages and kernels."""
     return _offers(url, "pages")
 
 
 def _offers(url: str, what: str) -> bool:
-    fields = get_json(url + "nbferry/version", within=PROBE_SECONDS, most=MAX_ANSWER)
+    fields = get_json(url + "nbferry/version", timeout=PROBE_SECONDS, limit=MAX_ANSWER)
     return isinstance(fields, dict) and type(fields.get(what)) is int
 
 
-def get_json(url: str, *, within: float, most: int, headers: Mapping[str, str] | None = None) -> Any:
-    """Ask a server for JSON of at most ``most`` bytes; None if it gives no answer, or another one.
+def get_json(url: str, *, timeout: float, limit: int, headers: Mapping[str, str] | None = None) -> Any:
+    """Ask a server for JSON of at most ``limit`` bytes; None if it gives no answer, or another one.
 
-    ``within`` seconds must pass between two parts of the answer at most. ``headers`` go to no other address,
-    whatever the server says.
+    At most ``timeout`` seconds may pass between two parts of the answer. ``headers`` are not sent along a redirect.
     """
     from http.client import HTTPException  # noqa: PLC0415  # these two cost 30 ms
     from urllib.request import ProxyHandler, Request, build_opener  # noqa: PLC0415  # as above
 
-    here = urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")  # no proxy leads to our own machine
+    # No proxy leads to our own machine.
+    here = urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
     opener = build_opener(ProxyHandler({})) if here else build_opener()
     try:
-        request = Request(url)  # noqa: S310  # the address that the server itself wrote down
+        request = Request(url)  # noqa: S310  # the address comes from the server's own file
         for name, value in (headers or {}).items():
             request.add_unredirected_header(name, value)
-        with opener.open(request, timeout=within) as answer:
-            return json.loads(answer.read(most))
+        with opener.open(request, timeout=timeout) as answer:
+            return json.loads(answer.read(limit))
     except (OSError, ValueError, HTTPException, RecursionError):
         return None

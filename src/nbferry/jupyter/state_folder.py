@@ -1,12 +1,12 @@
-"""Where this process keeps its state: in a folder beside the notebook, so that it is found again when that is.
+"""Where this process keeps its state: in a folder beside the notebook, where a later kernel of it finds it.
 
-    NBFERRY_STATE             the user's word
+    NBFERRY_STATE             the user's choice
     __vsc_ipynb_file__        VS Code puts it into the namespace of a notebook
-    the session of this kernel, as its Jupyter server tells: right even after a notebook was renamed
-    JPY_SESSION_NAME          what the notebook was called when the kernel was started
+    the session of this kernel, from its Jupyter server: right even after the notebook was renamed
+    JPY_SESSION_NAME          the name of the notebook when the kernel was started
     the current folder
 
-Beside a notebook that lies where nothing can be written, the state is kept in the user's own folder of state.
+If the folder of the notebook is read-only, the state goes into the user's own state folder.
 """
 
 from __future__ import annotations
@@ -44,15 +44,14 @@ def state_folder(
     user_state: Path | None = None,
     can_write: Callable[[Path], bool] | None = None,
 ) -> Path:
-    """Name the state folder of this process, an absolute path; nothing is created.
+    """The state folder of this process, an absolute path. Nothing is created.
 
-    ``namespace`` is the user's (default: IPython's), ``argv`` the arguments that the kernel was started with,
-    ``user_state`` the folder that is used where a notebook's cannot be written to, which ``can_write`` tells. May ask
-    the Jupyter server, for some seconds at most.
+    ``namespace`` is the user's (default: IPython's), ``argv`` the arguments of the kernel. ``can_write`` tests the
+    notebook's folder; ``user_state`` is used if it is read-only. May ask the Jupyter server, for some seconds at most.
     """
     cwd = Path(cwd or Path.cwd()).absolute()
     if named := environ.get("NBFERRY_STATE"):
-        return cwd / os.path.expanduser(named) / STATE_FOLDER  # noqa: PTH111  # without a home it stays as it is
+        return cwd / os.path.expanduser(named) / STATE_FOLDER  # noqa: PTH111  # without a home it is left as it is
     namespace = _user_namespace() if namespace is None else namespace
     notebooks = _notebooks(environ, namespace, cwd, sys.argv if argv is None else argv)
     folder = next((notebook.parent for notebook in notebooks if _is_file(notebook)), cwd)
@@ -64,14 +63,14 @@ def state_folder(
 def _notebooks(
     environ: Mapping[str, str], namespace: Mapping[str, Any], cwd: Path, argv: Sequence[str]
 ) -> Iterator[Path]:
-    """What the notebook may be, the best guess first; asked for one by one."""
-    ways: tuple[Callable[[], object], ...] = (
+    """Where the notebook may be, the best guess first. Each guess is made only when it is needed."""
+    guesses: tuple[Callable[[], object], ...] = (
         lambda: namespace.get("__vsc_ipynb_file__"),
         lambda: _live_session(environ, argv),
         lambda: environ.get("JPY_SESSION_NAME"),
     )
-    for way in ways:
-        name = way()
+    for guess in guesses:
+        name = guess()
         if isinstance(name, str) and name:
             yield cwd / _VSCODE.sub("", name)
 
@@ -79,36 +78,36 @@ def _notebooks(
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except (OSError, ValueError):  # a folder that we may not look into; a NUL in the name
+    except (OSError, ValueError):  # a folder without permission; a NUL in the name
         return False
 
 
 # ------------------------------------------------------------------ the kernel's own session
 def _user_namespace() -> Mapping[str, Any]:
-    """The names of the notebook, if this is one: IPython is not loaded for that."""
+    """The variables of the notebook, if this is one. IPython is not loaded to find out."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     found = getattr(shell, "user_ns", None)
     return found if isinstance(found, dict) else {}
 
 
 def _live_session(environ: Mapping[str, str], argv: Sequence[str]) -> str | None:
-    """Where the notebook of this kernel is now, as the server says that started it."""
+    """Where the notebook of this kernel is now, according to the server that started it."""
     kernel = _kernel_id(argv)
     server = own_server(environ) if kernel else None
     if server is None or not server.root:
         return None
     url = server.url + "api/sessions"
-    sessions = get_json(url, within=SESSIONS_SECONDS, most=MAX_SESSIONS, headers=server.headers)
+    sessions = get_json(url, timeout=SESSIONS_SECONDS, limit=MAX_SESSIONS, headers=server.headers)
     for session in sessions if isinstance(sessions, list) else []:
         match session:
             case {"path": str(path), "kernel": {"id": str(found)}} if found == kernel:
-                path = path.removeprefix("RTC:")  # what jupyter-collaboration puts in front
+                path = path.removeprefix("RTC:")  # the prefix of jupyter-collaboration
                 return str(Path(os.path.expanduser(server.root), path))  # noqa: PTH111  # as above
     return None
 
 
 def _kernel_id(argv: Sequence[str]) -> str:
-    """The id of the kernel that this is, which names its connection file; "" if it is none."""
+    """The id of this kernel, from the name of its connection file; "" if this is no kernel."""
     for name in (*argv, _connection_file()):
         if found := _CONNECTION.fullmatch(Path(name).name):
             return found[1]
@@ -116,7 +115,7 @@ def _kernel_id(argv: Sequence[str]) -> str:
 
 
 def _connection_file() -> str:
-    """The connection file of a kernel that runs in this process, however it was started."""
+    """The connection file of a kernel in this process; "" if it has none."""
     app = getattr(sys.modules.get("ipykernel.kernelapp"), "IPKernelApp", None)
     if app is None or not app.initialized():
         return ""
@@ -132,7 +131,7 @@ def _can_write(folder: Path) -> bool:
 
 
 def own_state_folder() -> Path:
-    """The folder in which this user keeps the state of nbferry that belongs to no notebook."""
+    """This user's folder for the state of nbferry that belongs to no notebook."""
     from platformdirs import user_state_path  # noqa: PLC0415  # ``import nbferry`` stays quick
 
     return user_state_path("nbferry", appauthor=False)

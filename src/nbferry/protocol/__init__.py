@@ -1,24 +1,33 @@
-r"""The wire protocol of a transfer, version 1.
+r"""The wire protocol of a transfer, version 1. Both sides are machines without I/O, clock or threads.
+
+    frames.py       the frames: values to bytes and back
+    phases.py       the phases of a transfer, and what leads from one to the next
+    machine.py      what both sides share: greeting, pause, liveness, endings
+    sender.py       serves chunks        debts.py        digests that it owes
+    receiver.py     wants chunks         window.py       its flow control
+    assembly.py     one chunk from pieces                candidates.py   chunks of an older copy
+    progress.py     what is durable, and what the sender knows of it
+    leaves.py       digests of chunks    events.py       what a machine reports to its driver
 
 Participants
     A *sender* has an ordered list of files and folders, the manifest. A *receiver* wants them. They share a
-    secret (:mod:`nbferry.crypto`), have met through a relay (:mod:`nbferry.relay.core`) and are joined, again
-    and again if need be, by an ordered, reliable pipe of messages: a WebSocket or a WebRTC data channel between them,
-    or a WebSocket of each to the relay.
+    secret (:mod:`nbferry.crypto`) and have met through a relay (:mod:`nbferry.relay.core`). An ordered, reliable pipe
+    of messages joins them, and a new one whenever it is lost: a WebSocket or a WebRTC data channel between them, or a
+    WebSocket of each to the relay.
 
 Goals
     An offer of any size goes out at once, without reading a file. Every byte is verified before it is written.
     A lost connection costs the frames that were under way on it, never what has arrived; a process that ends, on
-    either side, costs what was not yet durable. What the receiver has of an older copy does not travel. A slow disk
-    slows the sender with no message for it. Many small files cost no more round trips than one large one.
+    either side, costs what was not yet durable. What the receiver has of an older copy is not sent. A slow disk
+    slows the sender without a message. Many small files cost no more round trips than one large one.
 
 Non-goals
-    Secrecy and authentication (every frame travels in a sealed record), choice of the path, more than two
-    participants, changes of an offer once it is made.
+    Secrecy and authentication (every frame is sealed), choice of the path, more than two participants, changes of an
+    offer once it is made.
 
 One idea
     The receiver asks for chunks, by number; the sender answers with exactly those. Answers are idempotent.
-    So starting is wanting everything, resuming is wanting what is not stored, using what is there is asking for
+    So starting is wanting everything, resuming is wanting what is not stored, using an older copy is asking for
     digests instead of bytes, a damaged chunk is wanted again, pausing is not wanting, and a full disk wants nothing.
 
 Below the frames
@@ -40,14 +49,14 @@ Below the frames
         answer, and for ``webrtc`` the fingerprints of receiver and sender
         (:func:`~nbferry.transports.webrtc.description.binding`); path is ``direct``, ``relay`` or ``webrtc``. The
         sender answers on each.
-    4.  *Records*: each frame is sealed as one record of :mod:`nbferry.crypto.records` and sent as one binary
-        message, of at most 4 MiB.
-    5.  *Turns*: of the pipes that have come up one is used at a time, and the receiver says which: a record of
-        ``0x00`` and a u64 that grows with each turn. The sender answers on that pipe with the same record. To
-        use a pipe is a *connection* in what follows: it begins on each side with the record that it sends. Whatever
-        arrives on a pipe before the newest turn has is late, and dropped; so is a turn with a smaller number.
+    4.  *Sealed frames*: each frame is sealed (:mod:`nbferry.crypto.sealed_frames`) and sent as one binary message,
+        of at most 4 MiB.
+    5.  *Switches*: of the pipes that have come up one is used at a time, and the receiver says which: by a sealed
+        ``0x00`` and a u64 that grows with each switch. The sender answers on that pipe with the same message. To
+        use a pipe is a *connection* in what follows: it begins on each side with the switch that it sends. What
+        arrives on a pipe before the newest switch is late, and dropped; so is a switch with a smaller number.
 
-    The receiver may turn, or call anew, at any time. It lets what it has asked for arrive before it turns, if that does
+    The receiver may switch, or call anew, at any time. Before a switch it waits for what it has asked for, if that does
     not take long. When it calls anew the sender drops all pipes that it has. Either may close pipes that are not
     in use.
 
@@ -72,8 +81,8 @@ Frames
 
     A chunk travels whole, several to a frame if they are small, or cut into pieces, in order and one chunk
     after the other, where a message of the path cannot hold it, would occupy the line for too long, or may well be
-    cut off. When the connection is lost the pieces that have arrived are kept: on the next one the chunk goes on
-    behind them (``rest``, below).
+    cut off. When the connection is lost the pieces that have arrived are kept; the next connection carries the
+    rest of the chunk (``rest``, below).
 
     ``0x03`` *leaves*: digests of chunks without the chunks, at least one and at most 8,192
 
@@ -94,7 +103,7 @@ Numbers
     The id of an offer is 32 hex digits of BLAKE2b with 16 bytes of output and the personalisation ``nbferry manifest``
     over: u64 chunk size, u64 number of entries, and for each entry u64 length of its path in bytes, u64 size, i64
     mtime (0 for a folder), u8 flags (1 executable, 2 folder), the path. Paths are UTF-8, lone surrogates encoded like
-    any character. So the same list has the same id, also when the sender was started anew.
+    any character. So the same list has the same id, also after a restart of the sender.
 
 A connection, in order
     ::
@@ -122,11 +131,11 @@ A connection, in order
     was. What a receiver has lost it reports by a progress that is ``all`` again.
 
     ``chunks`` and ``leaves`` of a want are chunk numbers, ``digests`` entry numbers (folders among them count as not
-    asked for). Absent means none. A receiver asks for ``leaves`` of chunks for which it has bytes that nobody vouches
-    for: an older copy, or what a crash left. What has that digest it keeps, the rest it wants like any other chunk. At
-    most 4,096 leaves may be asked for and unanswered. The sender reads wanted chunks first; what it knows it answers
-    at once. What does not fit into one want or progress is said in several: of these only the first progress is
-    ``all``, and the last has the ``state``.
+    asked for). Absent means none. A receiver asks for ``leaves`` of chunks for which it has unverified bytes: an older
+    copy, or what a crash left. It keeps a chunk that has the digest, and wants the others like any chunk. At most 4,096
+    leaves may be asked for and unanswered. The sender reads wanted chunks first; a digest that it knows it sends at
+    once. What does not fit into one want or progress is said in several: of these only the first progress is ``all``,
+    and the last has the ``state``.
 
     ``rest`` is ``[chunk, offset]``: of this one of ``chunks`` the first ``offset`` bytes, neither none nor all, have
     arrived over an earlier connection. Only the first want for chunks on a connection may have it; a receiver asks
@@ -145,9 +154,9 @@ A connection, in order
 
     Pauses belong to the connection: a side that still holds says so again after ``hello``. ``done`` (after its
     ``answer``), ``cancel``, ``error`` and a rejecting ``answer`` are repeated after the next ``hello`` if no ``bye``
-    came, also by a later run of a receiver that was done. Whoever is told how it ended writes that down before it says
-    ``bye``. A sender whose file is no longer what it offered ends with the error
-    ``source-changed``. A side that receives nothing for 30 s gives the connection up.
+    came, also by a later run of a receiver that was done. A side that learns of the end stores it before it says
+    ``bye``. A sender whose file is no longer what it offered ends with the error ``source-changed``. A side that
+    receives nothing for 30 s gives the connection up.
 
 What a receiver does not trust
     Every count and size is checked against a limit before memory is used for it. A chunk that was not asked for,
@@ -156,12 +165,9 @@ What a receiver does not trust
     three times. Memory is bounded by the window: what was asked for and is not yet stored.
 
 What a sender does not trust
-    Wants and digests that are owed are bounded; a digest is made into a frame when the line takes it, so a receiver
-    that asks and does not listen costs nothing. A sender that has read everything compares the
+    Wants and digests that are owed are bounded. A digest becomes a frame only when the link takes it, so a receiver
+    that asks and does not read costs nothing. A sender that has read everything compares the
     receiver's digest of the whole with its own.
 
-Reading order: :mod:`~nbferry.protocol.frames`, :mod:`~nbferry.protocol.phases`,
-:mod:`~nbferry.protocol.machine`, :mod:`~nbferry.protocol.sender` with :mod:`~nbferry.protocol.debts`,
-:mod:`~nbferry.protocol.receiver` with :mod:`~nbferry.protocol.window`, :mod:`~nbferry.protocol.assembly`,
-:mod:`~nbferry.protocol.candidates` and :mod:`~nbferry.protocol.progress`.
+Read the modules in the order of the table above.
 """

@@ -1,6 +1,6 @@
 """What a sender owes besides bytes: the digests of files and of chunks that it was asked for.
 
-A debt is paid when the frame is taken, not before, so that a receiver that asks and does not listen costs nothing.
+A debt becomes a frame only when the link takes it, so a receiver that asks and does not read costs nothing.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from nbferry.protocol.frames import MAX_LEAVES, Control, encode_leaves
 from nbferry.protocol.leaves import Leaves
 
 DIGESTS_PER_FRAME = 4_096
-HASH_CHUNKS = 64  # read for their digests in one go: a million cost no million hops to a thread
-HASH_BYTES = 64 * MiB  # in one go, which wanted bytes may have to wait for
+HASH_CHUNKS = (
+    64  # read for their digests in one job: a million chunks must not cost a million hops to a thread
+)
+HASH_BYTES = 64 * MiB  # in one job, because wanted bytes may have to wait for it
 
 
 class Debts:
-    """Digests that were asked for and not yet sent; those whose chunks are all known are due."""
+    """Digests that were asked for and not yet sent. A digest is due when all its chunks are known."""
 
     def __init__(self, manifest: Manifest, leaves: Leaves) -> None:
         self._manifest = manifest
@@ -30,29 +32,29 @@ class Debts:
         return bool(self._files or self._chunks)
 
     def forget(self) -> None:
-        """Nothing is owed on another connection."""
+        """Forget all debts: they belong to the lost connection."""
         self._files = self._due_files = RangeSet()  # bounded by the number of files
         self._chunks = self._due_chunks = RangeSet()
 
     def ask(self, files: RangeSet, chunks: RangeSet) -> None:
-        """The receiver asks for these; raises :class:`RemoteProtocolError` if that is too much at once."""
+        """Note what the receiver asks for; raises :class:`RemoteProtocolError` if that is too much at once."""
         if len(self._chunks | chunks) > MAX_ASKED:
-            raise RemoteProtocolError("The other side wants too much at once.")
+            raise RemoteProtocolError("The other side asks for too much at once.")
         self._files |= files & self._manifest.files
         self._chunks |= chunks
-        self._look(files, chunks)
+        self._find_due(files, chunks)
 
     def learnt(self, chunks: RangeSet) -> None:
-        """The digests of these chunks are known now."""
-        self._look(self._manifest.entries_of(chunks), chunks)
+        """Find debts that are due now that the digests of these chunks are known."""
+        self._find_due(self._manifest.entries_of(chunks), chunks)
 
-    def _look(self, files: RangeSet, chunks: RangeSet) -> None:
+    def _find_due(self, files: RangeSet, chunks: RangeSet) -> None:
         due = (file for file in files & self._files if not self._leaves.missing(file))
         self._due_files |= RangeSet.of(*due)
         self._due_chunks |= chunks & self._chunks & self._leaves.known
 
     def next_job(self) -> RangeSet:
-        """Chunks to hash next: those whose own digests are owed first."""
+        """Chunks to hash next: first those whose own digests are owed."""
         missing = self._chunks - self._leaves.known or self._missing_of_files()
         return missing.first(max(1, min(HASH_CHUNKS, HASH_BYTES // self._manifest.chunk_size)))
 
@@ -66,7 +68,7 @@ class Debts:
         return missing
 
     def next_frame(self) -> bytes | None:
-        """The next frame of digests that are due; they are owed no more."""
+        """The next frame of due digests, which pays those debts."""
         if self._due_chunks:
             return self._pay_chunks()
         return self._pay_files() if self._due_files else None

@@ -10,12 +10,12 @@ from nbferry.protocol.frames import ChunkData
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """The state or the reason for it is another one: show it at once."""
+    """The phase or a reason has changed: show it at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """The whole list is here, or known from an earlier run: decide, then call ``accept`` or ``reject``."""
+    """The whole list has arrived, or is known from an earlier run: decide, then call ``accept`` or ``reject``."""
 
     manifest: Manifest
 
@@ -24,8 +24,8 @@ class Offered:
 class Store:
     """Check and write these chunks, then call ``chunks_stored`` or ``storage_full``.
 
-    The data are views of the received frame, or of memory of their own where a chunk came in pieces. ``assembled``:
-    all of them came so, and the frame is not needed any more.
+    The data are views of the received frame, or of separate memory if a chunk came in pieces. ``assembled``: all chunks
+    came in pieces, so the frame is no longer needed.
     """
 
     chunks: tuple[ChunkData, ...]
@@ -34,9 +34,9 @@ class Store:
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """Hash what is here of these chunks and keep what has the digest beside it, then call ``compared``.
+    """Hash what is stored of these chunks, keep those that have the digest beside them, then call ``compared``.
 
-    ``storage_full`` if there is no room for what was right: they come again.
+    Call ``storage_full`` if the disk has no room to keep them: then this event comes again.
     """
 
     pairs: tuple[tuple[int, bytes], ...]
@@ -44,14 +44,14 @@ class Compare:
 
 @dataclass(frozen=True, slots=True)
 class Sync:
-    """Make durable what is stored, then call ``synced``; ``flush_failed`` or ``lost`` if that does not work."""
+    """Make durable what is stored, then call ``synced``; ``flush_failed`` or ``lost`` on failure."""
 
 
 @dataclass(frozen=True, slots=True)
 class Publish:
     """Everything is verified: put it in its place, then call ``published``.
 
-    Nothing is to be done if the state is not ``writing`` when its turn comes: a flush before it lost something.
+    Ignore this event if the phase is no longer ``writing`` when it is handled: an earlier flush has lost something.
     """
 
 

@@ -1,4 +1,4 @@
-"""Frames: values to bytes and back. The layout of each is in the package's docstring."""
+"""Frames: values to bytes and back. The package's docstring specifies the layout of each."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from nbferry.limits import MAX_MESSAGE, MiB
 from nbferry.model.ranges import RangeSet
 
 CONTROL_TYPE, CHUNK_TYPE, LEAVES_TYPE = 0x01, 0x02, 0x03
-MAX_CONTROL = 1 * MiB  # a control frame is parsed as a whole, so it is bounded before it is parsed
-MAX_RANGES = 65_536  # in one field of one frame
-RANGES_PER_FRAME = (
-    10_000  # that we send in one field: three of them stay below MAX_CONTROL, however large the numbers
-)
+MAX_CONTROL = 1 * MiB  # a control frame is parsed as a whole, so its size is checked first
+MAX_RANGES = 65_536  # accepted in one field of one frame
+# Sent in one field: three fields of them stay below MAX_CONTROL, even with the largest numbers.
+RANGES_PER_FRAME = 10_000
 MAX_LEAVES = 8_192  # in one frame
 
 PIECE_HEADER = Struct("!QII32s")  # chunk, offset in it, length, digest of the whole chunk
@@ -28,43 +27,43 @@ LEAF = 32  # bytes of a chunk's digest
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """A control frame: its name and its fields, all of them JSON."""
+    """A control frame: its name and its fields, all JSON values."""
 
     name: str
     fields: dict[str, Any]
 
     def encode(self) -> bytes:
-        """The bytes of this frame; too many of them is our own mistake."""
+        """The bytes of this frame. A frame that is too large is our own mistake."""
         body = json.dumps({"frame": self.name, **self.fields}, separators=(",", ":"), ensure_ascii=False)
         frame = bytes([CONTROL_TYPE]) + body.encode("utf-8", "surrogatepass")
         if len(frame) > MAX_CONTROL:
             raise LocalProtocolError(f"A {self.name} frame of {len(frame)} bytes is too large.")
         return frame
 
-    def text(self, field: str, default: str = "", *, most: int = 500) -> str:
-        """A field that is text, cut to ``most`` characters."""
+    def text(self, field: str, default: str = "", *, limit: int = 500) -> str:
+        """A field that is text, cut to ``limit`` characters."""
         value = self.fields.get(field, default)
         if not isinstance(value, str):
             raise self.wrong(field)
-        return value[:most]
+        return value[:limit]
 
-    def number(self, field: str, *, most: int, least: int = 0) -> int:
+    def number(self, field: str, *, minimum: int = 0, maximum: int) -> int:
         """A field that is a whole number between two bounds."""
         value = self.fields.get(field)
-        if type(value) is not int or not least <= value <= most:
+        if type(value) is not int or not minimum <= value <= maximum:
             raise self.wrong(field)
         return value
 
-    def items(self, field: str, *, most: int) -> list[Any]:
-        """A field that is a list of at most ``most`` items; absent means empty."""
+    def items(self, field: str, *, limit: int) -> list[Any]:
+        """A field that is a list of at most ``limit`` items; absent means empty."""
         value = self.fields.get(field, [])
-        if not isinstance(value, list) or len(value) > most:
+        if not isinstance(value, list) or len(value) > limit:
             raise self.wrong(field)
         return value
 
     def ranges(self, field: str, *, stop: int) -> RangeSet:
         """A field of ``[start, stop]`` pairs, all below ``stop``; absent means empty."""
-        pairs = self.items(field, most=MAX_RANGES)
+        pairs = self.items(field, limit=MAX_RANGES)
         for pair in pairs:
             match pair:
                 case [int(first), int(last)] if 0 <= first < last <= stop:
@@ -78,7 +77,7 @@ class Control:
 
 
 class Piece(NamedTuple):
-    """Part of a chunk as it travels; ``data`` is a view of the frame."""
+    """Part of a chunk in a frame; ``data`` is a view of the frame."""
 
     chunk: int
     offset: int
@@ -95,7 +94,7 @@ class ChunkData(NamedTuple):
 
 
 class LeafRun(NamedTuple):
-    """The digests of consecutive chunks as they travel, one after the other; ``digests`` is a view of the frame."""
+    """The digests of consecutive chunks in a frame, one after the other; ``digests`` is a view of the frame."""
 
     first: int
     digests: memoryview
@@ -118,7 +117,7 @@ def encode_leaves(first: int, digests: bytes) -> bytes:
 
 
 def split(*sets: RangeSet) -> Iterator[tuple[RangeSet, ...]]:
-    """Sets of any number of ranges in parts that one frame can hold each, at least one."""
+    """Split sets of any number of ranges into parts that fit into one frame each; at least one part."""
     cuts = [
         [
             RangeSet(ranges.ranges[at : at + RANGES_PER_FRAME])
@@ -188,9 +187,9 @@ def _decode_leaves(frame: memoryview) -> LeafRun:
 class ChunkBatch:
     """A buffer in which chunks are laid out as CHUNK frames while they are read, so that no byte is copied.
 
-    ``reserve`` says where the bytes of the next chunk go, ``commit`` writes the headers in front of them. Small
-    chunks share a frame; a chunk that is larger than ``max_frame`` is spread over several, a piece in each. Of one
-    chunk the other side may have the first bytes: these are read, for the digest, and are in no frame.
+    ``reserve`` returns where the bytes of the next chunk go, ``commit`` writes the headers in front of them. Small
+    chunks share a frame; a chunk that is larger than ``max_frame`` is spread over several, a piece in each. The other
+    side may have the first bytes of one chunk: these are read, for the digest, and left out of the frames.
     """
 
     def __init__(self, buffer: bytearray, max_frame: int) -> None:
@@ -205,9 +204,9 @@ class ChunkBatch:
         return chunk_size + pieces * overhead
 
     def start(self, max_frame: int, rest: tuple[int, int] | None = None) -> None:
-        """Begin anew with frames of at most this size: the buffer is free again.
+        """Clear the buffer, for frames of at most this size.
 
-        ``rest`` is the chunk, if any, that lacks only what comes after so many bytes: fewer than it has.
+        ``rest`` names a chunk of which the other side has the first bytes, and how many: fewer than all.
         """
         self._max_frame = max_frame
         self._rest = rest
@@ -221,7 +220,7 @@ class ChunkBatch:
         return (None if known else self._beside(length)) or self._spread(length, known)
 
     def _beside(self, length: int) -> list[memoryview] | None:
-        """Room for a whole chunk in the last frame, if there is."""
+        """Room for a whole chunk in the last frame, if it has any."""
         if not self._frames:
             return None
         start, stop = self._frames[-1]
@@ -232,21 +231,21 @@ class ChunkBatch:
         return [self._view[at : at + length]]
 
     def _spread(self, length: int, known: int) -> list[memoryview] | None:
-        """Room in frames of its own for a chunk without its first ``known`` bytes, which lie in front of them."""
-        header, most = PIECE_HEADER.size, self._max_frame - 1 - PIECE_HEADER.size
+        """Room in new frames for a chunk; its first ``known`` bytes lie in front of these frames."""
+        header, largest = PIECE_HEADER.size, self._max_frame - 1 - PIECE_HEADER.size
         at = self._frames[-1][1] if self._frames else 0
         slots = [self._view[at : at + known]] if known else []
         at += known
         self._reserved = []
-        for offset in range(known, max(1, length), most):
-            part = min(most, length - offset)
+        for offset in range(known, max(1, length), largest):
+            part = min(largest, length - offset)
             self._reserved.append((at + 1, offset, part))
             slots.append(self._view[at + 1 + header : at + 1 + header + part])
             at += 1 + header + part
         return slots if at <= len(self._view) else None
 
     def commit(self, chunk: int, digest: bytes) -> None:
-        """The bytes of the chunk are where ``reserve`` said; write what goes before them."""
+        """Write the headers of a chunk whose bytes are where ``reserve`` said."""
         for at, offset, length in self._reserved:
             PIECE_HEADER.pack_into(self._view, at, chunk, offset, length, digest)
             stop = at + PIECE_HEADER.size + length

@@ -13,7 +13,7 @@ LEAF_SIZE = 32  # bytes of a digest
 
 
 class Leaves:
-    """Chunk digests by number. 32 bytes for each chunk, touched only once it is known."""
+    """Chunk digests by number: 32 bytes for each chunk, touched only when it becomes known."""
 
     def __init__(self, manifest: Manifest) -> None:
         self._manifest = manifest
@@ -33,13 +33,13 @@ class Leaves:
     def load_runs(self, runs: Iterable[tuple[int, bytes]]) -> None:
         """Learn very many digests at once: runs of a first chunk and concatenated digests.
 
-        Raises :class:`LocalProtocolError` on digests of chunks that there are not.
+        Raises :class:`LocalProtocolError` on digests of chunks that the offer does not have.
         """
         learnt = []
         for first, digests in runs:
             at = first * LEAF_SIZE
             if at < 0 or len(digests) % LEAF_SIZE or at + len(digests) > len(self._digests):
-                raise LocalProtocolError("There are digests of chunks that the offer does not have.")
+                raise LocalProtocolError("Some digests belong to chunks that the offer does not have.")
             self._digests[at : at + len(digests)] = digests
             learnt.append((first, first + len(digests) // LEAF_SIZE))
         self.known |= RangeSet.union(learnt)
@@ -49,7 +49,7 @@ class Leaves:
         return bytes(self._digests[start * LEAF_SIZE : stop * LEAF_SIZE])
 
     def forget(self, chunks: RangeSet) -> None:
-        """These chunks have to come again."""
+        """Forget the digests of chunks that are needed again."""
         self.known -= chunks
 
     def missing(self, entry: int) -> RangeSet:

@@ -1,8 +1,8 @@
-"""What the sender and the receiver have in common: phases, liveness, pause, endings, control frames.
+"""What the sender and the receiver share: phases, liveness, pause, endings, control frames.
 
 A machine is sans-I/O: frames go in by ``receive`` and come out of ``next_frame``; time comes in as ``now``
 (seconds of any monotonic clock). ``receive`` never raises on a peer's input: bad input fails the transfer and tells
-the peer. A connection that comes or goes is a state, not an error.
+the peer. A connection may come and go; that is no error.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from nbferry.errors import Cancelled, Expired, NbferryError, Rejected, RemotePro
 from nbferry.limits import Limits
 from nbferry.protocol.events import Changed, Event
 from nbferry.protocol.frames import Control, LeafRun, Piece, decode
-from nbferry.protocol.phases import Step, after
-from nbferry.status import State
+from nbferry.protocol.phases import Phase, Step, after
 
 VERSION = 1
 LINGER = 10.0  # seconds for which a side that has ended tries to tell the other
@@ -30,31 +29,31 @@ class Machine(ABC):
 
     def __init__(self, limits: Limits, *, agent: str = "") -> None:
         self.limits = limits
-        self.state = State.CONNECTING
+        self.phase = Phase.CONNECTING
         self.error: NbferryError | None = None
         self.is_connected = False
         self.peer_agent = ""
         self._agent = agent
         self._greeted = False
-        self._parted = False  # there is nothing more to say
-        self.understood = False  # the other side knows how it ended
-        self._met = False
+        self._said_goodbye = False  # nothing is left to say
+        self.understood = False  # the other side knows how the transfer ended
+        self._ever_connected = False
         self._ended_at: float | None = None
         self._end_reason = ""
         self._last_received = self._last_sent = 0.0
-        self._pauses: dict[str, str] = {}  # who or what paused: why
+        self._pauses: dict[str, str] = {}  # by "user", "peer", "disk" or "source": why
         self._outbox: deque[bytes] = deque()
         self._events: list[Event] = []
 
     # ---------------------------------------------------------------- what a driver reads
     @property
     def finished(self) -> bool:
-        """Whether there is nothing left to do or to say."""
-        return self.state.final and (self._parted or not self._met)
+        """Whether nothing is left to do or to say."""
+        return self.phase.final and (self._said_goodbye or not self._ever_connected)
 
     @property
     def paused(self) -> bool:
-        """Whether a person, a full disk or a source that is away holds the transfer, on either side."""
+        """Whether a person, a full disk or a missing source holds the transfer, on either side."""
         return bool(self._pauses)
 
     @property
@@ -82,19 +81,19 @@ class Machine(ABC):
         return frame
 
     def _data_frame_if_running(self) -> memoryview | None:
-        return None if self.state.final else self._next_data_frame()
+        return None if self.phase.final else self._next_data_frame()
 
     # ---------------------------------------------------------------- connections
     def connected(self, now: float) -> None:
-        """A new, authenticated connection is there: both sides start with HELLO."""
-        self.is_connected, self._met, self._greeted = True, True, False
+        """Start on a new, authenticated connection: both sides begin with HELLO."""
+        self.is_connected, self._ever_connected, self._greeted = True, True, False
         self._last_received = self._last_sent = now
         self._outbox.clear()
         self._say("hello", protocol=[VERSION], role=self.role, agent=self._agent, features=[])
         self._changed()
 
     def disconnected(self) -> None:
-        """The connection is gone; what was under way on it is forgotten."""
+        """Forget what was under way: the connection is lost."""
         self.is_connected = False
         self._outbox.clear()
         self._pauses = {who: why for who, why in self._pauses.items() if who != "peer"}
@@ -125,7 +124,7 @@ class Machine(ABC):
             case "pong":
                 pass
             case "bye":
-                self._parted = self.understood = True
+                self._said_goodbye = self.understood = True
             case "cancel":
                 self._peer_ended(Step.CANCEL, Cancelled(self._said_why("cancelled", frame)), now)
             case "error":
@@ -137,19 +136,20 @@ class Machine(ABC):
                 self._unpause("peer")
             case _:
                 self._expect_greeting()
-                if not self.state.final:
+                if not self.phase.final:
                     self._receive_frame(frame, now)
                 elif frame.name == "done" or frame.fields.get("accept") is False:
-                    self._say("bye")  # once more: the first one was lost with its connection
+                    # Once more: the first one was lost with its connection.
+                    self._say("bye")
 
     def _greet(self, frame: Control, now: float) -> None:
-        if VERSION not in frame.items("protocol", most=100):
-            raise RemoteProtocolError("The two sides speak no common version of the protocol.")
+        if VERSION not in frame.items("protocol", limit=100):
+            raise RemoteProtocolError("The two sides have no version of the protocol in common.")
         if frame.text("role") not in {"sender", "receiver"} - {self.role}:
-            raise RemoteProtocolError("Both sides want to play the same part.")
-        self.peer_agent = frame.text("agent", most=80)
+            raise RemoteProtocolError("Both sides have the same role in this transfer.")
+        self.peer_agent = frame.text("agent", limit=80)
         self._greeted = True
-        if self.state.final:
+        if self.phase.final:
             self._say_end()
             return
         if self._own_reasons:
@@ -158,16 +158,16 @@ class Machine(ABC):
 
     def _expect_greeting(self) -> None:
         if not self._greeted:
-            raise RemoteProtocolError("The other side did not greet first.")
+            raise RemoteProtocolError("The other side sent data before its greeting.")
 
-    # ---------------------------------------------------------------- a person's wishes
+    # ---------------------------------------------------------------- a person's commands
     def pause(self, reason: str = "") -> None:
-        """Hold the transfer, here and there, until ``resume``."""
+        """Hold the transfer, on both sides, until ``resume``."""
         self._pause("user", "paused")
         self._say("pause", reason=reason or "paused by the other side")
 
     def resume(self) -> None:
-        """Go on after ``pause``; what the other side paused stays paused."""
+        """End our own ``pause``; a pause by the other side stays."""
         self._release("user")
 
     def cancel(self, reason: str, now: float) -> None:
@@ -178,8 +178,8 @@ class Machine(ABC):
         )
 
     def part(self) -> None:
-        """Try no more to tell the other side how it ended: there is no connection, and no time to wait for one."""
-        self._parted = self._parted or not self.is_connected
+        """Give up telling the other side how it ended, unless a connection is up: this process is stopping."""
+        self._said_goodbye = self._said_goodbye or not self.is_connected
 
     def fail(self, error: NbferryError, now: float) -> None:
         """End the transfer with an error; the other side is told which."""
@@ -187,7 +187,7 @@ class Machine(ABC):
 
     # ---------------------------------------------------------------- time
     def next_deadline(self) -> float | None:
-        """When ``deadline_passed`` is to be called at the latest; None if there is no need."""
+        """When ``deadline_passed`` must be called at the latest; None if nothing has a deadline."""
         deadlines = list(self._deadlines())
         if self.is_connected:
             deadlines += [
@@ -201,32 +201,32 @@ class Machine(ABC):
     def deadline_passed(self, now: float) -> None:
         """Do what is due."""
         if self._ended_at is not None and now >= self._ended_at + LINGER:
-            self._parted = True
+            self._said_goodbye = True
         if self.is_connected and now >= self._last_sent + self.limits.ping_interval:
             self._say("ping")
             self._last_sent = now
         self._do_what_is_due(now)
 
     def is_dead(self, now: float) -> bool:
-        """Whether the connection was silent for so long that it must be given up."""
+        """Whether the connection was silent for so long that it counts as lost."""
         return self.is_connected and now >= self._last_received + self.limits.dead_after
 
     # ---------------------------------------------------------------- for the two sides
     @abstractmethod
     def _receive_greeting(self, now: float) -> None:
-        """The peer said hello: say what is to be said at the start of a connection."""
+        """Answer the peer's HELLO with what this side says at the start of a connection."""
 
     @abstractmethod
     def _receive_frame(self, frame: Control, now: float) -> None:
-        """A control frame that belongs to this side's part; unknown names are ignored."""
+        """Take a control frame that is special to this role; unknown names are ignored."""
 
     @abstractmethod
     def _receive_pieces(self, pieces: Iterator[Piece], now: float) -> None:
-        """A chunk frame."""
+        """Take a chunk frame."""
 
     @abstractmethod
     def _receive_leaves(self, run: LeafRun, now: float) -> None:
-        """A frame of chunks' digests."""
+        """Take a frame with digests of chunks."""
 
     def _next_data_frame(self) -> memoryview | None:
         return None
@@ -236,10 +236,10 @@ class Machine(ABC):
 
     @abstractmethod
     def _do_what_is_due(self, now: float) -> None:
-        """Do what this side's deadlines are for."""
+        """Do what this side has deadlines for."""
 
     def _step(self, step: Step) -> None:
-        self.state = after(self.state, step)
+        self.phase = after(self.phase, step)
         self._changed()
 
     def _changed(self) -> None:
@@ -259,7 +259,7 @@ class Machine(ABC):
         return was_paused
 
     def _release(self, who: str) -> None:
-        """Take back one of this side's own pauses; the other side hears of it when that was the last."""
+        """End one of this side's own pauses, and tell the other side what still holds."""
         if self._unpause(who):
             if self._own_reasons:
                 self._say("pause", reason=self._own_reasons)
@@ -272,7 +272,7 @@ class Machine(ABC):
 
     # ---------------------------------------------------------------- endings
     def _end(self, step: Step, error: NbferryError | None, now: float) -> None:
-        if self.state.final:
+        if self.phase.final:
             return
         self.error = error
         self._step(step)
@@ -297,18 +297,18 @@ class Machine(ABC):
 
     @abstractmethod
     def _say_done(self) -> None:
-        """Say that everything went well, if that is this side's to say."""
+        """Say that the transfer is done. Only a receiver has to."""
 
     def _peer_ended(self, step: Step, error: NbferryError | None, now: float) -> None:
-        # The state changes, and the event is there, before BYE can be taken: a driver that writes down how it ended
-        # when it handles the events has done so before the other side stops asking.
-        if not self.state.final:
+        # The phase changes, and the event is queued, before BYE can be sent. So a driver that stores the outcome when
+        # it handles the events has stored it before the other side stops asking.
+        if not self.phase.final:
             self.error = error
             self._step(step)
             self._ended_at = now
         self._outbox.clear()
         self._say("bye")
-        self._parted = self.understood = True
+        self._said_goodbye = self.understood = True
 
     def _said_why(self, verb: str, frame: Control) -> str:
         reason = frame.text("reason")

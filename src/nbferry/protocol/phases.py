@@ -1,6 +1,6 @@
-"""The phases of a transfer and what leads from one to the next: one table, for both sides.
+"""The phases of a transfer and the steps between them: one table, for both sides.
 
-Being connected and being paused are no phases: both come and go in any of them.
+Being connected and being paused are no phases: both come and go in any phase.
 """
 
 from __future__ import annotations
@@ -8,7 +8,26 @@ from __future__ import annotations
 from enum import StrEnum
 
 from nbferry.errors import LocalProtocolError
-from nbferry.status import State
+
+
+class Phase(StrEnum):
+    """Where a transfer is. The last five are final."""
+
+    CONNECTING = "connecting"  # the offer has not arrived yet
+    OFFERED = "offered"  # the receiver is deciding
+    TRANSFERRING = "transferring"
+    VERIFYING = "verifying"  # every chunk is stored; the files' digests are compared
+    WRITING = "writing"  # everything is verified; it is made durable and moved to its place
+    DONE = "done"
+    FAILED = "failed"
+    REJECTED = "rejected"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing follows."""
+        return self not in TRANSITIONS
 
 
 class Step(StrEnum):
@@ -18,48 +37,48 @@ class Step(StrEnum):
     ACCEPT = "accept"
     REJECT = "reject"
     RECEIVED = "received"  # every chunk is stored
-    DAMAGED = "damaged"  # a file's digest does not fit, or a flush lost something: chunks are wanted again
-    VERIFIED = "verified"  # every file's digest fits
-    PUBLISHED = "published"  # everything is at its place
+    DAMAGED = "damaged"  # a file failed its digest, or a flush lost something: chunks are wanted again
+    VERIFIED = "verified"  # every file has its digest
+    PUBLISHED = "published"  # everything is in its place
     CANCEL = "cancel"
     FAIL = "fail"
     EXPIRE = "expire"
 
 
-_ENDINGS = {Step.CANCEL: State.CANCELLED, Step.FAIL: State.FAILED, Step.EXPIRE: State.EXPIRED}
+_ENDINGS = {Step.CANCEL: Phase.CANCELLED, Step.FAIL: Phase.FAILED, Step.EXPIRE: Phase.EXPIRED}
 
-# The sender hears of the last steps from the receiver, and after a reconnect of several at once.
-TRANSITIONS: dict[State, dict[Step, State]] = {
-    State.CONNECTING: {Step.OFFER: State.OFFERED, **_ENDINGS},
-    State.OFFERED: {Step.ACCEPT: State.TRANSFERRING, Step.REJECT: State.REJECTED, **_ENDINGS},
-    State.TRANSFERRING: {
-        Step.RECEIVED: State.VERIFYING,
-        Step.VERIFIED: State.WRITING,
-        Step.PUBLISHED: State.DONE,
+# The sender learns of the last steps from the receiver, after a reconnect perhaps of several at once.
+TRANSITIONS: dict[Phase, dict[Step, Phase]] = {
+    Phase.CONNECTING: {Step.OFFER: Phase.OFFERED, **_ENDINGS},
+    Phase.OFFERED: {Step.ACCEPT: Phase.TRANSFERRING, Step.REJECT: Phase.REJECTED, **_ENDINGS},
+    Phase.TRANSFERRING: {
+        Step.RECEIVED: Phase.VERIFYING,
+        Step.VERIFIED: Phase.WRITING,
+        Step.PUBLISHED: Phase.DONE,
         **_ENDINGS,
     },
-    State.VERIFYING: {
-        Step.DAMAGED: State.TRANSFERRING,
-        Step.VERIFIED: State.WRITING,
-        Step.PUBLISHED: State.DONE,
+    Phase.VERIFYING: {
+        Step.DAMAGED: Phase.TRANSFERRING,
+        Step.VERIFIED: Phase.WRITING,
+        Step.PUBLISHED: Phase.DONE,
         **_ENDINGS,
     },
-    State.WRITING: {Step.DAMAGED: State.TRANSFERRING, Step.PUBLISHED: State.DONE, **_ENDINGS},
+    Phase.WRITING: {Step.DAMAGED: Phase.TRANSFERRING, Step.PUBLISHED: Phase.DONE, **_ENDINGS},
 }
 
 
-def after(state: State, step: Step) -> State:
-    """The state that follows; an impossible step is our own mistake."""
+def after(phase: Phase, step: Step) -> Phase:
+    """The phase that follows; an impossible step is our own mistake."""
     try:
-        return TRANSITIONS[state][step]
+        return TRANSITIONS[phase][step]
     except KeyError:
-        raise LocalProtocolError(f"A transfer that is {state} cannot {step}.") from None
+        raise LocalProtocolError(f"A transfer that is {phase} cannot {step}.") from None
 
 
 def diagram() -> str:
-    """The table as a Mermaid state diagram, for the documentation; the endings possible anywhere are left out."""
-    lines = ["stateDiagram-v2", f"    [*] --> {State.CONNECTING}"]
-    for state, steps in TRANSITIONS.items():
-        lines += [f"    {state} --> {to}: {step}" for step, to in steps.items() if step not in _ENDINGS]
-    lines += [f"    {state} --> [*]" for state in State if state.final and state not in _ENDINGS.values()]
+    """The table as a Mermaid state diagram, for the documentation, without the endings that every phase has."""
+    lines = ["stateDiagram-v2", f"    [*] --> {Phase.CONNECTING}"]
+    for phase, steps in TRANSITIONS.items():
+        lines += [f"    {phase} --> {to}: {step}" for step, to in steps.items() if step not in _ENDINGS]
+    lines += [f"    {phase} --> [*]" for phase in Phase if phase.final and phase not in _ENDINGS.values()]
     return "\n".join(lines)

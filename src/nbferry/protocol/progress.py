@@ -1,6 +1,6 @@
-"""What of the stored chunks is durable, what is being made so, and what the sender has not heard of yet.
+"""Which stored chunks are durable, which are being flushed, and which the sender does not know of yet.
 
-Kept as what changed: to compare all that is stored with all that was reported would cost more than a chunk.
+Only changes are kept: comparing all that is stored with all that was reported would cost more than a chunk.
 """
 
 from __future__ import annotations
@@ -9,31 +9,31 @@ from nbferry.model.ranges import RangeSet
 
 
 class Progress:
-    """``durable`` survives a crash, ``unsynced`` is stored and in no flush yet, ``syncing`` in the one under way."""
+    """``durable`` survives a crash, ``syncing`` is being flushed, ``unsynced`` is stored and in no flush yet."""
 
     def __init__(self, have: RangeSet) -> None:
         self.durable = have
         self.unsynced = RangeSet()
         self.syncing: RangeSet | None = None
         self._news = (RangeSet(), RangeSet())
-        self._afresh = True  # the sender may have heard from an earlier run what is not true any more
+        self._afresh = True  # an earlier run may have reported chunks that are lost now
 
     def stored(self, chunks: RangeSet) -> None:
-        """These are stored now."""
+        """Note chunks that are stored now."""
         self.unsynced |= chunks
         self._news = (self._news[0] | chunks, self._news[1])
 
     def begin_sync(self) -> None:
-        """A flush begins."""
+        """Note that a flush begins."""
         self.syncing, self.unsynced = self.unsynced, RangeSet()
 
     def synced(self) -> None:
-        """The flush is done."""
+        """Note that the flush is done."""
         self._harden(self.syncing or RangeSet())
         self.syncing = None
 
     def published(self) -> None:
-        """All that is stored is durable."""
+        """Note that all that is stored is durable."""
         self.synced()
         self._harden(self.unsynced)
         self.unsynced = RangeSet()
@@ -43,12 +43,12 @@ class Progress:
         self._news = (self._news[0], self._news[1] | chunks)
 
     def flush_failed(self) -> None:
-        """The flush is over, and nothing of it is durable."""
+        """Note that the flush failed, and nothing of it is durable."""
         self.unsynced |= self.syncing or RangeSet()
         self.syncing = None
 
     def lost(self, chunks: RangeSet) -> None:
-        """These are stored no more."""
+        """Note chunks that are no longer stored."""
         self.durable -= chunks
         self.unsynced -= chunks
         if self.syncing is not None:
@@ -56,11 +56,11 @@ class Progress:
         self._afresh = True
 
     def report_afresh(self) -> None:
-        """The next report has everything: who hears it may know of nothing."""
+        """Report everything next: the sender may be a new process that knows nothing."""
         self._afresh = True
 
     def news(self, verified: RangeSet) -> tuple[RangeSet, RangeSet, bool]:
-        """What became verified and durable since the last call, or with True all that is."""
+        """The chunks verified and durable since the last call, and False; or all of them, and True."""
         news = (verified, self.durable, True) if self._afresh else (*self._news, False)
         self._news, self._afresh = (RangeSet(), RangeSet()), False
         return news

@@ -1,8 +1,10 @@
-"""The receiver: the brain. It wants the chunks that it lacks, checks them, and says when everything is there."""
+"""The receiver decides: it wants the chunks that it lacks, checks them, and says when everything has arrived."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+
+from typing_extensions import override
 
 from nbferry.errors import DigestMismatch, DiskFull, Rejected, RemoteProtocolError, StorageError
 from nbferry.limits import Limits
@@ -15,15 +17,14 @@ from nbferry.protocol.events import Compare, Offered, Publish, Store, Sync
 from nbferry.protocol.frames import ChunkData, Control, LeafRun, Piece, ranges_to_wire, split
 from nbferry.protocol.leaves import LEAF_SIZE, Leaves
 from nbferry.protocol.machine import Machine
-from nbferry.protocol.phases import Step
+from nbferry.protocol.phases import Phase, Step
 from nbferry.protocol.progress import Progress
 from nbferry.protocol.sender import ENTRIES_PER_FRAME
 from nbferry.protocol.window import Window
-from nbferry.status import State
 
 MIN_CHUNK, MAX_CHUNK = 4 * 1024, 64 * 1024 * 1024
 NO_CHUNKS = RangeSet()
-FILE_ATTEMPTS = 2  # times that a whole file may fail its digest although each of its chunks passed
+FILE_ATTEMPTS = 2  # how often a file may fail its digest although each of its chunks passed
 
 
 class Receiver(Machine):
@@ -39,7 +40,7 @@ class Receiver(Machine):
         allow_hidden: bool = False,
         known: tuple[str, Manifest] | None = None,
     ) -> None:
-        """``known`` are the id and the manifest of an offer from an earlier run: it need not be listed again."""
+        """``known`` is the id and the manifest of an offer from an earlier run, which is not listed again."""
         super().__init__(limits, agent=agent)
         self._allow_hidden = allow_hidden
         self._known = known
@@ -49,29 +50,29 @@ class Receiver(Machine):
         self.digest: bytes | None = None
         self._entries: list[Entry] = []
         self._offer: tuple[int, int, int] = (0, 0, 0)  # entries, bytes, chunk size
-        self._assembly: Assembly | None = None  # of a chunk that is here in part
-        self._window: Window | None = None  # with the three after it, once the offer is accepted
+        self._assembly: Assembly | None = None  # of a chunk that has arrived in part
+        self._window: Window | None = None  # set when the offer is accepted
         self._progress = Progress(NO_CHUNKS)
-        self._promised: dict[int, bytes] = {}  # file digests by entry, as the sender said
-        self._checked = RangeSet()  # files whose digest fits
+        self._promised: dict[int, bytes] = {}  # file digests by entry, from the sender
+        self._checked = RangeSet()  # files that have their digest
         self._damaged_files: dict[int, int] = {}
         self._answered = False  # on this connection
         self._asked = RangeSet()  # files whose digest was asked for on this connection
         self._unsynced_since: float | None = None
-        self._reported = State.CONNECTING
+        self._reported = Phase.CONNECTING
         self._report_at: float | None = None
         self._draining = False
 
     @classmethod
     def already_done(cls, limits: Limits, digest: bytes, now: float, *, agent: str = "") -> Receiver:
-        """A receiver whose files an earlier run has published: it only says so, for some seconds or until bye."""
+        """A receiver whose files an earlier run has published. It only says so, for some seconds or until BYE."""
         receiver = cls(limits, agent=agent)
         receiver._be_done(digest, now)
         return receiver
 
     def _be_done(self, digest: bytes, now: float) -> None:
-        self.state, self.digest = State.DONE, digest
-        self._met, self._ended_at = True, now  # the earlier run has met the sender
+        self.phase, self.digest = Phase.DONE, digest
+        self._ever_connected, self._ended_at = True, now  # the earlier run was connected to the sender
 
     # ---------------------------------------------------------------- what a driver reads
     @property
@@ -86,7 +87,7 @@ class Receiver(Machine):
 
     @property
     def candidates(self) -> RangeSet:
-        """The chunks for which bytes are here that are not compared yet."""
+        """The chunks whose older copy is not compared yet."""
         return self._window.candidates if self._window else NO_CHUNKS
 
     @property
@@ -96,18 +97,18 @@ class Receiver(Machine):
 
     @property
     def left(self) -> int:
-        """Bytes that are still to come, as far as is known."""
+        """Bytes that are still to come, as far as known."""
         return (
             self._known_manifest().bytes_in(self._window.needed | self._window.awaited) if self._window else 0
         )
 
     @property
     def drained(self) -> bool:
-        """Whether all chunks that were asked for on this connection have come."""
+        """Whether all chunks that were asked for on this connection have arrived."""
         return self._window is None or not self._window.awaited
 
     def file_digests(self) -> list[bytes | None]:
-        """The digest of each entry, None for folders; everything is stored."""
+        """The digest of each entry, None for folders. Everything must be stored."""
         return self._leaves.files()
 
     # ---------------------------------------------------------------- decisions
@@ -118,13 +119,13 @@ class Receiver(Machine):
         leaves: Iterable[tuple[int, bytes]] = (),
         candidates: RangeSet = NO_CHUNKS,
     ) -> None:
-        """Take the offer.
+        """Accept the offer.
 
         ``have`` are chunks that are stored and durable, ``leaves`` their digests: runs of a first chunk and
-        concatenated digests. ``candidates`` are chunks for which bytes are here that may be right; what is in ``have``
-        without a digest becomes one of them.
+        concatenated digests. ``candidates`` are chunks of an older copy, which may be right; a chunk of ``have``
+        without a digest becomes a candidate.
         """
-        if self.state.final:
+        if self.phase.final:
             return
         manifest = self._known_manifest()
         self._leaves = Leaves(manifest)
@@ -137,7 +138,7 @@ class Receiver(Machine):
         self._answer()
         self._report_at = now
         self._want()
-        self._go_on_if_complete(now)
+        self._finish_if_complete(now)
 
     def _begin(self, manifest: Manifest, have: RangeSet, candidates: RangeSet) -> None:
         self._window = Window(manifest, self.limits, have, candidates)
@@ -150,14 +151,14 @@ class Receiver(Machine):
         self._end(Step.REJECT, Rejected(f"The offer was rejected{': ' + reason if reason else ''}."), now)
 
     def drain(self, draining: bool = True) -> None:
-        """Ask for no more chunks on this connection, so that the next one can go on where it ends; or do again."""
+        """Stop asking for chunks on this connection, so that a switch of links loses nothing; or start again."""
         self._draining = draining
         self._want()
 
     # ---------------------------------------------------------------- the storage's answers
     def chunks_stored(self, tried: dict[int, bytes], right: RangeSet, now: float) -> None:
-        """Of the chunks of a :class:`Store` (number: digest), these were right and are written."""
-        if self._window is None or self.state.final:
+        """Take the outcome of a :class:`Store` (number: digest): the right chunks are written."""
+        if self._window is None or self.phase.final:
             return
         try:
             self._window.stored(RangeSet.of(*tried), right)
@@ -167,8 +168,8 @@ class Receiver(Machine):
         self._learn({chunk: tried[chunk] for chunk in right}, now)
 
     def compared(self, tried: Iterable[int], right: RangeSet, now: float) -> None:
-        """Of the chunks of a :class:`Compare`, what was here of these was right and is stored now."""
-        if self._window is None or self.state.final:
+        """Take the outcome of a :class:`Compare`: the older copy of the right chunks is stored now."""
+        if self._window is None or self.phase.final:
             return
         digests = self._candidates.compared(tried)
         self._window.compared(RangeSet.of(*digests), right)
@@ -176,7 +177,7 @@ class Receiver(Machine):
         self._learn({chunk: digests[chunk] for chunk in right}, now)
 
     def _learn(self, digests: dict[int, bytes], now: float) -> None:
-        """Chunks with these digests are stored now."""
+        """Note chunks, with their digests, that are stored now."""
         right = RangeSet.of(*digests)
         self._leaves.update(digests)
         self._progress.stored(right)
@@ -186,38 +187,36 @@ class Receiver(Machine):
         self._after_progress(now)
 
     def storage_full(self, tried: Iterable[int], error: DiskFull) -> None:
-        """The chunks of a :class:`Store` or :class:`Compare` did not fit: pause until ``storage_ready``."""
-        if self.state.final:
+        """Pause until ``storage_ready``: the chunks of a :class:`Store` or :class:`Compare` did not fit."""
+        if self.phase.final:
             return
         if self._window:
             chunks = RangeSet.of(*tried)
             self._candidates.put_back(chunks)
             self._window.unstored(chunks & self._window.storing)
         self._pause("disk", error.message)
-        self._say(
-            "pause", reason=f"The receiver's disk is full: {error.needed:,} more bytes are needed there."
-        )
+        self._say("pause", reason=f"The receiver's disk is full: {error.needed:,} more bytes are needed.")
 
     def storage_ready(self) -> None:
-        """There is room again."""
+        """End the pause: the disk has room again."""
         self._release("disk")
-        if self.state is State.WRITING:
+        if self.phase is Phase.WRITING:
             self._events.append(Publish())
 
     def flush_failed(self, lost: RangeSet, error: DiskFull) -> None:
-        """A :class:`Sync` or :class:`Publish` did not fit and lost these chunks: pause until ``storage_ready``."""
-        if self.state.final:
+        """Pause until ``storage_ready``: a :class:`Sync` or :class:`Publish` did not fit and lost these chunks."""
+        if self.phase.final:
             return
         self._progress.flush_failed()
         self._lose(lost)
         self.storage_full((), error)
 
     def lost(self, chunks: RangeSet, now: float) -> None:
-        """The storage found these damaged, or cannot make them durable: they are needed again.
+        """Want these chunks again: the storage found them damaged, or cannot make them durable.
 
         A :class:`Sync` or :class:`Publish` that is under way counts as failed.
         """
-        if self._window is None or self.state.final:
+        if self._window is None or self.phase.final:
             return
         self._progress.flush_failed()
         try:
@@ -229,14 +228,14 @@ class Receiver(Machine):
         self._after_progress(now)
 
     def synced(self, now: float) -> None:
-        """The last :class:`Sync` is done."""
+        """Note that the last :class:`Sync` is done."""
         self._progress.synced()
         self._unsynced_since = now if self._progress.unsynced else None
         self._report_soon(now)
 
     def published(self, now: float) -> None:
-        """The :class:`Publish` is done: everything is at its place and durable."""
-        if self.state is not State.WRITING:
+        """Finish: the :class:`Publish` is done, so everything is in its place and durable."""
+        if self.phase is not Phase.WRITING:
             return
         self._progress.published()
         self._ended_at = now
@@ -244,11 +243,12 @@ class Receiver(Machine):
         self._say_done()
 
     # ---------------------------------------------------------------- the sender's frames
+    @override
     def _receive_greeting(self, now: float) -> None:
-        """The sender speaks first."""
+        """Wait: the sender speaks first."""
 
+    @override
     def disconnected(self) -> None:
-        """See :meth:`Machine.disconnected`."""
         super().disconnected()
         self._answered = self._draining = False
         self._asked = RangeSet()
@@ -260,6 +260,7 @@ class Receiver(Machine):
             self._window.link_lost()
             self._candidates.link_lost()
 
+    @override
     def _receive_frame(self, frame: Control, now: float) -> None:
         match frame.name:
             case "offer":
@@ -270,10 +271,10 @@ class Receiver(Machine):
                 self._receive_digests(frame, now)
 
     def _receive_offer(self, frame: Control, now: float) -> None:
-        count = frame.number("entries", most=self.limits.max_entries)
-        size = frame.number("bytes", most=self.limits.max_bytes)
-        chunk_size = frame.number("chunk_size", least=MIN_CHUNK, most=MAX_CHUNK)
-        offer_id = frame.text("id", most=64)
+        count = frame.number("entries", maximum=self.limits.max_entries)
+        size = frame.number("bytes", maximum=self.limits.max_bytes)
+        chunk_size = frame.number("chunk_size", minimum=MIN_CHUNK, maximum=MAX_CHUNK)
+        offer_id = frame.text("id", limit=64)
         if self.offer_id not in (None, offer_id):
             raise RemoteProtocolError("The other side now offers something else.")
         self.offer_id, self._offer = offer_id, (count, size, chunk_size)
@@ -283,13 +284,13 @@ class Receiver(Machine):
             self._entries.clear()
             self._say("list")
         elif self._window:
-            self._go_on(now)
+            self._resume_on_connection(now)
 
     def _receive_entries(self, frame: Control) -> None:
-        entries = frame.items("entries", most=ENTRIES_PER_FRAME)
+        entries = frame.items("entries", limit=ENTRIES_PER_FRAME)
         count, _, chunk_size = self._offer
         if self.offer_id is None:
-            raise RemoteProtocolError("The other side lists what it did not offer.")
+            raise RemoteProtocolError("The other side sent a list without an offer.")
         if self.manifest is not None or frame.fields.get("first") != len(self._entries):
             raise frame.wrong("first")
         if len(self._entries) + len(entries) > count:
@@ -301,13 +302,13 @@ class Receiver(Machine):
             check_paths(
                 (entry.path for entry in self._entries), folders=folders, allow_hidden=self._allow_hidden
             )
-            # The id stands for the list in later runs, so nobody may pass one list off as another.
+            # The id stands for the list in later runs, so it must be the id of this very list.
             if manifest.id != self.offer_id:
                 raise RemoteProtocolError("The list is not the one that was offered.")
             self._take(manifest)
 
     def _take(self, manifest: Manifest) -> None:
-        """This is what is offered."""
+        """Take this list as the offer."""
         if (len(manifest.entries), manifest.total_bytes, manifest.chunk_size) != self._offer:
             raise RemoteProtocolError("The list is not the one that was offered.")
         self.manifest = manifest
@@ -315,7 +316,7 @@ class Receiver(Machine):
         self._events.append(Offered(manifest))
 
     def _receive_digests(self, frame: Control, now: float) -> None:
-        pairs = frame.items("digests", most=100_000)
+        pairs = frame.items("digests", limit=100_000)
         for pair in pairs:
             match pair:
                 case [int(entry), str(text)] if entry in self._asked:
@@ -335,8 +336,9 @@ class Receiver(Machine):
         return digest
 
     # ---------------------------------------------------------------- chunks
+    @override
     def _receive_pieces(self, pieces: Iterator[Piece], now: float) -> None:
-        if self.state.final:
+        if self.phase.final:
             return
         if self._window is None:
             raise RemoteProtocolError("A chunk arrived before the offer was accepted.")
@@ -347,7 +349,7 @@ class Receiver(Machine):
                 raise RemoteProtocolError("A chunk arrived that was not asked for.")
             if self._is_whole(piece):
                 whole.append(ChunkData(piece.chunk, piece.digest, piece.data))
-                assembled = False  # one that lies in the frame is enough to need it
+                assembled = False  # this chunk lies in the frame
             elif chunk := self._assemble(piece):
                 whole.append(chunk)
         if whole:
@@ -358,8 +360,9 @@ class Receiver(Machine):
             self._events.append(Store(tuple(whole), assembled))
             self._want()
 
+    @override
     def _receive_leaves(self, run: LeafRun, now: float) -> None:
-        if self.state.final:
+        if self.phase.final:
             return
         if self._window is None:
             raise RemoteProtocolError("A digest arrived that was not asked for.")
@@ -382,14 +385,15 @@ class Receiver(Machine):
         self._say("answer", accept=True)
         self._answered = self.is_connected
 
+    @override
     def _unpause(self, who: str) -> bool:
         was_paused = super()._unpause(who)
         self._want()
         return was_paused
 
     def _want(self) -> None:
-        """Compare what can be compared, and ask for what there is room for."""
-        if self._window is None or self.paused or self.state is not State.TRANSFERRING:
+        """Compare what can be compared, and ask for as much as the window has room for."""
+        if self._window is None or self.paused or self.phase is not Phase.TRANSFERRING:
             return
         while pairs := self._candidates.next_compare():
             self._events.append(Compare(pairs))
@@ -399,18 +403,18 @@ class Receiver(Machine):
             self._say_want(chunks, self._completed_by(rest | chunks), self._candidates.next_ask())
 
     def _want_rest(self, window: Window) -> RangeSet:
-        """Ask for the rest of the chunk that the last connection left in pieces, before anything else."""
+        """Ask first for the rest of the chunk of which the last connection brought only a part."""
         part = self._assembly
-        if part is None or part.chunk not in window.needed:  # there is none, or it was asked for
+        if part is None or part.chunk not in window.needed:  # no such chunk, or already asked for
             return NO_CHUNKS
         chunks = RangeSet.of(part.chunk)
         window.ask(chunks)
-        self._say("want", chunks=ranges_to_wire(chunks), rest=[part.chunk, part.there])
+        self._say("want", chunks=ranges_to_wire(chunks), rest=[part.chunk, part.received])
         return chunks
 
     def _completed_by(self, chunks: RangeSet) -> RangeSet:
-        """The files whose digests to ask for together with these chunks: nothing more is needed of them."""
-        assert self._window is not None  # it wants something
+        """The files of which these are the last chunks: their digests are asked for together with these."""
+        assert self._window is not None  # set since the offer was accepted
         manifest = self._known_manifest()
         if not (files := manifest.entries_of(chunks)):
             return NO_CHUNKS
@@ -426,29 +430,29 @@ class Receiver(Machine):
             fields = map(ranges_to_wire, part)
             self._say("want", **dict(zip(("chunks", "digests", "leaves"), fields, strict=True)))
 
-    def _go_on(self, now: float) -> None:
-        """A new connection after the answer: answer again, report everything, want what is outstanding."""
+    def _resume_on_connection(self, now: float) -> None:
+        """Resume on a new connection: answer again, report everything, want what is outstanding."""
         self._answer()
         self._progress.report_afresh()
         self._report(now)
         self._want()
-        self._go_on_if_complete(now)
+        self._finish_if_complete(now)
 
     # ---------------------------------------------------------------- files
     def _check_files(self, entries: RangeSet, now: float) -> None:
-        """Compare the digests of those files that are complete and promised."""
+        """Compare the digests of those files that are complete and whose digest the sender has sent."""
         manifest = self._known_manifest()
-        fits = []
+        right = []
         for entry in entries - self._checked:
             if entry not in self._promised or self._leaves.missing(entry):
                 continue
             if manifest.entries[entry].folder:
                 raise RemoteProtocolError("A folder has a digest.")
             if self._leaves.file(entry) == self._promised[entry]:
-                fits.append(entry)
+                right.append(entry)
             else:
                 self._forget_file(entry, now)
-        self._checked |= RangeSet.of(*fits)
+        self._checked |= RangeSet.of(*right)
 
     def _forget_file(self, entry: int, now: float) -> None:
         self._damaged_files[entry] = self._damaged_files.get(entry, 0) + 1
@@ -461,7 +465,7 @@ class Receiver(Machine):
         self._lose(chunks)
 
     def _lose(self, chunks: RangeSet) -> None:
-        """What of these was stored is needed again."""
+        """Want again those of these chunks that were stored."""
         if self._window is None or not (chunks := chunks & self._window.have):
             return
         self._leaves.forget(chunks)
@@ -469,27 +473,27 @@ class Receiver(Machine):
         self._progress.lost(chunks)
         self.reused -= chunks
         self._checked -= self._known_manifest().entries_of(chunks)
-        if self.state in (State.VERIFYING, State.WRITING):
+        if self.phase in (Phase.VERIFYING, Phase.WRITING):
             self._step(Step.DAMAGED)
 
     def _after_progress(self, now: float) -> None:
-        if not self.state.final:
+        if not self.phase.final:
             self._report_soon(now)
             self._sync_if_due(now)
             self._want()
-            self._go_on_if_complete(now)
+            self._finish_if_complete(now)
 
-    def _go_on_if_complete(self, now: float) -> None:
-        """Every chunk stored: verify; every file verified: publish."""
+    def _finish_if_complete(self, now: float) -> None:
+        """Verify when every chunk is stored; publish when every file is verified."""
         if self._window is None or not self._window.complete:
             return
-        if self.state is State.TRANSFERRING:
+        if self.phase is Phase.TRANSFERRING:
             self._step(Step.RECEIVED)
             self._report(now)
         if unchecked := self._known_manifest().files - self._checked:
             if self._answered:
                 self._say_want(NO_CHUNKS, unchecked - self._asked)
-        elif self.state is State.VERIFYING:
+        elif self.phase is Phase.VERIFYING:
             self.digest = self._leaves.content()
             self._step(Step.VERIFIED)
             self._report(now)
@@ -501,9 +505,11 @@ class Receiver(Machine):
         return self.manifest
 
     # ---------------------------------------------------------------- reports and time
+    @override
     def _say_done(self) -> None:
-        assert self.digest is not None  # it was verified
-        self._answer()  # the first one may have been lost with its connection
+        assert self.digest is not None  # set when everything is verified
+        # The first answer may have been lost with its connection.
+        self._answer()
         self._say("done", digest=self.digest.hex())
 
     def _report_soon(self, now: float) -> None:
@@ -513,14 +519,14 @@ class Receiver(Machine):
     def _report(self, now: float) -> None:
         verified, durable, everything = self._progress.news(self.verified)
         self._report_at = None
-        if not (verified or durable or everything or self._reported is not self.state):
+        if not (verified or durable or everything or self._reported is not self.phase):
             return
-        self._reported = self.state
+        self._reported = self.phase
         *parts, last = split(verified, durable)
         for part in parts:
             self._say_progress(part, all=everything)
-            everything = False  # the next ones add to it
-        self._say_progress(last, state=str(self.state), all=everything)
+            everything = False  # the later parts add to the first
+        self._say_progress(last, state=str(self.phase), all=everything)
 
     def _say_progress(self, part: tuple[RangeSet, ...], **fields: object) -> None:
         verified, durable = map(ranges_to_wire, part)
@@ -532,20 +538,22 @@ class Receiver(Machine):
             self._events.append(Sync())
 
     def _sync_deadline(self) -> float | None:
-        idle = self._progress.syncing is None and self.state is State.TRANSFERRING
+        idle = self._progress.syncing is None and self.phase is Phase.TRANSFERRING
         if self._unsynced_since is None or not idle:
             return None
         unsynced = self._known_manifest().bytes_in(self._progress.unsynced)
         return self._unsynced_since + (0 if unsynced >= self.limits.sync_bytes else self.limits.sync_interval)
 
+    @override
     def _deadlines(self) -> list[float]:
-        if self.state.final:
+        if self.phase.final:
             return []
         deadlines = [self._report_at if self._answered else None, self._sync_deadline()]
         return [deadline for deadline in deadlines if deadline is not None]
 
+    @override
     def _do_what_is_due(self, now: float) -> None:
-        if self.state.final:
+        if self.phase.final:
             return
         if self._report_at is not None and now >= self._report_at and self._answered:
             self._report(now)

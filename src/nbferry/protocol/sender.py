@@ -1,4 +1,4 @@
-"""The sender: a small server of chunks. It answers WANT with exactly what was wanted, reading ahead."""
+"""The sender: a small server of chunks. It answers WANT with exactly the wanted chunks, and reads ahead."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
+
+from typing_extensions import override
 
 from nbferry.errors import DigestMismatch, Expired, Rejected, RemoteProtocolError
 from nbferry.limits import MAX_MESSAGE, Limits, MiB
@@ -15,19 +17,18 @@ from nbferry.protocol.debts import Debts
 from nbferry.protocol.frames import ChunkBatch, Control, LeafRun, Piece
 from nbferry.protocol.leaves import Leaves
 from nbferry.protocol.machine import Machine
-from nbferry.protocol.phases import Step
-from nbferry.status import State
+from nbferry.protocol.phases import Phase, Step
 
 ENTRIES_PER_FRAME = 1_000
 ENTRIES_BYTES = 512 * 1024  # of paths in one frame: JSON may escape each byte to more
 MAX_WANTS = 1_024  # unanswered WANT frames: a receiver keeps a few
-AHEAD = 5  # of them are looked at before their turn: a receiver has one for each quarter of its window, and one more
-BATCH = 4 * MiB  # read in one go: enough to make the hop to a worker thread cheap
+AHEAD = 5  # WANT frames to read ahead: a receiver has one for each quarter of its window, and one more
+BATCH = 4 * MiB  # read in one job: enough to make the hop to a worker thread cheap
 
 
 @dataclass(eq=False, slots=True)
 class Want:
-    """Chunks that are still to be read; of one of them the receiver may have the first bytes: (chunk, how many)."""
+    """Chunks that are still to be read. ``rest``: the receiver has the first bytes of one: (chunk, how many)."""
 
     chunks: RangeSet
     rest: tuple[int, int] | None
@@ -37,7 +38,7 @@ class Want:
 class ReadJob:
     """Read these chunks into the batch (or, without one, only hash them), then call ``chunks_read``.
 
-    ``ahead`` are those that will be read soon, with these.
+    ``ahead`` are the chunks that will be read soon, including these.
     """
 
     chunks: RangeSet
@@ -64,14 +65,14 @@ class Sender(Machine):
         self.sent = RangeSet()
         self.verified = RangeSet()
         self.durable = RangeSet()
-        self.frame_size = 1 * MiB + 4096  # the driver suits it to the line
-        self.held = False  # in the queue: the driver lets it go when it is this transfer's turn
+        self.frame_size = 1 * MiB + 4096  # the driver adapts it to the link
+        self.held = False  # queued: the driver clears it when this transfer may send
         self.digest: bytes | None = None
         self._expires_at = expires_at
         self._leaves = Leaves(manifest)
         self._generation = 0
         self._wanted: deque[Want] = deque()
-        self._was_wanted = False  # anything, on this connection
+        self._was_wanted = False  # whether a chunk was wanted on this connection
         self._debts = Debts(manifest, self._leaves)
         self._hashing: ReadJob | None = None
         self._listing: Iterator[Control] | None = None
@@ -83,18 +84,18 @@ class Sender(Machine):
 
     @property
     def offer_id(self) -> str:
-        """What the offer is recognised by, also when this process is another one."""
+        """The id of the offer; the same after a restart."""
         return self.manifest.id
 
     @property
     def hashing(self) -> bool:
-        """Whether all that is left to do here is to read for digests, because the bytes need not travel."""
+        """Whether this side only reads for digests, because the receiver needs no bytes."""
         return bool(self._debts) and not self._wanted and not self._ready
 
     # ---------------------------------------------------------------- reading ahead
     def next_read(self) -> ReadJob | None:
-        """What to read next, if there is room for it."""
-        if self.state.final or not self.is_connected or self.held:
+        """What to read next, if a batch is free."""
+        if self.phase.final or not self.is_connected or self.held:
             return None
         if self._wanted:
             want = self._wanted[0]
@@ -103,13 +104,13 @@ class Sender(Machine):
         return self._next_hash()
 
     def chunks_read(self, job: ReadJob, done: RangeSet, digests: dict[int, bytes]) -> None:
-        """A job is done: these chunks of it are in the batch, or hashed. What it taught counts on any connection."""
+        """A job is done: these chunks are in the batch, or hashed. Their digests stay known on later connections."""
         self._leaves.update(digests)
         self._debts.learnt(done)
         if job is self._hashing:
             self._hashing = None
             self._changed()
-        if job.batch and job.generation == self._generation and not self.state.final:
+        if job.batch and job.generation == self._generation and not self.phase.final:
             self._send(job.batch, done)
         elif job.batch:
             self._give_back(job.batch)
@@ -121,17 +122,17 @@ class Sender(Machine):
         return wanted
 
     def source_away(self, job: ReadJob, why: str) -> None:
-        """A job cannot be done now: pause until ``source_back``."""
+        """Pause until ``source_back``: the files of a job cannot be reached now."""
         if job is self._hashing:
             self._hashing = None
         if job.batch:
             self._give_back(job.batch)
-        if not self.state.final:
+        if not self.phase.final:
             self._pause("source", why)
             self._say("pause", reason=self._own_reasons)
 
     def source_back(self) -> None:
-        """What was wanted can be read again."""
+        """End the pause: the files can be read again."""
         self._release("source")
 
     def _send(self, batch: ChunkBatch, done: RangeSet) -> None:
@@ -163,6 +164,7 @@ class Sender(Machine):
         self._changed()
         return self._hashing
 
+    @override
     def _next_data_frame(self) -> memoryview | None:
         if self._listing is not None:
             if entries := next(self._listing, None):
@@ -178,21 +180,21 @@ class Sender(Machine):
         batch, frames = self._ready[0]
         if frames:
             return frames.popleft()
-        # The last frame was valid until now.
+        # The caller is done with the last frame of this batch.
         self.sent |= RangeSet.of(*batch.digests)
         self._ready.popleft()
         self._give_back(batch)
         return self._next_chunk_frame()
 
     # ---------------------------------------------------------------- the receiver's frames
+    @override
     def connected(self, now: float) -> None:
-        """See :meth:`Machine.connected`."""
         self._generation += 1
         self._was_wanted = False
         super().connected(now)
 
+    @override
     def disconnected(self) -> None:
-        """See :meth:`Machine.disconnected`."""
         super().disconnected()
         self._generation += 1
         self._wanted.clear()
@@ -203,8 +205,9 @@ class Sender(Machine):
             self._give_back(self._ready.popleft()[0])
         self.sent = self.verified
 
+    @override
     def _receive_greeting(self, now: float) -> None:
-        if self.state is State.CONNECTING:
+        if self.phase is Phase.CONNECTING:
             self._step(Step.OFFER)
         self._say(
             "offer",
@@ -215,6 +218,7 @@ class Sender(Machine):
             chunk_size=self.manifest.chunk_size,
         )
 
+    @override
     def _receive_frame(self, frame: Control, now: float) -> None:
         match frame.name:
             case "list":
@@ -241,9 +245,9 @@ class Sender(Machine):
 
     def _receive_answer(self, frame: Control, now: float) -> None:
         if frame.fields.get("accept") is True:
-            if self.state is State.OFFERED:
+            if self.phase is Phase.OFFERED:
                 self._step(Step.ACCEPT)
-        elif self.state is State.OFFERED:
+        elif self.phase is Phase.OFFERED:
             reason = frame.text("reason")
             error = Rejected(f"The receiver rejected the offer{': ' + reason if reason else ''}.")
             self._peer_ended(Step.REJECT, error, now)
@@ -251,13 +255,13 @@ class Sender(Machine):
             raise frame.wrong("accept")
 
     def _receive_want(self, frame: Control) -> None:
-        if self.state is State.OFFERED:
-            raise RemoteProtocolError("The other side wants data without having accepted.")
+        if self.phase is Phase.OFFERED:
+            raise RemoteProtocolError("The other side asked for data before it accepted the offer.")
         chunks = frame.ranges("chunks", stop=self.manifest.chunk_count)
         files = frame.ranges("digests", stop=len(self.manifest.entries))
         leaves = frame.ranges("leaves", stop=self.manifest.chunk_count)
         if len(self._wanted) >= MAX_WANTS:
-            raise RemoteProtocolError("The other side wants too much at once.")
+            raise RemoteProtocolError("The other side asks for too much at once.")
         rest = self._rest_of(frame, chunks)
         if chunks:
             self._wanted.append(Want(chunks, rest))
@@ -265,8 +269,8 @@ class Sender(Machine):
         self._debts.ask(files, leaves)
 
     def _rest_of(self, frame: Control, chunks: RangeSet) -> tuple[int, int] | None:
-        """Which of these chunks the receiver has the first bytes of, and how many."""
-        # Once for each connection: the whole chunk is read for however few bytes of it.
+        """The chunk of which the receiver has the first bytes, and how many."""
+        # Once for each connection: the whole chunk is read even for a few bytes of it.
         match frame.fields.get("rest"):
             case None:
                 return None
@@ -283,42 +287,47 @@ class Sender(Machine):
         self.verified |= verified
         self.durable |= durable
         self.sent |= verified
-        match frame.fields.get("state"), self.state:
-            case "verifying", State.TRANSFERRING:
+        match frame.fields.get("state"), self.phase:
+            case "verifying", Phase.TRANSFERRING:
                 self._step(Step.RECEIVED)
-            case "writing", State.TRANSFERRING | State.VERIFYING:
+            case "writing", Phase.TRANSFERRING | Phase.VERIFYING:
                 self._step(Step.VERIFIED)
-            case "transferring", State.VERIFYING | State.WRITING:
+            case "transferring", Phase.VERIFYING | Phase.WRITING:
                 self._step(Step.DAMAGED)
 
     def _receive_done(self, frame: Control, now: float) -> None:
-        if self.state is State.OFFERED:
-            raise RemoteProtocolError("The other side is done without having accepted.")
+        if self.phase is Phase.OFFERED:
+            raise RemoteProtocolError("The other side was done before it accepted the offer.")
         try:
             digest = bytes.fromhex(frame.text("digest"))
         except ValueError:
             raise frame.wrong("digest") from None
         if len(self._leaves.known) == self.manifest.chunk_count and digest != self._leaves.content():
-            raise DigestMismatch("The other side received something else than was sent.")
+            raise DigestMismatch("What the other side received differs from what was sent.")
         self.digest = digest
         everything = RangeSet.span(0, self.manifest.chunk_count)
         self.sent = self.verified = self.durable = everything
         self._peer_ended(Step.PUBLISHED, None, now)
 
+    @override
     def _receive_pieces(self, pieces: Iterator[Piece], now: float) -> None:
         raise RemoteProtocolError("The receiver sent a chunk.")
 
+    @override
     def _receive_leaves(self, run: LeafRun, now: float) -> None:
         raise RemoteProtocolError("The receiver sent digests of chunks.")
 
+    @override
     def _say_done(self) -> None:
-        """The receiver says it."""
+        """Nothing: the receiver says it."""
 
     # ---------------------------------------------------------------- time
+    @override
     def _deadlines(self) -> list[float]:
-        waits = self.state in (State.CONNECTING, State.OFFERED)
+        waits = self.phase in (Phase.CONNECTING, Phase.OFFERED)
         return [self._expires_at] if self._expires_at is not None and waits else []
 
+    @override
     def _do_what_is_due(self, now: float) -> None:
         if any(now >= deadline for deadline in self._deadlines()):
             self.fail(Expired(), now)

@@ -1,4 +1,4 @@
-"""What the receiver still needs, what it has asked for and what it is storing: the flow control of a transfer."""
+"""The flow control of a transfer: what the receiver needs, has asked for, and is storing."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from nbferry.limits import Limits
 from nbferry.model.manifest import Manifest
 from nbferry.model.ranges import RangeSet
 
-CHUNK_COST = 64  # bytes that a chunk costs beside its data, so that a million empty files are bounded too
+CHUNK_COST = 64  # bytes charged for a chunk beside its data, so that a million empty files are bounded too
 
 
 class Window:
     """Every chunk is in exactly one of five sets.
 
-    ``candidates`` (bytes are here that may be right), ``needed``, ``awaited`` (from the peer), ``storing``, ``have``.
+    ``candidates`` (of an older copy), ``needed``, ``awaited`` (from the peer), ``storing``, ``have``.
     """
 
     def __init__(
@@ -24,7 +24,7 @@ class Window:
         self._manifest = manifest
         self._limits = limits
         self._damaged: Counter[int] = Counter()
-        self._lost = [RangeSet()] * (limits.chunk_attempts - 1)  # once, twice ...
+        self._lost = [RangeSet()] * (limits.chunk_attempts - 1)  # chunks lost once, twice ...
         self.have = have
         self.candidates = (candidates or RangeSet()) - have
         self.needed = RangeSet.span(0, manifest.chunk_count) - (have | self.candidates)
@@ -42,7 +42,7 @@ class Window:
         return self._cost(self.awaited) + self._cost(self.storing)
 
     def next_want(self) -> RangeSet:
-        """What to ask for now: as many of the lowest as the window has room for, once a quarter of it is free."""
+        """What to ask for now: the lowest chunks that the window has room for, once a quarter of it is free."""
         room = self._limits.window - self.outstanding
         if not self.needed or (room < self._limits.window // 4 and (self.awaited or self.storing)):
             return RangeSet()
@@ -51,7 +51,7 @@ class Window:
         return wanted
 
     def ask(self, chunks: RangeSet) -> None:
-        """These are asked for, whether there is room or not."""
+        """Note chunks that are asked for, with or without room."""
         self.needed -= chunks
         self.awaited |= chunks
 
@@ -81,14 +81,14 @@ class Window:
         return self._manifest.bytes_in(chunks) + CHUNK_COST * len(chunks)
 
     def arrived(self, chunks: RangeSet) -> None:
-        """These came in whole; each must have been asked for, once."""
+        """Note chunks that have arrived completely; each must have been asked for, once."""
         if chunks - self.awaited:
             raise RemoteProtocolError("A chunk arrived that was not asked for.")
         self.awaited -= chunks
         self.storing |= chunks
 
     def stored(self, tried: RangeSet, right: RangeSet) -> None:
-        """Of the chunks that were tried, these were right and are stored; the others are needed again."""
+        """Note the outcome of storing: the right chunks are stored, the others are needed again."""
         self.storing -= tried
         self.have |= right
         for chunk in tried - right:
@@ -98,32 +98,32 @@ class Window:
         self.needed |= tried - right
 
     def unstored(self, tried: RangeSet) -> None:
-        """These could not be written: they are needed again."""
+        """Note chunks that could not be written: they are needed again."""
         self.storing -= tried
         self.needed |= tried
 
     def compared(self, tried: RangeSet, right: RangeSet) -> None:
-        """Of these candidates some are right and stored; the others are needed."""
+        """Note the outcome of a comparison: the right candidates are stored, the others are needed."""
         self.candidates -= tried
         self.have |= right
         self.needed |= tried - right
 
     def count_loss(self, chunks: RangeSet) -> None:
-        """The storage lost these; raises :class:`StorageError` when it does so again and again to one of them."""
+        """Count chunks that the storage lost; raises :class:`StorageError` if it loses one too often."""
         again = chunks
         for times, before in enumerate(self._lost):
             self._lost[times], again = before | again, before & again
         if again:
             raise StorageError(
-                "What is written here does not last.", hint="Check the disk, then start again."
+                "The disk loses what is written to it.", hint="Check the disk, then start the transfer again."
             )
 
     def forget(self, chunks: RangeSet) -> None:
-        """These are stored, and are needed again."""
+        """Want stored chunks again."""
         self.have -= chunks
         self.needed |= chunks
 
     def link_lost(self) -> None:
-        """What was under way will not come."""
+        """Want again what was under way."""
         self.needed |= self.awaited
         self.awaited = RangeSet()

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPServerRequest
 from tornado.web import Application, RequestHandler
+from typing_extensions import override
 
 from nbferry.errors import RendezvousError
 from nbferry.limits import KiB, MiB
@@ -26,7 +27,7 @@ from nbferry.relay.limits import DEFAULT_RELAY_LIMITS, RelayLimits
 Authorize: TypeAlias = Callable[[HTTPServerRequest], bool]
 """Whether a request may create rooms."""
 
-HANDSHAKE_SECONDS = 10  # for the headers of a request; who is slower holds a socket for nothing
+HANDSHAKE_SECONDS = 10  # for the headers of a request; a slower client only holds a socket
 MAX_HEADERS = 16 * KiB
 WILDCARDS = ("", "0.0.0.0", "::")  # noqa: S104  (compared with, not bound to)
 
@@ -50,15 +51,17 @@ class RunningRelay:
     async def aclose(self) -> None:
         """Stop listening and close every socket. May be called twice."""
         self._server.stop()
-        await self._server.close_all_connections()  # first, so that none becomes a WebSocket any more
+        # First, so that no connection becomes a WebSocket later.
+        await self._server.close_all_connections()
         await self._driver.aclose()
 
 
 class _OwnSocket(RelaySocket):
     """A socket of a server of our own."""
 
+    @override
     def initialize(self, driver: RelayDriver, authorize: Authorize | None = None) -> None:
-        """Take what the route names; ask once whether this request may create rooms."""
+        """Take the route's arguments; ask once whether this request may create rooms."""
         super().initialize(driver)
         self.may_create = authorize is None or authorize(self.request)
 
@@ -71,11 +74,11 @@ async def start_relay(
     authorize: Authorize | None = None,
     behind_proxy: bool = False,
 ) -> RunningRelay:
-    """Listen on ``host`` (empty: everywhere) and ``port`` (0: any that is free), in the running loop.
+    """Listen on ``host`` (empty: everywhere) and ``port`` (0: any free one), in the running loop.
 
-    ``authorize`` says whether a request may create rooms; without it all may. ``behind_proxy``: rates count
-    for the address in X-Real-IP or X-Forwarded-For, which anybody could write if there were no proxy. Raises
-    :class:`RendezvousError` if the address cannot be had.
+    ``authorize`` says whether a request may create rooms; without it all may. ``behind_proxy``: rates count for the
+    address in X-Real-IP or X-Forwarded-For, which a client without a proxy could forge. Raises
+    :class:`RendezvousError` if the address is not available.
     """
     driver = RelayDriver(limits)
     routes: list[Any] = [
@@ -86,14 +89,14 @@ async def start_relay(
         Application(routes, log_function=_log_request),
         xheaders=behind_proxy,
         max_header_size=MAX_HEADERS,
-        max_body_size=MAX_HEADERS,  # no route has a use for one
+        max_body_size=MAX_HEADERS,  # no route uses a body
         idle_connection_timeout=HANDSHAKE_SECONDS,
         body_timeout=HANDSHAKE_SECONDS,
     )
     listener = _listen(host, port)
     server.add_socket(listener)
     relay = RunningRelay(server, driver, _url(host, listener.getsockname()[1]))
-    logger.info("listens on %s", relay.url)
+    logger.info("the relay listens on %s", relay.url)
     return relay
 
 
@@ -105,7 +108,7 @@ async def serve(
     behind_proxy: bool = False,
     started: Callable[[RunningRelay], None] = lambda _: None,
 ) -> None:
-    """Run a relay as all that this process does, until SIGTERM or a cancellation; ``started`` is told of it.
+    """Run a relay as the only task of this process, until SIGTERM or a cancellation; ``started`` is called with it.
 
     Arguments and errors are those of :func:`start_relay`.
     """
@@ -135,8 +138,8 @@ async def _terminated() -> AsyncIterator[asyncio.Event]:
 def raise_mmap_threshold() -> bool:
     """Let glibc keep the memory of large messages instead of mapping and clearing it anew for each.
 
-    It makes messages of 1 MiB pass faster, and is for the whole process, so only one that is nothing but a
-    relay may do it. Says whether it was done: other platforms have no such threshold.
+    Messages of 1 MiB pass faster then. It affects the whole process, so only a process that is nothing but a relay may
+    do it. Returns whether it was done: other platforms have no such threshold.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
@@ -145,7 +148,7 @@ def raise_mmap_threshold() -> bool:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Bind, without the socket that tornado.netutil.bind_sockets leaves open when it cannot."""
+    """Bind. Unlike tornado.netutil.bind_sockets it leaves no socket open when it fails."""
     try:
         if not host and socket.has_dualstack_ipv6():
             listener = socket.create_server((host, port), family=socket.AF_INET6, dualstack_ipv6=True)
@@ -163,10 +166,10 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _url(host: str, port: int) -> str:
     if host in WILDCARDS:
-        host = "127.0.0.1"  # it is reachable there too, and a wildcard is not an address to dial
+        host = "127.0.0.1"  # a wildcard is not an address to dial
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
 def _log_request(handler: RequestHandler) -> None:
-    # Never the URL: a stranger chose it.
+    # Never the URL: a stranger may have chosen it.
     logger.debug("%s answers %d", type(handler).__name__, handler.get_status())

@@ -1,6 +1,6 @@
-"""The relay's client: mailboxes where two sides leave messages, and channels through which sealed bytes go.
+"""The relay's client: mailboxes where two sides leave messages, and channels through which sealed bytes pass.
 
-The wire is documented in :mod:`nbferry.relay.core`. This module speaks it over any transport.
+The docstring of :mod:`nbferry.relay.core` specifies the wire for both ends. This module speaks it over any transport.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _REFUSALS: dict[str, type[NbferryError]] = {
 
 
 class Refused(RelayRefused):
-    """The relay refused. ``reason`` is its code for why; ``retry_after`` seconds, if it said so."""
+    """The relay refused a request. ``reason`` is its code; ``retry_after`` seconds, if it named some."""
 
     def __init__(self, reason: str, message: str, retry_after: float | None) -> None:
         self.reason = reason
@@ -46,21 +46,21 @@ class Refused(RelayRefused):
 
 @dataclass(frozen=True, slots=True)
 class MemberJoined:
-    """A member came; ``HOST`` if the host is back."""
+    """A member joined; ``HOST``: the host is back."""
 
     member: int
 
 
 @dataclass(frozen=True, slots=True)
 class MemberLeft:
-    """A member went; ``HOST`` if it was the host."""
+    """A member left; ``HOST``: the host left."""
 
     member: int
 
 
 @dataclass(frozen=True, slots=True)
 class MailboxMessage:
-    """A member wrote."""
+    """A message from a member, or from the host."""
 
     sender: int
     body: str
@@ -85,7 +85,7 @@ class Mailbox:
     ) -> Mailbox:
         """Host a room: a new one under a free number, or the one named. Takes over a room of the same key.
 
-        The room lives for so many ``seconds``; the relay has to answer ``within`` so many.
+        The room lives for ``seconds``; the relay must answer ``within`` so many seconds.
         """
         request = {"type": "create", "room": room, "key": key, "seconds": math.ceil(seconds)}
         answer = await _ask_at_once(transport, request, "created", within)
@@ -108,7 +108,7 @@ class Mailbox:
         await _say(self._transport, {"type": "message", "to": to, "body": body})
 
     async def receive(self) -> MemberJoined | MemberLeft | MailboxMessage:
-        """What happens next in the room; raises like :meth:`join` when the room ends."""
+        """Wait for the next event in the room; raises like :meth:`join` when the room ends."""
         while True:
             match await _hear(self._transport):
                 case {"type": "joined", "member": int(member)}:
@@ -119,7 +119,7 @@ class Mailbox:
                     return MailboxMessage(sender, body)
 
     async def close_room(self, reason: str) -> None:
-        """End the room (as its host): "used", "burnt", "expired" or "closed"."""
+        """End the room, as its host. ``reason`` is "used", "burnt", "expired" or "closed"."""
         await _say(self._transport, {"type": "close", "reason": reason})
 
     async def aclose(self) -> None:
@@ -128,7 +128,7 @@ class Mailbox:
 
 
 async def open_channel(transport: Transport, *, room: str, channel: str) -> Transport:
-    """Wait for the other side in a channel; from then on the transport carries its messages."""
+    """Wait for the other side in a channel; then the transport carries its messages."""
     await _ask(transport, {"type": "channel", "room": room, "channel": channel}, "paired")
     return transport
 
@@ -136,7 +136,7 @@ async def open_channel(transport: Transport, *, room: str, channel: str) -> Tran
 async def _ask_at_once(
     transport: Transport, request: dict[str, Any], expected: str, within: float
 ) -> dict[str, Any]:
-    """Ask; whatever goes wrong, the transport is closed."""
+    """Send a request and wait for the answer; close the transport on any failure."""
     try:
         async with asyncio.timeout(within):
             return await _ask(transport, request, expected)
@@ -152,7 +152,7 @@ async def _ask(transport: Transport, request: dict[str, Any], expected: str) -> 
     await _say(transport, request)
     answer = await _hear(transport)
     if answer.get("type") != expected:
-        raise RemoteProtocolError("The relay answered something else than was asked.")
+        raise RemoteProtocolError("The relay's answer does not match the request.")
     return answer
 
 

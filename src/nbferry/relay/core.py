@@ -1,4 +1,6 @@
-"""The relay: where two sides meet, and what carries their sealed bytes when no direct path exists.
+"""The relay: two sides meet here, and it carries their sealed bytes when no direct path exists.
+
+This page specifies the wire for both ends: this module is the relay, :mod:`nbferry.relay.client` its client.
 
 Participants
     A *relay* keeps rooms. A *host* creates a room, *members* join it; they leave *messages* for one
@@ -7,7 +9,7 @@ Participants
 
 Goals
     Two processes that can reach the relay, but not each other, meet and exchange bytes at full speed. A
-    host or a relay may go and come back. What a stranger can cost is bounded: sockets, rooms, guesses,
+    host or a relay may leave and return. What a stranger can cost is bounded: sockets, rooms, guesses,
     memory, bytes.
 
 Non-goals
@@ -38,8 +40,8 @@ The first message says what a socket is. It must come within 5 s.
 
    ``room`` null asks for a new code room. A room that exists is taken over if ``key`` is the key that it
    was created with (the relay keeps its SHA-256), after a lost socket for instance, else this is refused
-   as "room-taken". An earlier host socket that is still there is then refused as "room-taken"; the new one
-   is told ``joined`` for each member that is present, and gets the messages that were kept. A room that
+   as "room-taken". An earlier host socket that is still open is then refused as "room-taken"; the new one
+   gets ``joined`` for each member that is present, and the messages that were kept. A room that
    does not exist is created under that name, after a restart of the relay for instance. A room that has
    ended is not created again, but refused with why it ended, unless that was its host's absence and this
    is the same key. ``seconds`` is the life of a new room, at most 7 days, an hour if absent; the answer
@@ -51,7 +53,7 @@ The first message says what a socket is. It must come within 5 s.
        -> {"type": "join", "room": "482913" | "<32 hex>"}
        <- {"type": "joined", "member": 3}
 
-   The host is told the same. Knowing the room is all that is asked for. Members are numbered from 1; no
+   The host gets the same message. A member only has to know the room. Members are numbered from 1; no
    number is used twice. Refused as "room-unknown", "room-full" or, for an hour after a room has ended,
    with the reason: "room-used", "room-burnt", "room-expired", "room-closed". The member of a code room
    must send its first message within 60 s ("too-slow").
@@ -95,8 +97,8 @@ Refusal
    there only the close says it. Codes: as above and "bad-message", "too-many-rooms", "rate-limited",
    "quota" (more bytes than a member or a room may have), "too-slow" (said or took nothing for too long).
 
-This module is the core: no I/O, no clock, no tasks. Whoever drives it passes sockets, messages and the
-time, in seconds of one monotonic clock, performs the effects, and comes back at the next deadline.
+This module is the core: no I/O, no clock, no tasks. Its driver passes sockets, messages and the time, in
+seconds of one monotonic clock, performs the effects, and calls it again at the next deadline.
 """
 
 from __future__ import annotations
@@ -128,9 +130,9 @@ logger = logging.getLogger("nbferry.relay")  # never a nameplate, a capability, 
 
 
 class Relay:
-    """Rooms, members and channels of one relay. Never raises on what a socket sends.
+    """Rooms, members and channels of one relay. No message of a socket makes it raise.
 
-    ``random(n)`` is a number below ``n`` that nobody can foresee.
+    ``random(n)`` returns an unpredictable number below ``n``.
     """
 
     def __init__(
@@ -162,7 +164,7 @@ class Relay:
     def receive(self, socket: Socket, message: str | bytes, now: float) -> None:
         """Read a message from a socket that is not paired."""
         connection = self._connections.get(socket)
-        if connection is None or connection.closing:  # it crossed our close
+        if connection is None or connection.closing:  # the message crossed our close
             return
         connection.heard = True
         try:
@@ -193,7 +195,7 @@ class Relay:
 
     # -------------------------------------------------------------- what to do
     def effects(self) -> Iterator[Effect]:
-        """Report what is to be done, in order, and each but once."""
+        """Report what is to be done, in order, each effect once."""
         while self._effects:
             yield self._effects.popleft()
 
@@ -202,7 +204,7 @@ class Relay:
         return self._deadlines.next()
 
     def deadline_passed(self, now: float) -> None:
-        """Do what is due; nothing, if it is too early."""
+        """Do what is due; nothing if it is too early."""
         self._deadlines.passed(now)
 
     def statistics(self) -> RelayStatistics:
@@ -267,7 +269,8 @@ class Relay:
         return room
 
     def _nameplate(self, now: float) -> str:
-        for _ in range(100):  # even with max_rooms and max_tombstones all but one in 75 are free
+        # Even with max_rooms and max_tombstones all but one in 75 nameplates are free.
+        for _ in range(100):
             name = str(100_000 + self._random(900_000))
             if name not in self._rooms and self._ended.find(name, now) is None:
                 return name
@@ -279,7 +282,8 @@ class Relay:
         self._settled(connection)
         self._deadlines.cancel(("grace", room))
         if earlier:
-            earlier.part = None  # so that its end is not the host's
+            # Its end must not count as the host's.
+            earlier.part = None
             self._refuse(earlier, Refusal("room-taken"), now)
         self._send(connection, type="created", room=room.name, seconds=math.ceil(room.ends - now))
         self._bring_up_to_date(room, connection)
@@ -319,7 +323,7 @@ class Relay:
     # -------------------------------------------------------------- mailbox
     def _from_host(self, room: Room, message: ControlMessage, now: float) -> None:
         member, body = room.members.get(message.number("to")), message.body()
-        if member is None:  # it left before this came
+        if member is None:  # it left before the message arrived
             return
         if member.socket.unsent > self.limits.max_unsent:
             self._refuse(member, Refusal("too-slow"), now)
@@ -398,7 +402,8 @@ class Relay:
 
     # -------------------------------------------------------------- ends
     def _close_room(self, room: Room, host: Connection, reason: str, now: float) -> None:
-        room.host = None  # it knows
+        # The host ended the room itself, so it gets no refusal.
+        room.host = None
         host.part = None
         self._end_room(room, reason, now)
         self._close(host, NORMAL, "", now)
@@ -409,7 +414,7 @@ class Relay:
         self._deadlines.cancel(("ends", room))
         self._deadlines.cancel(("grace", room))
         logger.info("a %s room ends: %s; rooms: %d", room.kind, reason, len(self._rooms))
-        for connection in room.everybody():
+        for connection in room.present():
             connection.part = None
             self._refuse(connection, tombstone.refusal(), now)
 
@@ -472,7 +477,8 @@ class Relay:
         self._deadlines.set(("ping", connection), when, partial(self._ping, connection))
 
     def _ping(self, connection: Connection, now: float) -> None:
-        paired = isinstance(connection.part, Channel)  # its pong may wait behind data; its bytes are watched
+        # The pong of a paired socket may wait behind data; a channel's bytes are watched instead.
+        paired = isinstance(connection.part, Channel)
         if not connection.heard and not paired:
             self._refuse(connection, Refusal("too-slow"), now)
             return

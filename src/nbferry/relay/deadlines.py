@@ -1,4 +1,4 @@
-"""What is due when."""
+"""Actions with deadlines, for a core without a clock."""
 
 from __future__ import annotations
 
@@ -20,30 +20,31 @@ class Deadlines:
         self._heap: list[tuple[float, int, Hashable]] = []  # stale entries stay until they are on top
 
     def __len__(self) -> int:
-        """Count the entries that are held, stale ones among them."""
+        """Count the entries in memory, stale ones included."""
         return len(self._heap)
 
     def set(self, key: Hashable, when: float, action: Action) -> None:
-        """Call ``action`` at ``when``, and not when it was to be called before."""
+        """Call ``action`` at ``when``, instead of what was set under this key before."""
         serial = next(self._serial)
         self._live[key] = (serial, action)
         heapq.heappush(self._heap, (when, serial, key))
-        if len(self._heap) > 2 * len(self._live) + 64:  # so that many changes do not fill the memory
+        # Drop stale entries now and then, so that many changes do not fill the memory.
+        if len(self._heap) > 2 * len(self._live) + 64:
             self._heap = [entry for entry in self._heap if self._stands(entry)]
             heapq.heapify(self._heap)
 
     def cancel(self, key: Hashable) -> None:
-        """Forget it, if it stands."""
+        """Forget the action under this key, if one is set."""
         self._live.pop(key, None)
 
     def next(self) -> float | None:
-        """Say at which time something is due next."""
+        """The time of the next deadline, if any is set."""
         while self._heap and not self._stands(self._heap[0]):
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else None
 
     def passed(self, now: float) -> None:
-        """Do all that is due, in order; an action may set and cancel others."""
+        """Call all actions that are due, in order; an action may set and cancel others."""
         while (when := self.next()) is not None and when <= now:
             _, _, key = heapq.heappop(self._heap)
             _, action = self._live.pop(key)

@@ -1,7 +1,7 @@
 """Runs a relay's core on an asyncio loop, over WebSockets that Tornado has accepted.
 
-The hot path is :meth:`DrivenSocket.received` of a paired line: no JSON, no task, no copy but Tornado's own, and
-nothing to wait for as long as the other socket takes what it is given.
+The hot path is :meth:`DrivenSocket.received` of a paired socket: no JSON, no task, no copy but Tornado's own, and no
+wait while the other socket takes what it is given.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from tornado.websocket import WebSocketProtocol13
+from typing_extensions import override
 
 from nbferry.relay.core import Relay
 from nbferry.relay.effects import Abort, Close, Effect, Ping, RelayStatistics, Send, Splice
@@ -33,7 +34,7 @@ class DrivenSocket(Writer):
 
     # -------------------------------------------------------------- from the socket
     def received(self, message: str | bytes) -> Awaitable[None] | None:
-        """Handle a message. Until what is returned is done, no other is to be read: this is back-pressure."""
+        """Handle a message. The next one is read only when the returned awaitable is done: this is back-pressure."""
         peer, meter = self._peer, self._meter
         if peer is None or meter is None:
             self._driver.received(self, message)
@@ -72,8 +73,9 @@ class DrivenSocket(Writer):
         self._connection.params.max_message_size = limits.max_message
         self._connection.stream.read_chunk_size = limits.read_size
 
+    @override
     def finish(self, code: int, reason: str) -> None:
-        """See :meth:`Writer.finish`; what still comes is passed to nobody."""
+        # Messages that still arrive are dropped.
         self._peer = None
         super().finish(code, reason)
 
@@ -86,14 +88,15 @@ class DrivenSocket(Writer):
 
 
 async def _settled(written: asyncio.Future[None]) -> None:
-    await asyncio.wait([written])  # which does not raise if it failed: the reader of that socket will notice
+    # Does not raise if the write failed: the reader of that socket notices.
+    await asyncio.wait([written])
 
 
 class RelayDriver:
     """One relay: gives its core the sockets and the time, performs its effects, wakes it at its deadlines.
 
-    All of it happens in one loop, the one in which the sockets are opened. ``traffic`` is called for each
-    message that passes through a channel.
+    All of it happens in the loop in which the sockets are opened. ``traffic`` is called for each message that passes
+    through a channel.
     """
 
     def __init__(
@@ -102,7 +105,7 @@ class RelayDriver:
         self.traffic = traffic
         self._limits = limits
         self._relay = Relay(limits)
-        self._lines: set[DrivenSocket] = set()
+        self._sockets: set[DrivenSocket] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._emptied = asyncio.Event()
 
@@ -115,44 +118,44 @@ class RelayDriver:
         """Describe the relay at this instant."""
         return self._relay.statistics()
 
-    # -------------------------------------------------------------- what lines report
+    # -------------------------------------------------------------- what sockets report
     def opened(self, connection: WebSocketProtocol13, address: str, *, may_create: bool) -> DrivenSocket:
-        """Take a WebSocket in; its handler passes messages, pongs and its end to the line."""
-        line = DrivenSocket(self, connection)
-        self._lines.add(line)
-        self._relay.connected(line, address, self._now(), may_create=may_create)
+        """Register a WebSocket; its handler passes messages, pongs and its end to the result."""
+        socket = DrivenSocket(self, connection)
+        self._sockets.add(socket)
+        self._relay.connected(socket, address, self._now(), may_create=may_create)
         self._perform()
-        return line
+        return socket
 
-    def received(self, line: DrivenSocket, message: str | bytes) -> None:
-        """Pass a message of an unpaired line to the core."""
-        self._relay.receive(line, message, self._now())
+    def received(self, socket: DrivenSocket, message: str | bytes) -> None:
+        """Pass a message of an unpaired socket to the core."""
+        self._relay.receive(socket, message, self._now())
         self._perform()
 
-    def heard(self, line: DrivenSocket) -> None:
+    def heard(self, socket: DrivenSocket) -> None:
         """Pass a pong to the core."""
-        self._relay.heard(line)
+        self._relay.heard(socket)
 
-    def cut(self, line: DrivenSocket, code: str) -> None:
-        """End the channel of a line, with a refusal's code as reason."""
-        self._relay.cut(line, code, self._now())
+    def cut(self, socket: DrivenSocket, code: str) -> None:
+        """End the channel of a socket, with a refusal's code as reason."""
+        self._relay.cut(socket, code, self._now())
         self._perform()
 
-    def closed(self, line: DrivenSocket) -> None:
-        """Forget a line. May be called twice."""
-        self._relay.disconnected(line, self._now())
+    def closed(self, socket: DrivenSocket) -> None:
+        """Forget a socket. May be called twice."""
+        self._relay.disconnected(socket, self._now())
         self._perform()
-        self._lines.discard(line)
-        if not self._lines:
+        self._sockets.discard(socket)
+        if not self._sockets:
             self._emptied.set()
 
     async def aclose(self) -> None:
         """Close every socket at once, and wait until their handlers are done."""
         self._emptied.clear()
-        for line in list(self._lines):
-            line.finish(GOING_AWAY, "")
-            line.abort()
-        if self._lines:
+        for socket in list(self._sockets):
+            socket.finish(GOING_AWAY, "")
+            socket.abort()
+        if self._sockets:
             await self._emptied.wait()
         if self._timer:
             self._timer.cancel()
@@ -166,23 +169,24 @@ class RelayDriver:
 
     def _perform_one(self, effect: Effect) -> None:
         match effect:
-            case Send(DrivenSocket() as line, fields):
-                line.send(fields)
-            case Ping(DrivenSocket() as line):
-                line.ping()
+            case Send(DrivenSocket() as socket, fields):
+                socket.send(fields)
+            case Ping(DrivenSocket() as socket):
+                socket.ping()
             case Splice(DrivenSocket() as first, DrivenSocket() as second, meter):
                 first.pair(second, meter, self._limits)
                 second.pair(first, meter, self._limits)
-            case Close(DrivenSocket() as line, code, reason):
-                line.finish(code, reason)
-            case Abort(DrivenSocket() as line):
-                line.abort()
+            case Close(DrivenSocket() as socket, code, reason):
+                socket.finish(code, reason)
+            case Abort(DrivenSocket() as socket):
+                socket.abort()
 
     def _wake_at(self, when: float | None) -> None:
         if self._timer and (when is None or when < self._timer.when()):
             self._timer.cancel()
             self._timer = None
-        if when is not None and self._timer is None:  # an earlier timer stays: to wake too early does no harm
+        # An earlier timer stays: to wake too early does no harm.
+        if when is not None and self._timer is None:
             self._timer = asyncio.get_running_loop().call_at(when, self._wake)
 
     def _wake(self) -> None:

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from tornado.web import RequestHandler
 from tornado.websocket import WebSocketProtocol13
+from typing_extensions import override
 
 from nbferry.relay.core import PROTOCOL_VERSION
 from nbferry.relay.driver import DrivenSocket, RelayDriver
@@ -17,7 +18,7 @@ VERSION_PATH = "/nbferry/version"
 
 
 def version_fields() -> dict[str, str | int]:
-    """Say what runs here: the package's version, and the version of the relay's protocol."""
+    """The version of the package, and of the relay's protocol."""
     try:
         package = version("nbferry")
     except PackageNotFoundError:  # run from its sources
@@ -29,45 +30,54 @@ class RelaySocket(QuietSocket):
     """One WebSocket: what Tornado tells it goes to its :class:`DrivenSocket`."""
 
     may_create = True
-    """Whether this request may create a room; an application that asks for authorization decides it."""
+    """Whether this request may create a room. An application that asks for authorization sets it."""
 
-    _line: DrivenSocket  # since the handshake
+    _driven: DrivenSocket  # since the handshake
 
+    @override
     def initialize(self, driver: RelayDriver) -> None:
-        """Take what the route names."""
+        """Take the route's arguments."""
         self._driver = driver
 
     @property
+    @override
     def max_message_size(self) -> int:
-        """Bytes of one message until the socket is paired; with room for a refusal of what is too long."""
+        """Bytes of one message until the socket is paired. Above the limit, so that the core can refuse politely."""
         return 2 * self._driver.limits.max_control
 
+    @override
     def open(self, *args: str, **kwargs: str) -> None:
         """Enter the relay, now that the handshake is done."""
         self.set_nodelay(True)
-        connection = cast("WebSocketProtocol13", self.ws_connection)  # there is no other protocol
+        connection = cast("WebSocketProtocol13", self.ws_connection)  # Tornado knows no other
         address = self.request.remote_ip or ""
-        self._line = self._driver.opened(connection, address, may_create=self.may_create)
-        if connection.stream.closed():  # since before the handshake: on_close was called, and is not again
-            self._line.closed()
+        self._driven = self._driver.opened(connection, address, may_create=self.may_create)
+        # A socket that closed before the handshake has already had its on_close.
+        if connection.stream.closed():
+            self._driven.closed()
 
+    @override
     def on_message(self, message: str | bytes) -> Any:
-        """Pass a message on; Tornado reads no further until what is returned is done."""
-        return self._line.received(message)
+        """Pass a message on; Tornado reads the next one only when the returned awaitable is done."""
+        return self._driven.received(message)
 
+    @override
     def on_pong(self, data: bytes) -> None:
         """Pass on that a ping was answered."""
-        self._line.heard()
+        self._driven.heard()
 
+    @override
     def on_close(self) -> None:
-        """Leave the relay, whatever the cause."""
-        if hasattr(self, "_line"):  # not if the socket went while the request was being authorized
-            self._line.closed()
+        """Leave the relay."""
+        # The socket may close while the request is still being authorized.
+        if hasattr(self, "_driven"):
+            self._driven.closed()
 
 
 class VersionHandler(RequestHandler):
-    """Says that there is a relay, and which."""
+    """Says that a relay runs here, and which."""
 
+    @override
     def get(self) -> None:
         """Answer with :func:`version_fields` as JSON."""
         self.finish(version_fields())

@@ -27,7 +27,7 @@ class RelayLimits:
     """Joins of code rooms per address. At this rate a search of all nameplates takes a month."""
 
     opens_per_minute: int = 600
-    """Rooms created, capability rooms joined and channels opened, per address: nobody guesses 128 bits, and
+    """Rooms created, capability rooms joined and channels opened, per address: 128 bits cannot be guessed, and
     one address may be a class behind a proxy."""
 
     max_addresses: int = 10_000
@@ -58,8 +58,8 @@ class RelayLimits:
     """Bytes that the channels of one room may carry, both ways, through its life; None is no limit."""
 
     read_size: int = 120 * KiB
-    """Bytes that are read from a channel's socket at once. Just below glibc's 128 KiB, from which on each read
-    gets fresh memory that must be cleared: in a Jupyter server 1 MiB passed at half the speed."""
+    """Bytes that are read from a channel's socket at once. From glibc's 128 KiB on, each read gets fresh memory that
+    must be cleared: in a Jupyter server messages of 1 MiB passed at half the speed."""
 
     first_message: float = 5.0
     """Time for a socket to say what it is."""
@@ -75,8 +75,8 @@ class RelayLimits:
     takes half a minute at 1 Mbit/s."""
 
     ping_interval: float = 15.0
-    """Time between two pings; a socket in a room that was not heard from between them is gone. Proxies cut
-    connections that are idle for 60 s, and our client asks whether we are there after 20 s."""
+    """Time between two pings; a socket in a room that sends nothing between them is refused. Proxies cut connections
+    that are idle for 60 s, and our client pings after 20 s."""
 
     closing: float = 30.0
     """Time that a closed socket has to take what was sent to it before."""

@@ -1,4 +1,4 @@
-"""What the relay remembers, in memory only: connections, rooms, channels, and rooms that have ended."""
+"""The relay's memory: connections, rooms, channels, and rooms that have ended. Nothing is stored on disk."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from nbferry.relay.wire import Refusal, is_code
 
 
 class Socket(Hashable, Protocol):
-    """A WebSocket, of which the core knows only this."""
+    """A WebSocket, as far as the core knows it."""
 
     @property
     def unsent(self) -> int:
-        """Bytes that were sent to it and that it has not taken yet."""
+        """Bytes that were sent to it and are still in our memory."""
 
 
 @dataclass(eq=False, slots=True)
 class Connection:
-    """A socket and what it is. Its number stands for it in the log."""
+    """A socket and its part in a room. The log names it by its number."""
 
     socket: Socket
     number: int
@@ -43,13 +43,13 @@ class Budget:
 
 @dataclass(eq=False, slots=True)
 class Meter:
-    """Counts the bytes of one channel and takes them from its room's budget."""
+    """Counts the bytes of one channel and subtracts them from its room's budget."""
 
     budget: Budget
     bytes: int = 0
 
     def add(self, count: int) -> bool:
-        """Count bytes that are about to pass; whether they may."""
+        """Count bytes that are about to pass; return whether they may."""
         self.bytes += count
         self.budget.left -= count
         return self.budget.left >= 0
@@ -57,7 +57,7 @@ class Meter:
 
 @dataclass(eq=False, slots=True)
 class Channel:
-    """Two data sockets, or one that waits."""
+    """Two data sockets, or one that waits for the second."""
 
     room: Room
     name: str
@@ -86,7 +86,7 @@ class Room:
 
     @classmethod
     def of(cls, name: str, key: bytes, *, ends: float, limits: RelayLimits) -> Room:
-        """Make a room without anybody in it."""
+        """Make an empty room."""
         budget = math.inf if limits.channel_bytes is None else limits.channel_bytes
         return cls(name, key, ends, Budget(budget))
 
@@ -97,7 +97,7 @@ class Room:
 
     @property
     def kind(self) -> str:
-        """What the log calls it."""
+        """The log's word for it."""
         return "code" if self.is_code else "capability"
 
     @property
@@ -106,9 +106,9 @@ class Room:
         return sum(size for _, _, size in self.kept)
 
     def admit(self, connection: Connection, limits: RelayLimits) -> int:
-        """Seat a member and say its number, which no other has had. Raises ``Refusal("room-full")``."""
-        most = limits.max_code_members if self.is_code else limits.max_members
-        if len(self.members) >= most:
+        """Add a member and return its number, which is never used again. Raises ``Refusal("room-full")``."""
+        limit = limits.max_code_members if self.is_code else limits.max_members
+        if len(self.members) >= limit:
             raise Refusal("room-full", retry_after=limits.first_word)
         self.admitted += 1
         self.members[self.admitted] = connection
@@ -123,17 +123,17 @@ class Room:
         self.kept.append((member, body, size))
 
     def dismiss(self, member: int) -> None:
-        """Forget a member and what it had to say: nobody is there for an answer."""
+        """Forget a member and its kept messages: an answer would reach no one."""
         del self.members[member]
         self.kept = [message for message in self.kept if message[0] != member]
 
     def take_kept(self) -> Iterator[tuple[int, str]]:
-        """Give out the messages that waited for the host, oldest first; they are forgotten."""
+        """Return the messages that waited for the host, oldest first, and forget them."""
         kept, self.kept = self.kept, []
         return ((member, body) for member, body, _ in kept)
 
-    def everybody(self) -> list[Connection]:
-        """List who learns of the end of the room. Channels that are paired do not: they outlive it."""
+    def present(self) -> list[Connection]:
+        """The connections that learn of the room's end. Paired channels outlive it."""
         waiting = (channel.ends[0] for channel in self.channels.values() if channel and not channel.paired)
         return [*([self.host] if self.host else []), *self.members.values(), *waiting]
 
@@ -154,32 +154,32 @@ class Member:
 
 
 Part: TypeAlias = RoomHost | Member | Channel | None
-"""What a socket is; None before it said so, and after it has left."""
+"""What a socket is; None before its first message and after it has left."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tombstone:
-    """An ended room: why it ended, who may open it again, and until when it is remembered."""
+    """An ended room: why it ended, the key that may open it again, and how long it is remembered."""
 
     reason: str
     key: bytes
     until: float
 
     def check(self, key: bytes) -> None:
-        """Raise the reason as a refusal, unless the host was only away for too long and is back."""
+        """Raise the reason as a refusal. The host itself may return to a room that ended by its absence."""
         if self.reason != "left" or not compare_digest(self.key, key):
             raise self.refusal()
 
     def refusal(self) -> Refusal:
-        """Make what late-comers are told."""
+        """The refusal that late-comers get."""
         return Refusal(f"room-{'closed' if self.reason == 'left' else self.reason}")
 
 
 class Graveyard:
-    """The ended rooms, at most ``most`` of them, each for ``seconds``."""
+    """The ended rooms, at most ``limit`` of them, each for ``seconds``."""
 
-    def __init__(self, most: int, seconds: float) -> None:
-        self._most = most
+    def __init__(self, limit: int, seconds: float) -> None:
+        self._limit = limit
         self._seconds = seconds
         self._stones: dict[str, Tombstone] = {}  # in the order in which they are forgotten
 
@@ -187,7 +187,7 @@ class Graveyard:
         """Remember why a room ended: one of ``END_REASONS``, or "left" if its host did not come back."""
         self._stones.pop(room.name, None)
         tombstone = self._stones[room.name] = Tombstone(reason, room.key, now + self._seconds)
-        if len(self._stones) > self._most:
+        if len(self._stones) > self._limit:
             del self._stones[next(iter(self._stones))]
         return tombstone
 

@@ -1,4 +1,4 @@
-"""What the sockets of rooms and of lines have in common."""
+"""What the sockets of the relay and those of notebook pages have in common."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from typing import Any
 
 from tornado.iostream import StreamClosedError
 from tornado.websocket import WebSocketHandler, WebSocketProtocol13
+from typing_extensions import override
 
 from nbferry.limits import KiB
 
-JOINED_UP_TO = 16 * KiB  # a smaller message is copied behind its header: cheaper than a second system call
+JOINED_UP_TO = 16 * KiB  # smaller messages are copied behind their header: cheaper than a second system call
 
 
 def frame_header(size: int) -> bytes:
-    """Make what stands before ``size`` bytes of a binary message from a server (RFC 6455, section 5.2)."""
+    """The header of a binary message of ``size`` bytes from a server (RFC 6455, section 5.2)."""
     if size < 126:
         return bytes((0x82, size))
     if size < 65_536:
@@ -23,19 +24,19 @@ def frame_header(size: int) -> bytes:
 
 
 class Writer:
-    """Writes to an accepted WebSocket, and knows what of it was taken. Nothing raises because the other side is gone.
+    """Writes to an accepted WebSocket, and knows how much of it was taken. A lost peer makes no method raise.
 
-    It writes to Tornado's stream itself: ``write_message`` copies each message and starts a task for it, of
-    whose error asyncio complains if the socket closes meanwhile.
+    It writes to Tornado's stream itself. ``write_message`` would copy each message and start a task for it, and asyncio
+    would report that task's error if the socket closed meanwhile.
     """
 
     def __init__(self, connection: WebSocketProtocol13) -> None:
         self._connection = connection
-        self._written: asyncio.Future[None] | None = None  # when the latest message has gone to TCP
-        self.unsent = 0  # bytes of the messages that TCP has not taken to the last byte yet
+        self._written: asyncio.Future[None] | None = None  # done when TCP has taken the latest message
+        self.unsent = 0  # bytes of messages that TCP has not taken completely
 
     def _put(self, head: bytes, body: bytes | memoryview) -> asyncio.Future[None] | None:
-        """Send one message of two parts; done when TCP has all of it. None: it is dropped, the socket is closing."""
+        """Send one message of two parts; done when TCP has all of it. None: dropped, because the socket is closing."""
         if self._connection.is_closing():
             return None
         stream, size = self._connection.stream, len(head) + len(body)
@@ -46,12 +47,12 @@ class Writer:
             else:
                 stream.write(head)
                 self._written = stream.write(body)
-        except StreamClosedError:  # since its header was written; its reader has noticed, or will
+        except StreamClosedError:  # the reader of this socket notices too
             return None
         return self._written
 
     def ping(self) -> None:
-        """Ask whether somebody is there."""
+        """Ask the other end for a sign of life."""
         if not self._connection.is_closing():
             self._connection.write_ping(b"")
 
@@ -71,15 +72,17 @@ class QuietSocket(WebSocketHandler):
     """Tornado's own pings and compression are off."""
 
     @property
+    @override
     def ping_interval(self) -> float:
-        """No pings by Tornado: whoever is behind this does it, and knows when silence means that a socket is gone."""
+        """No pings by Tornado: the relay and the lines ping, and know when silence means that a socket is lost."""
         return 0
 
     @property
+    @override
     def ping_timeout(self) -> float:
-        """See ``ping_interval``."""
         return 0
 
+    @override
     def get_compression_options(self) -> dict[str, Any] | None:
-        """None: what passes is sealed, or a file that is compressed already if that is worth it."""
+        """None: what passes is encrypted, or a file that is compressed already if that is worth it."""
         return None

@@ -1,4 +1,4 @@
-"""One control message: bytes to checked fields and back. What they mean is in :mod:`nbferry.relay.core`."""
+"""One control message: bytes to checked fields and back. :mod:`nbferry.relay.core` says what they mean."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ REFUSALS = {
     "bad-message": "The relay does not understand this message.",
     "not-authorized": "This relay creates rooms for its own users only.",
     "room-taken": "Another host has this room.",
-    "room-unknown": "There is no such room.",
+    "room-unknown": "This room does not exist.",
     "room-full": "This room is full.",
     "room-used": "The code of this room has been used.",
     "room-burnt": "Too many wrong guesses closed this room.",
     "room-expired": "The time of this room is over.",
     "room-closed": "The host closed this room.",
     "mailbox-full": "The host has not yet taken the messages that wait for it.",
-    "channel-taken": "This channel has two ends already, or had.",
-    "channel-timeout": "The other end of this channel did not come.",
-    "too-many-rooms": "The relay has no room left.",
+    "channel-taken": "This channel has, or had, two ends already.",
+    "channel-timeout": "The other end of this channel did not connect in time.",
+    "too-many-rooms": "The relay is full: it can open no more rooms.",
     "rate-limited": "Too many requests.",
-    "quota": "This was more than the relay carries for one room.",
-    "too-slow": "Nothing was heard for too long, or nothing was taken.",
+    "quota": "This room has used up all the bytes that the relay carries for it.",
+    "too-slow": "The client sent, or took, nothing for too long.",
 }
-"""Every code with which a socket can be refused, and its sentence."""
+"""Every code with which a socket can be refused, and its sentence for people."""
 
 END_REASONS = ("used", "burnt", "expired", "closed")
 """Why a room can end."""
 
 
 class Refusal(Exception):
-    """The answer to a socket that cannot have what it asks for.
+    """The answer to a request that is not granted.
 
-    ``code`` is a key of :data:`REFUSALS`; ``retry_after`` the seconds after which it may be different.
+    ``code`` is a key of :data:`REFUSALS`; ``retry_after`` the seconds after which a retry may succeed.
     """
 
     def __init__(self, code: str, *, retry_after: float | None = None) -> None:
@@ -47,7 +47,7 @@ class Refusal(Exception):
         self.retry_after = retry_after
 
     def fields(self) -> dict[str, Any]:
-        """Say it as a message."""
+        """The fields of the message that says so."""
         return {
             "type": "error",
             "code": self.code,
@@ -70,7 +70,7 @@ def encode(fields: Mapping[str, Any]) -> bytes:
 class ControlMessage:
     """A control message that arrived: its type, its fields, its size in bytes.
 
-    Whatever reads a field raises ``Refusal("bad-message")`` if it is not what it should be.
+    Reading a field raises ``Refusal("bad-message")`` if it is not what it should be.
     """
 
     kind: str
@@ -114,10 +114,10 @@ class ControlMessage:
         return value
 
 
-def parse(message: str | bytes, most: int) -> ControlMessage:
-    """Read a control message of at most ``most`` bytes; anything else raises ``Refusal("bad-message")``."""
+def parse(message: str | bytes, limit: int) -> ControlMessage:
+    """Read a control message of at most ``limit`` bytes; anything else raises ``Refusal("bad-message")``."""
     data = message.encode("utf-8", "surrogatepass") if isinstance(message, str) else message
-    if len(data) > most:
+    if len(data) > limit:
         raise Refusal("bad-message")
     try:
         fields = json.loads(str(data, "utf-8"))

@@ -1,9 +1,8 @@
 """The port of a live message pipe.
 
-A transport moves whole messages in order and knows nothing of their meaning. While two sides are getting to know
-each other, messages are taken one by one with ``receive``; then ``deliver_to`` turns to pushing, in which a message
-is a view of the transport's own buffer: no copy is made, and no queue can grow, because everything that takes
-a message in is synchronous.
+A transport moves whole messages in order and knows nothing of their meaning. During a handshake the caller takes
+messages one by one with ``receive``. ``deliver_to`` switches to pushing: a message is then a view of the transport's
+own buffer. Pushing needs no copy, and no queue can grow, because every consumer of a message is synchronous.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ Fill = Callable[[memoryview], object]
 Deliver = Callable[[memoryview], None]
 Closed = Callable[[TransportError], None]
 
-# Kept for ``receive``: a handshake needs two, but a host that comes back to its room hears of 256 members at once.
+# Kept for ``receive``: a handshake needs two, but a host that returns to its room gets 256 members at once.
 WAITING_MESSAGES, WAITING_BYTES = 1_000, 1 * MiB
 
 
@@ -40,7 +39,7 @@ class Transport(ABC):
 
     @abstractmethod
     async def send(self, size: int, fill: Fill) -> None:
-        """Send one message of ``size`` bytes, which ``fill`` writes into the buffer that it is given, at once.
+        """Send one message of ``size`` bytes. ``fill`` is called once, at once, to write it into a buffer.
 
         Waits while more than the high water mark is unsent. One task at a time. Raises :class:`TransportClosed`
         or :class:`TransportBroken`.
@@ -51,7 +50,7 @@ class Transport(ABC):
         """Send what is unsent, within reason, and close. May be called twice."""
 
     async def send_bytes(self, message: bytes) -> None:
-        """Send one message that is there already."""
+        """Send one message from memory of its own."""
 
         def fill(out: memoryview) -> None:
             out[:] = message
@@ -82,18 +81,18 @@ class Transport(ABC):
 
     # ---------------------------------------------------------------- for implementations
     def _message_arrived(self, message: memoryview) -> None:
-        """Pass a message on; raises :class:`TransportBroken` on a flood, and then the pipe must be cut."""
+        """Pass a message on. Raises :class:`TransportBroken` on a flood; the pipe must be cut then."""
         if self._deliver:
             self._deliver(message)
             return
         self._waiting_bytes += len(message)
         if len(self._waiting) >= WAITING_MESSAGES or self._waiting_bytes > WAITING_BYTES:
-            raise TransportBroken("The other side sends without being asked.")
+            raise TransportBroken("The other side sends more than it was asked for.")
         self._waiting.append(bytes(message))
         self._arrival.set()
 
     def _ended(self, error: TransportError) -> None:
-        """The pipe is closed or broken; the first call counts."""
+        """Note that the pipe is closed or broken; only the first call counts."""
         if self._end is None:
             self._end = error
             self._arrival.set()

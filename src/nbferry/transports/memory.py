@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from typing_extensions import override
+
 from nbferry.errors import TransportBroken, TransportClosed
 from nbferry.limits import MAX_MESSAGE, MiB
 from nbferry.model.paths import Via
@@ -11,7 +13,7 @@ from nbferry.transports.base import Fill, Transport, closed_here
 
 
 class MemoryTransport(Transport):
-    """One end; messages reach the other in a later turn of the loop, never within ``send``."""
+    """One end. Messages reach the other end in a later cycle of the loop, never within ``send``."""
 
     def __init__(self, *, max_message: int = MAX_MESSAGE, high_water: int = 2 * MiB) -> None:
         super().__init__(Via.BROWSER, max_message)
@@ -20,8 +22,8 @@ class MemoryTransport(Transport):
         self._drained = asyncio.Event()
         self._peer: MemoryTransport
 
+    @override
     async def send(self, size: int, fill: Fill) -> None:
-        """See :meth:`Transport.send`."""
         self._check_open()
         message = bytearray(size)
         fill(memoryview(message))
@@ -42,8 +44,8 @@ class MemoryTransport(Transport):
                 self._peer._ended(error)
                 self._ended(TransportBroken())
 
+    @override
     async def aclose(self) -> None:
-        """See :meth:`Transport.aclose`."""
         asyncio.get_running_loop().call_soon(self._peer._ended, TransportClosed())
         self._ended(closed_here())
         self._drained.set()

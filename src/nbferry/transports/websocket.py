@@ -1,7 +1,7 @@
-"""WebSocket, by picows: the only module that knows the library.
+"""WebSocket, by picows: the only module that imports the library.
 
-Compression is off. A sent message is written into a buffer with room for the WebSocket header in front, so that
-it goes to the socket without a copy; a received one is handed on as a view of the read buffer.
+Compression is off. A message is written into a buffer with room for the WebSocket header in front, so that it is sent
+without a copy. A received message is passed on as a view of the read buffer.
 """
 
 from __future__ import annotations
@@ -27,17 +27,18 @@ from picows import (
     ws_create_server,
 )
 from picows import WSError as PicowsError
+from typing_extensions import override
 
 from nbferry.errors import ConnectFailed, NbferryError, TransportBroken, TransportClosed
 from nbferry.limits import MAX_MESSAGE, KiB, Limits, MiB
 from nbferry.model.paths import Via
 from nbferry.transports.base import Fill, Transport, closed_here
 
-DIAL = "nbferry-dial"  # name of a task that must come to its end: cancelled, it would leave a socket open
+DIAL = "nbferry-dial"  # name of tasks that must not be cancelled: they would leave a socket open
 HEADROOM = 16  # picows wants 14 bytes for the header; 16 keep the message aligned
-OVERHEAD = 64 * KiB  # above MAX_MESSAGE, for the record's tag and a mailbox's envelope
-PING_IDLE, PING_REPLY = 20.0, 20.0  # seconds: proxies close what is silent for a minute
-REUSED_FROM = 256 * KiB  # smaller messages get a buffer of their own: cheap, and sizes vary
+OVERHEAD = 64 * KiB  # above MAX_MESSAGE, for the tag of a sealed frame and a mailbox's envelope
+PING_IDLE, PING_REPLY = 20.0, 20.0  # seconds: proxies close connections that are silent for a minute
+REUSED_FROM = 256 * KiB  # smaller messages get a new buffer: cheap, and sizes vary
 
 _OPTIONS: dict[str, Any] = {
     "max_frame_size": MAX_MESSAGE + OVERHEAD,
@@ -47,8 +48,8 @@ _OPTIONS: dict[str, Any] = {
     "auto_ping_reply_timeout": PING_REPLY,
 }
 
-# Without picows' own socket layer (aiofastnet) 1 GiB went in 1.32 s instead of 1.47 to 2.0 s, three runs each on a busy
-# machine: asyncio lets go of the GIL while it reads. With TLS, by single runs only, aiofastnet seemed the quicker one.
+# Without picows' own socket layer (aiofastnet) 1 GiB took 1.32 s instead of 1.47 to 2.0 s, three runs each on a busy
+# machine: asyncio releases the GIL while it reads. With TLS, by single runs only, aiofastnet seemed the quicker one.
 _PLAIN, _TLS = {"use_aiofastnet": False, **_OPTIONS}, {"use_aiofastnet": None, **_OPTIONS}
 
 
@@ -64,10 +65,10 @@ class WebSocketTransport(Transport):
         self._buffer = bytearray()
         self._fragments = bytearray()
 
+    @override
     async def send(self, size: int, fill: Fill) -> None:
-        """See :meth:`Transport.send`."""
         self._check_open()
-        assert self._socket is not None  # connected before anybody has it
+        assert self._socket is not None  # connected before it is handed out
         if len(self._buffer) != HEADROOM + size or size < REUSED_FROM:
             self._buffer = bytearray(HEADROOM + size)
         with memoryview(self._buffer) as whole, whole[HEADROOM:] as message:
@@ -77,25 +78,26 @@ class WebSocketTransport(Transport):
             await self._writable.wait()
             self._check_open()
 
+    @override
     async def aclose(self) -> None:
-        """See :meth:`Transport.aclose`."""
         if self._socket is None:
             return
         if not self._end:
             self._ended(closed_here())
             self._writable.set()
             self._socket.send_close(WSCloseCode.OK)
-        self._socket.disconnect()  # the socket is still there if it was the other side that closed
+        # The socket is still open if the other side closed the WebSocket.
+        self._socket.disconnect()
         try:
             async with asyncio.timeout(2):
-                # picows raises here what broke the connection, a frame that is none, for instance: that is known
+                # picows raises here the error that broke the connection, which was reported before.
                 await asyncio.gather(self._socket.wait_disconnected(), return_exceptions=True)
         except TimeoutError:
             self._socket.disconnect(graceful=False)
 
     @property
     def is_open(self) -> bool:
-        """Whether the handshake of the WebSocket is done, and nobody has closed it."""
+        """Whether the handshake of the WebSocket is done, and neither side has closed it."""
         return self._socket is not None and self._end is None
 
     # ---------------------------------------------------------------- called by the listener
@@ -120,15 +122,15 @@ class WebSocketTransport(Transport):
             case WSMsgType.CLOSE:
                 self._ended(TransportClosed())
             case WSMsgType.TEXT:
-                raise TransportBroken("A text message arrived; only binary ones are spoken here.")
+                raise TransportBroken("A text message arrived; only binary ones are expected.")
 
     def lost(self) -> None:
-        """The socket is gone."""
+        """The socket is lost."""
         self._ended(TransportBroken())
         self._writable.set()
 
     def write_paused(self, paused: bool) -> None:
-        """The socket is above its high water mark, or below the low one again."""
+        """The socket has passed its high water mark, or has fallen below the low one."""
         if paused:
             self._writable.clear()
         else:
@@ -143,23 +145,28 @@ class _Listener(WSListener):
         self._transport = transport
         self._connected = connected
 
+    @override
     def on_ws_connected(self, transport: WSTransport) -> None:
         self._transport.opened(transport)
         if self._connected:
             self._connected()
 
+    @override
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         try:
             self._transport.frame_arrived(frame)
         except NbferryError:
             transport.disconnect(graceful=False)
 
+    @override
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         self._transport.lost()
 
+    @override
     def pause_writing(self) -> None:
         self._transport.write_paused(True)
 
+    @override
     def resume_writing(self) -> None:
         self._transport.write_paused(False)
 
@@ -176,7 +183,7 @@ def _proxy_for(url: str) -> str | None:
 
 
 async def connect(url: str, *, via: Via, limits: Limits, headers: dict[str, str] | None = None) -> Transport:
-    """Open a WebSocket to ``ws(s)://`` or ``http(s)://`` ``url``; raises :class:`ConnectFailed` saying why not."""
+    """Open a WebSocket to a ``ws(s)://`` or ``http(s)://`` URL; raises :class:`ConnectFailed` with the reason."""
     if url.startswith("http"):
         url = "ws" + url.removeprefix("http")
     transport, dial = WebSocketTransport(via, limits), _Dial()
@@ -207,14 +214,15 @@ async def connect(url: str, *, via: Via, limits: Limits, headers: dict[str, str]
         raise ConnectFailed(f"Nothing answered at {_place(url)} in time.") from error
     except (OSError, PicowsError, ValueError) as error:
         raise ConnectFailed(f"{_place(url)} cannot be reached ({_why(error)}).") from error
-    if not transport.is_open:  # picows says nothing of a server that hangs up before it has answered
+    # picows reports no error if a server closes the connection before it has answered.
+    if not transport.is_open:
         await transport.aclose()
-        raise ConnectFailed(f"{_place(url)} hung up.")
+        raise ConnectFailed(f"{_place(url)} closed the connection.")
     return transport
 
 
 class _Dial:
-    """The socket of a connection that is being opened: cancelled, picows would leave it open."""
+    """The socket of a connection that is being opened. If it is cancelled, picows leaves the socket open."""
 
     def __init__(self) -> None:
         self._socket: socket.socket | None = None
@@ -241,23 +249,23 @@ class _Dial:
         raise failure
 
     def give_up(self, opening: asyncio.Task[tuple[WSTransport, WSListener]]) -> None:
-        """End the connection: by hanging up once there is a socket, so that picows closes it."""
+        """End the connection. An open socket is shut down, so that picows closes it."""
         if self._socket is None:
             opening.cancel()
             return
         opening.add_done_callback(_drop)
-        with contextlib.suppress(OSError):  # it is closed already
+        with contextlib.suppress(OSError):  # closed already
             self._socket.shutdown(socket.SHUT_RDWR)
 
 
 def _drop(opening: asyncio.Future[tuple[WSTransport, WSListener]]) -> None:
-    """Close what was opened too late for anybody to want it."""
+    """Close a connection that came up after the caller had given up."""
     if not opening.cancelled() and not opening.exception():
         opening.result()[0].disconnect(graceful=False)
 
 
 def _place(url: str) -> str:
-    """The part of an address that may be shown: the path can hold a secret."""
+    """The part of a URL that may be shown: the path can hold a secret."""
     return urlsplit(url).netloc
 
 
@@ -267,7 +275,7 @@ def _why(error: BaseException) -> str:
 
 
 class Listener:
-    """Waits for WebSockets on a random port, under one path that cannot be guessed."""
+    """Waits for WebSockets on a random port, under one unguessable path."""
 
     def __init__(self, path: str, limits: Limits) -> None:
         self._path = path
@@ -299,11 +307,11 @@ class Listener:
         return _Listener(transport, lambda: self._arrived.put_nowait(transport))
 
     async def accept(self) -> Transport:
-        """The next WebSocket that somebody opened."""
+        """The next WebSocket that a client has opened."""
         return await self._arrived.get()
 
     async def aclose(self) -> None:
-        """Stop listening; close what nobody accepted."""
+        """Stop listening; close WebSockets that were not accepted."""
         self._server.close()
         while not self._arrived.empty():
             await self._arrived.get_nowait().aclose()

@@ -38,15 +38,15 @@ class Line:
 
 
 class Held:
-    """A bundle, what it passed on and what it turned to."""
+    """A bundle, what it passed on and what it switched to."""
 
     def __init__(self, lines: int, *, leads: bool) -> None:
         self.heard: list[bytes] = []
-        self.turns: list[BundledLink | None] = []
+        self.switches: list[BundledLink | None] = []
         self.bundle = Bundle(
             leads=leads,
             received=lambda frame, _: self.heard.append(bytes(frame)),
-            used=self.turns.append,
+            used=self.switches.append,
         )
         self.lines = [Line() for _ in range(lines)]
         self.links = [self.bundle.add(line) for line in self.lines]  # type: ignore[arg-type]
@@ -58,7 +58,7 @@ def run(scenario: Callable[[], Awaitable[Any]]) -> None:
 
 
 def test_a_leader_hears_what_was_sent_after_the_answer() -> None:
-    """What comes on a link before the other side has turned there too is late."""
+    """What comes on a link before the other side has switched to it too is late."""
 
     async def scenario() -> None:
         held = Held(2, leads=True)
@@ -76,14 +76,14 @@ def test_a_leader_hears_what_was_sent_after_the_answer() -> None:
         other.say(switch(2))
         other.say(b"\x01b")
         assert held.heard == [b"\x01a", b"\x01b"]
-        assert held.turns == held.links
+        assert held.switches == held.links
         await held.bundle.aclose()
 
     run(scenario)
 
 
 def test_a_leader_that_returns_waits_for_a_new_answer() -> None:
-    """What was sent on a link in an earlier turn does not count in a later one."""
+    """What was sent on a link under an earlier switch does not count under a later one."""
 
     async def scenario() -> None:
         held = Held(2, leads=True)
@@ -91,7 +91,7 @@ def test_a_leader_that_returns_waits_for_a_new_answer() -> None:
         for at in (0, 1, 0):
             held.bundle.switch_to(held.links[at])
         one.say(switch(1))
-        one.say(b"\x01of the first turn")
+        one.say(b"\x01of the first switch")
         one.say(switch(3))
         one.say(b"\x01of the third")
         assert held.heard == [b"\x01of the third"]
@@ -101,7 +101,7 @@ def test_a_leader_that_returns_waits_for_a_new_answer() -> None:
 
 
 def test_a_follower_goes_where_it_is_led() -> None:
-    """It uses the link on which the newest turn was said, and answers there; an overtaken turn is passed over."""
+    """It uses the link on which the newest switch was said, and answers there; an overtaken one is ignored."""
 
     async def scenario() -> None:
         held = Held(3, leads=False)
@@ -111,7 +111,7 @@ def test_a_follower_goes_where_it_is_led() -> None:
         one.say(switch(1))
         one.say(b"\x01stray")
         other.say(b"\x01a")
-        assert held.turns == [held.links[1]]
+        assert held.switches == [held.links[1]]
         await held.bundle.announce(held.links[1])
         assert other.said == [switch(2)]
         third.say(switch(3))
@@ -132,12 +132,12 @@ def test_a_lost_link() -> None:
         held.bundle.switch_to(held.links[0])
         held.lines[1].lose(TransportBroken())
         held.lines[1].lose(TransportBroken())
-        assert held.turns == held.links[:1]
+        assert held.switches == held.links[:1]
         held.lines[0].lose(TransportBroken())
-        assert held.turns == [held.links[0], None]
+        assert held.switches == [held.links[0], None]
         error = TransportBroken("The last one.")
         held.lines[2].lose(error)
-        assert held.turns == [held.links[0], None, None]
+        assert held.switches == [held.links[0], None, None]
         assert held.bundle.error is error
         assert held.bundle.links == []
         await held.bundle.aclose()
@@ -159,7 +159,7 @@ def test_there_is_an_end_to_links() -> None:
 
 
 def test_garbage_is_the_machines_to_judge() -> None:
-    """Only what is a turn to the last byte is one."""
+    """Only a frame that is a switch to the last byte is one."""
 
     async def scenario() -> None:
         held = Held(1, leads=False)

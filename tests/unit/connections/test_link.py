@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from nbferry.connections.link import POOLED_FROM, Lease, Link
-from nbferry.crypto.records import TAG, Sealer
+from nbferry.crypto.sealed_frames import TAG, Sealer
 from nbferry.errors import TransportError
 from nbferry.transports.base import Transport
 from nbferry.transports.memory import memory_pair
@@ -45,9 +45,9 @@ def test_a_frame_arrives_as_it_was_and_travels_sealed():
     async def scenario() -> None:
         link, _, _, there = links()
         await link.send(b"a secret frame")
-        record = await there.receive()
-        assert len(record) == len(b"a secret frame") + TAG
-        assert b"secret" not in record
+        sealed = await there.receive()
+        assert len(sealed) == len(b"a secret frame") + TAG
+        assert b"secret" not in sealed
 
     asyncio.run(scenario())
 

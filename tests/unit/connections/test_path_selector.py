@@ -17,47 +17,47 @@ STEP = 0.01  # seconds between two looks
 FRAME = 64 * KiB
 
 
-def strand(via: str = "webrtc") -> BundledLink:
+def link(via: str = "webrtc") -> BundledLink:
     """A link that is not looked at."""
     return BundledLink(SimpleNamespace(via=Via(via)))  # type: ignore[arg-type]
 
 
 class Trip:
-    """A transfer of ``left`` bytes over strands with the given rates (bytes per second), in whole frames."""
+    """A transfer of ``left`` bytes over links with the given rates (bytes per second), in whole frames."""
 
     def __init__(self, rates: dict[BundledLink, float], left: float = 1e12) -> None:
         self.rates = rates
         self.links = list(rates)
-        self.steering = PathSelector(self.links, LIMITS)
+        self.selector = PathSelector(self.links, LIMITS)
         self.left = left
         self.awaits = True
         self.now = 0.0
-        self.turns: list[BundledLink] = []
+        self.switches: list[BundledLink] = []
         self._under_way = 0.0
         self.switch_to(self.links[0])
 
     def switch_to(self, to: BundledLink) -> None:
         """Use another one, as a session does."""
-        self.turns.append(to)
+        self.switches.append(to)
         self._under_way = 0.0
-        self.steering.begin(to, self.now)
+        self.selector.begin(to, self.now)
 
     def go_on(self, seconds: float, *, until: Callable[[], bool] = lambda: False) -> None:
-        """Let data come in as quickly as the strand in use carries them."""
+        """Let data come in as quickly as the link in use carries them."""
         end = self.now + seconds
         while self.now < end and not until():
             self.now += STEP
-            self._under_way += self.rates[self.turns[-1]] * STEP if self.awaits else 0
+            self._under_way += self.rates[self.switches[-1]] * STEP if self.awaits else 0
             while self._under_way >= FRAME:
                 self._under_way -= FRAME
                 self.left -= FRAME
-                self.steering.arrived(FRAME, self.now)
-            choose = self.steering.choose(self.now, left=lambda: int(self.left), awaits=self.awaits)
-            if choose is not self.turns[-1]:
+                self.selector.arrived(FRAME, self.now)
+            choose = self.selector.choose(self.now, left=lambda: int(self.left), awaits=self.awaits)
+            if choose is not self.switches[-1]:
                 self.switch_to(choose)
-            for slower in self.steering.slower():
+            for slower in self.selector.slower():
                 self.links.remove(slower)
-            deadline = self.steering.next_deadline()
+            deadline = self.selector.next_deadline()
             assert deadline is None or deadline > self.now  # else a timer would go round and round
 
 
@@ -78,113 +78,113 @@ class Trip:
 )
 def test_the_quicker_one_stays(first: tuple[str, float], other: tuple[str, float], stays: str) -> None:
     """Each path is tried for a while; then the better one is used, and the other is not wanted any more."""
-    trip = Trip({strand(via): rate for via, rate in (first, other)})
+    trip = Trip({link(via): rate for via, rate in (first, other)})
     trip.go_on(60)
-    assert trip.turns[-1].via == stays
-    assert len(trip.turns) <= 4
+    assert trip.switches[-1].via == stays
+    assert len(trip.switches) <= 4
     if min(first[1], other[1]):  # nobody can tell a path that is dead from a sender who has nothing to send
         assert [each.via for each in trip.links] == [stays]
 
 
 def test_one_path_is_not_measured_against_nothing() -> None:
     """Without another path there is nothing to decide, and no time at which to do so."""
-    trip = Trip({strand(): MiB})
-    assert trip.steering.next_deadline() is None
+    trip = Trip({link(): MiB})
+    assert trip.selector.next_deadline() is None
     trip.go_on(10)
-    assert len(trip.turns) == 1
+    assert len(trip.switches) == 1
 
 
 def test_one_that_comes_late_is_tried_at_once() -> None:
     """The first path was measured meanwhile."""
-    relay, webrtc = strand("relay"), strand()
+    relay, webrtc = link("relay"), link()
     trip = Trip({relay: MiB})
     trip.go_on(10)
     trip.rates[webrtc] = 5 * MiB
     trip.links.append(webrtc)
     trip.go_on(2 * STEP)
-    assert trip.turns == [relay, webrtc]
+    assert trip.switches == [relay, webrtc]
 
 
 def test_many_are_tried_one_after_the_other() -> None:
     """The quickest of all stays."""
-    trip = Trip({strand(): rate * MiB for rate in (2, 1, 7, 3)})
+    trip = Trip({link(): rate * MiB for rate in (2, 1, 7, 3)})
     trip.go_on(60)
-    assert trip.rates[trip.turns[-1]] == 7 * MiB
+    assert trip.rates[trip.switches[-1]] == 7 * MiB
     assert len(trip.links) == 1
     assert trip.now == pytest.approx(60, abs=STEP)
 
 
 def test_nothing_is_tried_for_the_last_bytes() -> None:
     """What will be there in a few seconds is left where it is."""
-    trip = Trip({strand("relay"): MiB, strand(): 100 * MiB}, left=WORTH * LIMITS.path_trial * MiB)
+    trip = Trip({link("relay"): MiB, link(): 100 * MiB}, left=WORTH * LIMITS.path_trial * MiB)
     trip.go_on(WORTH * LIMITS.path_trial)
-    assert len(trip.turns) == 1
+    assert len(trip.switches) == 1
 
 
 def test_the_first_half_of_a_trial_is_for_getting_up_to_speed() -> None:
     """A path that begins slowly is judged by what it carries then."""
-    relay, webrtc = strand("relay"), strand()
+    relay, webrtc = link("relay"), link()
     trip = Trip({relay: 2 * MiB, webrtc: 0.1 * MiB})
-    trip.go_on(60, until=lambda: trip.turns[-1] is webrtc)
+    trip.go_on(60, until=lambda: trip.switches[-1] is webrtc)
     trip.go_on(LIMITS.path_trial / 2 - 10 * STEP)
     trip.rates[webrtc] = 10 * MiB
     trip.go_on(60)
-    assert trip.turns == [relay, webrtc]
+    assert trip.switches == [relay, webrtc]
 
 
 def test_a_pause_does_not_count() -> None:
     """A path on which nothing was to arrive is measured anew."""
-    relay, webrtc = strand("relay"), strand()
+    relay, webrtc = link("relay"), link()
     trip = Trip({relay: MiB, webrtc: MiB})
     trip.go_on(LIMITS.path_trial * 0.8)
     trip.now += 100
-    trip.steering.reset(trip.now)
+    trip.selector.reset(trip.now)
     trip.go_on(LIMITS.path_trial * 0.8)
-    assert trip.turns == [relay]
+    assert trip.switches == [relay]
     trip.go_on(LIMITS.path_trial)
-    assert trip.turns == [relay, webrtc]
+    assert trip.switches == [relay, webrtc]
 
 
 def test_when_to_look_though_nothing_arrives() -> None:
     """A silent path has twice as much time as one that speaks."""
-    trip = Trip({strand(): 0.0, strand(): 0.0})
-    assert trip.steering.next_deadline() == 2 * LIMITS.path_trial
-    trip.steering.arrived(1, 1.0)
-    assert trip.steering.next_deadline() == 1.0 + LIMITS.path_trial
+    trip = Trip({link(): 0.0, link(): 0.0})
+    assert trip.selector.next_deadline() == 2 * LIMITS.path_trial
+    trip.selector.arrived(1, 1.0)
+    assert trip.selector.next_deadline() == 1.0 + LIMITS.path_trial
 
 
 @pytest.mark.parametrize("asked", [True, False])
 def test_a_sender_that_has_nothing_to_send_yet(asked: bool) -> None:
     """While it waits in its queue, or reads, no path is judged; then the quicker one is found as ever."""
-    relay, webrtc = strand("relay"), strand()
+    relay, webrtc = link("relay"), link()
     trip = Trip({webrtc: 0, relay: 0})
     trip.awaits = asked
     trip.go_on(120)
     assert trip.links == [webrtc, relay]
-    assert len(trip.turns) == (2 if asked else 1)
+    assert len(trip.switches) == (2 if asked else 1)
     trip.awaits = True
     trip.rates |= {webrtc: 10 * MiB, relay: MiB}
     trip.go_on(60)
     assert trip.links == [webrtc]
-    assert trip.turns[-1] is webrtc
+    assert trip.switches[-1] is webrtc
 
 
 def test_control_frames_are_no_sign_of_a_path() -> None:
-    """A path that was turned to and brings no chunk is left again, and closed: the other one has brought some."""
-    relay, webrtc = strand("relay"), strand()
+    """A path that was switched to and brings no chunk is left again, and closed: the other one has brought some."""
+    relay, webrtc = link("relay"), link()
     trip = Trip({relay: MiB, webrtc: 0})
     trip.go_on(60)
-    assert trip.turns == [relay, webrtc, relay]
+    assert trip.switches == [relay, webrtc, relay]
     assert trip.links == [relay]
 
 
 def test_what_to_use_when_the_one_in_use_is_lost() -> None:
     """The quickest that is known; of unknown ones the oldest."""
-    slow, quick, unknown = strand(), strand(), strand()
+    slow, quick, unknown = link(), link(), link()
     trip = Trip({slow: MiB, quick: 2 * MiB, unknown: 3 * MiB})
-    assert trip.steering.best() is slow
-    trip.go_on(60, until=lambda: trip.turns[-1] is unknown)
+    assert trip.selector.best() is slow
+    trip.go_on(60, until=lambda: trip.switches[-1] is unknown)
     trip.links.remove(unknown)
-    assert trip.steering.best() is quick
+    assert trip.selector.best() is quick
     trip.links.remove(quick)
-    assert trip.steering.best() is slow
+    assert trip.selector.best() is slow

@@ -13,7 +13,7 @@ from dissononce.processing.impl.symmetricstate import SymmetricState
 from dissononce.processing.modifiers.psk import PSKPatternModifier
 
 from nbferry.crypto.noise import MAX_NOISE_MESSAGE, Initiator, Responder, WrongKey
-from nbferry.crypto.records import Opener, Sealer
+from nbferry.crypto.sealed_frames import Opener, Sealer
 from nbferry.errors import LocalProtocolError, RemoteProtocolError
 
 PSK, PROLOGUE = bytes(range(32)), b"nbferry/v1\0relay\0"
@@ -83,7 +83,7 @@ def test_published_vector() -> None:
 
 
 def test_published_vector_of_transport_messages() -> None:
-    """Records under the keys of the handshake are the transport messages of the published vector."""
+    """Sealed frames under the keys of the handshake are the transport messages of the published vector."""
     initiator, responder = vector_pair()
     for (payload, _), (writer, reader) in zip(
         VECTOR_HANDSHAKE, [(initiator, responder), (responder, initiator)], strict=True

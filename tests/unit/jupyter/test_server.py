@@ -226,7 +226,7 @@ def test_without_a_server_no_code_leads_to_it(environ: dict[str, str]) -> None:
 
 
 def test_what_a_page_says_is_not_written_down(tmp_path: Path, environ: dict[str, str]) -> None:
-    """The relay keeps the server's own addresses, which go into memos; so a code can always be corrected."""
+    """The relay keeps the server's own addresses, which go into records; so a code can always be corrected."""
     heard_from_page(THERE)
     with answering(VERSION) as port:
         relay = found(tmp_path, info(port), **environ)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from nbferry.status import State
+from nbferry.protocol.phases import Phase
 from rig import SMALL, Rig
 
 CHUNK = SMALL.chunk_size
@@ -26,7 +26,7 @@ def arrived(rig: Rig) -> bool:
     both = (rig.sender, rig.receiver)
     assert [side.error for side in both] == [None, None]
     assert rig.sender.digest == rig.receiver.digest
-    return rig.received == rig.files and all(side.state is State.DONE and side.finished for side in both)
+    return rig.received == rig.files and all(side.phase is Phase.DONE and side.finished for side in both)
 
 
 def until(rig: Rig, happened: Callable[[], object]) -> None:
@@ -58,9 +58,9 @@ def at(state: str) -> Rig:
             until(rig, lambda: rig.receiver.verified)
         case "verifying":
             rig.withheld = {"digests"}
-            until(rig, lambda: rig.receiver.state is State.VERIFYING)
+            until(rig, lambda: rig.receiver.phase is Phase.VERIFYING)
         case "writing":
-            until(rig, lambda: rig.receiver.state is State.WRITING)
+            until(rig, lambda: rig.receiver.phase is Phase.WRITING)
             rig.stalled = True
-    assert rig.receiver.state == state
+    assert rig.receiver.phase == state
     return rig

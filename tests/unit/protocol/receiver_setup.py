@@ -12,8 +12,8 @@ from nbferry.model.ranges import RangeSet
 from nbferry.protocol.events import Compare, Store
 from nbferry.protocol.frames import ChunkData, Control, encode_leaves
 from nbferry.protocol.leaves import Leaves
+from nbferry.protocol.phases import Phase
 from nbferry.protocol.receiver import Receiver
-from nbferry.status import State
 from rig import SMALL, bytes_of, manifest_of
 from wire import chunk_frame, control, drain, hello, names, piece
 
@@ -153,7 +153,7 @@ def finished() -> Peer:
 def fails(peer: Peer, kind: type[Exception] = RemoteProtocolError) -> bool:
     """Whether the receiver has failed with this error and has told the sender."""
     assert isinstance(peer.receiver.error, kind), peer.receiver.error
-    assert peer.receiver.state is State.FAILED
+    assert peer.receiver.phase is Phase.FAILED
     return names(peer.heard())[-1] == "error"
 
 

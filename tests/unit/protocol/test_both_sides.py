@@ -6,8 +6,8 @@ import pytest
 
 from nbferry.limits import KiB, Limits, MiB
 from nbferry.model.manifest import Entry, Manifest
+from nbferry.protocol.phases import Phase
 from nbferry.protocol.window import CHUNK_COST
-from nbferry.status import State
 from rig import SMALL, Rig
 from unit.protocol.both_sides_setup import CHUNK, DATA, FILES, arrived, started
 
@@ -80,7 +80,7 @@ def test_a_sender_in_the_queue() -> None:
     rig.sender.held = True
     rig.connect()
     rig.run()
-    assert rig.sender.state is State.TRANSFERRING
+    assert rig.sender.phase is Phase.TRANSFERRING
     assert rig.said["chunks"] == 0
     rig.sender.held = False
     rig.run()

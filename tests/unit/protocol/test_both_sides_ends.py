@@ -7,7 +7,7 @@ import pytest
 from nbferry.errors import Cancelled, Expired, Rejected, StorageError
 from nbferry.model.manifest import Entry, Manifest
 from nbferry.protocol.machine import LINGER
-from nbferry.status import State
+from nbferry.protocol.phases import Phase
 from rig import TO_SENDER, Rig
 from unit.protocol.both_sides_setup import CHUNK, FILES, at, started, until
 
@@ -34,8 +34,8 @@ def test_ends_in_every_state(how: str, side: str, state: str, lost: bool) -> Non
     if lost:
         rig.connect()
     rig.run()
-    expected = State.CANCELLED if how == "cancel" else State.FAILED
-    assert (rig.sender.state, rig.receiver.state) == (expected, expected)
+    expected = Phase.CANCELLED if how == "cancel" else Phase.FAILED
+    assert (rig.sender.phase, rig.receiver.phase) == (expected, expected)
     assert (
         type(rig.sender.error) is type(rig.receiver.error) is (Cancelled if how == "cancel" else StorageError)
     )
@@ -52,9 +52,9 @@ def test_an_end_that_the_other_side_did_not_hear() -> None:
         rig.collect(rig.receiver, TO_SENDER)
         rig.disconnect()
         rig.connect()
-    assert rig.sender.state is State.TRANSFERRING
+    assert rig.sender.phase is Phase.TRANSFERRING
     rig.run()
-    assert rig.sender.state is State.CANCELLED
+    assert rig.sender.phase is Phase.CANCELLED
     assert rig.receiver.finished
 
 
@@ -66,13 +66,13 @@ def test_a_bye_that_is_lost(end: str) -> None:
     if end == "cancel":
         until(rig, lambda: rig.receiver.verified)
         rig.receiver.cancel("enough", rig.now)
-    until(rig, lambda: rig.sender.state.final)
+    until(rig, lambda: rig.sender.phase.final)
     rig.disconnect()
     assert not rig.receiver.finished
     rig.connect()
     rig.run()
     assert rig.receiver.finished
-    assert rig.sender.state is rig.receiver.state
+    assert rig.sender.phase is rig.receiver.phase
 
 
 def test_a_side_that_hears_nothing_gives_up() -> None:
@@ -82,7 +82,7 @@ def test_a_side_that_hears_nothing_gives_up() -> None:
     rig.sender.cancel("", rig.now)
     rig.pass_time(LINGER)
     assert rig.sender.finished
-    assert not rig.receiver.state.final
+    assert not rig.receiver.phase.final
 
 
 def test_rejecting() -> None:
@@ -104,7 +104,7 @@ def test_an_offer_expires() -> None:
     rig.run()
     rig.pass_time(60)
     rig.run()
-    assert (rig.sender.state, rig.receiver.state) == (State.EXPIRED, State.FAILED)
+    assert (rig.sender.phase, rig.receiver.phase) == (Phase.EXPIRED, Phase.FAILED)
     assert isinstance(rig.receiver.error, Expired)
     assert rig.sender.finished
     assert rig.receiver.finished
@@ -118,7 +118,7 @@ def test_done_reaches_a_sender_that_never_heard_the_answer() -> None:
     rig.disconnect()
     while rig.work():
         continue
-    assert rig.receiver.state is State.DONE
+    assert rig.receiver.phase is Phase.DONE
     rig.connect()
     rig.run()
-    assert rig.sender.state is State.DONE
+    assert rig.sender.phase is Phase.DONE

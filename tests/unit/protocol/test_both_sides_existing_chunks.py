@@ -6,7 +6,7 @@ import pytest
 
 from nbferry.crypto.digest import chunk_digest
 from nbferry.model.ranges import RangeSet
-from nbferry.status import State
+from nbferry.protocol.phases import Phase
 from rig import Rig, bytes_of
 from unit.protocol.both_sides_setup import CHUNK, FILES, arrived, until
 
@@ -64,7 +64,7 @@ def test_the_sender_shows_that_it_only_hashes() -> None:
     older_copy(rig, {})
     rig.connect()
     until(rig, lambda: rig.sender.hashing)
-    assert rig.sender.state is State.TRANSFERRING
+    assert rig.sender.phase is Phase.TRANSFERRING
     rig.run()
     assert arrived(rig)
     assert not rig.sender.hashing

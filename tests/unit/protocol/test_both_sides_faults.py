@@ -6,7 +6,7 @@ import pytest
 
 from nbferry.errors import DigestMismatch
 from nbferry.model.ranges import RangeSet
-from nbferry.status import State
+from nbferry.protocol.phases import Phase
 from rig import SMALL, TO_RECEIVER, TO_SENDER, Rig
 from unit.protocol.both_sides_setup import FILES, arrived, at, started, until
 
@@ -15,7 +15,7 @@ def test_chunks_that_the_disk_loses_are_sent_again() -> None:
     """Chunks that are found damaged just before publishing are sent again and then published."""
     rig = at("writing")
     rig.lose(RangeSet.of(1, 9))
-    assert rig.receiver.state is State.TRANSFERRING
+    assert rig.receiver.phase is Phase.TRANSFERRING
     rig.stalled = False
     rig.run()
     assert arrived(rig)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nbferry.model.ranges import RangeSet
-from nbferry.status import State
+from nbferry.protocol.phases import Phase
 from rig import SMALL, Rig, manifest_of
 from unit.protocol.both_sides_setup import CHUNK, DATA, FILES, arrived, started, until
 
@@ -60,9 +60,9 @@ def test_a_new_receiver_when_it_is_done(bye: bool) -> None:
     """A receiver that had published says so again; then the sender is done too."""
     rig = Rig(FILES)
     rig.connect()
-    until(rig, lambda: rig.sender.state.final if bye else rig.published)
+    until(rig, lambda: rig.sender.phase.final if bye else rig.published)
     rig.crash_receiver()
-    assert rig.receiver.state is State.DONE
+    assert rig.receiver.phase is Phase.DONE
     rig.said.clear()
     rig.connect()
     rig.run()

@@ -91,7 +91,7 @@ def control(**fields: Any) -> Control:
 def test_text_fields() -> None:
     """A text is cut to what is asked for, and has a default."""
     assert control(a="x" * 600).text("a") == "x" * 500
-    assert control(a="xyz").text("a", most=2) == "xy"
+    assert control(a="xyz").text("a", limit=2) == "xy"
     assert control().text("a") == ""
     assert control().text("a", "none") == "none"
     with pytest.raises(RemoteProtocolError, match="test frame has a wrong 'a'"):
@@ -100,21 +100,21 @@ def test_text_fields() -> None:
 
 def test_number_fields() -> None:
     """A number must be there, be whole and lie between its bounds."""
-    assert control(a=7).number("a", least=7, most=7) == 7
+    assert control(a=7).number("a", minimum=7, maximum=7) == 7
     for wrong in (None, True, 7.0, "7", -1, 8, [7]):
         with pytest.raises(RemoteProtocolError):
-            control(a=wrong).number("a", most=7)
+            control(a=wrong).number("a", maximum=7)
     with pytest.raises(RemoteProtocolError):
-        control().number("a", most=7)
+        control().number("a", maximum=7)
 
 
 def test_list_fields() -> None:
     """A list may be absent, and may not be longer than what is asked for."""
-    assert control(a=[1, "b"]).items("a", most=2) == [1, "b"]
-    assert control().items("a", most=0) == []
+    assert control(a=[1, "b"]).items("a", limit=2) == [1, "b"]
+    assert control().items("a", limit=0) == []
     for wrong in (None, {}, "ab", [1, 2, 3]):
         with pytest.raises(RemoteProtocolError):
-            control(a=wrong).items("a", most=2)
+            control(a=wrong).items("a", limit=2)
 
 
 def test_range_fields() -> None:

@@ -21,8 +21,7 @@ from nbferry.limits import Limits
 from nbferry.protocol.events import Changed
 from nbferry.protocol.frames import Control, LeafRun, Piece, encode_leaves
 from nbferry.protocol.machine import LINGER, Machine
-from nbferry.protocol.phases import Step
-from nbferry.status import State
+from nbferry.protocol.phases import Phase, Step
 from wire import chunk_frame, control, drain, hello, names, piece, raw, the
 
 LIMITS = Limits()
@@ -117,7 +116,7 @@ def test_a_greeting_that_does_not_fit(greeting: memoryview) -> None:
     side = Side()
     side.connected(0)
     side.receive(greeting, 0)
-    assert side.state is State.FAILED
+    assert side.phase is Phase.FAILED
     assert the(drain(side), "error")["code"] == "remote-protocol"
     side.receive(control("bye"), 0)
     assert side.finished
@@ -158,7 +157,7 @@ def test_bad_input_ends_it_and_is_not_raised(frame: bytes) -> None:
     """What is no frame fails the transfer; the other side is told."""
     side = greeted()
     side.receive(memoryview(frame), 0)
-    assert side.state is State.FAILED
+    assert side.phase is Phase.FAILED
     assert the(drain(side), "error")["code"] == "remote-protocol"
 
 
@@ -280,7 +279,7 @@ def test_a_cancel_is_told_and_answered() -> None:
     """Whoever cancels says why, and has finished when the other side said bye."""
     side = greeted()
     side.cancel("wrong file", 0)
-    assert side.state is State.CANCELLED
+    assert side.phase is Phase.CANCELLED
     assert isinstance(side.error, Cancelled)
     assert side.error.message == "The transfer was cancelled: wrong file."
     assert the(drain(side), "cancel") == {"reason": "wrong file"}
@@ -313,23 +312,23 @@ def test_the_first_end_counts() -> None:
     side.fail(StorageError(), 0)
     side.cancel("again", 0)
     side.receive(memoryview(b""), 0)
-    assert side.state is State.CANCELLED
+    assert side.phase is Phase.CANCELLED
     assert drain(side) == []
 
 
 @pytest.mark.parametrize(
     ("error", "state", "code"),
     [
-        (UnsafePath("x"), State.FAILED, "unsafe-path"),
-        (DiskFull(5), State.FAILED, "disk-full"),
-        (Expired(), State.EXPIRED, "expired"),
+        (UnsafePath("x"), Phase.FAILED, "unsafe-path"),
+        (DiskFull(5), Phase.FAILED, "disk-full"),
+        (Expired(), Phase.EXPIRED, "expired"),
     ],
 )
-def test_a_failure_is_told(error: NbferryError, state: State, code: str) -> None:
+def test_a_failure_is_told(error: NbferryError, state: Phase, code: str) -> None:
     """An error goes to the other side with its code and its sentence."""
     side = greeted()
     side.fail(error, 0)
-    assert (side.state, side.error) == (state, error)
+    assert (side.phase, side.error) == (state, error)
     assert the(drain(side), "error") == {"code": code, "message": error.message}
 
 
@@ -338,7 +337,7 @@ def test_the_other_side_cancels() -> None:
     side = greeted()
     side.pause()
     side.receive(control("cancel", reason="changed my mind"), 5)
-    assert side.state is State.CANCELLED
+    assert side.phase is Phase.CANCELLED
     assert side.error is not None
     assert side.error.message == "The other side cancelled the transfer: changed my mind."
     assert names(drain(side)) == ["bye"]
@@ -358,7 +357,7 @@ def test_the_other_side_fails(fields: dict[str, str], kind: type[NbferryError], 
     """An error of the other side ends it here with the error of that code, and is answered by bye."""
     side = greeted()
     side.receive(control("error", **fields), 0)
-    assert side.state is State.FAILED
+    assert side.phase is Phase.FAILED
     assert type(side.error) is kind
     assert side.error.message == message
     assert names(drain(side)) == ["bye"]

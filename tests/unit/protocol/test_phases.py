@@ -7,40 +7,39 @@ from pathlib import Path
 import pytest
 
 from nbferry.errors import LocalProtocolError
-from nbferry.protocol.phases import TRANSITIONS, Step, after, diagram
-from nbferry.status import State
+from nbferry.protocol.phases import TRANSITIONS, Phase, Step, after, diagram
 
 ARCHITECTURE = Path(__file__).parents[3] / "ARCHITECTURE.md"
-ENDINGS = {Step.CANCEL: State.CANCELLED, Step.FAIL: State.FAILED, Step.EXPIRE: State.EXPIRED}
+ENDINGS = {Step.CANCEL: Phase.CANCELLED, Step.FAIL: Phase.FAILED, Step.EXPIRE: Phase.EXPIRED}
 
 
 def test_the_ordinary_way() -> None:
     """An offer that is accepted, received, verified and published is done."""
-    state = State.CONNECTING
+    phase = Phase.CONNECTING
     for step in (Step.OFFER, Step.ACCEPT, Step.RECEIVED, Step.VERIFIED, Step.PUBLISHED):
-        state = after(state, step)
-    assert state is State.DONE
+        phase = after(phase, step)
+    assert phase is Phase.DONE
 
 
-@pytest.mark.parametrize("state", [state for state in State if state in TRANSITIONS])
+@pytest.mark.parametrize("phase", [phase for phase in Phase if phase in TRANSITIONS])
 @pytest.mark.parametrize("step", ENDINGS)
-def test_it_can_end_at_any_time(state: State, step: Step) -> None:
-    """Whatever is not over can be cancelled, can fail and can expire."""
-    assert after(state, step) is ENDINGS[step]
+def test_it_can_end_at_any_time(phase: Phase, step: Step) -> None:
+    """A transfer that has not ended can be cancelled, can fail and can expire."""
+    assert after(phase, step) is ENDINGS[step]
 
 
-@pytest.mark.parametrize("state", [state for state in State if state.final])
+@pytest.mark.parametrize("phase", [phase for phase in Phase if phase.final])
 @pytest.mark.parametrize("step", Step)
-def test_nothing_follows_an_end(state: State, step: Step) -> None:
-    """A step from a final state is our own mistake, and the error says which."""
-    with pytest.raises(LocalProtocolError, match=f"{state} cannot {step}"):
-        after(state, step)
+def test_nothing_follows_an_end(phase: Phase, step: Step) -> None:
+    """A step from a final phase is our own mistake, and the error says which."""
+    with pytest.raises(LocalProtocolError, match=f"{phase} cannot {step}"):
+        after(phase, step)
 
 
 def test_impossible_steps_are_refused() -> None:
     """What the table does not have is our own mistake, too."""
     with pytest.raises(LocalProtocolError):
-        after(State.CONNECTING, Step.PUBLISHED)
+        after(Phase.CONNECTING, Step.PUBLISHED)
 
 
 def test_the_diagram_is_drawn_from_the_table() -> None:

@@ -7,7 +7,7 @@ import pytest
 from nbferry.model.manifest import Entry, Manifest
 from nbferry.model.ranges import RangeSet
 from nbferry.protocol.events import Publish
-from nbferry.status import State
+from nbferry.protocol.phases import Phase
 from rig import manifest_of
 from unit.protocol.receiver_setup import CHUNK, EVERYTHING, accepted, offered
 from wire import control, names, the
@@ -41,7 +41,7 @@ def test_rejecting() -> None:
     """The receiver rejects with a reason, and has finished when the sender says bye."""
     peer = offered()
     peer.receiver.reject("no room", 0.0)
-    assert peer.receiver.state is State.REJECTED
+    assert peer.receiver.phase is Phase.REJECTED
     assert peer.receiver.error is not None
     assert peer.receiver.error.message == "The offer was rejected: no room."
     assert the(peer.heard(), "answer") == {"accept": False, "reason": "no room"}
@@ -63,7 +63,7 @@ def test_a_decision_that_comes_too_late() -> None:
     peer.say(control("cancel"))
     peer.receiver.accept(0.0)
     peer.receiver.reject("", 0.0)
-    assert peer.receiver.state is State.CANCELLED
+    assert peer.receiver.phase is Phase.CANCELLED
     assert names(peer.heard()) == ["bye"]
 
 
@@ -106,7 +106,7 @@ def test_having_every_chunk_already() -> None:
     frames = peer.heard()
     assert names(frames) == ["answer", "progress", "want"]
     assert the(frames, "want") == {"chunks": [], "digests": [[0, 3]], "leaves": []}
-    assert peer.receiver.state is State.VERIFYING
+    assert peer.receiver.phase is Phase.VERIFYING
     peer.receiver.events()
     peer.digests(0, 1, 2)
     assert peer.events(Publish) == 1
@@ -121,4 +121,4 @@ def test_an_offer_without_files(entries: list[Entry]) -> None:
     assert peer.events(Publish) == 1
     peer.receiver.published(1.0)
     assert names(peer.heard())[-1] == "done"
-    assert peer.receiver.state is State.DONE
+    assert peer.receiver.phase is Phase.DONE

@@ -9,7 +9,7 @@ from nbferry.model.ranges import RangeSet
 from nbferry.protocol.candidates import AT_ONCE, COMPARE_CHUNKS, MAX_ASKED
 from nbferry.protocol.events import Sync
 from nbferry.protocol.frames import encode_leaves
-from nbferry.status import State
+from nbferry.protocol.phases import Phase
 from rig import SMALL, manifest_of
 from unit.protocol.receiver_setup import CHUNK, EVERYTHING, Peer, fails, offered, resumed
 from wire import control, names, the
@@ -49,7 +49,7 @@ def test_every_chunk_is_here_already() -> None:
     peer.receiver.compared(range(4), EVERYTHING, 0.0)
     assert the(peer.heard(), "want") == {"chunks": [], "digests": [[0, 3]], "leaves": []}
     peer.digests(0, 1, 2)
-    assert peer.receiver.state is State.WRITING
+    assert peer.receiver.phase is Phase.WRITING
     assert peer.receiver.file_digests() == [peer.leaves().file(n) for n in range(3)]
 
 
@@ -60,7 +60,7 @@ def test_digests_in_any_order() -> None:
     peer.tell(1, 3)
     assert peer.to_compare() == [3, 1, 2]
     peer.receiver.compared([3], RangeSet.of(3), 0.0)
-    assert peer.receiver.state is State.TRANSFERRING
+    assert peer.receiver.phase is Phase.TRANSFERRING
     peer.tell(0)
     assert peer.to_compare() == [0]
 

@@ -10,7 +10,7 @@ from nbferry.limits import GiB, Limits
 from nbferry.model.manifest import Entry, Manifest
 from nbferry.model.ranges import RangeSet
 from nbferry.protocol.events import Store
-from nbferry.status import State
+from nbferry.protocol.phases import Phase
 from rig import SMALL
 from unit.protocol.receiver_setup import CHUNK, FILES, accepted, fails, offered, pieces_of
 from wire import chunk_frame, names, piece, the
@@ -119,7 +119,7 @@ def test_chunks_after_the_end_are_ignored() -> None:
     peer = accepted()
     peer.receiver.cancel("", 0.0)
     assert peer.send(0) == []
-    assert peer.receiver.state is State.CANCELLED
+    assert peer.receiver.phase is Phase.CANCELLED
 
 
 def test_a_frame_without_chunks() -> None:
@@ -169,7 +169,7 @@ def test_storage_that_answers_after_the_end() -> None:
     peer.store(chunks)
     peer.receiver.storage_full({0: bytes(32)}, DiskFull(5))
     peer.receiver.published(0.0)
-    assert peer.receiver.state is State.CANCELLED
+    assert peer.receiver.phase is Phase.CANCELLED
     assert peer.receiver.verified == RangeSet()
     assert not peer.receiver.paused
 

@@ -6,8 +6,8 @@ from nbferry.errors import SourceChanged
 from nbferry.model.ranges import RangeSet
 from nbferry.protocol.events import Publish
 from nbferry.protocol.machine import LINGER
+from nbferry.protocol.phases import Phase
 from nbferry.protocol.receiver import Receiver
-from nbferry.status import State
 from rig import SMALL
 from unit.protocol.receiver_setup import EVERYTHING, Peer, accepted, finished, stored
 from wire import control, names, the
@@ -17,7 +17,7 @@ def test_done() -> None:
     """When everything is published the receiver says done, with the digest of the whole, and waits for bye."""
     peer = finished()
     receiver = peer.receiver
-    assert receiver.state is State.DONE
+    assert receiver.phase is Phase.DONE
     assert receiver.durable == EVERYTHING
     assert the(peer.heard(5.0), "done") == {"digest": peer.leaves().content().hex()}
     peer.say(control("bye"))
@@ -58,7 +58,7 @@ def test_already_done() -> None:
     digest = Peer().leaves().content()
     peer = Peer()
     peer.receiver = Receiver.already_done(SMALL, digest, 100.0, agent="us")
-    assert peer.receiver.state is State.DONE
+    assert peer.receiver.phase is Phase.DONE
     assert not peer.receiver.finished
     assert names(peer.connect(101.0)) == ["hello", "answer", "done"]
     assert peer.offer() == []

@@ -11,8 +11,8 @@ from nbferry.limits import Limits
 from nbferry.model.manifest import Entry, Manifest
 from nbferry.model.ranges import RangeSet
 from nbferry.protocol.events import Publish, Sync
+from nbferry.protocol.phases import Phase
 from nbferry.protocol.receiver import FILE_ATTEMPTS
-from nbferry.status import State
 from unit.protocol.receiver_setup import CHUNK, Peer, accepted, fails, offered, stored
 from wire import control, names, the
 
@@ -23,11 +23,11 @@ def test_files_are_compared_when_they_are_complete() -> None:
     peer.digests(1, 2)
     peer.store(peer.send(2, 3))
     peer.store(peer.send(0, 1))
-    assert peer.receiver.state is State.VERIFYING
+    assert peer.receiver.phase is Phase.VERIFYING
     assert peer.events(Publish) == 0
     peer.heard()
     peer.digests(0)
-    assert peer.receiver.state is State.WRITING
+    assert peer.receiver.phase is Phase.WRITING
     assert peer.receiver.digest == peer.leaves().content()
     assert peer.events(Publish) == 1
     assert the(peer.heard(), "progress")["state"] == "writing"
@@ -91,11 +91,11 @@ def test_a_wrong_file_is_wanted_again() -> None:
     wrong = control("digests", digests=[[0, "00" * 32], [1, peer.digest_of(1)], [2, peer.digest_of(2)]])
     peer.receiver.synced(0.0)
     peer.say(wrong)
-    assert peer.receiver.state is State.TRANSFERRING
+    assert peer.receiver.phase is Phase.TRANSFERRING
     assert peer.receiver.verified == RangeSet.of(2, 3)
     assert the(peer.heard(), "want") == {"chunks": [[0, 2]], "digests": [[0, 1]], "leaves": []}
     peer.store(peer.send(0, 1))
-    assert peer.receiver.state is State.VERIFYING
+    assert peer.receiver.phase is Phase.VERIFYING
     peer.heard()
     assert FILE_ATTEMPTS == 2
     peer.say(control("digests", digests=[[0, "00" * 32]]))
@@ -108,7 +108,7 @@ def test_a_file_that_is_right_the_second_time() -> None:
     peer.say(control("digests", digests=[[0, "00" * 32], [1, peer.digest_of(1)], [2, peer.digest_of(2)]]))
     peer.store(peer.send(0, 1))
     peer.digests(0)
-    assert peer.receiver.state is State.WRITING
+    assert peer.receiver.phase is Phase.WRITING
 
 
 def test_a_wrong_file_while_others_are_under_way() -> None:
@@ -118,7 +118,7 @@ def test_a_wrong_file_while_others_are_under_way() -> None:
     peer.store(peer.send(0, 1))
     assert peer.events(Sync) == 1
     peer.say(control("digests", digests=[[0, "00" * 32]]))
-    assert peer.receiver.state is State.TRANSFERRING
+    assert peer.receiver.phase is Phase.TRANSFERRING
     assert the(peer.heard(), "want")["chunks"] == [[0, 2]]
     peer.store(peer.send(0, 1))
     peer.receiver.synced(1.0)
@@ -129,7 +129,7 @@ def test_a_wrong_file_while_others_are_under_way() -> None:
 def test_digests_are_asked_for_again_on_a_new_connection() -> None:
     """The receiver asks on each connection for the digests that it still needs."""
     peer = stored()
-    assert peer.receiver.state is State.VERIFYING
+    assert peer.receiver.phase is Phase.VERIFYING
     peer.receiver.disconnected()
     peer.connect()
     frames = peer.offer()
@@ -143,8 +143,8 @@ def test_the_last_chunk_is_stored_while_there_is_no_connection() -> None:
     chunks = peer.send(0, 1, 2, 3)
     peer.receiver.disconnected()
     peer.store(chunks)
-    assert peer.receiver.state is State.VERIFYING
+    assert peer.receiver.phase is Phase.VERIFYING
     peer.connect()
     assert the(peer.offer(), "want") == {"chunks": [], "digests": [[0, 3]], "leaves": []}
     peer.digests(0, 1, 2)
-    assert peer.receiver.state is State.WRITING
+    assert peer.receiver.phase is Phase.WRITING

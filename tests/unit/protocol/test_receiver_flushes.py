@@ -6,7 +6,7 @@ from nbferry.errors import DiskFull
 from nbferry.limits import Limits
 from nbferry.model.ranges import RangeSet
 from nbferry.protocol.events import Publish, Sync
-from nbferry.status import State
+from nbferry.protocol.phases import Phase
 from rig import SMALL
 from unit.protocol.receiver_setup import CHUNK, accepted, stored
 from wire import names, the
@@ -43,9 +43,9 @@ def test_many_bytes_are_flushed_at_once() -> None:
 def test_a_flush_that_lost_chunks_for_lack_of_room() -> None:
     """When there is room, the receiver wants the chunks again that a failed flush lost."""
     peer = stored(digests=True)
-    assert peer.receiver.state is State.WRITING
+    assert peer.receiver.phase is Phase.WRITING
     peer.receiver.flush_failed(RangeSet.of(1, 3), DiskFull(5))
-    assert peer.receiver.state is State.TRANSFERRING
+    assert peer.receiver.phase is Phase.TRANSFERRING
     assert peer.receiver.verified == RangeSet.of(0, 2)
     assert peer.receiver.paused
     assert names(peer.heard()) == ["pause"]
@@ -53,7 +53,7 @@ def test_a_flush_that_lost_chunks_for_lack_of_room() -> None:
     assert the(peer.heard(), "want") == {"chunks": [[1, 2], [3, 4]], "digests": [], "leaves": []}
     peer.receiver.events()
     peer.store(peer.send(1, 3))
-    assert peer.receiver.state is State.WRITING
+    assert peer.receiver.phase is Phase.WRITING
     assert peer.events(Publish) == 1
 
 
@@ -64,7 +64,7 @@ def test_a_flush_that_lost_nothing() -> None:
     peer.receiver.flush_failed(RangeSet(), DiskFull(5))
     assert peer.events(Publish) == 0
     peer.receiver.storage_ready()
-    assert peer.receiver.state is State.WRITING
+    assert peer.receiver.phase is Phase.WRITING
     assert peer.events(Publish) == 1
 
 

@@ -8,7 +8,7 @@ from nbferry.errors import StorageError
 from nbferry.limits import Limits
 from nbferry.model.ranges import RangeSet
 from nbferry.protocol.events import Publish, Sync
-from nbferry.status import State
+from nbferry.protocol.phases import Phase
 from rig import SMALL
 from unit.protocol.receiver_setup import CHUNK, accepted, fails, offered, resumed, stored
 from wire import the
@@ -21,7 +21,7 @@ def test_lost_chunks_are_wanted_again(digests: bool) -> None:
     peer.receiver.synced(1.0)
     peer.receiver.events()
     peer.receiver.lost(RangeSet.of(1, 3), 2.0)
-    assert peer.receiver.state is State.TRANSFERRING
+    assert peer.receiver.phase is Phase.TRANSFERRING
     assert peer.receiver.verified == RangeSet.of(0, 2)
     assert the(peer.heard(), "want")["chunks"] == [[1, 2], [3, 4]]
     assert not peer.receiver.paused
@@ -29,7 +29,7 @@ def test_lost_chunks_are_wanted_again(digests: bool) -> None:
     report = the(peer.heard(), "progress")
     assert (report["verified"], report["state"], report["all"]) == ([[0, 1], [2, 3]], "transferring", True)
     peer.store(peer.send(1, 3))
-    assert peer.receiver.state is (State.WRITING if digests else State.VERIFYING)
+    assert peer.receiver.phase is (Phase.WRITING if digests else Phase.VERIFYING)
     assert peer.events(Publish) == digests
 
 
@@ -40,7 +40,7 @@ def test_lost_chunks_are_not_durable() -> None:
     peer.receiver.lost(RangeSet.of(1), 0.0)
     assert peer.receiver.durable == peer.receiver.verified == RangeSet.of(0, 2)
     peer.store(peer.send(1, 3))
-    assert peer.receiver.state is State.VERIFYING
+    assert peer.receiver.phase is Phase.VERIFYING
 
 
 def test_a_flush_that_lost_something() -> None:
@@ -100,4 +100,4 @@ def test_chunks_lost_while_publishing() -> None:
     peer = stored(digests=True)
     peer.receiver.lost(RangeSet.of(0), 0.0)
     peer.receiver.published(1.0)
-    assert peer.receiver.state is State.TRANSFERRING
+    assert peer.receiver.phase is Phase.TRANSFERRING

@@ -10,8 +10,8 @@ from nbferry.errors import RemoteProtocolError, UnsafePath
 from nbferry.model.manifest import Entry, Manifest
 from nbferry.model.ranges import RangeSet
 from nbferry.protocol.events import Offered
+from nbferry.protocol.phases import Phase
 from nbferry.protocol.sender import ENTRIES_PER_FRAME
-from nbferry.status import State
 from rig import SMALL
 from unit.protocol.receiver_setup import CHUNK, MANIFEST, Peer, accepted, fails, offered
 from wire import control, names
@@ -34,7 +34,7 @@ def test_the_receiver_asks_for_the_list_and_a_decision() -> None:
     assert peer.events(Offered) == 0
     peer.list()
     assert Offered(MANIFEST) in peer.receiver.events()
-    assert peer.receiver.state is State.OFFERED
+    assert peer.receiver.phase is Phase.OFFERED
     assert peer.heard() == []
 
 
@@ -121,7 +121,7 @@ def test_hidden_names_by_consent() -> None:
     """The receiver takes hidden names only where its user allows them."""
     hidden = Manifest.of([Entry(".env")], CHUNK)
     assert fails(offered(hidden), UnsafePath)
-    assert offered(hidden, allow_hidden=True).receiver.state is State.OFFERED
+    assert offered(hidden, allow_hidden=True).receiver.phase is Phase.OFFERED
 
 
 def test_another_offer_on_the_next_connection() -> None:

@@ -10,7 +10,7 @@ from nbferry.model.manifest import Entry, Manifest
 from nbferry.model.ranges import RangeSet
 from nbferry.protocol.events import Offered, Sync
 from nbferry.protocol.frames import RANGES_PER_FRAME
-from nbferry.status import State
+from nbferry.protocol.phases import Phase
 from rig import manifest_of
 from unit.protocol.receiver_setup import CHUNK, MANIFEST, Peer, offered, resumed
 from wire import names, the
@@ -22,7 +22,7 @@ def test_a_known_offer_is_not_listed() -> None:
     peer.connect()
     assert peer.offer() == []
     assert Offered(MANIFEST) in peer.receiver.events()
-    assert peer.receiver.state is State.OFFERED
+    assert peer.receiver.phase is Phase.OFFERED
     peer.receiver.accept(0.0)
     assert names(peer.heard()) == ["answer", "want"]
 

@@ -10,8 +10,8 @@ from nbferry.errors import Expired, Rejected, RemoteProtocolError
 from nbferry.model.manifest import Entry, Manifest
 from nbferry.protocol.events import Changed
 from nbferry.protocol.frames import MAX_CONTROL
+from nbferry.protocol.phases import Phase
 from nbferry.protocol.sender import ENTRIES_PER_FRAME, Sender
-from nbferry.status import State
 from rig import SMALL
 from unit.protocol.sender_setup import CHUNK, FILES, accepted, connect, sender_of
 from wire import chunk_frame, control, drain, names, piece, the
@@ -20,7 +20,7 @@ from wire import chunk_frame, control, drain, names, piece, the
 def test_the_offer_follows_the_greeting() -> None:
     """The sender makes its offer after hello, before it reads any file."""
     sender = sender_of(agent="us")
-    assert sender.state is State.CONNECTING
+    assert sender.phase is Phase.CONNECTING
     frames = connect(sender)
     assert names(frames) == ["hello", "offer"]
     assert the(frames, "hello")["role"] == "sender"
@@ -32,7 +32,7 @@ def test_the_offer_follows_the_greeting() -> None:
         "bytes": total,
         "chunk_size": CHUNK,
     }
-    assert sender.state is State.OFFERED
+    assert sender.phase is Phase.OFFERED
     assert sender.next_read() is None
 
 
@@ -83,9 +83,9 @@ def test_the_list_ends_with_the_connection() -> None:
 def test_an_accepted_offer() -> None:
     """Once accepted the sender is transferring; a second yes, on a later connection, changes nothing."""
     sender = accepted()
-    assert sender.state is State.TRANSFERRING
+    assert sender.phase is Phase.TRANSFERRING
     sender.receive(control("answer", accept=True), 0)
-    assert sender.state is State.TRANSFERRING
+    assert sender.phase is Phase.TRANSFERRING
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_a_rejected_offer(fields: dict[str, Any], message: str) -> None:
     sender = sender_of()
     connect(sender)
     sender.receive(control("answer", **fields), 0)
-    assert sender.state is State.REJECTED
+    assert sender.phase is Phase.REJECTED
     assert isinstance(sender.error, Rejected)
     assert sender.error.message == message
     assert names(drain(sender)) == ["bye"]
@@ -135,9 +135,9 @@ def test_an_offer_expires() -> None:
     connect(sender, now=95)
     assert sender.next_deadline() == 100
     sender.deadline_passed(99.9)
-    assert sender.state is State.OFFERED
+    assert sender.phase is Phase.OFFERED
     sender.deadline_passed(100)
-    assert sender.state is State.EXPIRED
+    assert sender.phase is Phase.EXPIRED
     assert isinstance(sender.error, Expired)
     assert the(drain(sender), "error")["code"] == "expired"
 
@@ -146,7 +146,7 @@ def test_an_offer_expires_without_a_connection() -> None:
     """An offer also expires without a connection."""
     sender = sender_of(expires_at=100)
     sender.deadline_passed(100)
-    assert sender.state is State.EXPIRED
+    assert sender.phase is Phase.EXPIRED
     assert sender.finished
 
 
@@ -155,7 +155,7 @@ def test_an_accepted_offer_does_not_expire() -> None:
     sender = accepted(expires_at=100)
     assert sender.next_deadline() == SMALL.ping_interval
     sender.deadline_passed(1000)
-    assert sender.state is State.TRANSFERRING
+    assert sender.phase is Phase.TRANSFERRING
 
 
 def test_the_same_list_is_the_same_offer() -> None:

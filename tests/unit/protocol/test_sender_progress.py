@@ -9,7 +9,7 @@ import pytest
 from nbferry.errors import DigestMismatch, RemoteProtocolError
 from nbferry.model.ranges import RangeSet
 from nbferry.protocol.events import Changed
-from nbferry.status import State
+from nbferry.protocol.phases import Phase
 from unit.protocol.sender_setup import EVERYTHING, accepted, connect, read, want
 from wire import control, drain, names
 
@@ -21,7 +21,7 @@ def test_progress_in_several_frames() -> None:
     sender.receive(control("progress", verified=[[0, 1]], durable=[[0, 1]], all=True), 0)
     sender.receive(control("progress", verified=[[2, 3]], durable=[], all=False, state="verifying"), 0)
     assert (sender.verified, sender.durable) == (RangeSet.of(0, 2), RangeSet.of(0))
-    assert sender.state is State.VERIFYING
+    assert sender.phase is Phase.VERIFYING
 
 
 def test_progress_is_what_the_receiver_says() -> None:
@@ -45,13 +45,13 @@ def test_the_receivers_phase_is_followed() -> None:
     states = []
     for state in ("new", "verifying", "verifying", "transferring", "writing", "verifying", "transferring"):
         sender.receive(control("progress", state=state), 0)
-        states.append(sender.state)
-    verifying, transferring, writing = State.VERIFYING, State.TRANSFERRING, State.WRITING
+        states.append(sender.phase)
+    verifying, transferring, writing = Phase.VERIFYING, Phase.TRANSFERRING, Phase.WRITING
     assert states == [transferring, verifying, verifying, transferring, writing, writing, transferring]
     sender = accepted()
     sender.receive(control("progress", state="verifying"), 0)
     sender.receive(control("progress", state="writing"), 0)
-    assert sender.state is State.WRITING
+    assert sender.phase is Phase.WRITING
 
 
 @pytest.mark.parametrize("fields", [{"verified": [[0, 9]]}, {"durable": 5}])
@@ -66,7 +66,7 @@ def test_done() -> None:
     """When the receiver says done, everything is durable and the sender says bye."""
     sender = accepted()
     sender.receive(control("done", digest="ab" * 32), 0)
-    assert sender.state is State.DONE
+    assert sender.phase is Phase.DONE
     assert sender.digest == b"\xab" * 32
     assert sender.durable == sender.verified == sender.sent == RangeSet.span(0, 5)
     assert names(drain(sender)) == ["bye"]
@@ -74,11 +74,11 @@ def test_done() -> None:
 
 
 def test_done_is_known_before_bye_is_sent() -> None:
-    """State and event say done before bye leaves, so that the driver can record it first."""
+    """Phase and event say done before bye leaves, so that the driver can record it first."""
     sender = accepted()
     sender.events()
     sender.receive(control("done", digest="ab" * 32), 0)
-    assert sender.state is State.DONE
+    assert sender.phase is Phase.DONE
     assert Changed() in sender.events()
     assert names(drain(sender)) == ["bye"]
 
@@ -104,7 +104,7 @@ def test_done_with_another_digest() -> None:
     want(sender, EVERYTHING)
     read(sender)
     sender.receive(control("done", digest=right.hex()), 0)
-    assert sender.state is State.DONE
+    assert sender.phase is Phase.DONE
 
 
 def test_done_is_said_again() -> None:

@@ -25,6 +25,7 @@ from nbferry.model.manifest import Manifest
 from nbferry.model.ranges import RangeSet
 from nbferry.model.roles import Role
 from nbferry.protocol.machine import Machine
+from nbferry.protocol.phases import Phase
 from nbferry.status import FileProgress, Result, Snapshot, State
 from nbferry.storage.base import Skipped
 from nbferry.storage.records.record import RelayNote
@@ -204,7 +205,7 @@ class Activity(ABC):
         """End it on both sides, and clean up."""
         again = self._cancelled is not None
         self._cancelled = f"The transfer was cancelled{': ' + reason if reason else ''}."
-        running = [machine for machine in self.machines() if not machine.state.final]
+        running = [machine for machine in self.machines() if not machine.phase.final]
         for machine in running:
             machine.cancel(reason, time.monotonic())
         self.pump()
@@ -316,14 +317,14 @@ class Activity(ABC):
 
 def state_of(machine: Machine, *, away: bool, hashing: bool = False) -> State:
     """What a face calls the state of a machine: being unconnected or paused shows before its phase."""
-    moving = (State.OFFERED, State.TRANSFERRING, State.VERIFYING)
-    if machine.state in moving and machine.paused:
+    moving = (Phase.OFFERED, Phase.TRANSFERRING, Phase.VERIFYING)
+    if machine.phase in moving and machine.paused:
         return State.PAUSED
-    if not machine.state.final and not machine.is_connected:
+    if not machine.phase.final and not machine.is_connected:
         return State.PAUSED if away else State.CONNECTING
-    if machine.state is State.TRANSFERRING and hashing:
+    if machine.phase is Phase.TRANSFERRING and hashing:
         return State.HASHING
-    return machine.state
+    return State(machine.phase.value)
 
 
 class Counted(Protocol):

@@ -119,7 +119,7 @@ class IncomingActivity(Activity):
 
     async def _close_sessions(self) -> None:
         if self._session_task:
-            if self._left and not self._receiver.state.final:
+            if self._left and not self._receiver.phase.final:
                 self._session_task.cancel()
             await asyncio.gather(self._session_task, return_exceptions=True)
 
@@ -232,7 +232,7 @@ class IncomingActivity(Activity):
     # ---------------------------------------------------------------- wishes
     def _ends_with(self, running: list[Machine]) -> bool:
         """See :meth:`Activity._ends_with`: what is published is no longer cancelled, only told."""
-        return bool(running) or self._receiver.state.final
+        return bool(running) or self._receiver.phase.final
 
     def decide(self, verdict: bool | str | NbferryError) -> None:
         """See :meth:`Activity.decide`. The first answer counts."""
@@ -255,7 +255,7 @@ class IncomingActivity(Activity):
             offer is not None
             and not self._store.record.accepted
             and not self._verdict.done()
-            and not self._receiver.state.final
+            and not self._receiver.phase.final
             and self._must_ask(offer)
         )
 

@@ -28,6 +28,7 @@ from nbferry.model.manifest import Manifest
 from nbferry.model.roles import Role
 from nbferry.protocol.events import Event
 from nbferry.protocol.machine import Machine
+from nbferry.protocol.phases import Phase
 from nbferry.protocol.sender import Sender
 from nbferry.status import FileProgress, Result, Snapshot, State
 from nbferry.storage.base import Skipped, Source
@@ -199,11 +200,11 @@ class SendActivity(Activity):
         serving = Serving(sender, self._source, self._threads)
 
         def handle(event: Event, lease: Lease | None) -> None:
-            if not sender.state.final:
-                if sender.state not in (State.CONNECTING, State.OFFERED):
+            if not sender.phase.final:
+                if sender.phase not in (Phase.CONNECTING, Phase.OFFERED):
                     service.accepted.set()
-            elif sender.state is not State.FAILED:  # before the last word goes out
-                self._note_state(number, str(sender.state))
+            elif sender.phase is not Phase.FAILED:  # before the last word goes out
+                self._note_state(number, str(sender.phase))
 
         answerer = Answerer(context, keys, seconds=self.limits.keep_unfinished)
         session = Session(
@@ -236,7 +237,7 @@ class SendActivity(Activity):
         running = asyncio.create_task(service.session.run(work))
         try:
             await service.session.final.wait()
-            if service.sender.state is State.DONE or self._receivers == 1:
+            if service.sender.phase is Phase.DONE or self._receivers == 1:
                 self._served.release()
             await running
         finally:
@@ -257,7 +258,7 @@ class SendActivity(Activity):
         else:
             accepted = [each for each in self._services if each.accepted.is_set() or each.resumed]
             await asyncio.gather(*(service.session.final_or_away() for service in accepted))
-        done = [service for service in self._services if service.sender.state is State.DONE]
+        done = [service for service in self._services if service.sender.phase is Phase.DONE]
         assert self._source is not None
         manifest = self._source.manifest
         return Result(
@@ -295,7 +296,7 @@ class SendActivity(Activity):
 
     def _only(self) -> _Service:
         """The one service that counts: a receiver that lost the relay while it came in had to come in again."""
-        done = [service for service in self._services if service.sender.state is State.DONE]
+        done = [service for service in self._services if service.sender.phase is Phase.DONE]
         return (done or self._services)[-1]
 
     def _paths(self) -> list[Path]:
@@ -304,7 +305,7 @@ class SendActivity(Activity):
 
     async def _close_sessions(self) -> None:
         for service in self._services:
-            if not service.sender.state.final and not self._left:
+            if not service.sender.phase.final and not self._left:
                 service.sender.cancel("the sender has ended", time.monotonic())
                 service.session.pump()
         if self._left:
@@ -355,7 +356,7 @@ class SendActivity(Activity):
 
     def _current(self) -> _Service | None:
         """The receiver that came last, of those still served if there are any."""
-        running = [service for service in self._services if not service.sender.state.final] or self._services
+        running = [service for service in self._services if not service.sender.phase.final] or self._services
         return running[-1] if running else None
 
     def _view(self) -> Snapshot:

@@ -23,6 +23,7 @@ from nbferry.model.manifest import Manifest
 from nbferry.model.paths import Via
 from nbferry.model.roles import Role
 from nbferry.protocol.events import Event
+from nbferry.protocol.phases import Phase
 from nbferry.protocol.receiver import Receiver
 from nbferry.protocol.sender import Sender
 from nbferry.status import State
@@ -118,7 +119,7 @@ class UploadActivity(IncomingActivity):
         return near
 
     def _sender_did(self, event: Event, lease: Lease | None) -> None:
-        if self._sender.state is State.FAILED and not self._receiver.state.final:
+        if self._sender.phase is Phase.FAILED and not self._receiver.phase.final:
             self._source_failed = self._sender.error
 
     def _what_went_wrong(self) -> NbferryError | None:

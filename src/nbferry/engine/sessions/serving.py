@@ -1,4 +1,4 @@
-"""The storage's part of a sender: read ahead what is wanted."""
+"""The storage's part of a sender: read what the receiver wants, ahead of the frames."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from nbferry.protocol.frames import PIECE_HEADER, ChunkBatch
 from nbferry.protocol.sender import ReadJob, Sender
 from nbferry.storage.base import Source
 
-SLOW, QUICK = 2.0, 0.25  # seconds that one frame may take; a control frame waits behind it
-SMALLEST, LARGEST = 64 * KiB, 1 * MiB + PIECE_HEADER.size + 1  # a whole chunk of the usual size
-STREAK = 32  # quick frames in a row before they may be larger: more than a socket's memory takes at once
+SLOW, QUICK = 2.0, 0.25  # seconds for one frame: a slow one makes control frames wait behind it
+# The largest holds a whole chunk of the usual size.
+SMALLEST, LARGEST = 64 * KiB, 1 * MiB + PIECE_HEADER.size + 1
+STREAK = 32  # quick frames in a row before they grow: more than a socket's buffer takes at once
 
 
 class Serving:
@@ -36,16 +37,16 @@ class Serving:
         sender.frame_size = frame_size
 
     def more_to_do(self) -> None:
-        """Something happened after which there may be something to read."""
+        """Look again for something to read: the machine has had an input."""
         self._work.set()
 
     async def run_in_turn(
-        self, session: Session, lane: Lane, most: int, queued: Callable[[bool], None]
+        self, session: Session, lane: Lane, limit: int, queued: Callable[[bool], None]
     ) -> None:
-        """Serve when there is a turn in the lane, until cancelled; while the source is away, others have it."""
+        """Serve while this transfer has its turn, until cancelled; give the turn up while the source is away."""
         while True:
-            queued(lane.is_full(most))
-            async with lane.turn(most):
+            queued(lane.is_full(limit))
+            async with lane.turn(limit):
                 queued(False)
                 self._sender.held = False
                 back = await self.run(session)
@@ -55,7 +56,7 @@ class Serving:
             session.pump()
 
     async def run(self, session: Session) -> asyncio.Event:
-        """Read what is wanted, until cancelled or until the source is away; returns what is set when it is back.
+        """Read until cancelled, or until the source is away; the returned event is set when it is back.
 
         A file that cannot be read fails the transfer.
         """
@@ -99,9 +100,9 @@ class Serving:
         return self._source.read(job.chunks, batch)
 
     def frame_sent(self, link: AnyLink, seconds: float) -> None:
-        """Suit the size of frames to the line: none may keep others waiting for long, and few bytes be lost with it.
+        """Adapt the size of frames to the link, so that no frame delays others for long or costs many bytes when lost.
 
-        Every link begins with the smallest: the one before it was lost, or nothing is known of the line.
+        Every link begins with the smallest: its speed is unknown, or the link before it was lost.
         """
         if link is not self._link:
             self._link, self._quick, self._sender.frame_size = link, 0, SMALLEST

@@ -1,12 +1,12 @@
-"""The driver: one machine, over one link after the other, until there is nothing left to say.
+"""The driver: one machine, over one link after the other, until it has finished.
 
     until the machine has finished:
         connect, waiting longer after each failure
         give it every frame that arrives, send every frame that it has
         call it when a deadline passes
-        when a better link is there: let what was asked for arrive, and turn to it
-        when the link is lost, dead or superseded: tell it, and turn to another one, or connect anew
-    when several tries in a row were fruitless: say that the other side is away, and go on trying
+        when a better link is up: let what was asked for arrive, then switch to that link
+        when the link is lost, dead or superseded: tell the machine, then switch to another one, or connect anew
+    when several tries in a row have failed: say that the other side is away, and keep trying
 
 Everything but the storage's work happens on the event loop, and every input ends in ``pump``.
 """
@@ -31,8 +31,8 @@ from nbferry.model.paths import Via
 from nbferry.protocol.events import Event, Store
 from nbferry.protocol.frames import CHUNK_TYPE
 from nbferry.protocol.machine import Machine
+from nbferry.protocol.phases import Phase
 from nbferry.protocol.receiver import Receiver
-from nbferry.status import State
 
 log = logging.getLogger("nbferry")
 
@@ -43,7 +43,7 @@ Worker = Callable[[], Coroutine[Any, Any, None]]
 class Session:
     """Runs a machine.
 
-    ``handle`` is told every event, ``changed`` is called after every input, ``frame_sent`` hears how long each took.
+    ``handle`` is called with every event, ``changed`` after every input, ``frame_sent`` with the time each frame took.
     """
 
     def __init__(
@@ -59,11 +59,11 @@ class Session:
     ) -> None:
         self.machine = machine
         self.via: Via | None = None
-        self.via_since: float | None = None  # when it took the place of another path: seconds since 1970
+        self.via_since: float | None = None  # when it replaced another path: seconds since 1970
         self.trouble = ""  # why there is no connection, in words
-        self._fruitless = 0  # tries in a row
+        self._failures = 0  # failed tries in a row
         self._away = asyncio.Event()
-        self.final = asyncio.Event()  # the outcome is known; the other side may still have to be told
+        self.final = asyncio.Event()  # set when the outcome is known, perhaps before the other side is told
         self._connector = connector
         self._limits = limits
         self._handle = handle
@@ -74,16 +74,16 @@ class Session:
         self._leader = machine if isinstance(machine, Receiver) else None
         self._bundle: Bundle | None = None
         self._selector = PathSelector([], limits)
-        self._gathering: asyncio.Task[None]  # of the links that follow the first
+        self._gathering: asyncio.Task[None]  # adds the links that follow the first
         self._settling: asyncio.Task[None] | None = None
-        self._moves = 0  # times that another link, or none, came into use in this bundle
+        self._moves = 0  # how often the link in use has changed in this bundle
         self._moved = asyncio.Event()
         self._drain_until: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._ended = asyncio.Event()
 
     async def run(self, worker: Worker) -> None:
-        """Until the machine has finished; ``worker`` does the storage's part until the outcome is known."""
+        """Run until the machine has finished; ``worker`` does the storage's part until the outcome is known."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 working = tasks.create_task(self._guard(worker()))
@@ -96,18 +96,18 @@ class Session:
         finally:
             self.final.set()
             self._cancel_timer()
-            state = self.machine.state
-            await self._connector.aclose(
-                over=state.final and state is not State.FAILED
-            )  # what failed may go on
+            phase = self.machine.phase
+            # A failed transfer may be resumed, so its pairing stays open.
+            await self._connector.aclose(over=phase.final and phase is not Phase.FAILED)
 
     async def _guard(self, task: Coroutine[Any, Any, None]) -> None:
-        """Run a task; what goes wrong in it fails the transfer."""
+        """Run a task; an error in it fails the transfer."""
         try:
             await task
         except NbferryError as error:
             self.machine.fail(error, self.now())
-        except Exception as error:  # a fault of ours must end the transfer, on both sides, not the engine
+        except Exception as error:
+            # Our own bug must end this transfer, on both sides, and not the engine.
             log.exception("a transfer failed unexpectedly")
             message = f"Something unexpected went wrong ({type(error).__name__})."
             self.machine.fail(NbferryError(message, hint="Please report it."), self.now())
@@ -115,15 +115,15 @@ class Session:
 
     # ---------------------------------------------------------------- inputs
     def pump(self) -> None:
-        """After any input to the machine: pass on its events, send its frames, set its timer."""
-        self._steer()
+        """Called after any input to the machine: pass on its events, send its frames, set its timer."""
+        self._select_link()
         self._dispatch(None)
         self._wake.set()
         self._set_timer()
         self._changed()
-        if self.machine.state.final:
+        if self.machine.phase.final:
             self.final.set()
-        if self.machine.finished and self._bundle is None:  # what there was is closed
+        if self.machine.finished and self._bundle is None:  # all links are closed
             self._ended.set()
 
     def _received(self, frame: memoryview, lease: Lease | None) -> None:
@@ -135,7 +135,7 @@ class Session:
         self.pump()
 
     def _dispatch(self, lease: Lease | None) -> bool:
-        """Hand every event on; whether the frame that caused them is still needed."""
+        """Pass every event on; return whether the frame that caused them is still needed."""
         needed = False
         for event in self.machine.events():
             holds = isinstance(event, Store) and not event.assembled
@@ -177,7 +177,7 @@ class Session:
     # ---------------------------------------------------------------- connections
     @property
     def away(self) -> bool:
-        """Whether the other side could not be had for so long that the transfer rests until it is back."""
+        """Whether the other side was out of reach for so long that the transfer is paused until it is back."""
         return self._away.is_set()
 
     async def final_or_away(self) -> None:
@@ -195,7 +195,7 @@ class Session:
                 await self._until_next_try(backoff)
                 continue
             backoff.reset()
-            self._fruitless = 0
+            self._failures = 0
             self._away.clear()
             self._note("")
             try:
@@ -207,8 +207,8 @@ class Session:
                 self.pump()
 
     def _failed_to_connect(self, error: NbferryError, lost_at: float) -> None:
-        self._fruitless += 1
-        if self._fruitless >= self._limits.retries_before_paused:
+        self._failures += 1
+        if self._failures >= self._limits.retries_before_paused:
             self._away.set()
         self._note(f"cannot connect: {error.message}")
         if self.now() - lost_at > self._limits.keep_unfinished:
@@ -246,23 +246,25 @@ class Session:
             self._bundle = None
 
     async def _gather(self, bundle: Bundle) -> None:
-        """Other links of the same call may come up."""
+        """Add the other links of the same call as they come up."""
         while True:
             bundle.add(await self._connector.another())
             self.pump()
 
     async def _use_current(self, bundle: Bundle, superseded: asyncio.Task[None]) -> bool:
-        """Send on the strand in use, until another one is; a leader without one takes the best that is left.
+        """Send on the link in use until that changes; a leader without one takes the best that is left.
 
-        Whether the machine has finished, and its last word is out.
+        Returns whether the machine has finished and its last frame is out.
         """
-        while self._leader and bundle.links and bundle.current is None:  # it may be lost at once
+        while self._leader and bundle.links and bundle.current is None:  # the new link may be lost at once
             bundle.switch_to(self._selector.best())
         if not bundle.links:
             raise bundle.error or TransportClosed()
         self._moved.clear()
-        strand = bundle.current
-        writing = asyncio.create_task(self._write(bundle, strand, self._moves) if strand else self._be_led())
+        bundled = bundle.current
+        writing = asyncio.create_task(
+            self._write(bundle, bundled, self._moves) if bundled else self._await_leader()
+        )
         moved = asyncio.create_task(self._moved.wait())
         try:
             await asyncio.wait({writing, moved, superseded}, return_when=asyncio.FIRST_COMPLETED)
@@ -271,15 +273,15 @@ class Session:
                 task.cancel()
             outcome, _ = await asyncio.gather(writing, moved, return_exceptions=True)
         if superseded.done():
-            raise TransportBroken("The other side calls anew.")
-        if isinstance(outcome, TransportError) and strand:
-            bundle.lose(strand, outcome)
+            raise TransportBroken("The other side has started a new connection.")
+        if isinstance(outcome, TransportError) and bundled:
+            bundle.lose(bundled, outcome)
         elif isinstance(outcome, Exception):
             raise outcome
         return outcome is None and self.machine.finished and not self._moved.is_set()
 
-    async def _be_led(self) -> None:
-        """Give the other side the time to notice what is lost, and to say which link it uses or to call."""
+    async def _await_leader(self) -> None:
+        """Wait for the receiver to notice the loss, and to switch to another link or to call."""
         try:
             async with asyncio.timeout(self._limits.dead_after + self._limits.connect_timeout):
                 while not self.machine.finished:
@@ -288,16 +290,17 @@ class Session:
         except TimeoutError:
             raise TransportBroken("The other side has gone silent.") from None
 
-    async def _write(self, bundle: Bundle, strand: BundledLink, move: int) -> None:
+    async def _write(self, bundle: Bundle, bundled: BundledLink, move: int) -> None:
         if self._moves == move:
-            await bundle.announce(strand)
-        while self._moves == move:  # else what the machine says comes after another announcement
+            await bundle.announce(bundled)
+        # After a move the machine's frames belong behind the next announcement.
+        while self._moves == move:
             started = self.now()
             frame = self.machine.next_frame(started)
             if frame is not None:
-                await strand.link.send(frame)
-                self._frame_sent(strand.link, self.now() - started)
-                await asyncio.sleep(0)  # let what arrived meanwhile be seen
+                await bundled.link.send(frame)
+                self._frame_sent(bundled.link, self.now() - started)
+                await asyncio.sleep(0)  # let the loop take in what arrived meanwhile
             elif self.machine.finished:
                 return
             else:
@@ -306,17 +309,17 @@ class Session:
                 await self._wake.wait()
 
     # ---------------------------------------------------------------- several links
-    def _use(self, strand: BundledLink | None) -> None:
-        """The machine goes on with this link; what was under way on the one before is wanted again."""
+    def _use(self, bundled: BundledLink | None) -> None:
+        """Continue on this link; the machine asks again for what was under way on the one before."""
         self._disconnect()
         self._drain_until = None
         self._moves += 1
         self._moved.set()
-        if strand:
-            self._note_path(strand.via)
-            self._selector.begin(strand, self.now())
+        if bundled:
+            self._note_path(bundled.via)
+            self._selector.begin(bundled, self.now())
             self.machine.connected(self.now())
-            if self._moves == 1 and strand.via is Via.DIRECT:  # nothing is better
+            if self._moves == 1 and bundled.via is Via.DIRECT:  # no path is better
                 self._gathering.cancel()
                 self._settling = asyncio.create_task(self._connector.settle())
         self.pump()
@@ -330,12 +333,12 @@ class Session:
         if self.machine.is_connected:
             self.machine.disconnected()
 
-    def _steer(self) -> None:
-        """As the leader, see that the best link is in use: turn to it when what was asked for has come, or is late."""
+    def _select_link(self) -> None:
+        """As the leader, switch to the best link as soon as what was asked for has arrived, or is late."""
         leader, bundle, now = self._leader, self._bundle, self.now()
         if not (leader and bundle and bundle.current):
             return
-        if leader.state is not State.TRANSFERRING or leader.paused:
+        if leader.phase is not Phase.TRANSFERRING or leader.paused:
             self._selector.reset(now)
             self._drain(leader, None)
             return
@@ -346,11 +349,11 @@ class Session:
             self._drain(leader, self._drain_until or now + self._limits.path_trial)
             if leader.drained or not self._selector.carries or now >= (self._drain_until or now):
                 bundle.switch_to(best)
-        for strand in self._selector.slower():
-            bundle.lose(strand, TransportClosed())
+        for bundled in self._selector.slower():
+            bundle.lose(bundled, TransportClosed())
 
     def _drain(self, leader: Receiver, until: float | None) -> None:
-        """Let what was asked for arrive, until then at most; None: ask for more."""
+        """Ask for no more until what was asked for has arrived, or until this time; None: ask for more."""
         if self._drain_until != until:
             self._drain_until = until
             leader.drain(until is not None)

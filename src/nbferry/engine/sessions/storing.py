@@ -1,4 +1,4 @@
-"""The storage's part of a receiver: check and write what arrives, take what is here, make it durable, publish it."""
+"""The storage's part of a receiver: check and write what arrives, reuse older copies, make it durable, publish it."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from nbferry.errors import DiskFull, NbferryError, StorageError
 from nbferry.limits import Limits
 from nbferry.model.ranges import RangeSet
 from nbferry.protocol.events import Compare, Publish, Store, Sync
+from nbferry.protocol.phases import Phase
 from nbferry.protocol.receiver import Receiver
-from nbferry.status import State
 from nbferry.storage.base import Sink
 
-# getting memory for a new file can cost more than filling it: one thread need not wait for the other
+# Allocating a new file can take longer than filling it: one thread need not wait for the other.
 WRITERS = 2
-FLUSH_ATTEMPTS = 1  # times that what a dying disk lost in a flush is fetched again
+FLUSH_ATTEMPTS = 1  # how often chunks that a failed flush lost are fetched again
 
 
 Published = Callable[[tuple[Path, ...]], None]
-"""Told in a worker thread where everything is, before the other side hears that it is done."""
+"""Called in a worker thread with the places of the files, before the other side hears that the transfer is done."""
 
 
 class Storing:
-    """Stores for one session. What waits here is bounded by the receiver's window."""
+    """Stores for one session. The receiver's window bounds what waits here."""
 
     def __init__(
         self, receiver: Receiver, sink: Sink, threads: Threads, limits: Limits, published: Published
@@ -47,7 +47,7 @@ class Storing:
         self._stores.put_nowait((event, lease))
 
     def compare(self, event: Compare) -> None:
-        """See which of these candidates are what the sender has."""
+        """Find out which of these candidates equal the sender's chunks."""
         self._comparisons.put_nowait(event)
 
     def finish(self, event: Sync | Publish) -> None:
@@ -55,7 +55,7 @@ class Storing:
         self._syncs.put_nowait(event)
 
     async def prepare(self, session: Session) -> None:
-        """Get the sink ready; waits while the disk has no room. Raises what the sink raises otherwise."""
+        """Get the sink ready; wait while the disk is full. Raises the sink's other errors."""
         while True:
             try:
                 return await self._threads.call(self._sink.prepare)
@@ -64,7 +64,7 @@ class Storing:
                 await self._wait_for_room(session)
 
     async def run(self, session: Session) -> None:
-        """Do what was asked for, until cancelled; what cannot be stored fails the transfer."""
+        """Do what was asked for, until cancelled. An error of the storage fails the transfer."""
         async with asyncio.TaskGroup() as tasks:
             for _ in range(WRITERS):
                 tasks.create_task(self._keep(session, self._store_next))
@@ -81,7 +81,8 @@ class Storing:
 
     async def _store_next(self, session: Session) -> None:
         waiting = [await self._stores.get()]
-        while not self._stores.empty():  # a hop to a thread costs more than a chunk, so take all
+        # A hop to a thread costs more than a chunk, so take all.
+        while not self._stores.empty():
             waiting.append(self._stores.get_nowait())
         chunks = [chunk for event, _ in waiting for chunk in event.chunks]
         tried = {chunk.chunk: chunk.digest for chunk in chunks}
@@ -98,7 +99,7 @@ class Storing:
                     lease.release()
 
     def _note_losses(self, right: RangeSet, session: Session) -> None:
-        """A flush may have failed, and lost them, since the thread that stored these came back."""
+        """Report chunks that a failed flush has lost since the thread stored them."""
         if lost := right - self._sink.have:
             self._receiver.lost(lost, session.now())
 
@@ -132,9 +133,8 @@ class Storing:
             case Sync():
                 await self._threads.call(self._sink.sync)
                 self._receiver.synced(session.now())
-            case Publish() if (
-                self._receiver.state is State.WRITING
-            ):  # else a flush before it has lost something
+            # In any other phase an earlier flush has lost something.
+            case Publish() if self._receiver.phase is Phase.WRITING:
                 if damaged := await self._threads.call(self._sink.check):
                     self._receiver.lost(damaged, session.now())
                     return
@@ -142,15 +142,14 @@ class Storing:
                 self._receiver.published(session.now())
 
     def _publish(self) -> None:
-        assert self._receiver.digest is not None  # it was verified
+        assert self._receiver.digest is not None  # set when everything is verified
         self._published(self._sink.publish(self._receiver.digest))
 
     async def _wait_for_room(self, session: Session) -> None:
-        """Tell everybody, and go on when the disk has room for the rest."""
+        """Tell the sender and the face, and resume when the disk has room for the rest."""
         session.pump()
-        while (
-            True
-        ):  # a file system does not tell; and by a quota it may be full though it says that there is room
+        # A file system does not notify; and under a quota it may be full although it reports room.
+        while True:
             await asyncio.sleep(self._limits.space_poll)
             if not await self._threads.call(self._sink.missing_space):
                 break

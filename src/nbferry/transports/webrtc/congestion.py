@@ -1,10 +1,10 @@
-"""How fast to send: a model of the path, as BBR has (draft-cardwell-ccwg-bbr), not a reaction to losses.
+"""How fast to send: a model of the path, as in BBR (draft-cardwell-ccwg-bbr), not a reaction to losses.
 
 The path is a rate (the highest at which bytes were lately delivered) and a delay (the shortest round trip). Packets
-leave at that rate, and no more are under way than the path holds, twice, so that random losses cost no more than
-themselves. From time to time a little more is sent, to see whether there is more room; a queue that this makes is let
-drain at once. Two things say that others are there too, and then less is sent: round trips that stay long, and losses
-of more than a few percent.
+leave at that rate, and at most twice what the path holds is under way, so that random losses cost only themselves. From
+time to time the controller sends a little more, to see whether the path has more room; a queue that this makes drains
+at once. Two signs tell that others share the path, and then the controller sends less: round trips that stay long, and
+losses of more than a few percent.
 
 Sans-I/O: the time comes in as an argument, in seconds; sizes are bytes, rates bytes per second.
 """
@@ -25,12 +25,10 @@ RATE_ROUNDS = 10  # for which a delivery rate counts
 DELAY_SECONDS = 10.0  # for which a shortest round trip counts
 DRAINED_SECONDS = 0.2  # with little under way, to see the path's own delay
 FULL_ROUNDS, FULL_GROWTH = 3, 1.25  # the path is full when the rate did not grow by so much in so many rounds
-LOSS_TOLERATED = 0.06  # of a round: more is congestion, not weather
+LOSS_TOLERATED = 0.06  # of a round: more is congestion, not chance
 LOSS_CUT = 0.85  # what is left of the window then
-QUEUE_TOLERATED, QUEUE_SECONDS = (
-    1.25,
-    0.010,
-)  # a shortest round trip of a round beyond this is a standing queue
+# A round whose shortest round trip is above this has a standing queue.
+QUEUE_TOLERATED, QUEUE_SECONDS = 1.25, 0.010
 BURST_SECONDS = 0.002  # of sending at once: a timer of asyncio is late by 1 ms
 CREDIT_SECONDS = 0.010  # of sending that may be made up for after a timer that was later still, in one burst
 PAUSE_SECONDS = 0.001  # between two bursts, at most
@@ -39,10 +37,10 @@ LEAST_WINDOW = 4
 
 
 class Phase(enum.Enum):
-    """What the controller is up to."""
+    """What the controller does at the moment."""
 
-    STARTUP = enum.auto()
-    DRAIN = enum.auto()
+    STARTUP = enum.auto()  # find the rate of the path
+    DRAIN = enum.auto()  # let the queue of the startup drain
     CRUISE = enum.auto()
     LOOK = enum.auto()  # for the delay of the empty path
 
@@ -77,7 +75,7 @@ class Controller:
     # ---------------------------------------------------------------- what may be sent
     @property
     def pacing_rate(self) -> float:
-        """Bytes per second; infinite until something is known."""
+        """Bytes per second; infinite until the rate is known."""
         return self._gain() * self.rate if self.rate else math.inf
 
     @property
@@ -128,17 +126,17 @@ class Controller:
         self.next_at += packet.size * self._per_byte
 
     def begin(self, now: float) -> None:
-        """Packets are about to be sent: time that was not used is not saved up, but for one burst."""
+        """Prepare to send packets. Unused time is saved up for one burst at most."""
         if self.rate:
             self._per_byte = 1 / self.pacing_rate
             self.next_at = max(self.next_at, now - max(CREDIT_SECONDS, 2 * self.packet * self._per_byte))
 
     def nothing_to_send(self, flight: int) -> None:
-        """There is room, and nothing to fill it: what is measured now says little of the path."""
+        """Note that the window has room and the queue is empty: measurements now say little of the path."""
         self._limited_until = self._delivered + max(flight, 1)
 
     def acknowledged(self, news: AckOutcome, flight: int, now: float) -> None:
-        """Packets arrived, or are lost; ``flight`` bytes are under way now."""
+        """Learn from packets that arrived or are lost; ``flight`` bytes are under way now."""
         self._round_lost += news.lost
         if not news.acked:
             return
@@ -157,18 +155,19 @@ class Controller:
         self._move_on(flight, now)
 
     def timed_out(self) -> None:
-        """All that was under way is lost. The rate is believed again when something arrives."""
+        """Halve the rate: all that was under way is lost. It grows again when something arrives."""
         self._rates.clear()
         self._rates.append((self.rounds, self.rate / 2))
         self.rate /= 2
 
     def _sample(self, packet: Packet, limited: bool, now: float) -> None:
-        """Take the delivery rate over the life of a packet; one with too little to send shows a lower one at best."""
+        """Take the delivery rate over the life of a packet. With too little to send, the true rate may be higher."""
         took = max(now - packet.delivered_at, packet.sent_at - packet.first_sent_at)
         if took <= 0 or took < self.delay:
-            return  # the answer to an earlier copy of it
+            return  # this answers an earlier copy of the packet
         rate = (self._delivered - packet.delivered) / took
-        if self._round_rate:  # nothing arrives faster than it was sent, but acknowledgements may
+        # Data cannot arrive faster than they were sent, but acknowledgements can.
+        if self._round_rate:
             rate = min(rate, self._round_rate * (STARTUP_GAIN if self.phase is Phase.STARTUP else FASTER))
         if limited and (not self.rate or rate <= self.rate):
             return
@@ -187,7 +186,7 @@ class Controller:
             self.delay, self._delay_at = rtt, now
 
     def _bundled(self, acked: int, now: float) -> None:
-        """How much more is acknowledged at once than the rate explains."""
+        """Measure how much more is acknowledged at once than the rate explains."""
         expected = self.rate * (now - self._epoch_at)
         if self._epoch_acked <= expected:
             self._epoch_at, self._epoch_acked, expected = now, 0, 0.0
@@ -196,7 +195,7 @@ class Controller:
         self._extra = min(self._extra, int(max(self._held(), self.burst)))
 
     def _round(self, limited: bool) -> None:
-        """All that was under way when the last round began has arrived."""
+        """End a round: all that was under way when it began has arrived."""
         self.rounds += 1
         self._round_ends, self._round_rate = self._delivered, self.rate
         longest = QUEUE_TOLERATED * self.delay + QUEUE_SECONDS
@@ -229,7 +228,7 @@ class Controller:
             case Phase.DRAIN if flight <= self._held() + self.burst:
                 self._cruise(now)
             case Phase.CRUISE:
-                self._turn(flight, now)
+                self._next_gain(flight, now)
             case Phase.LOOK if now >= self._look_until:
                 self.delay, self._delay_at = min(self._round_delay, self.delay * 2), now
                 self._cruise(now)
@@ -240,8 +239,8 @@ class Controller:
     def _cruise(self, now: float) -> None:
         self.phase, self._cycle, self._cycle_at = Phase.CRUISE, 2, now
 
-    def _turn(self, flight: int, now: float) -> None:
-        """Go on to the next gain after about a round trip."""
+    def _next_gain(self, flight: int, now: float) -> None:
+        """Move to the next gain after about a round trip."""
         long = now - self._cycle_at > self.delay
         match self._cycle:
             case 0:

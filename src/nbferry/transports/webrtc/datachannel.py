@@ -1,8 +1,8 @@
 """WebRTC data channels (RFC 8831) between two kernels, by aiortc.
 
-There are two channels with fixed numbers, so that neither has to be opened in words. One carries the messages, cut
-into pieces. The other is the transport's own: an end that closes says how many messages it has sent, and the other
-answers when it has them all. So an end knows whether the pipe was closed or broke, and a close cuts nothing off.
+Two channels have fixed numbers, so that neither needs a message to open. One carries the messages, cut into pieces. The
+other is the transport's own: an end that closes says how many messages it has sent, and the other answers when it has
+them all. So an end knows whether the pipe was closed or broke, and a close loses no message.
 
 This loads aiortc, which takes a quarter of a second: import it where it is used first.
 """
@@ -24,6 +24,7 @@ from aiortc import (
     RTCSctpCapabilities,
     RTCSctpTransport,
 )
+from typing_extensions import override
 
 from nbferry.errors import ConnectFailed, TransportBroken, TransportClosed, TransportError
 from nbferry.limits import Limits
@@ -37,18 +38,18 @@ from nbferry.transports.webrtc.sctp import FastSctp, Statistics, dtls_over, most
 
 __all__ = ["DataChannelTransport", "Description", "Peer", "Statistics", "binding"]
 
-SCTP_PORT = 5000  # RFC 8841 leaves it free; this is what everybody takes
+SCTP_PORT = 5000  # the usual one; RFC 8841 prescribes none
 DATA, CONTROL = 0, 1  # numbers of the channels
-GOODBYE_SECONDS = 2.0  # seconds for what is unsent, and for the other side's goodbye, when a pipe is closed
+GOODBYE_SECONDS = 2.0  # for unsent messages, and for the other side's goodbye, when a pipe is closed
 
-_CLOSE, _BYE = 1, 2  # the transport's own messages; others are passed over
+_CLOSE, _BYE = 1, 2  # the transport's own messages; others are ignored
 _GOODBYE = struct.Struct("!BQ")  # which of the two, and how many messages its sender has sent
 
 log = logging.getLogger("nbferry")
 
 
 class Stack:
-    """ICE and DTLS of one end, and SCTP when it is known to whom."""
+    """ICE and DTLS of one end, and SCTP once the other end is known."""
 
     def __init__(self, gatherer: Gatherer) -> None:
         self._paths = gatherer.paths
@@ -64,17 +65,17 @@ class Stack:
         return self._sctp
 
     async def connect(self, remote: Description, *, same_machine: bool) -> None:
-        """Bring up one after the other; SCTP has only been begun then. Raises :class:`ConnectFailed`."""
+        """Bring up ICE and DTLS, and start SCTP. Raises :class:`ConnectFailed`."""
         assert self._sctp
         await find_path(self.ice, remote, same_machine=same_machine)
         fingerprints = [RTCDtlsFingerprint(name, value) for name, value in remote.fingerprints]
         await self.dtls.start(RTCDtlsParameters(fingerprints))
         if self.dtls.state != "connected":
-            raise ConnectFailed("Somebody else than the other side is at the end of a direct path")
+            raise ConnectFailed("A direct path led to a stranger instead of the other side")
         await self._sctp.start(RTCSctpCapabilities(remote.max_message), SCTP_PORT)
 
     async def aclose(self) -> None:
-        """Close all of them. May be called twice."""
+        """Close all layers. May be called twice."""
         if self._sctp:
             await self._sctp.stop()
         await self.dtls.stop()
@@ -91,7 +92,7 @@ class DataChannelTransport(Transport):
         self._limits = limits
         self._cutter, self._joiner = Cutter(min(PIECE, remote.max_message or PIECE)), PieceAssembler()
         self._sent = self._received = 0  # messages
-        self._to_come: int | None = None  # messages of a side that closes
+        self._to_come: int | None = None  # how many messages a closing side has sent
         self._open, self._low, self._bye = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._closing: asyncio.Task[None] | None = None
         stack.dtls.on("statechange", self._dtls_changed)
@@ -109,7 +110,7 @@ class DataChannelTransport(Transport):
         return channel
 
     def statistics(self) -> Statistics:
-        """What it does at the moment."""
+        """Figures of this instant."""
         if isinstance(self._sctp, FastSctp):
             return self._sctp.statistics(queued=self._data.bufferedAmount)
         return Statistics(queued=self._data.bufferedAmount)
@@ -118,10 +119,10 @@ class DataChannelTransport(Transport):
         """Wait until messages can be sent; raises :class:`ConnectFailed`."""
         await self._open.wait()
         if self._end:
-            raise ConnectFailed("The other side hung up")
+            raise ConnectFailed("The other side closed the direct path")
 
+    @override
     async def send(self, size: int, fill: Fill) -> None:
-        """See :meth:`Transport.send`."""
         self._check_open()
         with self._cutter.room(size) as room:
             fill(room)
@@ -132,7 +133,7 @@ class DataChannelTransport(Transport):
             await self._drained()
 
     async def _drained(self) -> None:
-        """Wait for the low water mark. A path that moves nothing for so long is as good as dead."""
+        """Wait for the low water mark. A path that moves nothing for ``dead_after`` seconds counts as broken."""
         self._low.clear()
         try:
             async with asyncio.timeout(self._limits.dead_after):
@@ -141,8 +142,8 @@ class DataChannelTransport(Transport):
             self._ended(TransportBroken("The other side has taken nothing for a long time."))
         self._check_open()
 
+    @override
     async def aclose(self) -> None:
-        """See :meth:`Transport.aclose`."""
         if self._closing is None:
             self._closing = asyncio.create_task(self._close())
         await asyncio.shield(self._closing)
@@ -155,9 +156,10 @@ class DataChannelTransport(Transport):
                 async with asyncio.timeout(GOODBYE_SECONDS):
                     await self._bye.wait()
             except TimeoutError:
-                log.info("a data channel was closed, and the other side said nothing to it")
+                log.info("a data channel was closed; the other side did not confirm it")
         await self._stack.aclose()
 
+    @override
     def _ended(self, error: TransportError) -> None:
         super()._ended(error)
         for event in (self._open, self._low):
@@ -186,14 +188,14 @@ class DataChannelTransport(Transport):
             self._bye.set()
 
     def _closed_there(self) -> None:
-        """Whether the other side has closed, and all that it has sent is here."""
+        """End the pipe if the other side has closed and all its messages have arrived."""
         if self._to_come is not None and self._received >= self._to_come:
             self._to_come = None
             self._control.send(_GOODBYE.pack(_BYE, self._sent))
             self._ended(TransportClosed())
 
     def _cut(self, error: TransportBroken) -> None:
-        """Hang up on a side that breaks the rules."""
+        """Cut the connection to a side that breaks the rules."""
         self._ended(error)
         self._bye.set()
         if self._closing is None:
@@ -209,7 +211,7 @@ class DataChannelTransport(Transport):
 
 
 class Peer:
-    """One end that is being connected."""
+    """One end of a connection that is being made."""
 
     def __init__(self, stack: Stack, description: Description, limits: Limits) -> None:
         self._stack = stack
@@ -219,10 +221,9 @@ class Peer:
 
     @classmethod
     async def start(cls, *, controlling: bool, servers: Sequence[IceServer], limits: Limits) -> Peer:
-        """Gather candidates: at once, if there are no servers, and within ``gather_timeout`` seconds if there are.
+        """Gather candidates: at once without servers, and within ``gather_timeout`` seconds with servers.
 
-        The side that offers is ``controlling``, the other is not. Each server is asked; one that is silent costs
-        nothing but the time.
+        Exactly one of the two sides is ``controlling``. Each server is asked; a silent one only costs time.
         """
         gatherer = Gatherer(controlling=controlling, servers=servers, gather_timeout=limits.gather_timeout)
         try:
@@ -235,13 +236,13 @@ class Peer:
 
     @property
     def description(self) -> Description:
-        """What the other side needs to know."""
+        """What the other side needs to know to connect."""
         return self._description
 
     async def connect(self, remote: Description, *, same_machine: bool = False) -> DataChannelTransport:
-        """Connect to who is described, once, within ``connect_timeout`` seconds; raises :class:`ConnectFailed`.
+        """Connect to the described end, once, within ``connect_timeout`` seconds; raises :class:`ConnectFailed`.
 
-        Fails, or is cancelled, with nothing left open. ``same_machine``: whether loopback leads to the other side.
+        A failure or a cancellation leaves nothing open. ``same_machine``: whether loopback leads to the other side.
         """
         try:
             async with asyncio.timeout(self._limits.connect_timeout):
@@ -261,7 +262,7 @@ class Peer:
         return transport
 
     async def aclose(self) -> None:
-        """Let go of it if it has not been connected; a transport that came of it is closed by itself."""
+        """Close everything, unless it is connected: then the transport owns it and closes it."""
         if not self._handed_over:
             await self._stack.aclose()
 

@@ -1,8 +1,8 @@
 """A UDP socket that sends and receives many datagrams with one call of the kernel.
 
-asyncio reads one datagram in each turn of its loop. Here Linux cuts one large buffer into datagrams when it sends
-(UDP_SEGMENT, "GSO") and hands over a row of them as one buffer when it receives (UDP_GRO), and what else is there is
-read in the same turn. Where the kernel has neither, datagrams go one by one, and it still works.
+asyncio reads one datagram in each cycle of its loop. Here Linux cuts one large buffer into datagrams when it sends
+(UDP_SEGMENT, "GSO") and returns a row of them as one buffer when it receives (UDP_GRO). More rows are read in the same
+cycle. A kernel without these options sends and receives datagrams one by one.
 """
 
 from __future__ import annotations
@@ -22,16 +22,14 @@ DatagramHandler = Callable[[memoryview, Any], None]
 MAX_DATAGRAM = 65_535  # bytes of a datagram, or of a row of them
 MAX_ROW = MAX_DATAGRAM - 100  # without headers
 ROW = 64  # datagrams at most that one call may send (UDP_MAX_SEGMENTS)
-TOGETHER = 4  # datagrams after which who gets them is told to answer, though there may be more
-READS = 16  # calls in a turn of the loop; others have to come to their turn, too
-BUFFER = 4 << 20  # bytes asked for in the kernel, each way: 10 ms at 400 MB/s. It may give less
-BACKLOG = 1 << 20  # bytes kept here while the kernel takes nothing; what is more is lost, as on any line
+TOGETHER = 4  # datagrams after which ``drained`` is called although more may be waiting
+READS = 16  # calls in one cycle of the loop, so that other tasks run too
+BUFFER = 4 << 20  # bytes requested in the kernel, each way: 10 ms at 400 MB/s. It may give less
+BACKLOG = 1 << 20  # bytes kept here while the kernel takes nothing; more is lost, as on any line
 
 _SOL_UDP, _UDP_SEGMENT, _UDP_GRO = 17, 103, 104  # <linux/udp.h>
-_MTU_DISCOVER = {
-    socket.AF_INET: (socket.IPPROTO_IP, 10),
-    socket.AF_INET6: (socket.IPPROTO_IPV6, 23),
-}  # <linux/in.h>
+# <linux/in.h>
+_MTU_DISCOVER = {socket.AF_INET: (socket.IPPROTO_IP, 10), socket.AF_INET6: (socket.IPPROTO_IPV6, 23)}
 _FRAGMENT, _NEVER_FRAGMENT = 0, 3  # IP_PMTUDISC_DONT, IP_PMTUDISC_PROBE
 _ROOM = 64  # bytes for the size of a segment and its header
 _SIZE = struct.Struct("=H"), struct.Struct("=i")  # of a segment: to the kernel, from it
@@ -40,7 +38,7 @@ log = logging.getLogger("nbferry")
 
 
 class DatagramSocket:
-    """One open socket. Looks like asyncio's DatagramTransport to aioice."""
+    """One open socket. For aioice it looks like asyncio's DatagramTransport."""
 
     def __init__(self, address: Address, received: DatagramHandler, drained: Callable[[], None]) -> None:
         """Bind; ``received`` gets views that are valid during the call, ``drained`` comes after each row of them."""
@@ -68,7 +66,7 @@ class DatagramSocket:
         self._loop.add_reader(self._socket, self._readable)
 
     def _option(self, level: int, name: int, value: int) -> bool:
-        """Set an option of Linux; whether there is such a thing here."""
+        """Set an option of Linux; return whether this system has it."""
         if sys.platform != "linux":
             return False
         try:
@@ -78,11 +76,11 @@ class DatagramSocket:
         return True
 
     def may_fragment(self) -> None:
-        """From now on routers may cut datagrams to pieces."""
+        """From now on let routers fragment datagrams."""
         self._option(*_MTU_DISCOVER[self._socket.family], _FRAGMENT)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """As in asyncio; knows ``sockname`` alone."""
+        """As in asyncio, for ``sockname`` only."""
         return self._name if name == "sockname" else default
 
     def is_closing(self) -> bool:
@@ -98,11 +96,11 @@ class DatagramSocket:
 
     # ---------------------------------------------------------------- sending
     def sendto(self, datagram: bytes, address: Address) -> None:
-        """Send one."""
+        """Send one datagram."""
         self.send_all([datagram], address)
 
     def send_all(self, datagrams: Sequence[bytes], address: Address) -> None:
-        """Send several; those that cannot be sent now are kept for a moment, up to a limit."""
+        """Send several datagrams. Those that cannot be sent now are kept, up to a limit."""
         if self.is_closing():
             return
         if self._backlog:
@@ -113,7 +111,7 @@ class DatagramSocket:
                 self._keep(row, address)
 
     def _send_row(self, row: Sequence[bytes], address: Address) -> bool:
-        """Whether the kernel took it, or lost it."""
+        """Send a row. Returns False if the kernel can take nothing now."""
         if len(row) == 1:
             return self._send_one(row[0], address)
         segment = [(_SOL_UDP, _UDP_SEGMENT, _SIZE[0].pack(len(row[0])))]
@@ -121,7 +119,7 @@ class DatagramSocket:
             self._socket.sendmsg(row, segment, 0, address)
         except BlockingIOError:
             return False
-        except OSError:  # larger than the device takes, or it cannot do this
+        except OSError:  # too large for the device, or the device cannot cut it
             for datagram in row:
                 if not self._send_one(datagram, address):
                     self._keep([datagram], address)
@@ -132,7 +130,7 @@ class DatagramSocket:
             self._socket.sendto(datagram, address)
         except BlockingIOError:
             return False
-        except OSError as error:  # too large, or no way to go: lost, as on any line
+        except OSError as error:  # too large, or unreachable: lost, as on any line
             log.debug("a datagram to %s could not be sent: %s", address[0], error)
         return True
 
@@ -166,12 +164,12 @@ class DatagramSocket:
         self._drained()
 
     def _read(self) -> int:
-        """Hand over a row of datagrams; how many."""
+        """Pass on a row of datagrams; return how many."""
         if self.is_closing():
             return 0
         try:
             size, ancillary, _, sender = self._socket.recvmsg_into([self._buffer], _ROOM if self._rows else 0)
-        except (BlockingIOError, ConnectionRefusedError):  # the latter is about something sent earlier
+        except (BlockingIOError, ConnectionRefusedError):  # the latter belongs to a datagram sent earlier
             return 0
         count = 0
         with memoryview(self._buffer) as whole:
@@ -183,7 +181,7 @@ class DatagramSocket:
 
 
 def _rows(datagrams: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-    """Cut into rows that the kernel can send at once: of one size, but the last of a row may be shorter."""
+    """Group datagrams into rows that the kernel can send at once: all of one size, except a shorter last one."""
     start = 0
     for end in range(1, len(datagrams) + 1):
         size = len(datagrams[start])

@@ -15,17 +15,14 @@ from nbferry.errors import RemoteProtocolError
 
 CandidateKind = Literal["host", "srflx", "relay"]
 
-MAX_DIALLED = 8  # a peer cannot make us knock at more doors than that
-MAX_CANDIDATES = 64  # in a description that is read at all
+MAX_DIALLED = 8  # a peer cannot make us dial more
+MAX_CANDIDATES = 64  # a description with more is refused
 DEFAULT_MAX_MESSAGE = 65_536  # of a peer that does not say (RFC 8841, section 6)
 BASE_PACKET = 1_160  # bytes of an SCTP packet that every path and every end takes: 1,197 of UDP, with DTLS
 MAX_PACKET = 16_384  # the largest DTLS record
 
-_DIGESTS = {
-    "sha-256": 32,
-    "sha-384": 48,
-    "sha-512": 64,
-}  # bytes; what RFC 8122 names and is still thought well of
+# Bytes of the digests that RFC 8122 names and that still count as secure.
+_DIGESTS = {"sha-256": 32, "sha-384": 48, "sha-512": 64}
 _UFRAG = re.compile(r"[A-Za-z0-9+/]{4,256}")  # RFC 8839, section 5.4
 _PASSWORD = re.compile(r"[A-Za-z0-9+/]{22,256}")
 _FOUNDATION = re.compile(r"[A-Za-z0-9+/]{1,32}")  # section 5.1
@@ -61,7 +58,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Description:
-    """One end: how to authenticate to it, where it may be, and what it speaks."""
+    """One end: how to authenticate it, where it may be reached, and what it can do."""
 
     ufrag: str
     password: str
@@ -117,18 +114,18 @@ class Description:
         return best(allowed, MAX_DIALLED)
 
 
-def best(candidates: Iterable[Candidate], most: int) -> list[Candidate]:
-    """So many of them at most: the best of each kind, then the second best of each, and so on."""
+def best(candidates: Iterable[Candidate], limit: int) -> list[Candidate]:
+    """At most ``limit`` candidates: the best of each kind, then the second best of each, and so on."""
     found = sorted(candidates, key=lambda each: -each.priority)
     ranked: list[tuple[int, int, Candidate]] = []
     for kind in ("host", "srflx", "relay"):
         alike = (each for each in found if each.kind == kind)
         ranked += [(place, -each.priority, each) for place, each in enumerate(alike)]
-    return [each for _, _, each in sorted(ranked, key=lambda entry: entry[:2])[:most]]
+    return [each for _, _, each in sorted(ranked, key=lambda entry: entry[:2])[:limit]]
 
 
 def may_dial(ip: str, *, same_machine: bool) -> bool:
-    """Whether a peer may have us send a check to an address; a name is none, and raises ValueError."""
+    """Whether a peer may make us send a check to an address. Raises ValueError for a host name."""
     address = ipaddress.ip_address(ip)
     address = getattr(address, "ipv4_mapped", None) or address  # ::ffff:127.0.0.1 leads to our own loopback
     if address.is_loopback:
@@ -137,7 +134,7 @@ def may_dial(ip: str, *, same_machine: bool) -> bool:
 
 
 def binding(controlling: Description, controlled: Description) -> bytes:
-    """Both ends' DTLS fingerprints, in one form only, for what authenticates the ends to be bound to."""
+    """Both ends' DTLS fingerprints in one canonical form, to be mixed into the handshake of Noise."""
     ends = (sorted(end.fingerprints) for end in (controlling, controlled))
     return b"\0".join(";".join(f"{name} {value}" for name, value in end).encode() for end in ends)
 

@@ -1,8 +1,8 @@
 """Finding a path between two ends (ICE, RFC 8445), by aioice.
 
-Other than aioice and aiortc by themselves: every server is asked, not only the first of each kind; they get a bounded
-time to answer, and what is gathered by then is used; loopback is a candidate, for two kernels of a machine without a
-network; and a gathering that is cancelled leaves nothing open.
+Unlike plain aioice and aiortc, this asks every server, not only the first of each kind. Servers get a bounded time to
+answer, and the candidates that exist by then are used. Loopback is a candidate, for two kernels of a machine without a
+network. A gathering that is cancelled leaves nothing open.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from aioice import Connection
 from aioice.candidate import candidate_foundation, candidate_priority
 from aioice.ice import StunProtocol, relayed_candidate, server_reflexive_candidate
 from aiortc import RTCIceCandidate, RTCIceGatherer, RTCIceParameters, RTCIceTransport
+from typing_extensions import override
 
 from nbferry.errors import ConnectFailed
 from nbferry.model.ice_servers import IceServer
@@ -24,7 +25,7 @@ from nbferry.transports.webrtc.datagrams import DatagramSocket
 from nbferry.transports.webrtc.description import MAX_CANDIDATES, MAX_DIALLED, Candidate, Description, best
 
 LOOPBACK = "127.0.0.1"
-FAREWELL = 1.0  # seconds that a socket, or a TURN server, may take to be closed
+FAREWELL = 1.0  # seconds that a socket, or an address of a TURN server, may take to close
 EARLY_DATAGRAMS = 100  # kept before DTLS runs; an honest peer sends a few
 
 Found = tuple[IceCandidate, StunProtocol | None]
@@ -35,28 +36,30 @@ log = logging.getLogger("nbferry")
 class DatagramProtocol(StunProtocol):
     """Tells datagrams apart by their first byte, as RFC 7983 has it, before aioice tries to read them as STUN."""
 
+    @override
     def datagram_received(self, data: bytes | memoryview | str, addr: tuple[Any, ...]) -> None:
-        """See the base class; ``data`` may be a view that is valid during the call."""
+        """Take a datagram; ``data`` may be a view that is valid during the call only."""
         assert not isinstance(data, str)
         if len(data) and 20 <= data[0] < 64:
             self.receiver.data_received(data, 1)  # type: ignore[arg-type]  # ours takes views
         elif len(data) and data[0] < 4:
             super().datagram_received(bytes(data), addr)
 
+    @override
     async def close(self) -> None:
-        """See the base class; a TURN server that is gone is not waited for, as its client asks again for 30 s."""
+        """Close, without the 30 s for which aioice asks a TURN server that does not answer."""
         try:
             async with asyncio.timeout(FAREWELL):
                 await super().close()
         except TimeoutError:
-            log.info("a TURN server does not answer; what it lent us it will take back by itself")
+            log.info("a TURN server does not answer; the address that it lent us expires by itself")
 
 
 class SingleDatagramProtocol(DatagramProtocol):
-    """For sockets that are not ours, and TURN: nobody says when what has come together is over."""
+    """For TURN and sockets of asyncio, which do not tell when a row of datagrams ends."""
 
+    @override
     def datagram_received(self, data: bytes | memoryview | str, addr: tuple[Any, ...]) -> None:
-        """See the base class."""
         super().datagram_received(data, addr)
         paths = self.receiver
         assert isinstance(paths, Paths)
@@ -70,8 +73,9 @@ class ProtocolSocket(DatagramSocket):
         super().__init__(address, protocol.datagram_received, drained)  # type: ignore[arg-type]  # views, too
         self._protocol = protocol
 
+    @override
     def close(self) -> None:
-        """Close at once, and say so in the loop's next turn."""
+        """Close at once, and tell the protocol in the loop's next cycle."""
         if not self.is_closing():
             super().close()
             asyncio.get_running_loop().call_soon(self._protocol.connection_lost, None)
@@ -88,13 +92,14 @@ class Paths(Connection):
         self._drained: Callable[[], None] | None = None
         self._draining = False
 
+    @override
     async def get_component_candidates(
         self,
         component: int,
         addresses: list[str],
-        timeout: int = 5,  # noqa: ASYNC109  # aioice calls it so
+        timeout: int = 5,  # the name that aioice gives it
     ) -> list[IceCandidate]:
-        """See the base class; called by its ``gather_candidates``, once."""
+        """Gather host, reflexive and relayed candidates; aioice's ``gather_candidates`` calls this once."""
         for address in [*addresses[: MAX_DIALLED - 1], LOOPBACK]:
             try:
                 await self._listen(component, address)
@@ -110,7 +115,7 @@ class Paths(Connection):
         return [protocol for protocol in self._protocols if protocol.local_candidate.type == "host"]
 
     async def _listen(self, component: int, address: str) -> None:
-        """Open a socket, whose address is a candidate; loopback is the last that is tried."""
+        """Open a socket and make its address a candidate; loopback has the lowest priority."""
         protocol = await self._socket(address)
         host, port = protocol.transport.get_extra_info("sockname")[:2]
         preference = 0 if address == LOOPBACK else 65_535
@@ -126,7 +131,7 @@ class Paths(Connection):
         self._protocols.append(protocol)
 
     async def _socket(self, address: str) -> StunProtocol:
-        """A socket of our own kind, or of asyncio's where its loop cannot wait for ours (Windows)."""
+        """A socket of our own kind, or asyncio's where the loop cannot wait for ours (Windows)."""
         loop, protocol = asyncio.get_running_loop(), DatagramProtocol(self)
         try:
             transport: Any = ProtocolSocket((address, 0), protocol, self.drained)
@@ -138,7 +143,7 @@ class Paths(Connection):
         protocol.connection_made(transport)
         return protocol
 
-    # ---------------------------------------------------------------- the short way, once there is a path
+    # ---------------------------------------------------------------- the data path, once ICE has found one
     def deliver_to(self, received: Callable[[memoryview], None], drained: Callable[[], None]) -> None:
         """From now on call ``received`` with each datagram that is not ICE's, and ``drained`` after some of them."""
         self._received, self._drained = received, drained
@@ -146,26 +151,27 @@ class Paths(Connection):
             if waiting := self._queue.get_nowait():
                 received(memoryview(waiting[0]))
             else:
-                self._queue.put_nowait(None)  # the end, for who reads the queue
+                self._queue.put_nowait(None)  # the end mark, for aiortc's reader of the queue
                 break
         drained()
 
+    @override
     def data_received(self, data: bytes | memoryview, component: int) -> None:
-        """See the base class; a datagram that is not ICE's, from anybody."""
-        if not 20 <= data[0] < 64:
-            return  # and not DTLS' either
+        """Take a datagram that is not ICE's. It may come from a stranger."""
+        if not 20 <= data[0] < 64:  # not DTLS either
+            return
         if self._received:
             self._received(memoryview(data))
         elif self._queue.qsize() < EARLY_DATAGRAMS:
             super().data_received(bytes(data), component)
 
     def drained(self) -> None:
-        """Nothing more is to be read at the moment."""
+        """Tell the receiver that a row of datagrams has ended."""
         if self._drained:
             self._drained()
 
     def drained_soon(self) -> None:
-        """Call :meth:`drained` in the loop's next turn, once."""
+        """Call :meth:`drained` in the loop's next cycle, once."""
         if not self._draining:
             self._draining = True
             asyncio.get_running_loop().call_soon(self._drain)
@@ -175,10 +181,10 @@ class Paths(Connection):
         self.drained()
 
     def send_all(self, datagrams: list[bytes]) -> None:
-        """Send over the path that was found; raises ConnectionError if there is none any more."""
+        """Send over the path that was found; raises ConnectionError if it is lost."""
         pair = self._nominated.get(1)
         if pair is None:
-            raise ConnectionError("there is no path")
+            raise ConnectionError("the path is lost")
         transport: Any = pair.protocol.transport
         if isinstance(transport, DatagramSocket):
             transport.send_all(datagrams, pair.remote_addr)
@@ -187,14 +193,14 @@ class Paths(Connection):
             transport.sendto(datagram, pair.remote_addr)
 
     def may_fragment(self) -> None:
-        """From now on routers may cut datagrams to pieces."""
+        """From now on let routers fragment datagrams."""
         for protocol in self._protocols:
             transport: Any = protocol.transport
             if isinstance(transport, DatagramSocket):
                 transport.may_fragment()
 
     def _asked(self, component: int) -> list[Awaitable[Found]]:
-        """A question to every server: to STUN from each IPv4 socket, which is all that aioice can do."""
+        """One request to every TURN server, and one to every STUN server from each IPv4 socket (aioice's limit)."""
         asked: list[Awaitable[Found]] = []
         for server in self._servers:
             if server.kind == "turn":
@@ -220,7 +226,7 @@ class Paths(Connection):
         )
 
     async def leave_loopback(self) -> None:
-        """Close what leads to this machine only."""
+        """Close the sockets that lead to this machine only."""
         for protocol in self._host_protocols():
             if protocol.local_candidate.host == LOOPBACK:
                 self._protocols.remove(protocol)
@@ -228,7 +234,7 @@ class Paths(Connection):
 
 
 async def _answers(asked: Iterable[Awaitable[Found]], seconds: float) -> list[Found]:
-    """What servers have answered in time; who has not is not waited for."""
+    """The answers that came in time; the others are cancelled."""
     tasks = [asyncio.ensure_future(question) for question in asked]
     if not tasks:
         return []
@@ -254,7 +260,7 @@ class Gatherer(RTCIceGatherer):
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:
-        """Those gathered, each once: several servers see a socket at the same address. A peer reads only so many."""
+        """The candidates, each once (several servers may see the same address), and no more than a peer reads."""
         gathered = (
             Candidate(found.type, found.ip, found.port, found.priority, found.foundation)  # type: ignore[arg-type]  # of three kinds
             for found in self.getLocalCandidates()
@@ -272,15 +278,14 @@ async def find_path(transport: RTCIceTransport, remote: Description, *, same_mac
     dialable = remote.dialable(same_machine=same_machine)
     for candidate in dialable:
         await transport.addRemoteCandidate(_for_aiortc(candidate))
-    if len(dialable) == len(
-        remote.candidates
-    ):  # else the other side may yet show itself, by a check of its own
+    # Otherwise the list stays open: a check by the other side may reveal an address that we cannot dial.
+    if len(dialable) == len(remote.candidates):
         await transport.addRemoteCandidate(None)
     await transport.start(RTCIceParameters(usernameFragment=remote.ufrag, password=remote.password))
     if transport.state != "completed":
         raise ConnectFailed(
             "No direct path to the other side was found",
-            hint="A firewall or NAT on one of the sides lets nothing through; a TURN server would help.",
+            hint="A firewall or NAT on one side blocks it; a TURN server would help.",
         )
 
 

@@ -1,4 +1,4 @@
-"""Messages cut into pieces that a data channel takes, and put together again.
+"""Messages cut into pieces that a data channel takes, and put back together.
 
 The first piece begins with the size of the message, four bytes in network order; nothing else is added, because the
 channel keeps pieces whole and in order.
@@ -12,12 +12,12 @@ from nbferry.errors import TransportBroken
 from nbferry.limits import MAX_MESSAGE, KiB
 
 HEADER = 4  # bytes
-MAX_ASSEMBLED = MAX_MESSAGE + 64 * KiB  # with a record's tag and an envelope
-PIECE = 64 * KiB  # what every data channel takes (RFC 8841, section 6); larger ones were no faster
+MAX_ASSEMBLED = MAX_MESSAGE + 64 * KiB  # with the tag of a sealed frame and an envelope
+PIECE = 64 * KiB  # every data channel takes this (RFC 8841, section 6); larger pieces were no faster
 
 
 class Cutter:
-    """Has one buffer, which the next message of the same size is written into again."""
+    """Has one buffer, which messages of the same size share."""
 
     def __init__(self, piece: int = PIECE) -> None:
         self._piece = piece
@@ -50,14 +50,14 @@ class PieceAssembler:
     def add(self, piece: bytes | str) -> memoryview | None:
         """A message if this piece was its last, valid until the next call. Raises :class:`TransportBroken`."""
         if isinstance(piece, str):
-            raise TransportBroken("A text message arrived; only binary ones are spoken here.")
+            raise TransportBroken("A text message arrived; only binary ones are expected.")
         start = 0
         if not self._begun:
             self._begin(piece)
             start = HEADER
         end = self._have + len(piece) - start
         if end > len(self._buffer) or (end == self._have and start == 0):
-            raise TransportBroken("A message is not as long as was said.")
+            raise TransportBroken("A message does not have the announced length.")
         self._buffer[self._have : end] = memoryview(piece)[start:]
         self._have = end
         if end < len(self._buffer):

@@ -7,40 +7,36 @@ from __future__ import annotations
 
 from nbferry.transports.webrtc.description import BASE_PACKET
 
-SIZES = (
-    1_400,
-    4_000,
-    8_900,
-    16_384,
-)  # Ethernet; some data centres; jumbo frames; the largest DTLS record, on loopback
-MAX_PROBES = 3  # MAX_PROBES
+# Ethernet; some data centres; jumbo frames; the largest DTLS record, on loopback.
+SIZES = (1_400, 4_000, 8_900, 16_384)
+MAX_PROBES = 3  # RFC 8899's name for the attempts
 INTERVAL = 0.5  # seconds between two attempts
-BLACK_HOLE = 2  # timeouts in a row that large packets get
+BLACK_HOLE = 2  # timeouts in a row after which large packets are given up
 
 
 class PathSize:
-    """The size in use, and what is tried; ``most`` is what the other side takes."""
+    """The size in use, and the sizes to try; ``limit`` is the largest that the other side takes."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, limit: int) -> None:
         self.size = BASE_PACKET
-        self._most = most
+        self._limit = limit
         self._attempts = 0
 
     def probes(self) -> list[int]:
-        """Sizes to be tried now, all at once; empty when there is nothing more to be learnt."""
+        """The sizes to try now, all at once; empty when no attempt is left."""
         if self._attempts == MAX_PROBES:
             return []
         self._attempts += 1
-        return sorted(size for size in {*SIZES, self._most} if self.size < size <= self._most)
+        return sorted(size for size in {*SIZES, self._limit} if self.size < size <= self._limit)
 
     def arrived(self, size: int) -> None:
-        """A probe of this size came through."""
-        if size <= self._most:
+        """Use this size if it is the largest so far: a probe of it was answered."""
+        if size <= self._limit:
             self.size = max(self.size, size)
 
     def timed_out(self, in_a_row: int) -> bool:
-        """All that was under way is lost; whether that is because of the size, which then is the smallest for good."""
+        """Return whether the size explains so many timeouts in a row; then the smallest size is used for good."""
         if in_a_row < BLACK_HOLE or self.size == BASE_PACKET:
             return False
-        self.size, self._attempts, self._most = BASE_PACKET, MAX_PROBES, BASE_PACKET
+        self.size, self._attempts, self._limit = BASE_PACKET, MAX_PROBES, BASE_PACKET
         return True

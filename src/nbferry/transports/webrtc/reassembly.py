@@ -1,7 +1,7 @@
 """What has arrived of an SCTP association: numbers to acknowledge, and the message that is being put together.
 
-Chunks are taken in the order in which they were sent, whatever their stream, and the parts of a message follow each
-other (RFC 9260, section 6.9). So no more than one message is ever unfinished, and nothing is searched. Sans-I/O.
+Chunks are taken in the order in which they were sent, across all streams, and the parts of a message follow each other
+(RFC 9260, section 6.9). So at most one message is unfinished, and nothing is searched. Sans-I/O.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections.abc import Iterable
 
 from nbferry.errors import TransportBroken
 
-RECEIVE_WINDOW = 8 << 20  # bytes that wait for what is missing before them: 100 Mbit/s x 300 ms, twice
-LARGEST_MESSAGE = 256 << 10  # bytes; four times what we say that we take (a browser may be told otherwise)
-FURTHEST = 65_535  # numbers ahead that a SACK can speak of
+RECEIVE_WINDOW = 8 << 20  # bytes that wait for a missing chunk: 100 Mbit/s x 300 ms, twice
+LARGEST_MESSAGE = 256 << 10  # bytes; four times what our description announces
+FURTHEST = 65_535  # numbers ahead that a SACK can name
 TWICE = 16  # numbers that came twice, remembered for the next SACK
 
 LAST, FIRST = 1, 2  # flags
@@ -25,9 +25,9 @@ class Inbound:
     """One direction of an association; ``initial`` is the TSN of the first chunk."""
 
     def __init__(self, initial: int) -> None:
-        self.up_to = initial - 1  # everything to this number is here; it does not wrap
-        self.held = 0  # bytes
-        self.disturbed = False  # the last chunk was not simply the next one
+        self.up_to = initial - 1  # everything up to this number has arrived; it does not wrap
+        self.held = 0  # bytes that wait for a missing chunk
+        self.disturbed = False  # whether the last chunk came out of order, or a gap is open
         self._early: dict[int, Chunk] = {}
         self._blocks: list[list[int]] = []  # of numbers in ``_early``: first and last, rising
         self._twice: list[int] = []
@@ -36,7 +36,7 @@ class Inbound:
         self._of = (0, 0)  # stream and protocol of the parts
 
     def add(self, tsn: int, flags: int, stream: int, protocol: int, payload: bytes) -> Iterable[Chunk]:
-        """Take a chunk; gives those that are in order now."""
+        """Take a chunk; return those that are in order now."""
         ahead = (tsn - self.up_to) & _M
         if ahead == 1:
             self.up_to += 1
@@ -55,7 +55,7 @@ class Inbound:
         return ()
 
     def _note(self, number: int) -> None:
-        """Put a number into the blocks; it mostly belongs to the last one."""
+        """Add a number to the blocks; it mostly belongs to the last one."""
         blocks = self._blocks
         place = len(blocks)
         while place and blocks[place - 1][0] > number:
@@ -72,7 +72,7 @@ class Inbound:
             blocks.insert(place, [number, number])
 
     def _ready(self) -> list[Chunk]:
-        """Take what has been waiting for the number that has just come."""
+        """Take the chunks that have waited for the number that has just come."""
         if self._blocks[0][0] != self.up_to + 1:
             return []
         first, self.up_to = self._blocks.pop(0)
@@ -81,7 +81,7 @@ class Inbound:
         return ready
 
     def join(self, flags: int, stream: int, protocol: int, payload: bytes) -> bytes | None:
-        """Put the next chunk to its message; the message, if it was the last. Raises :class:`TransportBroken`."""
+        """Add the next chunk to its message; return the message when complete. Raises :class:`TransportBroken`."""
         if not payload:
             raise TransportBroken("A chunk has no data.")
         if flags & FIRST:
@@ -91,7 +91,7 @@ class Inbound:
                 return payload
             self._of = stream, protocol
         elif not self._parts or self._of != (stream, protocol):
-            raise TransportBroken("A message goes on that did not begin.")
+            raise TransportBroken("A part of a message arrived without its beginning.")
         return self._append(flags, payload)
 
     def _append(self, flags: int, payload: bytes) -> bytes | None:
@@ -106,11 +106,11 @@ class Inbound:
         return message
 
     # ---------------------------------------------------------------- for a SACK
-    def gaps(self, most: int) -> list[tuple[int, int]]:
-        """Blocks that are here beyond ``up_to``, relative to it: the first ones, which are the most urgent."""
-        return [(first - self.up_to, last - self.up_to) for first, last in self._blocks[:most]]
+    def gaps(self, limit: int) -> list[tuple[int, int]]:
+        """The first blocks that have arrived beyond ``up_to``, relative to it. The first are the most urgent."""
+        return [(first - self.up_to, last - self.up_to) for first, last in self._blocks[:limit]]
 
     def take_twice(self) -> list[int]:
-        """TSNs that came again since the last time."""
+        """TSNs that came twice since the last call."""
         twice, self._twice = self._twice, []
         return twice

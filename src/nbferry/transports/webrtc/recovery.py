@@ -1,7 +1,8 @@
-"""What has been sent and not been acknowledged, and what of it is lost: RACK-TLP (RFC 8985) for numbered packets.
+"""Packets that are sent and not yet acknowledged, and which of them are lost: RACK-TLP (RFC 8985).
 
-Sans-I/O: the time comes in as an argument, in seconds. Every step costs what it changes, not what is under way: packets
-are kept in the order in which they were last sent, and of an acknowledgement only the news are looked at.
+Sans-I/O: the time comes in as an argument, in seconds. The cost of a step grows with what it changes, not with what is
+under way: packets are kept in the order in which they were last sent, and of an acknowledgement only the new part is
+looked at.
 
     sent(packet)              acknowledged(up_to, blocks) -> News        lost: packets to send again, first ones first
     deadline() -> when        expired() -> Expired
@@ -16,30 +17,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 RTO_INITIAL, RTO_LEAST, RTO_MOST = 1.0, 0.2, 8.0  # RFC 6298 says 1 s at least; Linux takes 0.2
-ACK_DELAY = 0.025  # seconds that a receiver may keep an acknowledgement back
+ACK_DELAY = 0.025  # seconds for which a receiver may delay an acknowledgement
 REORDERING_LEAST = 0.001  # seconds that a packet may be late without being lost
-MANY_BLOCKS = 16  # in an acknowledgement; one that has so many may not have had room for more
+MANY_BLOCKS = 16  # an acknowledgement with so many may have had no room for more
 
 Blocks = Sequence[tuple[int, int]]
 
 
 @dataclass(slots=True)
 class Packet:
-    """One that was sent. ``payload`` is the caller's; ``delivered`` to ``first_sent_at`` are the rate sampler's."""
+    """A packet that was sent. ``payload`` is the caller's; the last three fields belong to the rate sampler."""
 
     number: int
     size: int
     payload: bytes
     sent_at: float = 0.0
-    before_at: float = 0.0  # when it was sent the time before
-    times: int = 0  # that it was sent
+    before_at: float = 0.0  # when its earlier copy was sent
+    times: int = 0  # how often it was sent
     delivered: int = 0
     delivered_at: float = 0.0
     first_sent_at: float = 0.0
 
 
 class Timeout(enum.Enum):
-    """What a deadline was for."""
+    """What a deadline means."""
 
     NOTHING = enum.auto()
     REORDERING = enum.auto()  # packets that were late count as lost
@@ -72,9 +73,9 @@ class Recovery:
         self._known: dict[int, int] = {}  # blocks acknowledged before: first number, last number
         self._rack_at, self._rack_number, self._rack_rtt = -math.inf, -1, 0.0
         self._furthest = first - 1  # highest number that was ever acknowledged
-        self._patience = 0.0  # seconds that a packet was late by that counted as lost, and arrived
+        self._patience = 0.0  # the longest delay in seconds of a packet that counted as lost, and arrived
         self._late_at: float | None = None
-        self._told_up_to: int | None = None  # what is above may have arrived, and there was no room to say so
+        self._told_up_to: int | None = None  # packets above may have arrived; the acknowledgement had no room
         self._probed = False
         self._progress_at = -math.inf
         self._last_sent_at = -math.inf
@@ -90,7 +91,7 @@ class Recovery:
         return min(max(base, RTO_LEAST) * (1 << min(self.timeouts, 8)), RTO_MOST)
 
     def sent(self, packet: Packet, now: float) -> None:
-        """A packet goes out, for the first time or again."""
+        """Note that a packet goes out, for the first time or not."""
         if packet.times:
             self.again += packet.size
         else:
@@ -103,7 +104,7 @@ class Recovery:
         self.highest = max(self.highest, packet.number)
 
     def acknowledged(self, up_to: int, blocks: Blocks, now: float) -> AckOutcome:
-        """Everything to ``up_to`` has arrived, and blocks above; numbers that were never sent are passed over."""
+        """Note that everything up to ``up_to`` and the blocks have arrived; unsent numbers are ignored."""
         news = AckOutcome()
         up_to = min(up_to, self.highest)
         for number in range(self.up_to + 1, up_to + 1):
@@ -142,15 +143,15 @@ class Recovery:
             self.acknowledged_bytes += packet.size
 
     def _be_patient(self, took: float) -> None:
-        """A packet that counted as lost came after so many seconds: what is as late as that is not lost from now on."""
+        """Wait longer from now on: a packet that counted as lost arrived after so many seconds."""
         self._patience = max(self._patience, took - self._rack_rtt)
 
     def _measure(self, news: AckOutcome, now: float) -> None:
-        """Take the round trip from what was sent last, but not from packets sent twice (Karn)."""
+        """Take the round trip of the packet sent last, but not of packets sent twice (Karn's algorithm)."""
         for packet in news.acked:
             rtt = now - packet.sent_at
             if packet.times > 1 and rtt < self.min_rtt:
-                continue  # the answer to an earlier copy
+                continue  # this answers an earlier copy
             if (packet.sent_at, packet.number) > (self._rack_at, self._rack_number):
                 self._rack_at, self._rack_number, self._rack_rtt = packet.sent_at, packet.number, rtt
                 if packet.times == 1:
@@ -159,7 +160,7 @@ class Recovery:
             self._smooth(news.rtt)
 
     def _smooth(self, rtt: float) -> None:
-        """RFC 6298."""
+        """Smooth the round trip as RFC 6298 does."""
         self.min_rtt = min(self.min_rtt, rtt)
         if not self.srtt:
             self.srtt, self.rttvar = rtt, rtt / 2
@@ -168,7 +169,7 @@ class Recovery:
         self.srtt += (rtt - self.srtt) / 8
 
     def _detect(self, now: float) -> int:
-        """Move what was sent well before something that has arrived to ``lost``; the bytes of it."""
+        """Move packets to ``lost`` if later ones have arrived long enough ago; return their bytes."""
         lost, self._late_at = 0, None
         patience = max(REORDERING_LEAST, min(max(self._patience, self.min_rtt / 4), self.srtt))
         rack = (self._rack_at, self._rack_number)
@@ -210,7 +211,7 @@ class Recovery:
         return max(self._progress_at, oldest.sent_at) + self.rto
 
     def expired(self, now: float) -> Timeout:
-        """The deadline is here, or was: what follows."""
+        """Do what is due, and return what it was."""
         due = self.deadline()
         if due is None or due > now:
             return Timeout.NOTHING
@@ -226,7 +227,7 @@ class Recovery:
         return Timeout.TIMEOUT
 
     def _probe(self) -> Timeout:
-        """Have the last packet sent again: its acknowledgement will show what is missing before it."""
+        """Send the last packet again: its acknowledgement will show what is missing before it."""
         self._probed = True
         number = next(reversed(self._under_way))
         self._lose(self._under_way[number])

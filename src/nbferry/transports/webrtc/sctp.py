@@ -1,20 +1,20 @@
-"""SCTP and DTLS of aiortc with another data path, several times to thirty times as fast.
+"""SCTP and DTLS of aiortc with a data path of our own, several times to thirty times as fast.
 
-aiortc parses, schedules and answers each packet by itself: a task's wake-up, an acknowledgement and two system calls
-for each, a walk through all that was sent for each acknowledgement, and a window that a single loss halves. Here
+aiortc handles each packet by itself. Each packet costs a task's wake-up, an acknowledgement and two system calls, each
+acknowledgement a walk through all that was sent, and a single loss halves the window. Here
 
-- datagrams go from the socket to the channel in one call, without a task or a queue between them;
-- what comes in one row is acknowledged by one SACK (RFC 9260, section 6.2, asks for one in two packets at least: a SACK
-  is held back only while more packets come out of the socket), at once when something is missing;
+- datagrams pass from the socket to the channel in one call, without a task or a queue between them;
+- one SACK acknowledges a whole row, at once when something is missing (RFC 9260, section 6.2, asks for one in two
+  packets at least: a SACK is delayed only while more packets come out of the socket);
 - recovery and rate are :mod:`.recovery` and :mod:`.congestion`;
 - packets grow to what the path carries (:mod:`.probing`), if the other side has said that it takes them;
-- chunks are made when they are sent, and only the parts of one message are put together at any time.
+- chunks are made when they are sent, and only one message is put together at any time.
 
-What aiortc does for the rest (INIT, cookies, stream resets, channels) is left to it. On the wire this is plain SCTP
-over DTLS.
+aiortc still does the rest: INIT, cookies, stream resets, channels. On the wire this is plain SCTP over DTLS.
 
-Everything here that begins with an underscore is aiortc's own, so it is used with the versions that it was tested with;
-with others, the functions at the end give aiortc's own classes, which is slow and works.
+Methods of the base classes that begin with an underscore are private to aiortc. So this data path is used only with
+versions of aiortc that it was tested with. With others the functions at the end return aiortc's own classes, which are
+slow and work.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from aiortc import (
 from aiortc.rtcdtlstransport import DataReceiver
 from google_crc32c import value as crc32c
 from OpenSSL import SSL
+from typing_extensions import override
 
 from nbferry.errors import TransportBroken
 from nbferry.transports.webrtc.congestion import Controller
@@ -53,16 +54,14 @@ from nbferry.transports.webrtc.recovery import Packet, Recovery, Timeout
 KNOWN = ("1.16.0",)  # versions of aiortc
 
 STREAMS = 16  # that the other side may use
-ACK_DELAY_HERE = 0.02  # seconds that the acknowledgement of a single packet waits for another
-ACK_DELAY_SOME = 0.002  # the same, of several packets
-ACK_TOGETHER = (
-    8  # packets that are acknowledged at once to who paces: no acknowledgement has to open a window there
-)
-CLOCK_STEP = 1e-4  # seconds that asyncio's timers may be early
-DEAD_AFTER = 30.0  # seconds without an answer to anything
-INITIAL_RTO = (
-    0.5  # seconds until an INIT is sent again; RFC 9260 says 1, but this path has just been found to be alive
-)
+ACK_DELAY_HERE = 0.02  # seconds for which the acknowledgement of a single packet waits for another
+ACK_DELAY_SOME = 0.002  # the same for several packets
+# Packets for one acknowledgement, if the sender paces: it does not need one to open its window.
+ACK_TOGETHER = 8
+CLOCK_STEP = 1e-4  # seconds by which asyncio's timers may be early
+DEAD_AFTER = 30.0  # seconds without any answer
+# Seconds until an INIT is repeated. RFC 9260 says 1, but ICE has just shown that this path is alive.
+INITIAL_RTO = 0.5
 
 _M, _HALF = 0xFFFF_FFFF, 1 << 31  # TSNs are numbers modulo 2^32
 _DATA, _SACK, _PAD = 0, 3, 0x84  # types of chunks; PAD: RFC 4820
@@ -86,7 +85,7 @@ log = logging.getLogger("nbferry")
 
 @dataclass(frozen=True, kw_only=True)
 class Statistics:
-    """What a data channel does. Bytes, seconds, bytes per second; None: not known. aiortc as it is knows ``queued``."""
+    """Figures of a data channel, in bytes and seconds; None: unknown. Plain aiortc knows only ``queued``."""
 
     queued: int  # given to ``send`` and not sent yet
     sent: int | None = None  # for the first time, with headers of SCTP
@@ -94,23 +93,23 @@ class Statistics:
     retransmitted: int | None = None
     under_way: int | None = None  # sent, and neither acknowledged nor lost
     round_trip: float | None = None
-    packet: int | None = None  # of SCTP, as large as they are sent at the moment
+    packet: int | None = None  # size of the SCTP packets that are sent at the moment
     window: int | None = None  # that may be under way
     rate: float | None = None  # at which the path has lately delivered
-    congested: bool | None = None  # round trips are so long that there must be a queue
+    congested: bool | None = None  # whether long round trips show a queue
 
 
 class Path(Protocol):
-    """What is below."""
+    """The layer below DTLS."""
 
     def send_all(self, datagrams: list[bytes]) -> None:
-        """Send; raises ConnectionError if there is no path any more."""
+        """Send; raises ConnectionError if the path is lost."""
 
     def deliver_to(self, received: Callable[[memoryview], None], drained: Callable[[], None]) -> None:
         """Call ``received`` with each datagram from now on, and ``drained`` after some of them."""
 
     def may_fragment(self) -> None:
-        """From now on routers may cut datagrams to pieces."""
+        """From now on let routers fragment datagrams."""
 
 
 class FastDtls(RTCDtlsTransport):
@@ -123,12 +122,14 @@ class FastDtls(RTCDtlsTransport):
         self._out_bytes = 0
         self._receiver: FastSctp | None = None
 
-    async def start(self, remoteParameters: RTCDtlsParameters) -> None:  # noqa: N803  # aiortc's name
-        """Shake hands as aiortc does; then datagrams come by the short way."""
+    @override
+    async def start(self, remoteParameters: RTCDtlsParameters) -> None:  # aiortc's name
+        """Shake hands as aiortc does; then take datagrams without aiortc's queue."""
         await super().start(remoteParameters)
         if self.state == "connected":
             self._path.deliver_to(self._datagram, self._drained)
 
+    @override
     def _register_data_receiver(self, receiver: DataReceiver) -> None:
         super()._register_data_receiver(receiver)
         assert isinstance(receiver, FastSctp)
@@ -136,7 +137,7 @@ class FastDtls(RTCDtlsTransport):
 
     # ---------------------------------------------------------------- to the path
     def queue(self, packet: bytes) -> bool:
-        """Encrypt a packet, to be sent by the next :meth:`flush`, or now if a row is full; whether that was so."""
+        """Encrypt a packet for the next :meth:`flush`. Sends now if a row is full, and returns whether it was."""
         ssl = self._ssl
         assert ssl
         try:
@@ -159,10 +160,12 @@ class FastDtls(RTCDtlsTransport):
             try:
                 self._path.send_all(out)
             except ConnectionError:
-                log.debug("%d datagrams had nowhere to go", len(out))  # aiortc hears of it where it reads
+                # aiortc notices the lost path where it reads.
+                log.debug("%d datagrams were dropped: the path is lost", len(out))
 
+    @override
     async def _write_ssl(self) -> None:
-        """Send what OpenSSL has to say for itself: a handshake, an alert."""
+        """Send what OpenSSL itself has to send: a handshake, an alert."""
         self._flush_bio()
 
     def _flush_bio(self) -> None:
@@ -170,13 +173,13 @@ class FastDtls(RTCDtlsTransport):
         try:
             data = self._ssl.bio_read(1 << 16)
         except SSL.Error:
-            return  # nothing
+            return  # OpenSSL has nothing to send
         self._out += _flights(data)
         self.flush()
 
     # ---------------------------------------------------------------- from the path
     def _datagram(self, datagram: memoryview) -> None:
-        """Decrypt one; there may be several records in it."""
+        """Decrypt a datagram, which may hold several DTLS records."""
         start = 0
         while start + 13 <= len(datagram):
             end = start + 13 + (datagram[start + 11] << 8) + datagram[start + 12]
@@ -190,15 +193,16 @@ class FastDtls(RTCDtlsTransport):
             ssl.bio_write(record)
             packet = ssl.recv(MAX_PACKET)
         except SSL.ZeroReturnError:
-            self._hung_up()
+            self._closed_there()
         except SSL.Error:
-            self._flush_bio()  # no data: a forged record, or a flight of the handshake that has to be answered again
+            # No data: a forged record, or a flight of the handshake that must be answered once more.
+            self._flush_bio()
         else:
             if self._receiver:
                 self._receiver.packet(packet)
 
-    def _hung_up(self) -> None:
-        """The other side said goodbye."""
+    def _closed_there(self) -> None:
+        """The other side has closed DTLS."""
         if self._task:
             self._task.cancel()
 
@@ -208,7 +212,7 @@ class FastDtls(RTCDtlsTransport):
 
 
 def _flights(data: bytes) -> list[bytes]:
-    """Handshake records in datagrams: as many in each as fit into the smallest."""
+    """Pack DTLS records of the handshake into datagrams of at most the smallest packet size."""
     datagrams, start, begun = [], 0, 0
     while start < len(data):
         end = start + 13 + int.from_bytes(data[start + 11 : start + 13], "big")
@@ -223,7 +227,7 @@ class FastSctp(RTCSctpTransport):
     """An association whose data path is ours; the rest is aiortc's."""
 
     def __init__(self, transport: FastDtls, port: int, *, path: Path, most_packet: int, window: int) -> None:
-        """``most_packet``: bytes of the largest packet that the other side takes; ``window``: most under way."""
+        """``most_packet``: largest packet that the other side takes; ``window``: limit of bytes under way."""
         super().__init__(transport, port)
         self._dtls, self._path = transport, path
         self._window = window
@@ -249,6 +253,7 @@ class FastSctp(RTCSctpTransport):
         self._probes: dict[bytes, int] = {}
 
     # ---------------------------------------------------------------- life
+    @override
     def _set_state(self, state: RTCSctpTransport.State) -> None:
         established = state is self.State.ESTABLISHED and self._association_state is not state
         if established:
@@ -259,6 +264,7 @@ class FastSctp(RTCSctpTransport):
         elif state is self.State.CLOSED:
             self._timers.cancel()
 
+    @override
     async def _send_chunk(self, chunk: base.Chunk) -> None:
         port, tag = self._remote_port, self._remote_verification_tag
         assert port is not None
@@ -266,26 +272,28 @@ class FastSctp(RTCSctpTransport):
         self._dtls.flush()
 
     def _broken(self, why: str) -> None:
-        """The other side breaks the rules, or is gone."""
+        """Abort: the other side breaks the rules, or does not answer."""
         log.info("a data channel is given up: %s", why)
         _now(self._abort())
         self._set_state(self.State.CLOSED)
 
     # ---------------------------------------------------------------- sending
+    @override
     async def _data_channel_flush(self) -> None:
         self._pump()
 
+    @override
     async def _transmit(self) -> None:
         self._pump()
 
     def _pump(self, *, force: bool = False) -> None:
-        """Send what window and rate allow; ``force``: one packet in any case."""
+        """Send as much as window and rate allow; ``force``: at least one packet."""
         if self._association_state is not self.State.ESTABLISHED:
             return
         now, controller, recovery = self._clock(), self._controller, self._recovery
         window = min(controller.window, self._window, self._peer_window)
         if recovery.timeouts:
-            window = 1  # until something is heard, one packet at a time
+            window = 1  # one packet at a time until an answer comes
         controller.begin(now)
         sending = not recovery.flight
         while force or controller.next_at <= now - (0 if sending else controller.pause):
@@ -302,12 +310,11 @@ class FastSctp(RTCSctpTransport):
         self._arm(window)
 
     def _next(self, room: float) -> Packet | None:
-        """The packet to send now, if there is one that fits; one fits always if nothing is under way."""
+        """The packet to send now, if one fits. If nothing is under way, one always fits."""
         recovery = self._recovery
         fits = room >= self._size.size or not recovery.flight
-        if (
-            recovery.lost
-        ):  # only the rate holds these back, or what cannot be acknowledged before would block them
+        # Lost packets wait for the rate, not for the window: packets behind a lost one may fill the window.
+        if recovery.lost:
             return recovery.lost.popitem(last=False)[1] if fits or not recovery.timeouts else None
         if not self._data_channel_queue:
             self._controller.nothing_to_send(recovery.flight)
@@ -349,7 +356,7 @@ class FastSctp(RTCSctpTransport):
             channel._addBufferedAmount(-size)
 
     def _stream(self, channel: RTCDataChannel) -> int:
-        """The channel's number; one that was opened in words gets the first that is free (RFC 8832)."""
+        """The channel's number. A channel without one gets the first free number (RFC 8832)."""
         if channel.id is None:
             number = self._data_channel_id or 0
             while number in self._data_channels:
@@ -366,7 +373,7 @@ class FastSctp(RTCSctpTransport):
 
     # ---------------------------------------------------------------- deadlines
     def _arm(self, window: int) -> None:
-        """Come back when a packet may leave, or when an answer is overdue."""
+        """Set the timer for when a packet may leave, or an answer is overdue."""
         due = self._recovery.deadline()
         waiting = self._recovery.lost or self._data_channel_queue
         if waiting and window > self._recovery.flight:
@@ -385,9 +392,10 @@ class FastSctp(RTCSctpTransport):
         self._controller.timed_out()
         if self._size.timed_out(self._recovery.timeouts):
             self._controller.packet = self._size.size
-            self._path.may_fragment()  # chunks keep their size once they have a number (RFC 9260, section 6.9)
+            # Chunks that have a number keep their size (RFC 9260, section 6.9).
+            self._path.may_fragment()
         if now - self._heard_at > DEAD_AFTER:
-            self._broken("nothing was heard of the other side")
+            self._broken("the other side does not answer")
 
     # ---------------------------------------------------------------- the size of packets
     def _probe(self) -> None:
@@ -412,7 +420,7 @@ class FastSctp(RTCSctpTransport):
 
     # ---------------------------------------------------------------- receiving
     def packet(self, data: bytes) -> None:
-        """One packet of the other side; nothing in it can do more than end the association."""
+        """Take a packet of the other side. A wrong one can only end the association."""
         try:
             self._packet(data)
         except (AssertionError, ValueError, IndexError, struct.error, TransportBroken) as error:
@@ -421,7 +429,7 @@ class FastSctp(RTCSctpTransport):
     def _packet(self, data: bytes) -> None:
         if len(data) < 16 or self.state == "closed":
             return
-        begins = data[12] == base.InitChunk.type  # an INIT comes alone, and knows no tag yet
+        begins = data[12] == base.InitChunk.type  # an INIT comes alone, and has no tag yet
         tag, checksum = _tag.unpack_from(data, 4)[0], _checksum.unpack_from(data, 8)[0]
         expected = 0 if begins else self._local_verification_tag
         if tag != expected or checksum != crc32c(data[:8] + _ZERO + data[12:]):
@@ -447,10 +455,12 @@ class FastSctp(RTCSctpTransport):
             _check_parameters(kind, body)
             _now(self._receive_chunk(base.CHUNK_TYPES[kind](flags=flags, body=body)))
 
+    @override
     async def _receive_chunk(self, chunk: base.Chunk) -> None:
         if isinstance(chunk, base.HeartbeatAckChunk):
             self._probe_answered(chunk)
-        elif not isinstance(chunk, base.ForwardTsnChunk):  # which nobody may send to who has not asked for it
+        # A FORWARD-TSN is not allowed here: we have not offered that extension.
+        elif not isinstance(chunk, base.ForwardTsnChunk):
             await super()._receive_chunk(chunk)
 
     def _data_arrived(self, flags: int, tsn: int, stream: int, protocol: int, payload: bytes) -> None:
@@ -494,7 +504,7 @@ class FastSctp(RTCSctpTransport):
         self._acked = True
 
     def drained(self) -> None:
-        """All packets that came together have been handed over."""
+        """Acknowledge: a row of packets has ended."""
         if self._to_ack >= self._together or self._ack_now:
             self._acknowledge()
         elif self._to_ack:
@@ -537,7 +547,7 @@ class FastSctp(RTCSctpTransport):
 
 
 class Timers:
-    """A few timers by name; setting one again to a later time costs nothing."""
+    """A few timers by name. Moving one to a later time costs nothing."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -547,7 +557,8 @@ class Timers:
         """Call at a time, instead of at the time set before; None: not at all."""
         before = self._set.get(name)
         if before and due is not None and before[1].when() <= due:
-            self._set[name] = due, before[1]  # it rings early, and is set again then
+            # The earlier handle fires first, and sets the timer to the new time then.
+            self._set[name] = due, before[1]
             return
         if before:
             before[1].cancel()
@@ -563,14 +574,14 @@ class Timers:
             call()
 
     def cancel(self) -> None:
-        """All of them."""
+        """Cancel all timers."""
         for _, handle in self._set.values():
             handle.cancel()
         self._set.clear()
 
 
 def _check_parameters(kind: int, body: bytes) -> None:
-    """Raise ValueError for a parameter that ends before it begins: aiortc would read it for ever."""
+    """Raise ValueError for a parameter that ends before it begins: aiortc would read it forever."""
     position = _PARAMETERS_AT.get(kind, len(body))
     while position + 4 <= len(body):
         length = _parameter.unpack_from(body, position)[1]
@@ -580,7 +591,7 @@ def _check_parameters(kind: int, body: bytes) -> None:
 
 
 def _now(work: Coroutine[Any, Any, None]) -> None:
-    """Run a coroutine of aiortc that has nothing to wait for here."""
+    """Run a coroutine of aiortc that has nothing to wait for."""
     try:
         work.send(None)
     except StopIteration:
@@ -590,22 +601,22 @@ def _now(work: Coroutine[Any, Any, None]) -> None:
 
 
 def dtls_over(ice: RTCIceTransport, path: Path, certificate: RTCCertificate) -> RTCDtlsTransport:
-    """DTLS over a path: a fast one, if this is a version of aiortc that it knows."""
+    """DTLS over a path: the fast one, if it was tested with this version of aiortc."""
     if version("aiortc") in KNOWN:
         return FastDtls(ice, [certificate], path)
-    log.info("data channels will be slow, because this version of aiortc is not known here")
+    log.info("data channels will be slow: nbferry was not tested with this version of aiortc")
     return RTCDtlsTransport(ice, [certificate])
 
 
 def sctp_over(
     dtls: RTCDtlsTransport, path: Path, port: int, *, most_packet: int, window: int
 ) -> RTCSctpTransport:
-    """SCTP over DTLS; a fast one over a fast one."""
+    """SCTP over DTLS; the fast one over fast DTLS."""
     if isinstance(dtls, FastDtls):
         return FastSctp(dtls, port, path=path, most_packet=most_packet, window=window)
     return RTCSctpTransport(dtls, port)
 
 
 def most_packet(dtls: RTCDtlsTransport) -> int:
-    """Bytes of the largest SCTP packet that it takes."""
+    """Bytes of the largest SCTP packet that this end takes."""
     return MAX_PACKET if isinstance(dtls, FastDtls) else BASE_PACKET

@@ -1,6 +1,6 @@
-"""Ask STUN and TURN servers whether they answer, and by which address others see us, or could reach us.
+"""Ask STUN and TURN servers whether they answer, and at which address others see us, or could reach us.
 
-Everything ends in time, a name that is looked up too; nothing is raised, because no answer is one as well.
+Every request ends in time, look-ups of names included. Nothing is raised: silence is a result too.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from aioice import stun, turn
+from typing_extensions import override
 
 from nbferry.model.ice_servers import IceServer
 from nbferry.model.names import display_name
 
-FAREWELL_SECONDS = 0.5  # for giving an address of a TURN server back, which it does itself after ten minutes
-_SHOWN = 100  # characters of what a server gives as a reason
+# To give an address back to a TURN server, which takes it back itself after ten minutes.
+FAREWELL_SECONDS = 0.5
+_SHOWN = 100  # characters of a server's reason
 
 T = TypeVar("T")
 
@@ -31,10 +33,10 @@ Address = tuple[str, int]
 
 @dataclass(frozen=True)
 class StunAnswer:
-    """What a server said: our address as it sees us (STUN), or one that it lends us (TURN); None: the problem.
+    """A server's answer: our address as it sees us (STUN), or one that it lends us (TURN); else the problem.
 
-    ``asked`` is the IP address that its name leads to, "" if that was not found; ``heard`` is whether it said anything,
-    and be it no.
+    ``asked`` is the IP address of its name, "" if that was not found; ``heard`` is whether it answered, even with a
+    refusal.
     """
 
     server: IceServer
@@ -73,7 +75,7 @@ async def _ask(server: IceServer, sockets: _Sockets, within: float) -> StunAnswe
 
 
 async def _lent_by(server: IceServer) -> Address:
-    """Borrow an address and give it back. The name must have been looked up: aioice waits for that, however long."""
+    """Borrow an address and give it back. The name was looked up before, because aioice's look-up has no timeout."""
     lent, end = await turn.create_turn_endpoint(
         _End,
         (server.host, server.port),
@@ -94,6 +96,7 @@ class _End(asyncio.DatagramProtocol):
     def __init__(self) -> None:
         self.lost = asyncio.get_running_loop().create_future()
 
+    @override
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.lost.done():
             self.lost.set_result(None)
@@ -107,7 +110,7 @@ class _Sockets:
         self._opening = asyncio.Lock()
 
     async def of(self, family: int) -> _Socket:
-        """The one of a family. Raises OSError if there is none here."""
+        """The socket of a family. Raises OSError if this machine has no such addresses."""
         async with self._opening:
             if family not in self._open:
                 loop = asyncio.get_running_loop()
@@ -137,15 +140,18 @@ class _Socket(asyncio.DatagramProtocol):
             raise ValueError("it does not say our address")
         return found
 
+    @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.DatagramTransport", transport)  # asyncio's own is none by name
+        # asyncio's own transport does not inherit from it.
+        self._transport = cast("asyncio.DatagramTransport", transport)
 
     def send_stun(self, message: stun.Message, addr: Address) -> None:
         """Send what a transaction wants sent."""
         self._transport.sendto(bytes(message), addr)
 
+    @override
     def datagram_received(self, data: bytes, addr: tuple[str | Any, int]) -> None:
-        with suppress(ValueError, struct.error):  # what is no STUN message came from somebody else
+        with suppress(ValueError, struct.error):  # a stranger's datagram is no STUN message
             message = stun.parse_message(data)
             if transaction := self._asked.get(message.transaction_id):
                 transaction.response_received(message, addr)
@@ -180,9 +186,9 @@ def _refusal(code: int, reason: str) -> str:
 
 # ------------------------------------------------------------------ names
 async def _look_up(server: IceServer) -> tuple[int, Address]:
-    """Family and address of a server, IPv4 if it has one, because that is what NATs are about.
+    """Family and address of a server, IPv4 if it has one, because NATs concern IPv4.
 
-    It is looked up in a thread that nobody waits for: without a network that can take longer than one would wait.
+    A separate thread looks it up, so that a timeout can leave it behind: a look-up without a network can take minutes.
     """
     kind = socket.SOCK_DGRAM if server.transport == "udp" else socket.SOCK_STREAM
     found = await _in_own_thread(lambda: socket.getaddrinfo(server.host, server.port, type=kind))
@@ -191,12 +197,12 @@ async def _look_up(server: IceServer) -> tuple[int, Address]:
 
 
 def _in_own_thread(work: Callable[[], T]) -> Awaitable[T]:
-    """What ``work`` comes to; the thread ends with the process at the latest."""
+    """The result of ``work``. The thread ends with the process at the latest."""
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[T] = loop.create_future()
 
     def tell(say: Callable[[Any], None], what: object) -> None:
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with suppress(RuntimeError):  # the loop is closed, so the caller is gone
             loop.call_soon_threadsafe(lambda: None if outcome.done() else say(what))
 
     def run() -> None:

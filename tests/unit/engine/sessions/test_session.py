@@ -20,9 +20,9 @@ from nbferry.model.paths import Via
 from nbferry.protocol.events import Event
 from nbferry.protocol.frames import Control, decode
 from nbferry.protocol.machine import LINGER
+from nbferry.protocol.phases import Phase
 from nbferry.protocol.receiver import Receiver
 from nbferry.protocol.sender import Sender
-from nbferry.status import State
 from rig import SMALL, manifest_of
 from wire import control, hello
 
@@ -161,7 +161,7 @@ class Driven:
     async def end(self) -> None:
         """Cancel, and wait until the session has ended; the other side is not told."""
         self.machine.cancel("", self.time)
-        self.machine._parted = True
+        self.machine._said_goodbye = True
         self.session.pump()
         await self.running
 
@@ -354,7 +354,7 @@ def test_a_worker_that_fails(error: Exception, kind: type[NbferryError]) -> None
         go.set()
         frame = await line.until_said("error")
         assert frame.fields["code"] == kind.code
-        assert driven.machine.state is State.FAILED
+        assert driven.machine.phase is Phase.FAILED
         assert type(driven.machine.error) is kind
         line.say(control("bye"))
         await driven.running
@@ -370,7 +370,7 @@ def test_a_connector_that_breaks() -> None:
         driven.connector.coming.append(KeyError("x"))  # type: ignore[arg-type]
         driven.connector.more.set()
         await driven.running
-        assert driven.machine.state is State.FAILED
+        assert driven.machine.phase is Phase.FAILED
 
     run(scenario)
 
@@ -414,8 +414,8 @@ def test_nothing_is_better_than_a_direct_link() -> None:
     run(scenario)
 
 
-def test_a_sender_goes_where_the_receiver_turns() -> None:
-    """It greets on the link that is turned to, stops sending on the other, and keeps both."""
+def test_a_sender_follows_the_receiver_to_another_link() -> None:
+    """It greets on the link that the receiver switches to, stops sending on the other, and keeps both."""
 
     async def scenario() -> None:
         driven, relay, webrtc = await with_two_links()
@@ -438,7 +438,7 @@ def test_a_sender_goes_where_the_receiver_turns() -> None:
 
 
 def test_a_sender_that_is_led_nowhere() -> None:
-    """A receiver that turns to no link is gone: the call is given up, and the next one waited for."""
+    """A receiver that switches to no link is lost: the sender gives the call up, and waits for the next one."""
 
     async def scenario() -> None:
         line = Line(leads=True)
@@ -452,7 +452,7 @@ def test_a_sender_that_is_led_nowhere() -> None:
 
 
 def test_the_last_word_goes_out_where_the_receiver_is_now() -> None:
-    """A turn, and on the new link at once what ends the transfer: the answer to it is said there."""
+    """A switch, and on the new link at once what ends the transfer: the answer to it is said there."""
 
     async def scenario() -> None:
         driven, _, webrtc = await with_two_links()
@@ -485,7 +485,7 @@ def test_a_leader_whose_link_is_lost_as_soon_as_it_is_used() -> None:
         assert lost
         assert lines[0].closed.is_set()
         session.machine.cancel("", session.now())
-        session.machine._parted = True
+        session.machine._said_goodbye = True
         session.pump()
         await running
 

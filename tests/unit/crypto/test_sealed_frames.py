@@ -6,7 +6,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from dissononce.cipher.aesgcm import AESGCMCipher
 
-from nbferry.crypto.records import REKEY_EVERY, TAG, Opener, Sealer, nonce
+from nbferry.crypto.sealed_frames import REKEY_EVERY, TAG, Opener, Sealer, nonce
 from nbferry.errors import LocalProtocolError, TransportBroken
 from nbferry.limits import MAX_MESSAGE
 
@@ -14,7 +14,7 @@ KEY = bytes(range(32))
 
 
 def sealed(*frames: bytes) -> list[bytes]:
-    """The records of some frames."""
+    """The sealed frames of some frames."""
     sealer = Sealer(KEY)
     return [sealer.seal(frame) for frame in frames]
 
@@ -26,31 +26,31 @@ def test_nonces() -> None:
 
 
 @pytest.mark.parametrize(
-    ("frame", "record"),
+    ("frame", "expected"),
     [
         (b"", "530f8afbc74536b9a963b4f1c4cb738b"),
         (bytes(16), "cea7403d4d606b6e074ec5d3baf39d18d0d1c8a799996bf0265b98b5d48ab919"),
     ],
 )
-def test_known_answers(frame: bytes, record: str) -> None:
-    """The first record under a zero key is test case 13 or 14 of the GCM specification (McGrew, Viega)."""
-    assert Sealer(bytes(32)).seal(frame).hex() == record
-    assert Opener(bytes(32)).open(bytes.fromhex(record)) == frame
+def test_known_answers(frame: bytes, expected: str) -> None:
+    """The first sealed frame under a zero key is test case 13 or 14 of the GCM specification (McGrew, Viega)."""
+    assert Sealer(bytes(32)).seal(frame).hex() == expected
+    assert Opener(bytes(32)).open(bytes.fromhex(expected)) == frame
 
 
 def test_in_order() -> None:
     """What was sealed is opened in the same order, whatever its length."""
     frames = [b"", b"a", bytes(1000), b"last"]
     opener = Opener(KEY)
-    assert [opener.open(record) for record in sealed(*frames)] == frames
+    assert [opener.open(each) for each in sealed(*frames)] == frames
 
 
-def test_every_record_has_its_own_number() -> None:
-    """Record n is sealed under number n: no number is used twice, and equal frames look different."""
-    records = sealed(*[b"same"] * 50)
-    assert len(set(records)) == 50
-    for number, record in enumerate(records):
-        assert AESGCM(KEY).decrypt(nonce(number), record, None) == b"same"
+def test_every_sealed_frame_has_its_own_number() -> None:
+    """Sealed frame n is sealed under number n: no number is used twice, and equal frames look different."""
+    frames = sealed(*[b"same"] * 50)
+    assert len(set(frames)) == 50
+    for number, frame in enumerate(frames):
+        assert AESGCM(KEY).decrypt(nonce(number), frame, None) == b"same"
 
 
 def test_a_number_is_used_up_by_a_failure() -> None:
@@ -63,48 +63,48 @@ def test_a_number_is_used_up_by_a_failure() -> None:
 
 # ------------------------------------------------------------------- the path
 def test_repeated() -> None:
-    """A record that comes twice ends the connection."""
-    opener, (record,) = Opener(KEY), sealed(b"a")
-    opener.open(record)
+    """A sealed frame that comes twice ends the connection."""
+    opener, (message,) = Opener(KEY), sealed(b"a")
+    opener.open(message)
     with pytest.raises(TransportBroken):
-        opener.open(record)
+        opener.open(message)
 
 
 def test_missing() -> None:
-    """A record that is left out ends the connection."""
+    """A sealed frame that is left out ends the connection."""
     with pytest.raises(TransportBroken):
         Opener(KEY).open(sealed(b"a", b"b")[1])
 
 
 def test_dead_after_the_first() -> None:
-    """After a record that does not open none does, neither the right one nor the one that would follow."""
+    """After a sealed frame that does not open none does, neither the right one nor the one that would follow."""
     opener, (first, second) = Opener(KEY), sealed(b"a", b"b")
     with pytest.raises(TransportBroken):
         opener.open(bytes(17))
-    for record in (second, first):
+    for message in (second, first):
         with pytest.raises(TransportBroken):
-            opener.open(record)
+            opener.open(message)
         with pytest.raises(TransportBroken):
-            opener.open_into(record, memoryview(bytearray(1)))
+            opener.open_into(message, memoryview(bytearray(1)))
 
 
 @pytest.mark.parametrize("bit", [0, 7, 8, 100, 8 * (5 + TAG) - 1])
 def test_changed(bit: int) -> None:
     """Any bit that is changed, in the data or in the tag, is noticed."""
-    record = bytearray(sealed(b"hello")[0])
-    record[bit // 8] ^= 1 << bit % 8
+    message = bytearray(sealed(b"hello")[0])
+    message[bit // 8] ^= 1 << bit % 8
     with pytest.raises(TransportBroken):
-        Opener(KEY).open(record)
+        Opener(KEY).open(message)
 
 
 @pytest.mark.parametrize("length", range(21))
 def test_cut(length: int) -> None:
-    """A record that was cut anywhere is noticed."""
-    record = sealed(b"hello")[0]
+    """A sealed frame that was cut anywhere is noticed."""
+    message = sealed(b"hello")[0]
     with pytest.raises(TransportBroken):
-        Opener(KEY).open(record[:length])
+        Opener(KEY).open(message[:length])
     with pytest.raises(TransportBroken):
-        Opener(KEY).open_into(record[:length], memoryview(bytearray(100)))
+        Opener(KEY).open_into(message[:length], memoryview(bytearray(100)))
 
 
 @pytest.mark.parametrize("other", [Sealer(bytes(32)).seal(b"x"), sealed(b"x")[0] + b"\0", b""])
@@ -115,7 +115,7 @@ def test_foreign(other: bytes) -> None:
 
 
 def test_a_broken_connection_is_made_anew() -> None:
-    """A record that does not open is worth another connection."""
+    """A sealed frame that does not open is worth another connection."""
     with pytest.raises(TransportBroken) as caught:
         Opener(KEY).open(b"")
     assert caught.value.retryable
@@ -124,21 +124,21 @@ def test_a_broken_connection_is_made_anew() -> None:
 # --------------------------------------------------------------------- memory
 @pytest.mark.parametrize("spare", [0, 9])
 def test_without_copies(spare: int) -> None:
-    """Records and frames can be written into memory that is there; what follows in it is left alone."""
-    record, frame = bytearray(b"\xaa" * (5 + TAG + spare)), bytearray(b"\xaa" * (5 + spare))
-    assert Sealer(KEY).seal_into(memoryview(b"hello"), memoryview(record)) == 5 + TAG
-    assert record[: 5 + TAG] == sealed(b"hello")[0]
-    assert Opener(KEY).open_into(memoryview(record)[: 5 + TAG], memoryview(frame)) == 5
+    """Sealed frames and frames can be written into memory that is there; what follows in it is left alone."""
+    message, frame = bytearray(b"\xaa" * (5 + TAG + spare)), bytearray(b"\xaa" * (5 + spare))
+    assert Sealer(KEY).seal_into(memoryview(b"hello"), memoryview(message)) == 5 + TAG
+    assert message[: 5 + TAG] == sealed(b"hello")[0]
+    assert Opener(KEY).open_into(memoryview(message)[: 5 + TAG], memoryview(frame)) == 5
     assert frame[:5] == b"hello"
-    assert record[5 + TAG :] == frame[5:] == b"\xaa" * spare
+    assert message[5 + TAG :] == frame[5:] == b"\xaa" * spare
 
 
-def test_nothing_is_left_of_a_wrong_record() -> None:
-    """After a record that does not open, its memory holds nothing of what AES-GCM had decrypted."""
-    record, frame = bytearray(sealed(b"hello")[0]), bytearray(b"\xaa" * 5)
-    record[-1] ^= 1
+def test_nothing_is_left_of_a_wrong_one() -> None:
+    """After a sealed frame that does not open, its memory holds nothing of what AES-GCM had decrypted."""
+    message, frame = bytearray(sealed(b"hello")[0]), bytearray(b"\xaa" * 5)
+    message[-1] ^= 1
     with pytest.raises(TransportBroken):
-        Opener(KEY).open_into(record, memoryview(frame))
+        Opener(KEY).open_into(message, memoryview(frame))
     assert frame == bytes(5)
 
 
@@ -147,16 +147,16 @@ def test_too_little_memory() -> None:
     sealer, opener = Sealer(KEY), Opener(KEY)
     with pytest.raises(LocalProtocolError):
         sealer.seal_into(b"hello", memoryview(bytearray(5 + TAG - 1)))
-    record = sealer.seal(b"hello")
+    message = sealer.seal(b"hello")
     with pytest.raises(LocalProtocolError):
-        opener.open_into(record, memoryview(bytearray(4)))
-    assert opener.open(record) == b"hello"
+        opener.open_into(message, memoryview(bytearray(4)))
+    assert opener.open(message) == b"hello"
 
 
-def test_the_largest_record() -> None:
-    """A record may carry a frame of MAX_MESSAGE bytes; more is our own mistake, or the path's."""
-    record = Sealer(KEY).seal(bytes(MAX_MESSAGE))
-    assert len(Opener(KEY).open(record)) == MAX_MESSAGE
+def test_the_largest() -> None:
+    """A sealed frame may carry a frame of MAX_MESSAGE bytes; more is our own mistake, or the path's."""
+    message = Sealer(KEY).seal(bytes(MAX_MESSAGE))
+    assert len(Opener(KEY).open(message)) == MAX_MESSAGE
     with pytest.raises(LocalProtocolError):
         Sealer(KEY).seal(bytes(MAX_MESSAGE + 1))
     with pytest.raises(TransportBroken):
@@ -165,7 +165,7 @@ def test_the_largest_record() -> None:
 
 # ---------------------------------------------------------------------- rekey
 def test_rekey() -> None:
-    """After so many records the key is replaced as Noise's REKEY does; the count goes on."""
+    """After so many sealed frames the key is replaced as Noise's REKEY does; the count continues."""
     sealer, keys = Sealer(KEY, rekey_every=3), [KEY]
     for _ in range(3):
         keys.append(AESGCMCipher().rekey(keys[-1])[:32])
@@ -174,8 +174,8 @@ def test_rekey() -> None:
 
 
 @pytest.mark.parametrize("every", [1, 2, 5])
-def test_both_sides_rekey_at_the_same_record(every: int) -> None:
-    """Sealer and opener replace their keys at the same record, so that none is lost."""
+def test_both_sides_rekey_at_the_same_number(every: int) -> None:
+    """Sealer and opener replace their keys at the same sealed frame, so that none is lost."""
     sealer, opener = Sealer(KEY, rekey_every=every), Opener(KEY, rekey_every=every)
     for number in range(4 * every + 1):
         frame = b"%d" % number
@@ -192,5 +192,5 @@ def test_rekey_is_not_forgotten() -> None:
 
 
 def test_how_often_keys_are_replaced() -> None:
-    """A key seals 2^20 records, as the specification of the wire says."""
+    """A key seals 2^20 sealed frames, as the specification of the wire says."""
     assert REKEY_EVERY == 2**20
