@@ -131,7 +131,7 @@ class World:
             window=pick.choice([1, 3, 5, 20]) * CHUNK,
             read_ahead=16 * CHUNK,
             sync_bytes=pick.choice([1, 3, 8, 1000]) * CHUNK,
-            expires=TIME_LIMIT,
+            offer_ttl=TIME_LIMIT,
             path_trial=pick.choice([0.1, 1.0]),
         )
 
