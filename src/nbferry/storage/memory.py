@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from typing_extensions import override
+
 from nbferry.crypto.digest import chunk_digest, chunk_digest_of
 from nbferry.errors import LocalProtocolError
 from nbferry.model.manifest import Entry, Manifest
@@ -26,8 +28,8 @@ class MemorySource(Source):
         self.manifest = Manifest.of(entries, chunk_size)
         self._files = dict(files)
 
+    @override
     def read(self, chunks: RangeSet, batch: ChunkBatch) -> RangeSet:
-        """See :meth:`Source.read`."""
         done = []
         for chunk in chunks:
             data = self._data(chunk)
@@ -40,12 +42,13 @@ class MemorySource(Source):
             done.append(chunk)
         return RangeSet.of(*done)
 
+    @override
     def digests(self, chunks: RangeSet) -> dict[int, bytes]:
-        """See :meth:`Source.digests`."""
         return {chunk: chunk_digest(self._data(chunk)) for chunk in chunks}
 
+    @override
     def close(self) -> None:
-        """See :meth:`Source.close`."""
+        pass
 
     def _data(self, chunk: int) -> memoryview:
         index, offset, length = self.manifest.place(chunk)
@@ -65,19 +68,19 @@ class MemorySink(Sink):
         self._parts: dict[int, bytearray] = {}
 
     @property
+    @override
     def have(self) -> RangeSet:
-        """See :meth:`Sink.have`."""
         return self._have
 
+    @override
     def prepare(self) -> None:
-        """See :meth:`Sink.prepare`."""
         entries = self.manifest.entries
         folders = {entry.path for entry in entries if entry.folder}
         check_paths((entry.path for entry in entries), folders=folders)
         self._parts = {at: bytearray(entry.size) for at, entry in enumerate(entries) if not entry.folder}
 
+    @override
     def store(self, chunks: Sequence[ChunkData]) -> RangeSet:
-        """See :meth:`Sink.store`."""
         stored = RangeSet.of(*(chunk.chunk for chunk in chunks if self._store(chunk)))
         self._have |= stored
         return stored
@@ -91,12 +94,12 @@ class MemorySink(Sink):
         self._parts[index][offset : offset + length] = chunk.data
         return True
 
+    @override
     def sync(self) -> None:
-        """See :meth:`Sink.sync`."""
         self.durable = self.have
 
+    @override
     def publish(self, digest: bytes) -> tuple[Path, ...]:
-        """See :meth:`Sink.publish`."""
         if len(self.have) < self.manifest.chunk_count:
             raise LocalProtocolError("A transfer was published before all of it was stored.")
         entries = self.manifest.entries
@@ -104,14 +107,15 @@ class MemorySink(Sink):
         self.finished = digest
         return tuple(map(Path, self.files))
 
+    @override
     def missing_space(self) -> int:
-        """See :meth:`Sink.missing_space`."""
         return 0
 
+    @override
     def discard(self) -> None:
-        """See :meth:`Sink.discard`."""
         self._parts = {}
         self._have = self.durable = RangeSet()
 
+    @override
     def close(self) -> None:
-        """See :meth:`Sink.close`."""
+        pass

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
+from typing_extensions import override
+
 from nbferry.engine.portal import Portal
 from nbferry.errors import NbferryError, RemoteProtocolError
 from nbferry.storage.sources.pages import Reader, Slice
@@ -28,12 +30,12 @@ class PageReader(Reader):
         self._page = page
         self._portal = portal
 
+    @override
     def read(self, path: str, offset: int, length: int) -> Future[Slice]:
-        """See :meth:`Reader.read`."""
         return self._ask("read", path, offset, length, lambda answer: Slice(answer.parts, _digest(answer)))
 
+    @override
     def digest(self, path: str, offset: int, length: int) -> Future[bytes]:
-        """See :meth:`Reader.digest`."""
         return self._ask("digest", path, offset, length, _digest)
 
     def _ask(

@@ -24,7 +24,7 @@ def write_whole(
     sync: Callable[[int], None] = REAL_DISK.sync,
 ) -> None:
     """Put a file in the place of what has this name; durable when this returns. Raises OSError."""
-    left = write_beside(folder, name, data, mode=mode, sync=sync)
+    left = write_temporary(folder, name, data, mode=mode, sync=sync)
     try:
         folder.replace(left, folder, name)
     except BaseException:
@@ -33,7 +33,7 @@ def write_whole(
     folder.sync(sync)
 
 
-def write_beside(
+def write_temporary(
     folder: Directory,
     name: str,
     data: bytes,

@@ -13,34 +13,36 @@ from nbferry.storage.disk.directory import Directory, identity_of
 from nbferry.storage.disk.system import CANNOT, CREATE, rename_exclusively
 
 
-class Way(Protocol):
+class RenameMethod(Protocol):
     """Moves a name in one folder to a name in another, or answers that it cannot do so here, having done nothing.
 
-    ``again``: an earlier run may have been stopped in the middle of this very move.
+    ``resume``: an earlier run may have been stopped in the middle of this very move.
     """
 
-    def __call__(self, source: Directory, name: str, to: Directory, new: str, *, again: bool = False) -> bool:
+    def __call__(
+        self, source: Directory, name: str, to: Directory, new: str, *, resume: bool = False
+    ) -> bool:
         """Move; FileExistsError if the new name is taken."""
 
 
-def move_new(
+def rename_without_replacing(
     source: Directory,
     name: str,
     to: Directory,
     new: str,
     *,
-    again: bool = False,
-    ways: Sequence[Way] | None = None,
+    resume: bool = False,
+    methods: Sequence[RenameMethod] | None = None,
 ) -> None:
     """Move a file or a folder; FileExistsError if the new name is taken, even at the last moment.
 
-    ``again`` goes on with a move that an earlier run may have begun: what that left under the new name is ours.
+    ``resume`` goes on with a move that an earlier run may have begun: what that left under the new name is ours.
     """
-    if again and _has_both_names(source, name, to, new):
+    if resume and _has_both_names(source, name, to, new):
         source.unlink(name)
         return
-    for way in WAYS if ways is None else ways:
-        if way(source, name, to, new, again=again):
+    for method in RENAME_METHODS if methods is None else methods:
+        if method(source, name, to, new, resume=resume):
             return
     raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
 
@@ -51,18 +53,18 @@ def _has_both_names(source: Directory, name: str, to: Directory, new: str) -> bo
     return bool(ours and there and stat.S_ISREG(ours.st_mode) and os.path.samestat(ours, there))
 
 
-def by_path(source: Directory, name: str, to: Directory, new: str, *, again: bool = False) -> bool:
+def by_path(source: Directory, name: str, to: Directory, new: str, *, resume: bool = False) -> bool:
     """Rename as on Windows, which itself refuses to overwrite."""
     Path(source.at(name)).rename(to.at(new))
     return True
 
 
-def by_rename(source: Directory, name: str, to: Directory, new: str, *, again: bool = False) -> bool:
+def by_rename(source: Directory, name: str, to: Directory, new: str, *, resume: bool = False) -> bool:
     """Rename with RENAME_NOREPLACE: Linux, on local file systems."""
     return source.fd is not None and to.fd is not None and rename_exclusively(source.fd, name, to.fd, new)
 
 
-def by_link(source: Directory, name: str, to: Directory, new: str, *, again: bool = False) -> bool:
+def by_link(source: Directory, name: str, to: Directory, new: str, *, resume: bool = False) -> bool:
     """Give a file its second name, then take the first away: wherever there are hard links, as on NFS."""
     if source.is_folder(name):
         return False
@@ -76,13 +78,11 @@ def by_link(source: Directory, name: str, to: Directory, new: str, *, again: boo
     return True
 
 
-def by_taking_its_place(
-    source: Directory, name: str, to: Directory, new: str, *, again: bool = False
-) -> bool:
+def by_placeholder(source: Directory, name: str, to: Directory, new: str, *, resume: bool = False) -> bool:
     """Take the name with something empty of our own, then rename onto that: works everywhere.
 
     A folder that somebody puts anything into meanwhile cannot be renamed onto; an empty file we trust for the
-    instant that it exists. With ``again`` something empty of the same kind and owner is what we put there.
+    instant that it exists. With ``resume`` something empty of the same kind and owner is what we put there.
     """
     info = source.look(name)
     if info is None:
@@ -92,7 +92,7 @@ def by_taking_its_place(
     try:
         taken = _take(to, new, folder=folder)
     except FileExistsError:
-        if not (again and _is_placeholder(to, new, info)):
+        if not (resume and _is_placeholder(to, new, info)):
             raise
     try:
         source.replace(name, to, new)
@@ -128,4 +128,6 @@ def _is_placeholder(to: Directory, new: str, ours: os.stat_result) -> bool:
     return stat.S_ISREG(there.st_mode) and not there.st_size and there.st_nlink == 1
 
 
-WAYS: tuple[Way, ...] = (by_path,) if os.name == "nt" else (by_rename, by_link, by_taking_its_place)
+RENAME_METHODS: tuple[RenameMethod, ...] = (
+    (by_path,) if os.name == "nt" else (by_rename, by_link, by_placeholder)
+)

@@ -17,7 +17,7 @@ from nbferry.storage.disk.directory import Directory
 from nbferry.storage.disk.handles import Handles
 from nbferry.storage.disk.system import NOFOLLOW, READ, read_into
 from nbferry.storage.folder.layout import chunks_within, files_by_folder
-from nbferry.storage.folder.staged_files import Parts
+from nbferry.storage.folder.staged_files import StagedFiles
 
 
 class OlderCopies:
@@ -94,26 +94,26 @@ class CandidateFinder:
         """Let go of the older copies for now: Windows renames nothing onto a file that is open."""
         self._older.release()
 
-    def take(self, chunk: int, digest: bytes, parts: Parts) -> bool:
+    def reuse(self, chunk: int, digest: bytes, staged: StagedFiles) -> bool:
         """See whether bytes of this digest are here for a chunk, and have them in their place; raises OSError."""
         if chunk not in self.chunks:
             return False
-        if chunk in self.unsure and self._is_in_place(chunk, digest, parts):
+        if chunk in self.unsure and self._is_in_place(chunk, digest, staged):
             return True
         data = self._older.read(chunk)
         if data is None or chunk_digest(data) != digest:
             return False
-        parts.write(ChunkData(chunk, digest, data))
+        staged.write(ChunkData(chunk, digest, data))
         return True
 
-    def _is_in_place(self, chunk: int, digest: bytes, parts: Parts) -> bool:
+    def _is_in_place(self, chunk: int, digest: bytes, staged: StagedFiles) -> bool:
         index, fresh = self._manifest.place(chunk).entry, self._fresh  # which may be another one in a moment
         if index not in fresh:
-            parts.forget_cached(index)
+            staged.forget_cached(index)
             fresh.add(index)
-        if chunk_digest(parts.read(chunk)) != digest:
+        if chunk_digest(staged.read(chunk)) != digest:
             return False
-        parts.note(index)
+        staged.note(index)
         return True
 
     def close(self) -> None:
@@ -121,7 +121,7 @@ class CandidateFinder:
         self._older.close()
 
 
-def damaged(chunks: Iterable[tuple[int, bytes]], parts: Parts, manifest: Manifest) -> list[int]:
+def damaged(chunks: Iterable[tuple[int, bytes]], staged: StagedFiles, manifest: Manifest) -> list[int]:
     """Read these chunks from the disk, not from memory, and say which do not have these digests.
 
     In order, so that what is cached of a file is forgotten once. A file that is gone has none, nor has a chunk that
@@ -132,9 +132,9 @@ def damaged(chunks: Iterable[tuple[int, bytes]], parts: Parts, manifest: Manifes
         index = manifest.place(chunk).entry
         try:
             if index != forgotten:
-                parts.forget_cached(index)
+                staged.forget_cached(index)
                 forgotten = index
-            right = chunk_digest(parts.read(chunk)) == digest
+            right = chunk_digest(staged.read(chunk)) == digest
         except FileNotFoundError:
             right = False
         if not right:

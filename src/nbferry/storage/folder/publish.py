@@ -19,7 +19,7 @@ from nbferry.errors import DestinationExists
 from nbferry.model.names import MAX_NAME, display_name
 from nbferry.model.overwrite import Overwrite
 from nbferry.storage.disk.directory import Directory
-from nbferry.storage.disk.rename import move_new
+from nbferry.storage.disk.rename import rename_without_replacing
 from nbferry.storage.disk.system import WORD
 from nbferry.storage.folder.journal import Intent
 
@@ -167,16 +167,16 @@ class _Publishing:
             case Overwrite.RENAME:
                 return self._to_free_name(name)
             case Overwrite.REFUSE:
-                _to_its_name(self._staged, self._to, name, again=self._is_earlier(name))
+                _to_its_name(self._staged, self._to, name, resume=self._is_earlier(name))
             case Overwrite.REPLACE:
                 _over_what_is_there(self._staged, self._to, name, self._sync)
         return name
 
     def _to_free_name(self, name: str) -> str:
         while True:
-            new, again = self._chosen[name].new, self._is_earlier(name)
+            new, resume = self._chosen[name].new, self._is_earlier(name)
             with suppress(FileExistsError):
-                move_new(self._staged, name, self._to, new, again=again)
+                rename_without_replacing(self._staged, name, self._to, new, resume=resume)
                 return new
             self._chosen[name] = Intent(self._free(name), self._inode(name))
             self._journal.place({name: self._chosen[name]})
@@ -193,9 +193,9 @@ def _exists(to: Directory, path: str, what: str = "there already") -> Destinatio
     return DestinationExists(f'"{display_name(path)}" is {what}, in "{display_name(str(to.path))}".')
 
 
-def _to_its_name(staged: Directory, to: Directory, name: str, *, again: bool = False) -> None:
+def _to_its_name(staged: Directory, to: Directory, name: str, *, resume: bool = False) -> None:
     try:
-        move_new(staged, name, to, name, again=again)
+        rename_without_replacing(staged, name, to, name, resume=resume)
     except FileExistsError as error:
         raise _exists(to, name) from error
 

@@ -20,19 +20,21 @@ from nbferry.storage.folder.layout import chunks_within, files_by_folder, folder
 _BLOCK = 512  # bytes that st_blocks counts in, on every system
 
 
-class Surveyed(NamedTuple):
+class ScanResult(NamedTuple):
     """What the files do not contradict of what was vouched for, and the chunks for which other bytes are here."""
 
     have: RangeSet
     unsure: RangeSet
 
 
-def survey(manifest: Manifest, data: Directory, vouched: RangeSet, placed: Container[str] = ()) -> Surveyed:
+def scan_staging(
+    manifest: Manifest, data: Directory, vouched: RangeSet, placed: Container[str] = ()
+) -> ScanResult:
     """Look at everything in ``data`` but the top-level names in ``placed``; raises OSError."""
-    return _Survey(manifest, data, vouched, placed).run()
+    return _Scan(manifest, data, vouched, placed).run()
 
 
-class _Survey:
+class _Scan:
     def __init__(
         self, manifest: Manifest, data: Directory, vouched: RangeSet, placed: Container[str]
     ) -> None:
@@ -42,7 +44,7 @@ class _Survey:
         self._lost: list[tuple[int, int]] = []
         self._unsure: list[tuple[int, int]] = []
 
-    def run(self) -> Surveyed:
+    def run(self) -> ScanResult:
         folders = folders_of(self._manifest.entries)
         inner: dict[str, set[str]] = {}
         for path in folders:
@@ -54,7 +56,7 @@ class _Survey:
             if path.partition("/")[0] not in self._placed:
                 self._look_into(path, inner.get(path, set()), files.get(path, []))
         have = self._vouched - RangeSet.union(self._lost)
-        return Surveyed(have, RangeSet.union(self._unsure) - have)
+        return ScanResult(have, RangeSet.union(self._unsure) - have)
 
     def _look_into(self, path: str, inner: set[str], files: list[int]) -> None:
         entries = self._manifest.entries

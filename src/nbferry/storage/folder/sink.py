@@ -20,6 +20,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
+from typing_extensions import override
+
 from nbferry.crypto.digest import chunk_digest
 from nbferry.errors import DiskFull, LocalProtocolError, StorageError
 from nbferry.limits import KiB, MiB
@@ -32,9 +34,9 @@ from nbferry.storage.base import Sink
 from nbferry.storage.disk.directory import Directory, make_path, missing_folders
 from nbferry.storage.disk.failures import translated
 from nbferry.storage.disk.system import REAL_DISK, Disk
-from nbferry.storage.folder.staged_offer import Arrival
+from nbferry.storage.folder.staged_offer import StagedOffer
 from nbferry.storage.folder.staging import remove_staging_in
-from nbferry.storage.folder.stored_chunks import Stored
+from nbferry.storage.folder.stored_chunks import StoredChunks
 
 BLOCK = 4 * KiB  # what the smallest file takes on most file systems
 RESERVE = 16 * MiB  # left to others on a disk that we fill: folders, the journal, a notebook that is saved
@@ -69,18 +71,18 @@ class FolderSink(Sink):
         self.manifest, self.path = manifest, Path(to).absolute()
         self._transfer_id, self._overwrite, self._disk = transfer_id, overwrite, disk
         self._allow_hidden, self._resume = allow_hidden, resume
-        self._stored = Stored()
+        self._stored = StoredChunks()
         self._unsure = RangeSet()  # what lies in the staging data already, though nobody vouches for it
-        self._arrival: Arrival | None = None  # between prepare and close
+        self._staged: StagedOffer | None = None  # between prepare and close
 
     @property
+    @override
     def have(self) -> RangeSet:
-        """See :meth:`Sink.have`."""
         return self._stored.have
 
     # -------------------------------------------------------------- before
+    @override
     def prepare(self) -> None:
-        """See :meth:`Sink.prepare`."""
         entries = self.manifest.entries
         folders = {entry.path for entry in entries if entry.folder}
         check_paths((entry.path for entry in entries), folders=folders, allow_hidden=self._allow_hidden)
@@ -118,7 +120,7 @@ class FolderSink(Sink):
         to = Directory.open(self.path)
         try:
             self._check_lengths(to)
-            arrival = self._arrival = Arrival(
+            staged = self._staged = StagedOffer(
                 self.manifest,
                 to,
                 self._transfer_id,
@@ -130,12 +132,12 @@ class FolderSink(Sink):
         except BaseException:
             to.close()
             raise
-        self.finished, self.candidates, self._unsure = arrival.finished, arrival.candidates, arrival.unsure
+        self.finished, self.candidates, self._unsure = staged.finished, staged.candidates, staged.unsure
         self._check_room()
-        arrival.make_folders()
+        staged.make_folders()
 
+    @override
     def leaves(self) -> Iterable[tuple[int, bytes]]:
-        """See :meth:`Sink.leaves`."""
         return self._prepared().leaves()
 
     def _check_lengths(self, to: Directory) -> None:
@@ -148,8 +150,9 @@ class FolderSink(Sink):
             if above + len(path) >= most_path or max(map(len, path.split(b"/"))) > most_name:
                 raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
 
+    @override
     def missing_space(self) -> int:
-        """See :meth:`Sink.missing_space`. Staging data that nobody vouches for has its room already."""
+        """Staging data that nobody vouches for has its room already."""
         there = self.have | self._unsure
         left = self.manifest.total_bytes - self.manifest.bytes_in(there)
         if not left:
@@ -158,20 +161,20 @@ class FolderSink(Sink):
         return max(0, left + files * BLOCK + RESERVE - self._free())
 
     def _free(self) -> int:
-        arrival = self._arrival
-        if arrival is not None:
-            return arrival.to.free(self._disk.free)
+        staged = self._staged
+        if staged is not None:
+            return staged.to.free(self._disk.free)
         there = next(folder for folder in (self.path, *self.path.parents) if folder.exists())
         return self._disk.free(str(there))
 
     # -------------------------------------------------------------- meanwhile
+    @override
     def store(self, chunks: Sequence[ChunkData]) -> RangeSet:
-        """See :meth:`Sink.store`."""
         with self._translated("Writing"):
             return self._prepared().store([chunk for chunk in chunks if self._is_right(chunk)])
 
+    @override
     def reuse(self, chunks: Sequence[tuple[int, bytes]]) -> RangeSet:
-        """See :meth:`Sink.reuse`."""
         with self._translated("Writing"):
             return self._prepared().reuse(chunks)
 
@@ -184,21 +187,23 @@ class FolderSink(Sink):
             and chunk_digest(chunk.data) == chunk.digest
         )
 
+    @override
     def sync(self) -> None:
-        """See :meth:`Sink.sync`."""
         with self._translated("Writing"):
             self._prepared().sync()
 
     # -------------------------------------------------------------- after
+    @override
     def check(self) -> RangeSet:
-        """See :meth:`Sink.check`. What is at its place is no longer looked at."""
-        with self._translated("Reading again"), self._finished_noted() as arrival:
-            return arrival.check()
+        """What is at its place is no longer looked at."""
+        with self._translated("Reading again"), self._finished_noted() as staged:
+            return staged.check()
 
+    @override
     def publish(self, digest: bytes) -> tuple[Path, ...]:
-        """See :meth:`Sink.publish`. After it failed it may be called again, when nothing is lost."""
-        with self._translated("Publishing"), self._finished_noted() as arrival:
-            return tuple(self._published(arrival.publish(digest)))
+        """After it failed it may be called again, when nothing is lost."""
+        with self._translated("Publishing"), self._finished_noted() as staged:
+            return tuple(self._published(staged.publish(digest)))
 
     def _published(self, placed: Mapping[str, str]) -> Iterator[Path]:
         for entry in self.manifest.entries:
@@ -207,15 +212,15 @@ class FolderSink(Sink):
                 yield self.path.joinpath(placed[top], rest)
 
     @contextmanager
-    def _finished_noted(self) -> Iterator[Arrival]:
-        arrival = self._prepared()
+    def _finished_noted(self) -> Iterator[StagedOffer]:
+        staged = self._prepared()
         try:
-            yield arrival
+            yield staged
         finally:
-            self.finished = arrival.finished
+            self.finished = staged.finished
 
+    @override
     def discard(self) -> None:
-        """See :meth:`Sink.discard`."""
         self._remove(everything=True)
 
     def _remove(self, *, everything: bool) -> None:
@@ -223,16 +228,16 @@ class FolderSink(Sink):
         with self._translated("Cleaning up"):
             remove_staging_in(self.path, self._transfer_id, everything=everything)
 
+    @override
     def close(self) -> None:
-        """See :meth:`Sink.close`."""
-        arrival, self._arrival = self._arrival, None
-        if arrival is not None:
-            arrival.close()
+        staged, self._staged = self._staged, None
+        if staged is not None:
+            staged.close()
 
-    def _prepared(self) -> Arrival:
-        if self._arrival is None:
+    def _prepared(self) -> StagedOffer:
+        if self._staged is None:
             raise LocalProtocolError("A sink was used before it was prepared or after it was closed.")
-        return self._arrival
+        return self._staged
 
     def _translated(self, doing: str) -> AbstractContextManager[None]:
         return translated(f'{doing} in "{display_name(str(self.path))}"', self._lacking)

@@ -27,7 +27,7 @@ T = TypeVar("T")
 _BY_DESCRIPTOR = os.utime in os.supports_fd
 
 
-class Parts:
+class StagedFiles:
     """Written at their final offsets, in any order, as often as need be.
 
     With ``have``, an earlier run left files here: those that ``have`` touches must still be there. Top-level names

@@ -22,15 +22,15 @@ from nbferry.storage.folder.candidates import CandidateFinder, damaged
 from nbferry.storage.folder.journal import Journal, Recorded
 from nbferry.storage.folder.manifest_file import write_manifest
 from nbferry.storage.folder.publish import begun, check_free, moved, publish
-from nbferry.storage.folder.recovery_scan import survey
-from nbferry.storage.folder.staged_files import Parts
+from nbferry.storage.folder.recovery_scan import scan_staging
+from nbferry.storage.folder.staged_files import StagedFiles
 from nbferry.storage.folder.staging import Staging
-from nbferry.storage.folder.stored_chunks import Stored
+from nbferry.storage.folder.stored_chunks import StoredChunks
 
 _DOUBTFUL = frozenset({errno.EIO, errno.ESTALE})  # after these, what a disk says may not be what it has
 
 
-class Arrival:
+class StagedOffer:
     """Open from its construction to ``close``; ``to`` is closed with it.
 
     ``stored`` is brought up to date. ``unsure`` are chunks for which there are bytes in the staging data that nobody
@@ -46,7 +46,7 @@ class Arrival:
         overwrite: Overwrite,
         resume: bool,
         disk: Disk,
-        stored: Stored,
+        stored: StoredChunks,
     ) -> None:
         self._manifest, self._overwrite, self._disk, self._stored = manifest, overwrite, disk, stored
         self._tops = list(dict.fromkeys(entry.path.partition("/")[0] for entry in manifest.entries))
@@ -57,13 +57,13 @@ class Arrival:
         self._staging = Staging.open(to, transfer_id, resume=resume, sync=disk.sync)
         try:
             self._journal = Journal(self._staging.root, transfer_id, manifest, disk)
-            self._take_stock(self._journal.load())
-            self._parts = self._open_parts(self._vouched if resume else None)
+            self._reconcile(self._journal.load())
+            self._files = self._open_files(self._vouched if resume else None)
         except BaseException:
             self._staging.close()
             raise
 
-    def _take_stock(self, recorded: Recorded) -> None:
+    def _reconcile(self, recorded: Recorded) -> None:
         """Compare what the journal vouches for with what is there, and make the staging folder fit the offer."""
         journal, staging, manifest = self._journal, self._staging, self._manifest
         if self._overwrite is Overwrite.REFUSE:
@@ -71,21 +71,21 @@ class Arrival:
         journal.remove_foreign()
         write_manifest(staging.root, manifest, self._disk.sync)
         self._begun = begun(staging.data, self.to, journal.intents)
-        have, self.unsure = survey(manifest, staging.data, recorded.have, self._begun)
+        have, self.unsure = scan_staging(manifest, staging.data, recorded.have, self._begun)
         journal.doubted |= have != recorded.have
         self.finished = journal.finished if len(have) == manifest.chunk_count else None
         self._recorded: Recorded | None = recorded  # until the first flush
         self._vouched = have
         self._stored.start_with(have)
-        self._found = CandidateFinder(manifest, self.to, self.unsure, have)
-        self.candidates = self._found.chunks
+        self._candidates = CandidateFinder(manifest, self.to, self.unsure, have)
+        self.candidates = self._candidates.chunks
 
-    def _open_parts(self, have: RangeSet | None) -> Parts:
-        return Parts(self._manifest, self._staging.data, self._disk, have, self._begun)
+    def _open_files(self, have: RangeSet | None) -> StagedFiles:
+        return StagedFiles(self._manifest, self._staging.data, self._disk, have, self._begun)
 
     def make_folders(self) -> None:
         """Create the folders of the offer."""
-        self._parts.make_folders()
+        self._files.make_folders()
 
     def leaves(self) -> Iterable[tuple[int, bytes]]:
         """See :meth:`Sink.leaves`."""
@@ -94,7 +94,7 @@ class Arrival:
     def close(self) -> None:
         """Let go of everything, whatever fails. May be called twice."""
         with ExitStack() as last_first:
-            for each in (self.to, self._staging, self._journal, self._found, self._parts):
+            for each in (self.to, self._staging, self._journal, self._candidates, self._files):
                 last_first.callback(each.close)
 
     # -------------------------------------------------------------- meanwhile
@@ -103,7 +103,7 @@ class Arrival:
 
         def write() -> Mapping[int, bytes]:
             for chunk in chunks:
-                self._parts.write(chunk)
+                self._files.write(chunk)
             return {chunk.chunk: chunk.digest for chunk in chunks}
 
         return self._stored.keep(write)
@@ -112,13 +112,13 @@ class Arrival:
         """See :meth:`Sink.reuse`."""
 
         def take() -> Mapping[int, bytes]:
-            return {chunk: leaf for chunk, leaf in chunks if self._found.take(chunk, leaf, self._parts)}
+            return {chunk: leaf for chunk, leaf in chunks if self._candidates.reuse(chunk, leaf, self._files)}
 
         return self._stored.keep(take)
 
     def sync(self) -> None:
         """See :meth:`Sink.sync`."""
-        self._flush(self._parts.sync)
+        self._flush(self._files.sync)
 
     def _flush(self, flush: Callable[[], None]) -> None:
         """Make durable what was stored before this call, and only then record it."""
@@ -133,7 +133,7 @@ class Arrival:
             self._stored.succeed(leaves)
 
     def _note_loss(self, error: BaseException) -> None:
-        self._found.distrust_cache()
+        self._candidates.distrust_cache()
         self._stored.lose()
         if isinstance(error, OSError) and error.errno in _DOUBTFUL:
             with suppress(OSError):  # it counts in this process; such a disk need not be able to record it
@@ -142,9 +142,9 @@ class Arrival:
     def _record(self, leaves: Mapping[int, bytes]) -> None:
         self._recorded = None
         try:
-            if self._parts.doubted or self._journal.doubted:
+            if self._files.doubted or self._journal.doubted:
                 self._journal.doubt()
-                self._parts.doubted = False
+                self._files.doubted = False
             if leaves:
                 self._journal.add(leaves)
         except BaseException:
@@ -167,8 +167,8 @@ class Arrival:
         right = self._stored.durable & recorded.have
         if wrong:
             self.finished = None
-            self._parts.close()
-            self._parts = self._open_parts(right)
+            self._files.close()
+            self._files = self._open_files(right)
         self._journal.replace(recorded, right, self.finished)
         return wrong
 
@@ -182,8 +182,8 @@ class Arrival:
         )
         doubted = self._stored.durable - placed
         known = doubted & recorded.have
-        with closing(self._open_parts(known)) as parts:
-            wrong = damaged(((chunk, recorded.leaf(chunk)) for chunk in known), parts, self._manifest)
+        with closing(self._open_files(known)) as files:
+            wrong = damaged(((chunk, recorded.leaf(chunk)) for chunk in known), files, self._manifest)
         return RangeSet.of(*wrong) | (doubted - known)
 
     def publish(self, digest: bytes) -> dict[str, str]:
@@ -192,8 +192,8 @@ class Arrival:
             if len(self._stored.have) < self._manifest.chunk_count:
                 raise LocalProtocolError("A transfer was published before all of it was stored.")
             self._finish(digest)
-            self._parts.close()
-            self._found.release()
+            self._files.close()
+            self._candidates.release()
             return publish(
                 self._staging.data,
                 self.to,
@@ -208,7 +208,7 @@ class Arrival:
         if not self.finished:
             self._notice_others()
         if not self.finished:
-            self._flush(self._parts.finish)
+            self._flush(self._files.finish)
         if wrong := self.check():
             raise StorageError(f"{len(wrong)} chunks were damaged on the disk, so nothing was published.")
         if self.finished != digest:

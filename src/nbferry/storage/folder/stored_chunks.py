@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from nbferry.model.ranges import RangeSet
 
 
-class Stored:
+class StoredChunks:
     """May be used from several threads. ``begin`` and ``lose`` are for the one that flushes."""
 
     def __init__(self) -> None:

@@ -28,10 +28,10 @@ from typing import Any
 
 from nbferry.errors import TransferBusy
 from nbferry.model.names import display_name
-from nbferry.storage.disk.atomic_file import read_whole, remove_quietly, write_beside
+from nbferry.storage.disk.atomic_file import read_whole, remove_quietly, write_temporary
 from nbferry.storage.disk.directory import Directory
 from nbferry.storage.disk.failures import translated
-from nbferry.storage.disk.rename import move_new
+from nbferry.storage.disk.rename import rename_without_replacing
 from nbferry.storage.disk.system import NOFOLLOW, READ, boot_id, no_sync
 
 CLAIM = "claim"
@@ -114,11 +114,11 @@ class Claim:
         mine = {"pid": here.pid, "host": here.host, "boot_id": here.boot_id, "nonce": nonce}
         with _translated(folder), opened() as held:
             # not flushed: a claim that a power cut loses is nobody's any more
-            left = write_beside(held, CLAIM, json.dumps(mine).encode(), sync=no_sync)
+            temporary = write_temporary(held, CLAIM, json.dumps(mine).encode(), sync=no_sync)
             try:
-                _place(held, left, here, take_over=take_over)
+                _place(held, temporary, here, take_over=take_over)
             except BaseException:
-                remove_quietly(held, left)
+                remove_quietly(held, temporary)
                 raise
         return cls(opened, nonce)
 
@@ -154,11 +154,11 @@ def is_claimed(folder: Directory, here: Here | None = None) -> bool:
     found = _look(folder)
     if found is None:
         return False
-    left = write_beside(folder, CLAIM, b"", sync=no_sync)
+    temporary = write_temporary(folder, CLAIM, b"", sync=no_sync)
     try:
-        return _lives(found, _touched(folder, left), here or Here())
+        return _lives(found, _touched(folder, temporary), here or Here())
     finally:
-        remove_quietly(folder, left)
+        remove_quietly(folder, temporary)
 
 
 def _opener(folder: Directory | Path) -> Callable[[], Directory]:
@@ -180,16 +180,16 @@ def _translated(folder: Directory | Path) -> AbstractContextManager[None]:
 
 
 # ------------------------------------------------------------------ the file
-def _place(folder: Directory, left: str, here: Here, *, take_over: bool) -> None:
+def _place(folder: Directory, temporary: str, here: Here, *, take_over: bool) -> None:
     """Put our claim in its place, which must be free, or held by nobody who lives."""
     for _ in range(_ATTEMPTS):
         found = _look(folder)
         if found is not None:
-            if not take_over and _lives(found, _touched(folder, left), here):
+            if not take_over and _lives(found, _touched(folder, temporary), here):
                 raise _busy(found, here)
             _take_away(folder, found)
         with suppress(FileExistsError):
-            move_new(folder, left, folder, CLAIM)
+            rename_without_replacing(folder, temporary, folder, CLAIM)
             return
     raise TransferBusy
 
@@ -204,7 +204,7 @@ def _take_away(folder: Directory, judged: _Found) -> None:
     try:
         if _look(folder, aside) != judged:
             with suppress(FileExistsError):
-                move_new(folder, aside, folder, CLAIM)
+                rename_without_replacing(folder, aside, folder, CLAIM)
     finally:
         _remove(folder, aside)
 

@@ -21,10 +21,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from nbferry.errors import NbferryError
-from nbferry.storage.disk.atomic_file import read_whole, remove_quietly, write_beside
+from nbferry.storage.disk.atomic_file import read_whole, remove_quietly, write_temporary
 from nbferry.storage.disk.directory import Directory, make_path
 from nbferry.storage.disk.failures import translated
-from nbferry.storage.disk.rename import move_new
+from nbferry.storage.disk.rename import rename_without_replacing
 from nbferry.storage.disk.system import REAL_DISK
 
 KEY = "key"
@@ -60,13 +60,13 @@ def _make(folder: Directory, sync: Callable[[int], None]) -> None:
     """
     if folder.look(KEY) is not None:
         return
-    left = write_beside(folder, KEY, secrets.token_bytes(MAC_SIZE), sync=sync)
+    temporary = write_temporary(folder, KEY, secrets.token_bytes(MAC_SIZE), sync=sync)
     try:
         with suppress(FileExistsError):
-            move_new(folder, left, folder, KEY)
+            rename_without_replacing(folder, temporary, folder, KEY)
         folder.sync(sync)
     finally:
-        remove_quietly(folder, left)
+        remove_quietly(folder, temporary)
 
 
 def sealed(body: bytes, key: bytes) -> bytes:

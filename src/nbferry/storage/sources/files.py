@@ -8,6 +8,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from typing_extensions import override
+
 from nbferry.crypto.digest import chunk_digest, chunk_digest_of
 from nbferry.errors import SourceChanged, UnsafePath
 from nbferry.limits import Limits
@@ -78,8 +80,8 @@ class FileSource(Source):
         self._cache = cache or DigestCache(None)
         self._cache.expect(scan.inodes)
 
+    @override
     def read(self, chunks: RangeSet, batch: ChunkBatch) -> RangeSet:
-        """See :meth:`Source.read`."""
         done: list[tuple[int, int]] = []
         for index, first, stop in self._runs(chunks):
             at = self._read_run(index, first, stop, batch)
@@ -112,8 +114,8 @@ class FileSource(Source):
         batch.commit(chunk, chunk_digest(slots[0]) if len(slots) == 1 else chunk_digest_of(slots))
         return True
 
+    @override
     def digests(self, chunks: RangeSet) -> dict[int, bytes]:
-        """See :meth:`Source.digests`."""
         buffer = memoryview(bytearray(self.manifest.chunk_size))
         found: dict[int, bytes] = {}
         for index, first, stop in self._runs(chunks):
@@ -140,8 +142,8 @@ class FileSource(Source):
         self._learn(info, index, first, found)
         return found
 
+    @override
     def close(self) -> None:
-        """See :meth:`Source.close`."""
         self._files.close()
         self._cache.close()
 

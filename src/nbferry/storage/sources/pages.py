@@ -15,6 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
+from typing_extensions import override
+
 from nbferry.crypto.digest import DIGEST_SIZE, chunk_digest_of
 from nbferry.errors import DigestMismatch, Interrupted, SourceAway
 from nbferry.limits import KiB, Limits, MiB
@@ -213,8 +215,8 @@ class PageSource(Source):
         self._stopped = False
 
     # ---------------------------------------------------------------- the port
+    @override
     def read(self, chunks: RangeSet, batch: ChunkBatch) -> RangeSet:
-        """See :meth:`Source.read`."""
         self._tidy(chunks)
         done: list[int] = []
         coming = iter(chunks)
@@ -229,31 +231,31 @@ class PageSource(Source):
             done.append(chunk)
         return RangeSet.of(*done)
 
+    @override
     def digests(self, chunks: RangeSet) -> dict[int, bytes]:
-        """See :meth:`Source.digests`."""
         asked = {chunk: self._ask_digest(chunk) for chunk in chunks}
         return {chunk: self._digest(chunk, answer) for chunk, answer in asked.items()}
 
+    @override
     def expect(self, chunks: RangeSet) -> None:
-        """See :meth:`Source.expect`."""
         self._expected = chunks
         self._tidy(chunks)
         self._ask_ahead(iter(chunks), 0)
 
+    @override
     def when_back(self, callback: Callable[[], None]) -> None:
-        """See :meth:`Source.when_back`."""
         self._files.when_back(callback)
 
+    @override
     def interrupt(self) -> None:
-        """See :meth:`Source.interrupt`."""
         with self._lock:
             self._stopped = True
             waiting = list(self._waiting)
         for answer in waiting:
             settle(answer, Interrupted())
 
+    @override
     def close(self) -> None:
-        """See :meth:`Source.close`."""
         with self._lock:
             self._asked.clear()
             self._cost = 0

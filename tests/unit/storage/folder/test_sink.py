@@ -21,7 +21,7 @@ from nbferry.model.ranges import RangeSet
 from nbferry.protocol.frames import ChunkData
 from nbferry.storage.disk.system import REAL_DISK, Disk
 from nbferry.storage.folder.sink import RESERVE, FolderSink
-from nbferry.storage.folder.staged_files import Parts
+from nbferry.storage.folder.staged_files import StagedFiles
 from offers import CHUNK, DIGEST, FILES, PUBLISHED, chunks, everything, manifest, sink_to, visible
 
 
@@ -30,10 +30,10 @@ def is_data(fd: int) -> bool:
     return "/data/" in str(Path(f"/proc/self/fd/{fd}").readlink())
 
 
-def parts_of(sink: FolderSink) -> Parts:
+def parts_of(sink: FolderSink) -> StagedFiles:
     """The files that a prepared sink writes."""
-    assert sink._arrival is not None
-    return sink._arrival._parts
+    assert sink._staged is not None
+    return sink._staged._files
 
 
 @pytest.fixture
@@ -414,7 +414,7 @@ def test_full_while_folders_are_made(to: Path, monkeypatch: pytest.MonkeyPatch) 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("nbferry.storage.folder.staged_files.Parts.make_folders", full)
+    monkeypatch.setattr("nbferry.storage.folder.staged_files.StagedFiles.make_folders", full)
     sink = sink_to(to, prepared=False)
     with pytest.raises(DiskFull):
         sink.prepare()

@@ -20,12 +20,12 @@ from nbferry.model.overwrite import Overwrite
 from nbferry.model.ranges import RangeSet
 from nbferry.storage.disk import rename
 from nbferry.storage.disk.directory import Directory
-from nbferry.storage.disk.rename import Way, by_link, by_rename, by_taking_its_place
+from nbferry.storage.disk.rename import RenameMethod, by_link, by_placeholder, by_rename
 from nbferry.storage.disk.system import REAL_DISK, Disk, rename_exclusively
 from nbferry.storage.folder.candidates import CandidateFinder
 from nbferry.storage.folder.manifest_file import progress_of
 from nbferry.storage.folder.sink import FolderSink
-from nbferry.storage.folder.stored_chunks import Stored
+from nbferry.storage.folder.stored_chunks import StoredChunks
 from offers import CHUNK, DIGEST, FILES, PUBLISHED, chunks, everything, manifest, sink_to, visible
 
 OFFER = manifest(FILES, "data", "data/b")
@@ -450,7 +450,7 @@ def before(to: Path, overwrite: Overwrite) -> dict[str, object]:
     }
 
 
-WAYS = {"rename": (by_rename,), "link": (by_link, by_taking_its_place), "place": (by_taking_its_place,)}
+WAYS = {"rename": (by_rename,), "link": (by_link, by_placeholder), "place": (by_placeholder,)}
 
 
 @pytest.mark.parametrize("overwrite", [Overwrite.RENAME, Overwrite.REPLACE, Overwrite.REFUSE])
@@ -459,8 +459,8 @@ def test_killed_while_publishing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overwrite: Overwrite, way: str
 ) -> None:
     """P1, P3: wherever publishing is stopped, even twice, another run ends it: nothing is doubled, lost or harmed."""
-    ways: tuple[Way, ...] = WAYS[way]
-    monkeypatch.setattr(rename, "WAYS", ways)
+    ways: tuple[RenameMethod, ...] = WAYS[way]
+    monkeypatch.setattr(rename, "RENAME_METHODS", ways)
     steps = Steps(monkeypatch)
     for first in range(100):
         to = tmp_path / f"to{first}"
@@ -601,7 +601,7 @@ def test_power_fails_between_intent_and_rename(to: Path, monkeypatch: pytest.Mon
     sink = sink_to(to, OFFER)
     sink.store(OFFERED)
     with monkeypatch.context() as patch:
-        patch.setattr("nbferry.storage.folder.publish.move_new", stopped)
+        patch.setattr("nbferry.storage.folder.publish.rename_without_replacing", stopped)
         with pytest.raises(Crash):
             sink.publish(DIGEST)
     sink.close()
@@ -792,7 +792,7 @@ def test_stored_while_a_flush_fails(to: Path) -> None:
     sink.discard()
 
 
-class Watched(Stored):
+class Watched(StoredChunks):
     """Notices which files are read from memory when a failed flush is accounted for."""
 
     def __init__(self, sink: FolderSink) -> None:
@@ -801,8 +801,8 @@ class Watched(Stored):
 
     def lose(self) -> None:
         """Look, then lose."""
-        assert self.sink._arrival
-        self.cached.append(self.sink._arrival._found._fresh)
+        assert self.sink._staged
+        self.cached.append(self.sink._staged._candidates._fresh)
         super().lose()
 
 
@@ -846,7 +846,7 @@ def test_a_flush_fails_while_a_candidate_is_read(to: Path) -> None:
     with Directory.open(to) as folder:
         found = CandidateFinder(OFFER, folder, EVERY, RangeSet())
         for _ in range(3):
-            assert found.take(*pairs(0)[0], Slow())  # type: ignore[arg-type]
+            assert found.reuse(*pairs(0)[0], Slow())  # type: ignore[arg-type]
         found.close()
     assert len(forgotten) == 2
 
@@ -857,8 +857,8 @@ def test_one_flush_hears_of_every_failed_write(to: Path) -> None:
     folders = {f"{number}/f": b"x" for number in range(100)}  # more than are kept open
     offer = manifest(folders)
     sink = sink_to(to, offer, disk=replace(REAL_DISK, sync_whole=lambda fd: bool(used.append(fd)) or True))
-    assert sink._arrival
-    opened = sink._arrival._staging.data.fd
+    assert sink._staged
+    opened = sink._staged._staging.data.fd
     for _ in range(2):
         sink.store(chunks(offer, folders))
         sink.sync()
@@ -882,8 +882,8 @@ def test_no_older_copy_is_open_while_publishing(to: Path, monkeypatch: pytest.Mo
                 opened.append(link.readlink())
         raise Crash
 
-    assert sink._arrival
-    assert len(sink._arrival._found._older._files) == 1
+    assert sink._staged
+    assert len(sink._staged._candidates._older._files) == 1
     with monkeypatch.context() as patch:
         patch.setattr("nbferry.storage.folder.staged_offer.publish", look)
         with pytest.raises(Crash):
