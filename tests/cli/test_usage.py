@@ -246,7 +246,7 @@ def test_doctor(nbferry: Commands) -> None:
 @pytest.mark.parametrize(
     ("extension", "says"),
     [
-        ('{"ServerApp": {"jpserver_extensions": {"nbferry.jupyter": false}}}', "switched off by"),
+        ('{"ServerApp": {"jpserver_extensions": {"nbferry.jupyter": false}}}', "disabled by"),
         ("[]", "cannot be read"),
         ("not JSON", "cannot be read"),
     ],

@@ -1,4 +1,4 @@
-"""What this side of a transfer does. What is said of a role here is said nowhere else."""
+"""What this side of a transfer does. This is the only table of roles."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from enum import StrEnum
 
 
 class Role(StrEnum):
-    """A role. Its value stands in snapshots, records and ``--json``."""
+    """A role. Its value appears in snapshots, records and ``--json``."""
 
     doing: str
-    """What it does, for the middle of a sentence."""
+    """The verb for the middle of a sentence."""
     done: str
-    """What it has done, at the start of one."""
+    """The past participle, for the start of a sentence."""
     takes_in: bool
-    """Whether its files go into a folder of this computer."""
+    """Whether it writes files into a folder of this computer."""
 
-    def __new__(cls, value: str, doing: str, done: str, takes_in: bool) -> Role:  # noqa: FBT001  # rows of a table
-        """Make a member of a row below."""
+    def __new__(cls, value: str, doing: str, done: str, takes_in: bool) -> Role:
+        """Make a member from a row below."""
         member = str.__new__(cls, value)
         member._value_ = value
         member.doing, member.done, member.takes_in = doing, done, takes_in
