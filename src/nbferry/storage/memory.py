@@ -1,4 +1,4 @@
-"""Both ports without a disk: for tests, and for whatever is in memory anyway."""
+"""Both ports without a disk, for tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nbferry.storage.base import Sink, Source
 
 
 class MemorySource(Source):
-    """Offers bytes under the paths that they are given."""
+    """Offers bytes under given paths."""
 
     def __init__(
         self, files: Mapping[str, bytes], *, chunk_size: int, folders: Iterable[str] = (), mtime_ns: int = 0
@@ -56,9 +56,9 @@ class MemorySource(Source):
 
 
 class MemorySink(Sink):
-    """Keeps what is stored; after ``publish``, ``files`` has it under the paths of the offer.
+    """Keeps chunks in memory; after ``publish``, ``files`` maps the paths of the offer to their bytes.
 
-    ``have`` and ``durable`` say which chunks were stored and which a ``sync`` has followed.
+    ``have`` are the chunks stored, ``durable`` those before the last ``sync``.
     """
 
     def __init__(self, manifest: Manifest) -> None:
