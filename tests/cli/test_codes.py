@@ -44,7 +44,7 @@ def test_three_wrong_guesses(nbferry: Commands) -> None:
         "event": "error",
         "code": "code-burnt",
         "message": "This code is no longer valid: there were too many wrong guesses.",
-        "hint": "Send again to get a new code; nothing was transferred.",
+        "hint": "Nothing was transferred. Send again to get a new code.",
         "retryable": False,
     }
     late = nbferry("receive", code, "--json", folder="b")
@@ -110,7 +110,7 @@ def test_a_code_that_nobody_offers(nbferry: Commands) -> None:
         ("amber-canyon-tulip", "A code begins with a number of six digits."),
         ("123456-amber-canyon", "A code has 3 to 8 words, not 2."),
         ("nbf1aaaa", "This ticket is incomplete or has a typing error."),
-        ("123456-amber-canyon-tulip@ftp://x/", "This is not the address of a relay."),
+        ("123456-amber-canyon-tulip@ftp://x/", "This is not a valid relay address."),
         ("123456-amber-canyon-tulip", "This code does not say which relay it belongs to."),
         ("\x1b[31m-evil", "A code begins with a number of six digits."),
     ],

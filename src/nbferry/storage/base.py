@@ -126,9 +126,9 @@ class Sink(ABC):
         """Set times and modes, make everything durable and move it into place; return the paths.
 
         Call it when all chunks are stored. ``digest`` is the content digest, or ``finished`` to resume what an earlier
-        run began. A second call returns the same paths. The staging folder stays until :meth:`discard`. Raises like
-        :meth:`sync`, and :class:`DestinationExists` under ``overwrite="refuse"``. Changes an existing file only by a
-        rename under ``overwrite="replace"``.
+        run began. May be called again, also after a failure that lost no chunk; the paths are the same. The staging
+        folder stays until :meth:`discard`. Raises like :meth:`sync`, and :class:`DestinationExists` under
+        ``overwrite="refuse"``. Changes an existing file only by a rename under ``overwrite="replace"``.
         """
 
     @abstractmethod

@@ -97,4 +97,4 @@ def _check_private(info: os.stat_result, folder: os.stat_result) -> None:
         raise ValueError("it belongs to another user")
     # Where the folder too is open to all, the file system knows no modes.
     if info.st_mode & 0o077 and not folder.st_mode & 0o077:
-        raise ValueError("other users may read it, so nbferry did not write it")
+        raise ValueError("others may read it, so nbferry did not write it")

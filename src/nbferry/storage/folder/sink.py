@@ -1,14 +1,14 @@
-"""A destination folder: chunks become files in a staging folder, renames move these to their place.
+"""A destination folder: chunks become files in a staging folder, renames move these into place.
 
-    prepare    judge the names; see that there is room; make .nbferry/<transfer>/data and its folders, or open them
-               again and see what is there
+    prepare    check the names and the free space; make .nbferry/<transfer>/data and its folders, or reopen them and
+               scan what they contain
     store      verify -> write at the final offset
-    reuse      read what is here already -> verify -> write it, unless it lies in its place
-    sync       flush what was written -> record it in the journal -> flush that
-    check      if anything is in doubt: read everything again
+    reuse      read existing bytes -> verify -> write them, unless they are in place
+    sync       flush what was written -> record it in the journal -> flush the journal
+    check      if anything is in doubt, read everything again
     publish    times, modes -> flush -> record that -> rename into place -> flush the folders
 
-A crash leaves nothing or complete files at the destination, and the staging folder to go on with.
+A crash leaves only complete files at the destination, and the staging folder from which to resume.
 """
 
 from __future__ import annotations
@@ -38,21 +38,22 @@ from nbferry.storage.folder.staged_offer import StagedOffer
 from nbferry.storage.folder.staging import remove_staging_in
 from nbferry.storage.folder.stored_chunks import StoredChunks
 
-BLOCK = 4 * KiB  # what the smallest file takes on most file systems
-RESERVE = 16 * MiB  # left to others on a disk that we fill: folders, the journal, a notebook that is saved
+BLOCK = 4 * KiB
+"""Space that the smallest file takes on most file systems."""
+RESERVE = 16 * MiB
+"""Space to leave free on a full disk: for folders, the journal, a notebook that is saved."""
 
 _TRANSFER = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class FolderSink(Sink):
-    """Writes an offer into the folder ``to``, which is made if need be.
+    """Writes an offer into the folder ``to``, which is made if necessary.
 
-    ``transfer_id`` names the staging folder: letters, digits, "-" and "_". ``overwrite`` says what happens
-    to names that are taken: "rename" gives ours a number, "replace" puts files over files, "refuse" ends it.
-    ``resume`` goes on with what an earlier run left, by its journal; without it that is removed.
+    ``transfer_id`` names the staging folder: letters, digits, "-" and "_". ``resume`` keeps what an earlier run
+    stored, by its journal; otherwise that is removed.
 
-    If ``sync`` or ``publish`` fails to flush, only what was durable before counts as stored; see ``have``. A
-    :class:`StorageError` that stems from an error of the system has that OSError as its ``__cause__``.
+    If ``sync`` or ``publish`` fails to flush, only chunks that were durable before stay in ``have``. A
+    :class:`StorageError` from an error of the system has that OSError as its ``__cause__``.
     """
 
     def __init__(
@@ -72,8 +73,10 @@ class FolderSink(Sink):
         self._transfer_id, self._overwrite, self._disk = transfer_id, overwrite, disk
         self._allow_hidden, self._resume = allow_hidden, resume
         self._stored = StoredChunks()
-        self._unsure = RangeSet()  # what lies in the staging data already, though nobody vouches for it
-        self._staged: StagedOffer | None = None  # between prepare and close
+        # Chunks with unverified bytes in the staging data.
+        self._unsure = RangeSet()
+        # Set between prepare and close.
+        self._staged: StagedOffer | None = None
 
     @property
     @override
@@ -98,7 +101,7 @@ class FolderSink(Sink):
 
     @contextmanager
     def _undone_on_failure(self) -> Iterator[None]:
-        """Make the destination; take it away again if what follows fails, but never what could be resumed."""
+        """Make the destination; remove it if the block fails, but never data that could be resumed."""
         made = missing_folders(self.path)
         try:
             make_path(self.path, self._disk.sync)
@@ -141,18 +144,18 @@ class FolderSink(Sink):
         return self._prepared().leaves()
 
     def _check_lengths(self, to: Directory) -> None:
-        """See now, not in the middle, that this file system and this folder can hold names this long."""
+        """Check early that this file system and this folder can hold names this long."""
         if to.fd is None:
             return
-        most_name, most_path = os.pathconf(to.fd, "PC_NAME_MAX"), os.pathconf(to.fd, "PC_PATH_MAX")
+        max_name, max_path = os.pathconf(to.fd, "PC_NAME_MAX"), os.pathconf(to.fd, "PC_PATH_MAX")
         above = len(os.fsencode(self.path)) + 1
         for path in (entry.path.encode() for entry in self.manifest.entries):
-            if above + len(path) >= most_path or max(map(len, path.split(b"/"))) > most_name:
+            if above + len(path) >= max_path or max(map(len, path.split(b"/"))) > max_name:
                 raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
 
     @override
     def missing_space(self) -> int:
-        """Staging data that nobody vouches for has its room already."""
+        # Unverified staging data already takes its space.
         there = self.have | self._unsure
         left = self.manifest.total_bytes - self.manifest.bytes_in(there)
         if not left:
@@ -179,7 +182,7 @@ class FolderSink(Sink):
             return self._prepared().reuse(chunks)
 
     def _is_right(self, chunk: ChunkData) -> bool:
-        """Whether a chunk is one of the offer, as long as it says there, and not damaged."""
+        """Whether a chunk belongs to the offer, has the right length, and is undamaged."""
         if not 0 <= chunk.chunk < self.manifest.chunk_count:
             return False
         return (
@@ -195,14 +198,13 @@ class FolderSink(Sink):
     # -------------------------------------------------------------- after
     @override
     def check(self) -> RangeSet:
-        """What is at its place is no longer looked at."""
-        with self._translated("Reading again"), self._finished_noted() as staged:
+        # Published files are no longer checked.
+        with self._translated("Reading again"), self._updating_finished() as staged:
             return staged.check()
 
     @override
     def publish(self, digest: bytes) -> tuple[Path, ...]:
-        """After it failed it may be called again, when nothing is lost."""
-        with self._translated("Publishing"), self._finished_noted() as staged:
+        with self._translated("Publishing"), self._updating_finished() as staged:
             return tuple(self._published(staged.publish(digest)))
 
     def _published(self, placed: Mapping[str, str]) -> Iterator[Path]:
@@ -212,7 +214,7 @@ class FolderSink(Sink):
                 yield self.path.joinpath(placed[top], rest)
 
     @contextmanager
-    def _finished_noted(self) -> Iterator[StagedOffer]:
+    def _updating_finished(self) -> Iterator[StagedOffer]:
         staged = self._prepared()
         try:
             yield staged
@@ -243,5 +245,5 @@ class FolderSink(Sink):
         return translated(f'{doing} in "{display_name(str(self.path))}"', self._lacking)
 
     def _lacking(self) -> int:
-        """Bytes to ask for when the disk says that it is full: by a quota, if there seems to be room."""
+        """Return the bytes to ask for on a full disk; with a quota the disk may seem to have space."""
         return self.missing_space() or self.manifest.total_bytes - self.manifest.bytes_in(self.have)
