@@ -1,6 +1,8 @@
-/** What the parts of the page's half say to each other. The messages themselves are described in nbferry.widget (Python). */
+/** What the parts of the page's half say to each other. nbferry.widget (Python) describes the messages themselves. */
 
-export type Kind = "send" | "receive" | "upload" | "download";
+export type Role = "send" | "receive" | "upload";
+export type Kind = Role | "download";
+export type Via = "direct" | "webrtc" | "relay" | "browser";
 export type Command = "pause" | "resume" | "cancel" | "accept" | "reject" | "save";
 export type State =
   | "waiting"
@@ -17,13 +19,13 @@ export type State =
   | "cancelled"
   | "expired";
 
-/** name, size, verified bytes, durable bytes */
+/** One file; sizes in bytes. */
 export type Row = [name: string, size: number, verified: number, durable: number];
 
-/** One transfer at one instant; sizes in bytes, rate in bytes per second, eta and seconds in seconds. */
+/** One transfer at one instant: sizes in bytes, rate in bytes per second, eta and seconds in seconds. */
 export interface TransferView {
   id: string;
-  role: "send" | "receive" | "upload";
+  role: Role;
   state: State;
   reason: string;
   title: string;
@@ -35,8 +37,9 @@ export interface TransferView {
   reused: number;
   rate: number;
   eta: number | null;
-  via: string;
-  /** When the path changed to that, in seconds since 1970; null if it is the first. */
+  /** The path, "" before there is one. */
+  via: Via | "";
+  /** When the transfer switched to this path, in seconds since 1970; null if it is the first. */
   via_since: number | null;
   wrong: number;
   has_code: boolean;
@@ -47,7 +50,7 @@ export interface TransferView {
   digest: string;
 }
 
-/** What a card shows: the one synced trait, written by Python alone. */
+/** What a card shows: the synced trait, which only Python writes. */
 export interface View {
   seq: number;
   kind: Kind;
@@ -57,7 +60,7 @@ export interface View {
   transfer: TransferView | null;
 }
 
-/** What the kernel, or the browser, said against a request: one sentence, and what to do about it. */
+/** The refusal of a request by the kernel or the browser: one sentence, and a hint on what to do. */
 export class Refusal extends Error {
   constructor(
     readonly code: string,
@@ -68,7 +71,7 @@ export class Refusal extends Error {
   }
 }
 
-/** A file of the kernel, as its file list shows it. */
+/** A file of the kernel, as the file list shows it. */
 export interface KernelEntry {
   name: string;
   path: string;
@@ -84,27 +87,29 @@ export interface KernelFolder {
   more: number;
 }
 
-/** A file or folder of this machine that a person picked; `handle` outlives a reload where the browser has such. */
+/** A file or folder of this machine that a person picked. `handle` survives a reload, in browsers that have handles. */
 export interface Picked {
   path: string;
-  file: File | null; // null: a folder
+  /** null for a folder */
+  file: File | null;
   handle?: FileSystemHandle;
 }
 
-/** How the kernel can be reached just now. */
+/** How the kernel can be reached now. */
 export interface Reach {
-  /** "line": through the server, whatever the kernel does. "comm": when no cell runs. "none": nobody answers. */
+  /** "line": through the server, at any time. "comm": while no cell runs. "none": the kernel does not answer. */
   by: "line" | "comm" | "none";
 }
 
-/** The model's half: one for each model, shared by all its views. Everything a view may do. */
+/** The model's half, shared by all views of a model: everything that a view may do. */
 export interface Ferry {
-  /** The newest view; listeners are called on each. Returns what ends that. */
+  /** The newest view. */
   readonly view: View;
   readonly reach: Reach;
+  /** Calls `changed` after each new view; returns a function that unsubscribes. */
   watch(changed: () => void): () => void;
 
-  /** pause, resume, cancel, accept, reject. Resolves when the kernel has answered; rejects with Refusal. */
+  /** Resolves when the kernel has answered; rejects with Refusal. */
   command(name: Exclude<Command, "save">, reason?: string): Promise<void>;
   code(): Promise<{ code: string; note: string }>;
   rows(first: number, count: number): Promise<Row[]>;
@@ -112,14 +117,14 @@ export interface Ferry {
   send(paths: string[]): Promise<void>;
   receive(code: string): Promise<void>;
 
-  /** Offer files of this machine, or lend the same ones again (`needs_files`). */
+  /** Offer files of this machine, or provide the same ones again (`needs_files`). */
   offer(files: Picked[]): Promise<void>;
-  /** Whether files of an earlier visit can be had again by one click (kept handles). */
+  /** Whether one click can provide the files of an earlier visit again (kept handles). */
   readonly remembered: boolean;
-  /** Lend them again; asks the browser's permission, so call it from a click. */
+  /** Provide them again. Call it from a click, because the browser asks for permission. */
   lendAgain(): Promise<void>;
 
-  /** Write what there is to save to this machine; call it from a click. `progress`: bytes so far and in all. */
+  /** Save files to this machine; call it from a click. `progress` gets the bytes so far and in all. */
   save(
     progress: (done: number, total: number) => void,
     signal: AbortSignal,

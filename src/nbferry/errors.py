@@ -1,4 +1,4 @@
-"""Every error a person can meet: one sentence to read, a hint on what to do next, and a code that travels.
+"""Every error that a user can meet: one sentence, a hint on what to do next, and a code for programs.
 
     NbferryError(code, retryable, hint)
       LocalProtocolError   RemoteProtocolError
@@ -7,8 +7,8 @@
       StorageError         UnsafePath DiskFull SourceChanged SourceAway DigestMismatch DestinationExists NoReceipt
       TransferError        Rejected Cancelled TimedOut Expired Interrupted TransferUnknown TransferBusy NoPage
 
-The first line of a class's docstring is what the user reads when nothing more exact is known. Only the
-engine retries, and only on ``retryable``.
+The first line of a class's docstring is the message that the user reads where the code gives none.
+Only the engine retries, and only errors that are ``retryable``.
 """
 
 from __future__ import annotations
@@ -43,41 +43,41 @@ def _remade(kind: type[NbferryError], message: str) -> NbferryError:
 
 
 class LocalProtocolError(NbferryError):
-    """Our own code broke the protocol; please report this."""
+    """A bug in nbferry broke its protocol; please report this."""
 
     code = "local-protocol"
 
 
 class RemoteProtocolError(NbferryError):
-    """The other side sent something that the protocol does not allow."""
+    """The other side broke the protocol."""
 
     code = "remote-protocol"
-    default_hint = "Check that both sides run a current nbferry."
+    default_hint = "Check that both sides run a current version of nbferry."
 
 
 # ------------------------------------------------------------------ rendezvous
 class RendezvousError(NbferryError):
-    """The two sides could not meet."""
+    """The two sides could not find each other."""
 
     code = "rendezvous"
 
 
 class CodeInvalid(RendezvousError):
-    """This is not a code that nbferry could have issued."""
+    """This is not a valid code."""
 
     code = "code-invalid"
-    default_hint = "Check the spelling; nothing was tried with it."
+    default_hint = "Check the spelling. This did not count as a guess."
 
 
 class CodeNotFound(RendezvousError):
-    """Nobody is waiting under this code."""
+    """No sender is waiting with this code."""
 
     code = "code-not-found"
     default_hint = "Check the number, and that the sender is still running."
 
 
 class CodeUsed(RendezvousError):
-    """This code has been used already; a code works once."""
+    """This code was used before; a code works only once."""
 
     code = "code-used"
     default_hint = "Ask the sender for a new code."
@@ -94,18 +94,18 @@ class WrongCode(RendezvousError):
     """The code is wrong."""
 
     code = "code-wrong"
-    default_hint = "Check the words; after three wrong guesses a code is burnt."
+    default_hint = "Check the words. Too many wrong guesses make the code invalid."
 
 
 class CodeBurnt(RendezvousError):
-    """Three wrong guesses were made, so this code is burnt."""
+    """This code is no longer valid: there were too many wrong guesses."""
 
     code = "code-burnt"
-    default_hint = "Send again to get a new code; nothing was transferred."
+    default_hint = "Nothing was transferred. Send again to get a new code."
 
 
 class RelayRefused(RendezvousError):
-    """The relay refused."""
+    """The relay refused the request."""
 
     code = "relay-refused"
     default_hint = "Try again in a minute, or choose another relay."
@@ -117,17 +117,17 @@ class TransportError(NbferryError):
 
     code = "transport"
     retryable = True
-    default_hint = "Check the network, and that the other side and the relay still run."
+    default_hint = "Check the network, and that the other side and the relay are still running."
 
 
 class ConnectFailed(TransportError):
     """No connection could be made.
 
-    ``tried`` lists the paths in order, each with what came of it.
+    ``tried`` lists the paths in the order tried, each with its outcome.
     """
 
     code = "connect-failed"
-    default_hint = "Check the address, that what should answer there is running, and the network."
+    default_hint = "Check the address and the network, and that the other side or the relay is running."
 
     def __init__(
         self, message: str | None = None, *, hint: str | None = None, tried: tuple[str, ...] = ()
@@ -158,21 +158,21 @@ class StorageError(NbferryError):
 
 
 class UnsafePath(StorageError):
-    """A name in the offer is not safe to create here, so nothing was written."""
+    """The offer contains an unsafe file name, so nothing was written."""
 
     code = "unsafe-path"
-    default_hint = "Ask the sender to rename it."
+    default_hint = "Ask the sender to rename the file."
 
 
 class DiskFull(StorageError):
     """The disk is full.
 
-    ``needed`` is the number of bytes that are missing.
+    ``needed`` is the number of bytes that the disk lacks.
     """
 
     code = "disk-full"
     retryable = True
-    default_hint = "Make room; the transfer goes on by itself."
+    default_hint = "Free some space; the transfer then resumes by itself."
 
     def __init__(self, needed: int, *, hint: str | None = None) -> None:
         self.needed = needed
@@ -183,11 +183,11 @@ class SourceChanged(StorageError):
     """A file changed while it was being sent."""
 
     code = "source-changed"
-    default_hint = "What has arrived is kept; when it is sent again, only what changed has to travel."
+    default_hint = "What arrived is kept. Send again; only what changed is transferred."
 
 
 class SourceAway(StorageError):
-    """The browser page that has the files is closed."""
+    """The browser page that provides the files is closed."""
 
     code = "source-away"
     retryable = True
@@ -195,24 +195,24 @@ class SourceAway(StorageError):
 
 
 class DigestMismatch(StorageError):
-    """Data arrived damaged again and again."""
+    """The same data arrived damaged several times."""
 
     code = "digest-mismatch"
-    default_hint = "Try again; the file that was there before is untouched."
+    default_hint = "Try again. Existing files were not changed."
 
 
 class DestinationExists(StorageError):
-    """There is something at the destination already."""
+    """The destination already contains a file or folder of that name."""
 
     code = "destination-exists"
-    default_hint = 'Choose another folder, or overwrite="rename" or "replace".'
+    default_hint = 'Choose another folder, or pass overwrite="rename" or overwrite="replace".'
 
 
 class NoReceipt(StorageError):
-    """No receipt of a finished transfer covers this."""
+    """No receipt covers this file or folder."""
 
     code = "no-receipt"
-    default_hint = "A receipt lies in .nbferry/receipts in the folder that was received into."
+    default_hint = "Receipts are kept in .nbferry/receipts, in the folder that received the transfer."
 
 
 # ------------------------------------------------------------------ transfers
@@ -233,50 +233,50 @@ class Cancelled(TransferError):
     """The transfer was cancelled."""
 
     code = "cancelled"
-    default_hint = "What had arrived of it was removed."
+    default_hint = "Data that had arrived was removed."
 
 
 class TimedOut(TransferError):
-    """The transfer did not end in time."""
+    """The transfer did not finish before the timeout."""
 
     code = "timed-out"
-    default_hint = "It goes on; wait again, or cancel it."
+    default_hint = "It is still running. Wait again, or cancel it."
 
 
 class Expired(TransferError):
-    """The offer expired before anybody took it."""
+    """The offer expired before the other side accepted it."""
 
     code = "expired"
-    default_hint = "Send again, or choose a longer expires=."
+    default_hint = "Send again, with a longer expires= if needed."
 
 
 class Interrupted(TransferError):
-    """This process leaves before the transfer is over; what is there is kept."""
+    """The process ended before the transfer did; what arrived is kept."""
 
     code = "interrupted"
     retryable = True
-    default_hint = "Call nbferry.resume() to go on with it."
+    default_hint = "Run `import nbferry; nbferry.resume()` to resume it."
 
 
 class TransferUnknown(TransferError):
-    """There is no unfinished transfer of this name here."""
+    """There is no unfinished transfer with this id here."""
 
     code = "transfer-unknown"
-    default_hint = "The command `nbferry list` shows those that there are."
+    default_hint = "Run `nbferry list` to see the unfinished transfers."
 
 
 class TransferBusy(TransferError):
-    """Another process runs this transfer."""
+    """Another process is running this transfer."""
 
     code = "transfer-busy"
-    default_hint = "Stop it there, or resume it with take_over=True (nbferry resume --take-over)."
+    default_hint = "Stop that process, or resume with take_over=True (nbferry resume --take-over)."
 
 
 class NoPage(TransferError):
-    """This needs a notebook that is open in a browser."""
+    """This works only in a notebook that is open in a browser."""
 
     code = "no-page"
-    default_hint = "Elsewhere, name the files: nbferry.send(paths), nbferry.receive(code)."
+    default_hint = "Elsewhere, use nbferry.send(paths) and nbferry.receive(code)."
 
 
 def _tree(kind: type[NbferryError]) -> dict[str, type[NbferryError]]:
@@ -290,7 +290,7 @@ BY_CODE = _tree(NbferryError)
 
 
 def from_code(code: str, message: str) -> NbferryError:
-    """The error that a peer or a relay named; an unknown code becomes a plain :class:`NbferryError`."""
+    """The error for a code from a peer or a relay; an unknown code becomes a plain :class:`NbferryError`."""
     kind = BY_CODE.get(code, NbferryError)
     if kind is DiskFull:
         kind = StorageError

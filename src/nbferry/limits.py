@@ -8,7 +8,8 @@ KiB = 1024
 MiB = 1024 * KiB
 GiB = 1024 * MiB
 
-MAX_MESSAGE = 4 * MiB  # nothing larger ever travels: a Jupyter server cuts a WebSocket at 10 MiB
+# Nothing larger is ever sent: a Jupyter server closes a WebSocket at 10 MiB.
+MAX_MESSAGE = 4 * MiB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,52 +17,52 @@ class Limits:
     """Bounds of one transfer. Sizes are bytes, times are seconds."""
 
     chunk_size: int = 1 * MiB
-    """Unit of verification. 1 MiB amortises Python's cost per call; half the speed at 64 KiB."""
+    """Unit of verification. 1 MiB amortises Python's cost per call; 64 KiB halves the speed."""
 
     window: int = 16 * MiB
-    """Bytes wanted and not yet stored. 4 x 100 Mbit/s x 300 ms; the receiver's memory is bounded by it."""
+    """Bytes requested and not yet stored. 4 x 100 Mbit/s x 300 ms; it bounds the receiver's memory."""
 
     read_ahead: int = 8 * MiB
-    """Bytes the sender holds that are read and hashed but not yet sent."""
+    """Bytes that the sender has read and hashed but not yet sent."""
 
     high_water: int = 2 * MiB
     """Unsent bytes in a transport above which ``send`` waits: two messages keep a socket busy."""
 
     channel_high_water: int = 1 * MiB
-    """Unsent bytes in a data channel above which ``send`` waits: a message, while the one before is being sent."""
+    """Unsent bytes in a data channel above which ``send`` waits: one message queued behind another."""
 
     channel_low_water: int = 256 * KiB
-    """Unsent bytes in a data channel at which ``send`` goes on: 20 ms at 100 Mbit/s, so that it never runs dry."""
+    """Unsent bytes in a data channel at which ``send`` resumes: 20 ms at 100 Mbit/s, so that it never runs dry."""
 
     channel_window: int = 16 * MiB
-    """Bytes of a data channel that are under way and not acknowledged, at most: as many as are ever wanted at once."""
+    """Unacknowledged bytes in flight on a data channel, at most: as many as are ever requested at once."""
 
     sync_bytes: int = 64 * MiB
-    """Stored bytes after which they are made durable: what a crash can cost at most."""
+    """Stored bytes after which they are made durable: the most that a crash can cost."""
 
     sync_interval: float = 2.0
-    """Seconds after which stored bytes are made durable on a slow line."""
+    """Seconds after which stored bytes are made durable on a slow connection."""
 
     report_interval: float = 0.2
-    """Seconds between two reports of progress, to the peer and to a face."""
+    """Seconds between two progress reports, to the peer and to a face."""
 
     ping_interval: float = 10.0
-    """Seconds without anything to send after which a PING goes out."""
+    """Seconds of sending nothing after which a PING is sent."""
 
     dead_after: float = 30.0
-    """Seconds without anything received after which a link counts as dead."""
+    """Seconds of receiving nothing after which a link counts as dead."""
 
     connect_timeout: float = 10.0
-    """Seconds that one path may take to be connected and authenticated."""
+    """Seconds in which one path must be connected and authenticated."""
 
     gather_timeout: float = 2.0
-    """Seconds that STUN and TURN servers get to answer; then the addresses that are known by then must do."""
+    """Seconds that STUN and TURN servers get to answer; then nbferry uses the addresses that it knows."""
 
     direct_head_start: float = 0.3
-    """Seconds that direct paths get before the relay is dialled as well (RFC 8305 advises 0.25)."""
+    """Seconds of head start for direct paths over the relay (RFC 8305 advises 0.25)."""
 
     path_trial: float = 2.0
-    """Seconds for which a path carries a transfer before it is compared with others: some round trips of a slow one."""
+    """Seconds that a path carries a transfer before it is compared with others: some round trips of a slow path."""
 
     backoff_first: float = 0.25
     """Seconds before the first reconnection; doubles, with jitter, up to ``backoff_most``."""
@@ -70,10 +71,10 @@ class Limits:
     """Seconds between two reconnections at most."""
 
     chunk_attempts: int = 3
-    """Times that one chunk may arrive damaged before the peer is dropped."""
+    """How often one chunk may arrive damaged before the peer is dropped."""
 
     auto_accept: int = 10 * MiB
-    """Offers of at most this many bytes are accepted without a question when ``accept`` is None."""
+    """Offers of at most this many bytes are accepted without asking when ``accept`` is None."""
 
     max_entries: int = 200_000
     """Files and folders in one offer."""
@@ -82,19 +83,19 @@ class Limits:
     """Bytes in one offer: a pebibyte."""
 
     max_active: int = 3
-    """Transfers that move bytes at once in each direction; the others wait in a queue."""
+    """Transfers that may run at once in each direction; the others are queued."""
 
     offer_ttl: float = 3600.0
-    """Seconds for which an offer stands."""
+    """Seconds for which an offer is valid."""
 
     space_poll: float = 5.0
-    """Seconds between two looks at the free space while the disk is full."""
+    """Seconds between two checks of the free space while the disk is full."""
 
     keep_unfinished: float = 7 * 24 * 3600.0
-    """Seconds after which an unfinished transfer that nobody touched is removed."""
+    """Seconds of disuse after which an unfinished transfer is removed."""
 
     retries_before_paused: int = 3
-    """Fruitless tries to connect after which a transfer shows itself as paused; it goes on trying."""
+    """Failed attempts to connect after which a transfer is shown as paused; it keeps trying."""
 
     def __post_init__(self) -> None:
         if not 4 * KiB <= self.chunk_size <= 64 * MiB:

@@ -1,4 +1,4 @@
-"""What a face shows: frozen views of a transfer at one instant. They hold no secret."""
+"""What a face shows: frozen snapshots of a transfer. They contain no secret."""
 
 from __future__ import annotations
 
@@ -13,14 +13,21 @@ from nbferry.model.roles import Role
 class State(StrEnum):
     """Where a transfer is. The last five are final."""
 
-    WAITING = "waiting"  # for the other side, or in the queue
-    CONNECTING = "connecting"  # the other side is known; a path is sought
-    OFFERED = "offered"  # the receiver is deciding
-    HASHING = "hashing"  # the sender reads what need not travel
+    WAITING = "waiting"
+    """For the other side, or in the queue."""
+    CONNECTING = "connecting"
+    """The other side is known; nbferry looks for a path to it."""
+    OFFERED = "offered"
+    """The receiver is deciding."""
+    HASHING = "hashing"
+    """The sender hashes data that the receiver may already have."""
     TRANSFERRING = "transferring"
-    PAUSED = "paused"  # by a person, a full disk or a closed page: see Snapshot.reason
-    VERIFYING = "verifying"  # every byte is there; the files' digests are compared
-    WRITING = "writing"  # made durable and moved to its place
+    PAUSED = "paused"
+    """By a person, a full disk or a closed page; see :attr:`Snapshot.reason`."""
+    VERIFYING = "verifying"
+    """Every byte has arrived; the files' digests are compared."""
+    WRITING = "writing"
+    """The files are made durable and moved into place."""
     DONE = "done"
     FAILED = "failed"
     REJECTED = "rejected"
@@ -29,7 +36,7 @@ class State(StrEnum):
 
     @property
     def final(self) -> bool:
-        """Whether nothing follows."""
+        """Whether the transfer stays in this state."""
         return self in _FINAL
 
 
@@ -40,11 +47,11 @@ _FINAL = {State.DONE, State.FAILED, State.REJECTED, State.CANCELLED, State.EXPIR
 class Snapshot:
     """A transfer at one instant.
 
-    ``total``, ``sent``, ``verified`` and ``durable`` are bytes: on the wire towards the receiver, checked against
-    their digest there, and on its disk. ``rate`` is bytes per second, ``eta`` seconds or None while unknown. ``via`` is
-    the path or None, ``via_since`` when it was changed to that (seconds since
-    1970; None if it is the first). ``reused`` are bytes of an older copy at the destination, which did not travel.
-    ``reason`` says in words why it waits, stalls or failed.
+    ``total``, ``sent``, ``verified``, ``durable`` and ``reused`` are bytes. ``sent`` bytes were given to the network,
+    ``verified`` bytes match their digest at the receiver, ``durable`` bytes are on its disk. ``reused`` bytes come
+    from an older copy at the destination and were not sent. ``rate`` is bytes per second; ``eta`` is seconds, or None
+    while unknown. ``via`` is the current path or None. ``via_since`` is when the transfer switched to it, in seconds
+    since 1970; None if it is the first path. ``reason`` says in words why the transfer waits, stalls or failed.
     """
 
     id: str
@@ -65,13 +72,13 @@ class Snapshot:
     wrong_guesses: int = 0
 
     def evolve(self, **changes: object) -> Snapshot:
-        """A copy with some fields changed."""
-        return replace(self, **changes)  # type: ignore[arg-type]  # names are checked at run time
+        """Return a copy with some fields changed."""
+        return replace(self, **changes)  # type: ignore[arg-type]  # checked at run time
 
 
 @dataclass(frozen=True, slots=True)
 class FileProgress:
-    """One file of a transfer: bytes in all, verified and durable."""
+    """One file of a transfer: its size, and how many bytes are verified and durable."""
 
     path: str
     size: int
@@ -81,12 +88,12 @@ class FileProgress:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a finished transfer amounts to.
+    """The outcome of a finished transfer.
 
-    ``files`` are the paths that now exist on a receiver, the paths sent on a sender; ``bytes`` the size of all
-    files; ``seconds`` from acceptance to the end, in this process; ``digest`` names the whole content (hex), the
-    same on both sides; ``via`` the path that was used last; ``reused`` the bytes of an older copy at the
-    destination that did not have to travel (0 on a sender).
+    ``files`` are the paths that a receiver wrote or a sender sent, ``bytes`` is their total size. ``seconds`` is the
+    time from acceptance to the end, in this process. ``digest`` (hex) identifies the whole content and is the same on
+    both sides. ``via`` is the path used last. ``reused`` counts bytes that were already at the destination and were
+    not sent (0 on a sender).
     """
 
     files: tuple[Path, ...]

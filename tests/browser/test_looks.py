@@ -54,7 +54,7 @@ def test_picking(person: Person) -> None:
     sender = person.open(SEND, files={"flights/2013.parquet": 3 * MIB, "plot.png": 70_000, "notes.md": 1_234})
     card = sender.show()
     look(sender, "send-pick")
-    card.click("Files of the kernel")
+    card.click("The kernel's files")
     card.tick("flights", "notes.md")
     look(sender, "send-chooser")
     receiver = person.open(RECEIVE, UPLOAD, page=1)

@@ -76,7 +76,7 @@ def test_names_in_the_chooser(person: Person) -> None:
     """The kernel's files are listed as they are called."""
     content = dict.fromkeys((*ALLOWED, *REFUSED), b"content")
     card = person.open(SEND, files=content).show()
-    card.click("Files of the kernel")
+    card.click("The kernel's files")
     for name in content:
         expect(card.root.get_by_text(display_name(name), exact=True).first).to_be_visible()
     expect_no_harm(card.root.page)

@@ -63,7 +63,7 @@ def test_clicking_only(person: Person) -> None:
     sender = person.open(SEND, name="sender", files={**content, "stays.csv": b"3"})
     receiver = person.open(RECEIVE, name="receiver", page=1)
     sending, receiving = sender.show(), receiver.show()
-    sending.click("Files of the kernel")
+    sending.click("The kernel's files")
     sending.tick("flights", "plot.png")
     sending.click("Send", "Copy")
     expect(sending.root).to_contain_text("Copied")

@@ -111,7 +111,7 @@ def test_handles_outlive_a_reload(person: Person) -> None:
     card = notebook.card()
     card.waits_until("paused")
     hurry(notebook)
-    card.click("Go on with the same files")
+    card.click("Resume with the same files")
     card.waits_until("done")
     assert (notebook.folder / "data.bin").stat().st_size == LARGE
 

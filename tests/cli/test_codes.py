@@ -22,7 +22,7 @@ def test_a_wrong_guess(nbferry: Commands) -> None:
     guesser.patience = 5
     assert guesser.end() == 4
     assert guesser.events()[-1]["code"] == "code-wrong"
-    sender.state("waiting", "somebody guessed the code wrong (1 of 3)")
+    sender.state("waiting", "wrong guesses of the code: 1 of 3")
     assert not list((nbferry.root / "g").iterdir())
     receiver = nbferry("receive", code, "--json", folder="b")
     assert (receiver.end(), sender.end()) == (0, 0)
@@ -43,8 +43,8 @@ def test_three_wrong_guesses(nbferry: Commands) -> None:
     assert sender.events()[-1] == {
         "event": "error",
         "code": "code-burnt",
-        "message": "Three wrong guesses were made, so this code is burnt.",
-        "hint": "Send again to get a new code; nothing was transferred.",
+        "message": "This code is no longer valid: there were too many wrong guesses.",
+        "hint": "Nothing was transferred. Send again to get a new code.",
         "retryable": False,
     }
     late = nbferry("receive", code, "--json", folder="b")
@@ -61,9 +61,9 @@ def test_guesses_shown_to_a_person(nbferry: Commands) -> None:
     guesser = nbferry("receive", with_other_word(code), folder="g")
     assert guesser.failure() == (
         4,
-        "Error: The code is wrong. Check the words; after three wrong guesses a code is burnt.",
+        "Error: The code is wrong. Check the words. Too many wrong guesses make the code invalid.",
     )
-    assert sender.error_line() == "Warning: somebody guessed the code wrong (1 of 3)"
+    assert sender.error_line() == "Warning: wrong guesses of the code: 1 of 3"
 
 
 def test_a_used_code(nbferry: Commands) -> None:
@@ -99,7 +99,7 @@ def test_a_code_that_nobody_offers(nbferry: Commands) -> None:
     receiver = nbferry("receive", f"123456-amber-canyon-tulip@{url}", folder="b")
     assert receiver.failure() == (
         4,
-        "Error: Nobody is waiting under this code. Check the number, and that the sender is still running.",
+        "Error: No sender is waiting with this code. Check the number, and that the sender is still running.",
     )
 
 
@@ -110,7 +110,7 @@ def test_a_code_that_nobody_offers(nbferry: Commands) -> None:
         ("amber-canyon-tulip", "A code begins with a number of six digits."),
         ("123456-amber-canyon", "A code has 3 to 8 words, not 2."),
         ("nbf1aaaa", "This ticket is incomplete or has a typing error."),
-        ("123456-amber-canyon-tulip@ftp://x/", "This is not the address of a relay."),
+        ("123456-amber-canyon-tulip@ftp://x/", "This is not a valid relay address."),
         ("123456-amber-canyon-tulip", "This code does not say which relay it belongs to."),
         ("\x1b[31m-evil", "A code begins with a number of six digits."),
     ],

@@ -160,7 +160,7 @@ def test_what_another_process_runs_is_left_to_it(nbferry: Commands) -> None:
     (there,) = listed(nbferry, "b")
     refused = nbferry("resume", str(there["id"]), folder="b")
     assert refused.end() == 1
-    assert f"Process {receiver.pid} runs this transfer." in "\n".join(refused.errors)
+    assert f"Process {receiver.pid} is running this transfer." in "\n".join(refused.errors)
     kill(sender)
     kill(receiver)
 

@@ -33,16 +33,16 @@ WRONG_USAGE = [
     ),
     (["doctor", "--ice-servers", "stun:"], "an ICE server is written"),
     (["send", "x", "--code-length", "2"], "2 is not in the range"),
-    (["send", "x", "--relay", "garbage"], "This is not the address of a relay."),
-    (["send", "x", "--relay", "http://user:secret@host/"], "This is not the address of a relay."),
-    (["receive", "c", "--relay", "ftp://host/"], "This is not the address of a relay."),
+    (["send", "x", "--relay", "garbage"], "This is not a valid relay address."),
+    (["send", "x", "--relay", "http://user:secret@host/"], "This is not a valid relay address."),
+    (["receive", "c", "--relay", "ftp://host/"], "This is not a valid relay address."),
     (["receive", "c", "--overwrite", "always"], "'always' is not one of"),
     (["receive", "c", "--to", "x"], "Directory 'x' is a file."),
     (["receive", "c", "d"], "Got unexpected extra argument (d)."),
     (["receive"], "No code was given"),
     (["relay", "--port", "65536"], "65536 is not in the range"),
     (["relay", "--port", "http"], "'http' is not a valid integer"),
-    (["doctor", "--relay", "garbage"], "This is not the address of a relay."),
+    (["doctor", "--relay", "garbage"], "This is not a valid relay address."),
 ]
 
 
@@ -80,7 +80,7 @@ def test_wrong_usage_as_json(nbferry: Commands) -> None:
     ("name", "value", "says"),
     [
         ("NBFERRY_HOST", "localhost", "NBFERRY_HOST must be an IP address, not 'localhost'."),
-        ("NBFERRY_RELAY", "garbage", "NBFERRY_RELAY: This is not the address of a relay."),
+        ("NBFERRY_RELAY", "garbage", "NBFERRY_RELAY: This is not a valid relay address."),
         ("NBFERRY_ICE_SERVERS", "garbage", "NBFERRY_ICE_SERVERS: an ICE server is written stun:host:port"),
     ],
 )
@@ -139,7 +139,7 @@ def test_no_relay_there(nbferry: Commands, command: str) -> None:
     assert plain.failure() == (
         1,
         "Error: 127.0.0.1:1 cannot be reached (connection refused). "
-        "Check the address, that what should answer there is running, and the network.",
+        "Check the address and the network, and that the other side or the relay is running.",
     )
     assert as_json.end() == 1
     error = as_json.events()[-1]
@@ -246,7 +246,7 @@ def test_doctor(nbferry: Commands) -> None:
 @pytest.mark.parametrize(
     ("extension", "says"),
     [
-        ('{"ServerApp": {"jpserver_extensions": {"nbferry.jupyter": false}}}', "switched off by"),
+        ('{"ServerApp": {"jpserver_extensions": {"nbferry.jupyter": false}}}', "disabled by"),
         ("[]", "cannot be read"),
         ("not JSON", "cannot be read"),
     ],

@@ -7,7 +7,7 @@ import type { Intake } from "./intake";
 
 export class Again implements Part {
   readonly node = make("div", "nf-column nf-soft");
-  private readonly goOn: HTMLButtonElement;
+  private readonly resume: HTMLButtonElement;
   private readonly files: HTMLButtonElement;
   private readonly folder: HTMLButtonElement;
   private inFolder = false;
@@ -18,14 +18,14 @@ export class Again implements Part {
   ) {
     const text = desk.text;
     const followed = () => !desk.ferry.view.transfer?.needs_files;
-    const lend = () => desk.run(this.goOn, () => desk.ferry.lendAgain(), followed);
-    this.goOn = plainButton(text.goOn, lend, "nf-primary");
+    const lend = () => desk.run(this.resume, () => desk.ferry.lendAgain(), followed);
+    this.resume = plainButton(text.resumeSame, lend, "nf-primary");
     this.files = plainButton(text.again, () =>
       this.inFolder ? intake.chooseFolder() : intake.chooseFiles(),
     );
     this.folder = plainButton(text.chooseFolder, () => intake.chooseFolder());
     const words = make("p", "", make("strong", "", text.againTitle), ". ", text.againText);
-    this.node.append(words, make("div", "nf-row", this.goOn, this.files, this.folder));
+    this.node.append(words, make("div", "nf-row", this.resume, this.files, this.folder));
   }
 
   update(view: View): void {
@@ -37,7 +37,7 @@ export class Again implements Part {
     const inside = rows.filter(([name]) => name.includes("/")).length;
     this.inFolder = inside > 0 && inside === rows.length;
     setShown(this.folder, inside > 0 && !this.inFolder);
-    setShown(this.goOn, ferry.remembered);
+    setShown(this.resume, ferry.remembered);
     this.files.classList.toggle("nf-primary", !ferry.remembered);
   }
 }

@@ -33,7 +33,7 @@ class Card {
   private readonly desk: Desk;
   private readonly parts: Part[];
   private readonly wrong = make("div", "nf-box nf-warn");
-  private readonly nobody = make("div", "nf-box nf-warn");
+  private readonly silent = make("div", "nf-box nf-warn");
   private readonly foot = make("footer", "nf-row");
   private readonly unwatch: () => void;
 
@@ -65,10 +65,10 @@ class Card {
     const more = [new Overall(desk), new Rows(desk), new Saving(desk)];
     const offer = new Offer(desk);
     const head = new Head(desk);
-    this.nobody.append(icon("warn"), make("p"));
+    this.silent.append(icon("warn"), make("p"));
     this.wrong.append(icon("warn"), make("p"));
     this.foot.append(offer.node, commands.node, desk.waiting.node, notify.node);
-    this.node.append(head.node, desk.trouble.node, this.nobody, this.wrong);
+    this.node.append(head.node, desk.trouble.node, this.silent, this.wrong);
     this.node.append(...main.map((part) => part.node), intake.node, ...more.map((part) => part.node));
     this.node.append(this.foot, live.node);
     return [head, ...main, ...more, offer, commands, notify, live];
@@ -113,7 +113,7 @@ class Card {
     const { text, format } = this.desk;
     const transfer = view.transfer;
     const over = transfer !== null && FINAL.includes(transfer.state);
-    say(this.nobody, !this.desk.reached && !over ? text.nobody : "");
+    say(this.silent, !this.desk.reached && !over ? text.silent : "");
     const wrong = transfer?.wrong ?? 0;
     say(this.wrong, wrong > 0 ? format.plural(text.wrong, wrong) : "");
   }

@@ -64,7 +64,7 @@ export class Overall implements Part {
 
   private path(transfer: TransferView): string {
     const { format, text } = this.desk;
-    const path = text.paths[transfer.via] ?? transfer.via;
+    const path = transfer.via ? text.paths[transfer.via] : "";
     if (transfer.via_since === null) return path;
     return fill(text.since, { path, time: format.time(transfer.via_since * 1000) });
   }
@@ -72,7 +72,8 @@ export class Overall implements Part {
   private speed(transfer: TransferView): string[] {
     const { format, text } = this.desk;
     const parts: string[] = [];
-    if (!this.desk.reached) return parts; // long past
+    // The last known values are out of date.
+    if (!this.desk.reached) return parts;
     if (transfer.state === "transferring" && transfer.rate > 0) parts.push(format.rate(transfer.rate));
     if (transfer.eta !== null) parts.push(fill(text.left, { time: format.duration(transfer.eta) }));
     return parts;
@@ -89,7 +90,8 @@ export class Overall implements Part {
   private showAmounts(transfer: TransferView): void {
     const { format, text } = this.desk;
     const done = transfer.state === "done";
-    const shows = { sent: transfer.role !== "receive", verified: true, durable: true }; // who receives has not sent
+    // A receiver sends nothing.
+    const shows = { sent: transfer.role !== "receive", verified: true, durable: true };
     for (const name of ["sent", "verified", "durable", "reused"] as const) {
       const part = this.parts[name];
       setText(part.lastChild ?? part, format.size(transfer[name]));

@@ -1,47 +1,47 @@
-/** Every text of the card. A translation is one more object in CATALOGUE; `{words}` in braces are filled in. */
+/** Every text of the card. A translation is another object in CATALOGUE; `{words}` in braces are placeholders. */
 
-import type { Command, Kind, State } from "../types";
+import type { Command, Kind, Role, State, Via } from "../types";
 
-/** One form for each of the language's plural categories; the number is `{n}`. */
+/** A form for each plural category of the language; `{n}` is the number. */
 export type Plural = Partial<Record<Intl.LDMLPluralRule, string>> & { other: string };
 
 type Stories = Record<State, string>;
 
 const RECEIVE: Stories = {
-  waiting: "The sender is not there yet.",
-  connecting: "Looking for a path to the sender.",
-  offered: "Nothing is written before you accept.",
-  hashing: "Finding out what need not travel.",
+  waiting: "Waiting for the sender.",
+  connecting: "Connecting to the sender.",
+  offered: "Nothing is written until you accept.",
+  hashing: "Checking which data is already there.",
   transferring: "The sender is connected.",
-  paused: "Nothing travels until it is resumed.",
-  verifying: "Everything is there; its digests are compared.",
-  writing: "Writing to the disk and moving to its place.",
-  done: "It is in its place.",
-  failed: "It could not be received.",
+  paused: "Nothing is transferred until it is resumed.",
+  verifying: "Everything has arrived. Comparing digests.",
+  writing: "Writing to the disk.",
+  done: "The files are in the destination folder.",
+  failed: "The files could not be received.",
   rejected: "Nothing was transferred.",
-  cancelled: "What had arrived of it was removed.",
-  expired: "Nobody took it in time.",
+  cancelled: "Data that had arrived was removed.",
+  expired: "The offer was not accepted in time.",
 };
 
 const SEND: Stories = {
   ...RECEIVE,
-  waiting: "Nobody has come yet.",
-  connecting: "Looking for a path to the other side.",
-  offered: "The other side is there and decides whether to accept.",
-  transferring: "The other side is connected.",
-  writing: "The other side writes to its disk.",
-  done: "The other side has it.",
-  failed: "It could not be sent.",
+  waiting: "Waiting for the receiver.",
+  connecting: "Connecting to the receiver.",
+  offered: "The receiver is deciding whether to accept.",
+  transferring: "The receiver is connected.",
+  writing: "The receiver is writing to its disk.",
+  done: "The receiver has the files.",
+  failed: "The files could not be sent.",
   cancelled: "Nothing more will be sent.",
 };
 
 const UPLOAD: Stories = {
   ...RECEIVE,
-  waiting: "It has not begun yet.",
+  waiting: "The upload has not started yet.",
   connecting: "Looking for the files.",
   transferring: "From this browser to the kernel's folder.",
-  done: "It is in the kernel's folder.",
-  failed: "It could not be uploaded.",
+  done: "The files are in the kernel's folder.",
+  failed: "The files could not be uploaded.",
 };
 
 const ENGLISH = {
@@ -61,9 +61,9 @@ const ENGLISH = {
     cancelled: "Cancelled",
     expired: "Expired",
   } as Record<State, string>,
-  /** Who is there and what happens, seen from this side. */
-  stories: { send: SEND, receive: RECEIVE, upload: UPLOAD },
-  /** What a command does while nobody has answered it. */
+  /** What happens, as this side sees it. */
+  stories: { send: SEND, receive: RECEIVE, upload: UPLOAD } as Record<Role, Stories>,
+  /** Shown until the kernel answers a command. */
   doing: {
     pause: "Pausing…",
     resume: "Resuming…",
@@ -84,9 +84,9 @@ const ENGLISH = {
     webrtc: "direct by WebRTC",
     relay: "through a relay",
     browser: "from this browser",
-  } as Record<string, string>,
+  } as Record<Via, string>,
   since: "{path} since {time}",
-  /** What the live region says. */
+  /** What the live region announces. */
   news: {
     offered: "offered, {size}",
     started: "started",
@@ -101,57 +101,57 @@ const ENGLISH = {
   },
   newsOf: "{what}: {news}",
 
-  later: "It will act when the running cell ends.",
-  nobody: "The kernel does not answer. If it was restarted, run nbferry.resume().",
+  later: "This takes effect when the running cell ends.",
+  silent: "The kernel does not answer. If it was restarted, run: import nbferry; nbferry.resume()",
   dismiss: "Dismiss",
   broken: "Something went wrong.",
 
   code: "Code",
   copy: "Copy",
   copied: "Copied",
-  copyFailed: "It is selected now; press Ctrl+C or ⌘C.",
+  copyFailed: "The code is selected. Press Ctrl+C or ⌘C.",
   codeUse: "In the other notebook: ",
-  codeFor: "Give it only to whom you want to send to.",
-  codeComes: "The code is on its way.",
-  codeLater: "The code comes when the running cell ends.",
+  codeFor: "Give it only to the person who is to receive the files.",
+  codeComes: "Loading the code…",
+  codeLater: "The code appears when the running cell ends.",
   wrong: {
-    one: "Somebody tried a wrong code. After three wrong ones this code is burnt.",
-    other: "Somebody tried {n} wrong codes. After three wrong ones this code is burnt.",
+    one: "Someone tried a wrong code. Too many wrong guesses make the code invalid.",
+    other: "Someone tried {n} wrong codes. Too many wrong guesses make the code invalid.",
   } as Plural,
 
   receiveTitle: "Receive files",
-  receiveHint: "The code that the sender's card shows.",
+  receiveHint: "The code from the sender's card",
   receive: "Receive",
   offer: "Offered to you",
   reason: "Reason for rejecting",
-  reasonHint: "Reason, if you like",
+  reasonHint: "Reason (optional)",
 
   sendTitle: "Send files",
   uploadTitle: "Upload to the kernel's folder",
   dropSend: "Drop files or folders of this computer here, or paste them.",
   dropUpload: "Drop files or folders here, or paste them.",
-  dropNow: "Let go to add them",
+  dropNow: "Drop to add them",
   chooseFiles: "Choose files",
   chooseFolder: "Choose a folder",
-  kernelFiles: "Files of the kernel",
+  kernelFiles: "The kernel's files",
   gathering: { one: "{n} file found…", other: "{n} files found…" } as Plural,
   starting: "Starting…",
-  nothingPicked: "There was no file in it.",
+  nothingPicked: "No file was found.",
 
-  againTitle: "The files are needed again",
-  againText: "Choose, drop or paste the same ones. What has arrived is kept; only the rest travels.",
+  againTitle: "Choose the files again",
+  againText: "Choose, drop or paste the same files. What arrived is kept; only the rest is sent.",
   again: "Choose the same files again",
-  goOn: "Go on with the same files",
+  resumeSame: "Resume with the same files",
 
   send: "Send",
   close: "Close",
-  folderUp: "The folder above",
+  folderUp: "Parent folder",
   folderOf: "Folder",
-  folderEmpty: "There is nothing in this folder.",
+  folderEmpty: "This folder is empty.",
   folderName: "{name} (folder)",
   modified: "changed {when}",
-  entriesLeft: { one: "and {n} more that is not shown", other: "and {n} more that are not shown" } as Plural,
-  chosenNone: "Nothing is chosen yet.",
+  entriesLeft: { one: "and {n} more, not shown", other: "and {n} more, not shown" } as Plural,
+  chosenNone: "Nothing chosen yet.",
   files: { one: "{n} file", other: "{n} files" } as Plural,
   folders: { one: "{n} folder", other: "{n} folders" } as Plural,
   and: "{one} and {two}",
@@ -171,9 +171,9 @@ const ENGLISH = {
   verified: "Verified",
   verifiedTip: "Arrived, and checked against its digest",
   durable: "Durable",
-  durableTip: "On the disk for good",
+  durableTip: "Safely on the disk",
   reused: "Already there",
-  reusedTip: "Of an older copy: it did not have to travel",
+  reusedTip: "From an older copy, so it was not sent",
   empty: "empty",
   inTime: "{size} in {time}",
   average: "{rate} on average",
@@ -185,17 +185,17 @@ const ENGLISH = {
   saveTitle: "Save to this computer",
   saving: "Saving",
   saved: "Saved to this computer.",
-  browserSaves: "The browser downloads it; see its list of downloads.",
+  browserSaves: "The browser is downloading; see its list of downloads.",
 
   notify: "Notify me",
-  notifyOn: "You will be notified when it ends.",
+  notifyOn: "You will be notified when the transfer ends.",
 };
 
 export type Strings = typeof ENGLISH;
 
 const CATALOGUE: Record<string, Strings> = { en: ENGLISH };
 
-/** The texts, and the language they are in: the document's if there is a translation, else English. */
+/** The texts and their language: the document's if there is a translation, else English. */
 export interface Tongue {
   language: string;
   text: Strings;
@@ -213,11 +213,12 @@ function known(language: string): boolean {
   try {
     return Intl.NumberFormat.supportedLocalesOf(language).length > 0;
   } catch {
-    return false; // not even the form of a language tag
+    // It is not a valid language tag.
+    return false;
   }
 }
 
-/** Put values in the places that a text has for them. */
+/** Fill in the placeholders of a text. */
 export function fill(text: string, values: Record<string, string>): string {
   return text.replace(/\{(\w+)\}/g, (whole, name: string) => values[name] ?? whole).trim();
 }

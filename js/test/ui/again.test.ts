@@ -8,13 +8,13 @@ describe("files that are needed again", () => {
 
   it("are gone on with by one click where they are remembered", () => {
     const ferry = draw(needed(), { remembered: true });
-    card.click("Go on with the same files");
+    card.click("Resume with the same files");
     expect(ferry.told).toEqual(["lend"]);
   });
 
   it("are chosen again where they are not", () => {
     draw(needed());
     expect(card.buttons).toContain("Choose the same files again");
-    expect(card.buttons).not.toContain("Go on with the same files");
+    expect(card.buttons).not.toContain("Resume with the same files");
   });
 });

@@ -65,7 +65,7 @@ describe("a transfer under way", () => {
 
   it("warns of wrong guesses", () => {
     draw(viewOf({ wrong: 2 }));
-    expect(card.text).toContain("Somebody tried 2 wrong codes.");
+    expect(card.text).toContain("Someone tried 2 wrong codes.");
   });
 
   it("is drawn without touching what has the focus", () => {
@@ -138,7 +138,7 @@ describe("the end", () => {
 
 describe("before anything is chosen", () => {
   const buttons: Record<Kind, string[]> = {
-    send: ["Choose files", "Choose a folder", "Files of the kernel"],
+    send: ["Choose files", "Choose a folder", "The kernel's files"],
     upload: ["Choose files", "Choose a folder"],
     receive: ["Receive"],
     download: ["Save"],

@@ -49,7 +49,7 @@ beforeEach(async () => {
   ferry = new FakeFerry(viewOf(null));
   ferry.folders = { "": WORK, [WORK.folder]: WORK, [DATA.folder]: DATA, [HOME.folder]: HOME };
   card = new Drawn(ferry);
-  card.click("Files of the kernel");
+  card.click("The kernel's files");
   await settled();
 });
 
@@ -109,14 +109,14 @@ describe("the kernel's files", () => {
   it("tell how many are left out", async () => {
     card.click("data");
     await settled();
-    expect(card.text).toContain("and 3 more that are not shown");
+    expect(card.text).toContain("and 3 more, not shown");
   });
 
   it("can be closed, and the focus is back where it came from", () => {
     card.click("Close");
     expect(card.buttons).not.toContain("Close");
-    expect(document.activeElement).toBe(card.button("Files of the kernel"));
-    expect(card.button("Files of the kernel").getAttribute("aria-expanded")).toBe("false");
+    expect(document.activeElement).toBe(card.button("The kernel's files"));
+    expect(card.button("The kernel's files").getAttribute("aria-expanded")).toBe("false");
   });
 
   it("that cannot be listed leave the list as it was", async () => {
@@ -167,7 +167,7 @@ describe("the way from the top", () => {
   it("is a button for each folder but the one it is in", () => {
     const nav = card.one(card.root, "nav");
     expect([...nav.querySelectorAll("button")].map((one) => one.textContent)).toEqual([
-      "The folder above",
+      "Parent folder",
       "/",
       "home",
     ]);
@@ -188,6 +188,6 @@ describe("the way from the top", () => {
     card.click("C:");
     await settled();
     expect(ferry.told.at(-1)).toBe("list C:\\");
-    expect(card.text).toContain("There is nothing in this folder.");
+    expect(card.text).toContain("This folder is empty.");
   });
 });

@@ -39,16 +39,16 @@ describe("commands", () => {
     draw(viewOf({}), { answer: new Promise(() => {}), reach: { by: "comm" } });
     card.click("Pause");
     await vi.advanceTimersByTimeAsync(1499);
-    expect(card.root.textContent).not.toContain("It will act");
+    expect(card.root.textContent).not.toContain("This takes effect");
     await vi.advanceTimersByTimeAsync(1);
-    expect(card.text).toContain("It will act when the running cell ends.");
+    expect(card.text).toContain("This takes effect when the running cell ends.");
   });
 
   it("through a line are acted on whatever runs, and say nothing", async () => {
     draw(viewOf({}), { answer: new Promise(() => {}) });
     card.click("Pause");
     await vi.advanceTimersByTimeAsync(5000);
-    expect(card.root.textContent).not.toContain("It will act");
+    expect(card.root.textContent).not.toContain("This takes effect");
   });
 
   it("that are refused show why and what to do, until the next action", async () => {
@@ -75,7 +75,9 @@ describe("commands", () => {
   it("are not there when no kernel stands behind the card", () => {
     draw(viewOf({}), { reach: { by: "none" } });
     expect(card.buttons).toEqual([]);
-    expect(card.text).toContain("The kernel does not answer. If it was restarted, run nbferry.resume().");
+    expect(card.text).toContain(
+      "The kernel does not answer. If it was restarted, run: import nbferry; nbferry.resume()",
+    );
   });
 
   it("and the kernel are not missed at the end", () => {

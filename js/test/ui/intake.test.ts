@@ -91,7 +91,7 @@ describe("a file field", () => {
     fill("input[type=file]", []);
     await settled();
     expect(ferry.told).toEqual([]);
-    expect(card.role("alert").textContent).toContain("There was no file in it.");
+    expect(card.role("alert").textContent).toContain("No file was found.");
   });
 
   it("is opened by the button where there is no other dialog", () => {
@@ -232,7 +232,7 @@ describe("while a folder is read", () => {
     card.click("Choose a folder");
     await vi.advanceTimersByTimeAsync(5000);
     expect(card.text).toContain("1 file found…");
-    expect(card.text).not.toContain("It will act");
+    expect(card.text).not.toContain("This takes effect");
     vi.useRealTimers();
   });
 });

@@ -1,4 +1,4 @@
-"""What nbferry has to work with on this machine, and which paths lead out of it: the command ``nbferry doctor``."""
+"""What works on this machine, and which paths lead to other machines: the command ``nbferry doctor``."""
 
 from __future__ import annotations
 
@@ -26,12 +26,13 @@ if TYPE_CHECKING:
     from nbferry.transports.webrtc.stun import StunAnswer
 
 SAMPLE = 64 * MiB
-ASK_SECONDS = 2.5  # for STUN and TURN servers, all at once; a request is repeated after 0.5 and 1.5 s
+ASK_SECONDS = 2.5
+"""Timeout for all STUN and TURN servers together; a request is repeated after 0.5 and 1.5 s."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at, and what a person can do about it if it is not good."""
+    """The result of one check, and what a person can do if it is not good."""
 
     what: str
     good: bool
@@ -40,13 +41,13 @@ class Check:
 
 
 def checks(
-    relay: str | None, servers: Sequence[IceServer] = (), within: float = ASK_SECONDS
+    relay: str | None, servers: Sequence[IceServer] = (), timeout: float = ASK_SECONDS
 ) -> Iterator[Check]:
-    """Look at one thing after the other; servers that say nothing get ``within`` seconds, all of them together."""
+    """Run the checks one by one. ``timeout`` is in seconds, for all STUN and TURN servers together."""
     yield Check("nbferry", True, f"{__version__}, Python {platform.python_version()}, {platform.system()}")
     yield _direct()
     yield _relay(relay)
-    yield from _webrtc(servers, within)
+    yield from _webrtc(servers, timeout)
     yield _extension()
     yield _folder()
     yield _speed()
@@ -64,7 +65,7 @@ def _direct() -> Check:
             "direct connections",
             False,
             f"cannot listen ({error.strerror})",
-            "Let NBFERRY_HOST be an address of this machine, or leave it out; the relay is used meanwhile.",
+            "Set NBFERRY_HOST to an address of this machine, or unset it. Until then nbferry uses the relay.",
         )
 
 
@@ -79,24 +80,23 @@ def _relay(named: str | None) -> Check:
             "relay",
             good,
             f"{url} {'answers' if good else 'does not answer as an nbferry relay'}",
-            "Check the address and that it runs (nbferry relay, or a Jupyter server that has nbferry); "
-            "without it no two sides meet.",
+            "Check the address, and that the relay runs (nbferry relay, or a Jupyter server with nbferry). "
+            "Two sides need it to find each other.",
         )
     if found := server.server_relay():
         return Check("relay", True, f"this kernel's Jupyter server, {found.share_url}")
-    return Check(
-        "relay", True, "none is set; a sender starts one of its own, for this machine and its network"
-    )
+    return Check("relay", True, "none is set; a sender starts its own, for this machine and its network")
 
 
 # ------------------------------------------------------------------ the way through NATs
-def _webrtc(servers: Sequence[IceServer], within: float) -> Iterator[Check]:
+def _webrtc(servers: Sequence[IceServer], timeout: float) -> Iterator[Check]:
     if not servers:
-        yield Check("WebRTC", True, "no STUN or TURN server is to be asked, so within this network only")
+        yield Check("WebRTC", True, "no STUN or TURN server is set, so it works only within this network")
         return
-    from nbferry.transports.webrtc.stun import ask_server  # noqa: PLC0415  # aioice costs 100 ms, needed here only
+    # Here, because loading aioice takes 100 ms.
+    from nbferry.transports.webrtc.stun import ask_server  # noqa: PLC0415
 
-    answers = asyncio.run(ask_server(servers, within))
+    answers = asyncio.run(ask_server(servers, timeout))
     yield _udp([answer for answer in answers if answer.server.transport == "udp" and answer.asked])
     yield from map(_server, answers)
     seen = [answer for answer in answers if answer.address and answer.server.kind == "stun"]
@@ -106,15 +106,15 @@ def _webrtc(servers: Sequence[IceServer], within: float) -> Iterator[Check]:
 
 def _udp(answers: Sequence[StunAnswer]) -> Check:
     if not answers:
-        return Check("UDP", True, "not tried: no server was there to be asked over it")
+        return Check("UDP", True, "not tested: no server uses it")
     if any(answer.heard for answer in answers):
-        return Check("UDP", True, "gets out of this network and back")
+        return Check("UDP", True, "leaves this network, and answers come back")
     return Check(
         "UDP",
         False,
-        "nothing comes back",
-        "Let the firewall pass it, or name a TURN server over TCP: --ice-servers "
-        "turn:user:secret@host:443?transport=tcp. Otherwise transfers take the relay; that is all right.",
+        "no answer comes back",
+        "Allow it in the firewall, or name a TURN server over TCP: --ice-servers "
+        "turn:user:secret@host:443?transport=tcp. Otherwise transfers use the relay, which also works.",
     )
 
 
@@ -123,12 +123,12 @@ def _server(answer: StunAnswer) -> Check:
     if not answer.address:
         return Check(what, False, answer.problem, _REMEDIES[answer.server.kind])
     where = _written(answer.address)
-    found = f"sees us at {where}" if answer.server.kind == "stun" else f"passes packets on, from {where}"
+    found = f"sees us at {where}" if answer.server.kind == "stun" else f"forwards packets, from {where}"
     return Check(what, True, found)
 
 
 _REMEDIES = {
-    "stun": "Name another one: --ice-servers or NBFERRY_ICE_SERVERS; in a closed network, none: --no-stun.",
+    "stun": "Name another server: --ice-servers or NBFERRY_ICE_SERVERS. In a closed network, use --no-stun.",
     "turn": "Check its address, port and transport, the user name and the secret.",
 }
 
@@ -139,25 +139,25 @@ def _written(address: tuple[str, int]) -> str:
 
 
 def _nat(seen: Sequence[StunAnswer]) -> Check:
-    """Whether two sides can open a way through the NAT: if it has one port for us, whomever we talk to (RFC 4787).
+    """Check whether WebRTC can pass the NAT: it must use one port of ours for every peer (RFC 4787).
 
-    That is known of a socket, of which there is one for each family, which servers at two addresses have seen.
+    That shows when servers at two addresses have seen the same socket; there is one socket for each family.
     """
     ours = set(local_addresses())
     behind = [answer for answer in seen if answer.address and answer.address[0] not in ours]
     if not behind:
-        return Check("NAT", True, "there is none: the address is our own")
+        return Check("NAT", True, "none: the public address belongs to this machine")
     sockets = [[answer for answer in behind if (":" in answer.asked) == six] for six in (False, True)]
     compared = [answers for answers in sockets if len({answer.asked for answer in answers}) > 1]
     if not compared:
-        return Check("NAT", True, "there is one; name two STUN servers to see whether WebRTC gets through")
+        return Check("NAT", True, "found; name two STUN servers to test whether WebRTC passes it")
     if all(len({answer.address for answer in answers}) == 1 for answers in compared):
-        return Check("NAT", True, "has one port for us, whomever we talk to: WebRTC gets through")
+        return Check("NAT", True, "uses one port for all peers: WebRTC passes it")
     return Check(
         "NAT",
         False,
-        "has another port for us with each server: WebRTC gets through to few",
-        "Name a TURN server (--ice-servers). Otherwise transfers take the relay; that is all right.",
+        "uses another port for each peer: WebRTC seldom passes it",
+        "Name a TURN server (--ice-servers). Otherwise transfers use the relay, which also works.",
     )
 
 
@@ -172,8 +172,8 @@ def _extension() -> Check:
     return Check(
         "Jupyter extension",
         False,
-        "no nbferry.json in Jupyter's configuration",
-        "Install nbferry with pip where the Jupyter server runs, and restart that.",
+        "Jupyter's configuration has no nbferry.json",
+        "Install nbferry with pip where the Jupyter server runs, and restart the server.",
     )
 
 
@@ -183,8 +183,8 @@ def _enabled_by(file: Path) -> tuple[bool, str, str]:
         enabled = extensions["nbferry.jupyter"] is True
     except (OSError, ValueError, KeyError, TypeError):
         return False, f"{file} cannot be read", "Install nbferry again with pip."
-    remedy = "Switch it on: jupyter server extension enable nbferry.jupyter"
-    return enabled, f"{'enabled' if enabled else 'switched off'} by {file}", remedy
+    remedy = "Enable it: jupyter server extension enable nbferry.jupyter"
+    return enabled, f"{'enabled' if enabled else 'disabled'} by {file}", remedy
 
 
 def _folder() -> Check:
@@ -196,7 +196,7 @@ def _folder() -> Check:
         "this folder",
         writable,
         f"{'writable' if writable else 'read-only'}{free}",
-        "Receive into another folder: to=, or --to.",
+        "Receive into another folder, with to= or --to.",
     )
 
 

@@ -1,12 +1,11 @@
-"""Codes and tickets: what one person hands to another, and what both sides derive their first key from.
+"""Codes and tickets: what one person gives to another, and what both sides derive their first key from.
 
-    code      482913-amber-canyon-tulip@https://host/base/     a number, 3 to 8 words, where to meet
-    ticket    nbf1ae5wm3...                                    the same for machines: long, and self-contained
+    code      482913-amber-canyon-tulip@https://host/base/     a number, some words, the relay's address
+    ticket    nbf1ae5wm3...                                    the same for machines: long and self-contained
 
-The number names a room of the relay and is public. The words are the secret: 33 bits if there are three,
-which is enough because a guess has to be made through the relay, and three wrong ones burn the code. A
-ticket has a room of 128 bits and a secret of 128 bits, which nobody can guess, so it may serve many
-receivers.
+The number names a room of the relay and is public. The words are the secret, with 11 bits each. Three words
+are enough, because every guess goes through the relay and a few wrong guesses make the code invalid. A ticket
+has a room of 128 bits and a secret of 128 bits. Those cannot be guessed, so a ticket may serve many receivers.
 
 A ticket's text is ``nbf1`` and the base32 (RFC 4648, lower case, no padding) of: version ``0x01``, room (16
 bytes), secret (16 bytes), address (ASCII, may be empty), and as a checksum the first 4 bytes of the SHA-256
@@ -30,17 +29,20 @@ from nbferry.errors import CodeInvalid
 from nbferry.model import words as vocabulary
 
 Random = Callable[[int], bytes]
-"""So many random bytes; :func:`secrets.token_bytes`, except in tests."""
+"""Returns that many random bytes; :func:`secrets.token_bytes`, except in tests."""
 
 MIN_WORDS, MAX_WORDS = 3, 8
-MAX_URL = 500  # characters, with the slash at the end
-MAX_TEXT = 2000  # characters of the longest text that is looked at; the longest ticket has 864
+MAX_URL = 500
+"""Characters, including the slash at the end."""
+MAX_TEXT = 2000
+"""Characters of the longest text that is parsed; the longest ticket has 864."""
 
 _PASSWORD = b"nbferry/v1/pw\0"
 _PREFIX = "nbf1"
 _VERSION = b"\x01"
-_CHECKSUM = 4  # bytes: one mistyped ticket in 4 billion would be taken for another, which then opens nothing
-# what may stand between two parts: blanks, underscores, every kind of hyphen and dash
+# Bytes: one mistyped ticket in 4 billion passes for another, which then opens nothing.
+_CHECKSUM = 4
+# What may separate two parts: blanks, underscores, every kind of hyphen and dash.
 _BETWEEN = re.compile(r"[\s_\u00ad\u2010-\u2015\u2212-]+")
 _URL = re.compile(
     r"(?P<scheme>https?)://"
@@ -53,9 +55,9 @@ _URL = re.compile(
 
 @dataclass(frozen=True)
 class Code:
-    """A code: room of six digits, words of the list, address of the relay or None.
+    """A code: a room of six digits, words of the list, the relay's address or None.
 
-    Whoever makes one with anything else gets :class:`CodeInvalid`, so that every code can be used and read.
+    Anything else raises :class:`CodeInvalid`, so every instance is usable.
     """
 
     room: str
@@ -80,17 +82,17 @@ class Code:
 
     @property
     def password(self) -> bytes:
-        """What the key exchange starts from."""
+        """The secret from which the key exchange starts."""
         return _PASSWORD + "-".join(self.words).encode()
 
     def with_url(self, url: str | None) -> Self:
-        """Make the same code for another relay."""
+        """Return the same code for another relay."""
         return replace(self, url=url)
 
 
 @dataclass(frozen=True)
 class Ticket:
-    """A ticket: room of 32 hexadecimal digits, secret of 16 bytes, address of the relay or None.
+    """A ticket: a room of 32 hexadecimal digits, a secret of 16 bytes, the relay's address or None.
 
     Checked like a :class:`Code`.
     """
@@ -100,11 +102,11 @@ class Ticket:
     url: str | None = None
 
     many: ClassVar[bool] = True
-    """A ticket may be used again and again."""
+    """A ticket may be used many times."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch("[0-9a-f]{32}", self.room) or len(self.secret) != 16:
-            raise CodeInvalid("This ticket has a wrong length.")
+            raise CodeInvalid("This ticket has the wrong length.")
         if self.url is not None:
             object.__setattr__(self, "url", canonical_url(self.url))
 
@@ -114,18 +116,18 @@ class Ticket:
 
     @property
     def password(self) -> bytes:
-        """What the key exchange starts from."""
+        """The secret from which the key exchange starts."""
         return _PASSWORD + self.secret
 
     def with_url(self, url: str | None) -> Self:
-        """Make the same ticket for another relay."""
+        """Return the same ticket for another relay."""
         return replace(self, url=url)
 
 
 def new_code_words(count: int = MIN_WORDS, random: Random = secrets.token_bytes) -> tuple[str, ...]:
     """Draw the words of a new code, 11 bits each."""
     words = vocabulary.WORDS
-    # every word is as likely as any other: 2,048 divides the 65,536 values of two bytes
+    # Every word is equally likely: 2,048 divides the 65,536 values of two bytes.
     return tuple(words[int.from_bytes(random(2)) % len(words)] for _ in range(count))
 
 
@@ -137,12 +139,12 @@ def new_ticket(url: str | None = None, random: Random = secrets.token_bytes) -> 
 def parse(text: str) -> Code | Ticket:
     """Read what a person typed or pasted.
 
-    Upper case, blanks around and between the parts, and other dashes are forgiven. Anything else raises
-    :class:`CodeInvalid` here, where it costs nothing: it never reaches the other side, so it is no guess.
+    Upper case, blanks around and between the parts, and other dashes are accepted. Anything else raises
+    :class:`CodeInvalid`. A typing error found here does not count as a guess.
     """
     if len(text) > MAX_TEXT:
-        raise CodeInvalid("This is too long for a code.")
-    # NFKC: a Japanese or Chinese keyboard types full-width digits, letters and @
+        raise CodeInvalid("This text is too long for a code.")
+    # NFKC: Japanese and Chinese keyboards type full-width digits, letters and @.
     text = unicodedata.normalize("NFKC", text).strip()
     if is_ticket(text):
         return _parse_ticket(text[len(_PREFIX) :])
@@ -150,7 +152,7 @@ def parse(text: str) -> Code | Ticket:
 
 
 def is_ticket(text: str) -> bool:
-    """Whether a text begins as tickets do, and no code does."""
+    """Whether a text begins like a ticket; no code does."""
     return text[: len(_PREFIX)].lower() == _PREFIX
 
 
@@ -158,12 +160,13 @@ def _parse_code(text: str) -> Code:
     secret, at, url = text.partition("@")
     parts = [part for part in _BETWEEN.split(secret.lower()) if part]
     if not parts:
-        raise CodeInvalid("There is no code.")
+        raise CodeInvalid("The code is empty.")
     return Code(parts[0], tuple(parts[1:]), url.strip() if at else None)
 
 
 def _parse_ticket(text: str) -> Ticket:
-    digits = _BETWEEN.sub("", text).upper()  # long lines get wrapped on their way
+    # Mail programs and chats wrap long lines.
+    digits = _BETWEEN.sub("", text).upper()
     try:
         raw = base64.b32decode(digits + "=" * (-len(digits) % 8))
     except ValueError:
@@ -172,7 +175,7 @@ def _parse_ticket(text: str) -> Ticket:
     if _base32(raw) != digits or checksum != _checksum(body):
         raise CodeInvalid("This ticket is incomplete or has a typing error.")
     if body[:1] != _VERSION:
-        raise CodeInvalid("This ticket was made by a newer nbferry.", hint="Update nbferry here.")
+        raise CodeInvalid("This ticket comes from a newer version of nbferry.", hint="Update nbferry here.")
     return Ticket(body[1:17].hex(), body[17:33], body[33:].decode("ascii", "replace") if body[33:] else None)
 
 
@@ -187,15 +190,15 @@ def _checksum(body: bytes) -> bytes:
 def _check_word(word: str) -> None:
     if vocabulary.known(word):
         return
-    shown = ascii(word[:20])  # of what was typed, so much that one sees what is meant
+    shown = ascii(word[:20])
     meant = vocabulary.nearest(word[:20])
     raise CodeInvalid(f"{shown} is not in the word list" + (f"; did you mean {meant!r}?" if meant else "."))
 
 
 def canonical_url(url: str) -> str:
-    """Check the address of a relay and write it in its one way: lower-case host, a slash at the end.
+    """Check a relay's address and return its canonical form: a lower-case host, a slash at the end.
 
-    Raises :class:`CodeInvalid` unless it is a plain http or https address.
+    Raises :class:`CodeInvalid` unless it is a plain http or https URL.
     """
     parts = _URL.fullmatch(url) if len(url) <= MAX_URL else None
     if parts and int(parts["port"] or 80) <= 65535:
@@ -205,6 +208,6 @@ def canonical_url(url: str) -> str:
         if len(address) <= MAX_URL:
             return address
     raise CodeInvalid(
-        "This is not the address of a relay.",
-        hint="It has the form https://host/path/, without a user name, a query or a fragment.",
+        "This is not a valid relay address.",
+        hint="Use the form https://host/path/, without a user name, a query or a fragment.",
     )

@@ -1,6 +1,6 @@
 """STUN and TURN servers, as people and browsers write them (RFC 7064, RFC 7065).
 
-Messages never repeat what was read, because it can hold a secret.
+Error messages never repeat the input, because it can contain a secret.
 """
 
 from __future__ import annotations
@@ -12,16 +12,15 @@ from typing import Literal
 from urllib.parse import unquote
 
 PORT, TLS_PORT = 3478, 5349
-MAX_ICE_SERVERS = 20  # servers; each is asked before the first packet goes to the other side
-MAX_SECRET = (
-    1024  # characters of a user name or a credential; the first may have 512 (RFC 8489), tokens are longer
-)
-PUBLIC_STUN = (
-    "stun:stun.l.google.com:19302"  # says from which address our packets come, and sees nothing else
-)
+MAX_ICE_SERVERS = 20
+"""Every server is asked before the first packet goes to the other side."""
+MAX_SECRET = 1024
+"""Characters of a user name or credential. RFC 8489 allows user names of 512; tokens are longer."""
+PUBLIC_STUN = "stun:stun.l.google.com:19302"
+"""Reports the address from which our packets come, and sees nothing else."""
 
 Named = str | Iterable[str | Mapping[str, object]]
-"""Servers as a caller names them, see :func:`ice_servers`."""
+"""Servers as a caller names them; see :func:`ice_servers`."""
 
 _URL = re.compile(
     r"(?P<scheme>stun|turn|turns):(?:(?P<username>[^:@]+):(?P<credential>[^@]+)@)?"
@@ -32,39 +31,40 @@ _FORMS = "stun:host:port, turn:user:secret@host:port?transport=tcp or turns:…"
 
 @dataclass(frozen=True)
 class IceServer:
-    """One that tells us our address (STUN) or passes our packets on (TURN)."""
+    """A server that reports our address (STUN) or forwards our packets (TURN)."""
 
     kind: Literal["stun", "turn"]
     host: str
     port: int
-    transport: Literal["udp", "tcp"] = "udp"  # from us to it
+    transport: Literal["udp", "tcp"] = "udp"
+    """Between us and the server."""
     tls: bool = False
     username: str = ""
     credential: str = field(default="", repr=False)
 
     def __str__(self) -> str:
-        """Its address, without the credential."""
+        """Return its address, without the credential."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         over = "?transport=tcp" if self.transport == "tcp" else ""
         return f"{self.kind}{'s' if self.tls else ''}:{host}:{self.port}{over}"
 
     def as_object(self) -> dict[str, str]:
-        """It as a browser's ``RTCIceServer``, with the credential; :func:`ice_servers` reads it back."""
+        """Return a browser's ``RTCIceServer``, with the credential; :func:`ice_servers` reads it back."""
         secrets = {"username": self.username, "credential": self.credential}
         return {"urls": str(self), **(secrets if self.kind == "turn" else {})}
 
 
 def ice_servers(named: Named) -> tuple[IceServer, ...]:
-    """Read servers: addresses, in a list or with commas between them, or objects as a browser's ``RTCIceServer``.
+    """Read servers: addresses in a list or separated by commas, or objects like a browser's ``RTCIceServer``.
 
     An address is ``stun:host[:port]``, ``turn:user:secret@host[:port][?transport=tcp]`` or ``turns:…`` (TLS, and so
-    TCP); what is special in user and secret is written ``%40``. An empty text or list is no server. Raises ValueError
-    for anything else.
+    TCP). Special characters in user and secret are percent-encoded, as in ``%40``. An empty text or list means no
+    server. Raises ValueError for anything else.
     """
     entries = named.split(",") if isinstance(named, str) else list(named)
     found = tuple(server for entry in entries for server in _servers(entry))
     if len(found) > MAX_ICE_SERVERS:
-        raise ValueError(f"there may be {MAX_ICE_SERVERS} ICE servers at most, not {len(found)}")
+        raise ValueError(f"at most {MAX_ICE_SERVERS} ICE servers are allowed, not {len(found)}")
     return found
 
 
@@ -88,7 +88,7 @@ def _server(url: str, username: object = None, credential: object = None) -> Ice
     if tls and parts["transport"] == "udp":
         raise ValueError(f"{where}: turns: is TLS, which needs transport=tcp")
     if not turn and parts["transport"] == "tcp":
-        raise ValueError(f"{where}: stun: is asked over UDP only")
+        raise ValueError(f"{where}: stun: uses UDP only")
     return IceServer(
         kind="turn" if turn else "stun",
         host=where.strip("[]"),
@@ -101,10 +101,10 @@ def _server(url: str, username: object = None, credential: object = None) -> Ice
 
 
 def _secret(given: object, in_url: str | None, host: str) -> str:
-    """A user name or credential: the one that was given beside the address, else the one in it."""
+    """Return a user name or credential: the one beside the address, else the one inside it."""
     found = given or unquote(in_url or "")
     if not isinstance(found, str) or not found:
         raise ValueError(f"the TURN server at {host} needs a user name and a secret")
     if len(found) > MAX_SECRET or not found.isprintable():
-        raise ValueError(f"the TURN server at {host} has a user name or a secret that cannot be")
+        raise ValueError(f"the TURN server at {host} has an invalid user name or secret")
     return found

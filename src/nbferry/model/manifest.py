@@ -1,7 +1,7 @@
-"""What an offer consists of: an ordered list of files and folders, cut into numbered chunks.
+"""The content of an offer: an ordered list of files and folders, cut into numbered chunks.
 
-Chunks are numbered through the whole manifest, so that one :class:`~nbferry.model.ranges.RangeSet` says which of
-100,000 files are there. A file of ``size`` bytes has ``max(1, ceil(size / chunk_size))`` chunks: an empty file
+Chunks are numbered across the whole manifest, so that one :class:`~nbferry.model.ranges.RangeSet` can describe the
+state of 100,000 files. A file of ``size`` bytes has ``max(1, ceil(size / chunk_size))`` chunks: an empty file
 has one empty chunk, verified like any other. A folder has none.
 """
 
@@ -19,10 +19,13 @@ from typing import Any, NamedTuple
 from nbferry.errors import RemoteProtocolError
 from nbferry.model.ranges import RangeSet
 
-MAX_SIZE = 1 << 53  # the largest whole number that every JSON implementation keeps
+MAX_SIZE = 1 << 53
+"""The largest whole number that every JSON implementation represents exactly."""
 
-_HEAD = Struct("!QQ")  # chunk size, number of entries
-_ENTRY = Struct("!QQqB")  # bytes of the path, size, mtime, flags; the path follows
+# Chunk size, number of entries.
+_HEAD = Struct("!QQ")
+# Bytes of the path, size, mtime, flags; the path follows.
+_ENTRY = Struct("!QQqB")
 _EXECUTABLE, _FOLDER = 1, 2
 
 
@@ -40,7 +43,7 @@ class Entry:
     folder: bool = False
 
     def to_wire(self) -> dict[str, Any]:
-        """The JSON object of this entry; default values are left out."""
+        """Return the JSON object of this entry; default values are left out."""
         wire: dict[str, Any] = {"path": self.path, "mtime": self.mtime_ns}
         if self.folder:
             wire["folder"] = True
@@ -51,7 +54,7 @@ class Entry:
         return wire
 
     def packed(self) -> bytes:
-        """The entry as it enters a manifest's id; a folder's time does not: our own state in it changes that."""
+        """Return the entry as hashed into a manifest's id, without a folder's time: our own state folder changes it."""
         path = self.path.encode("utf-8", "surrogatepass")
         flags = self.executable * _EXECUTABLE + self.folder * _FOLDER
         mtime_ns = 0 if self.folder else self.mtime_ns
@@ -59,7 +62,7 @@ class Entry:
 
     @classmethod
     def from_wire(cls, wire: Any) -> Entry:
-        """Read an entry; raises :class:`RemoteProtocolError` on a wrong type or range. The path is not judged."""
+        """Read an entry. Raises :class:`RemoteProtocolError` on a wrong type or range; does not check the path."""
         if not isinstance(wire, dict):
             raise RemoteProtocolError("An entry of the offer is not an object.")
         path, size, mtime = wire.get("path"), wire.get("size", 0), wire.get("mtime", 0)
@@ -92,10 +95,9 @@ class Manifest:
 
     @cached_property
     def id(self) -> str:
-        """What the list is recognised by: 32 hex digits of BLAKE2b over the chunk size and every entry.
+        """The identity of this list: 32 hex digits of BLAKE2b over the chunk size and every entry.
 
-        The same list has the same id in every process; another list, or another size or time of a file in it, has
-        another.
+        Equal lists have equal ids in every process. A changed path, size or file time changes the id.
         """
         packed = b"".join(entry.packed() for entry in self.entries)
         head = _HEAD.pack(self.chunk_size, len(self.entries))
@@ -129,32 +131,32 @@ class Manifest:
         return RangeSet.of(*(index for index, entry in enumerate(self.entries) if not entry.folder))
 
     def chunks_of(self, entry: int) -> tuple[int, int]:
-        """First chunk of an entry and the one after its last."""
+        """Return the first chunk of an entry and the one after its last."""
         return (self._stops[entry - 1] if entry else 0), self._stops[entry]
 
     def entry_of(self, chunk: int) -> int:
-        """Index of the entry that a chunk belongs to."""
+        """Return the index of the entry that a chunk belongs to."""
         if not 0 <= chunk < self.chunk_count:
             raise IndexError(chunk)
         return bisect_right(self._stops, chunk)
 
     def entries_of(self, chunks: RangeSet) -> RangeSet:
-        """The entries that a set of chunks belongs to, and folders between them."""
+        """Return the entries that a set of chunks belongs to, and folders between them."""
         entry_of = self.entry_of
         return RangeSet.union((entry_of(start), entry_of(stop - 1) + 1) for start, stop in chunks.ranges)
 
     def place(self, chunk: int) -> Place:
-        """Where a chunk lies; IndexError where there is none."""
+        """Return where a chunk lies; raises IndexError if there is none."""
         entry = self.entry_of(chunk)
         offset = (chunk - self.chunks_of(entry)[0]) * self.chunk_size
         return Place(entry, offset, min(self.chunk_size, self.entries[entry].size - offset))
 
     def bytes_in(self, chunks: RangeSet) -> int:
-        """Bytes that a set of chunks holds; quick for few ranges, whatever their length."""
+        """Return how many bytes a set of chunks holds. The cost depends on the ranges, not on their length."""
         return sum(self._position(stop) - self._position(start) for start, stop in chunks.ranges)
 
     def _position(self, chunk: int) -> int:
-        """Bytes of all chunks before this one."""
+        """Return the bytes of all chunks before this one."""
         if chunk >= self.chunk_count:
             return self._bytes_before[-1]
         entry, offset, _ = self.place(chunk)
@@ -166,10 +168,10 @@ class Manifest:
 
     @cached_property
     def top_names(self) -> tuple[str, ...]:
-        """The first ten top-level names: what a person would call the offer."""
+        """The first ten top-level names, by which a person knows the offer."""
         return tuple(dict.fromkeys(entry.path.partition("/")[0] for entry in self.entries))[:10]
 
     @classmethod
     def of(cls, entries: Iterable[Entry], chunk_size: int) -> Manifest:
-        """A manifest of any iterable of entries."""
+        """Make a manifest from any iterable of entries."""
         return cls(tuple(entries), chunk_size)

@@ -1,12 +1,12 @@
-r"""Names from a peer are hostile: they are judged here, once, and by the same rules on every platform.
+r"""Names from a peer are hostile: this module checks them once, by the same rules on every platform.
 
     for each path of an offer
         relative, parts joined by "/", at most 4,096 bytes and 64 parts deep
         for each part: no control, invisible or direction-changing character, none of \ : < > " | ? *,
             not empty, "." or "..", no dot or space at its end, at most 255 bytes of UTF-8,
-            nothing that Windows reserves or could take for another name
-        no hidden name at the top, and nowhere one that programs obey without being asked
-    no two paths that some file system takes for the same
+            nothing that Windows reserves or could mistake for another name
+        no hidden name at the top, and at no depth a name that programs act on without asking
+    no two paths that some file system treats as the same
 
 An offer is refused as a whole, before a byte is written. No name is ever "cleaned" into another.
 """
@@ -19,34 +19,42 @@ from collections.abc import Container, Iterable
 
 from nbferry.errors import UnsafePath
 
-MAX_NAME = 255  # bytes of UTF-8 in one part, as on Linux; never more than the 255 UTF-16 units of others
-MAX_PATH = 4096  # bytes of a whole path
-MAX_DEPTH = 64  # parts of a path
+MAX_NAME = 255
+"""Bytes of UTF-8 in one part, as on Linux; never more than the 255 UTF-16 units of other systems."""
+MAX_PATH = 4096
+"""Bytes of a whole path."""
+MAX_DEPTH = 64
+"""Parts of a path."""
 
-STATE_FOLDER = ".nbferry"  # our own record of unfinished transfers; a peer must never write there
+STATE_FOLDER = ".nbferry"
+"""Our own records of unfinished transfers; a peer must never write there."""
 
 OBEYED = frozenset(
     {
         STATE_FOLDER,
-        *(".bashrc", ".bash_profile", ".bash_login", ".bash_logout", ".profile"),  # shells run them
+        # Shells run these.
+        *(".bashrc", ".bash_profile", ".bash_login", ".bash_logout", ".profile"),
         *(".zshrc", ".zshenv", ".zprofile", ".zlogin", ".zlogout", ".kshrc", ".cshrc", ".tcshrc", ".login"),
-        *(".ipython", ".jupyter", ".pythonrc", ".pythonrc.py", ".pdbrc", ".rprofile", ".renviron"),  # kernels
-        *(".git", ".hg", ".gitconfig", ".envrc"),  # hooks and settings that name programs to run
-        *(".ssh", ".gnupg", ".netrc", ".rhosts", ".shosts", ".forward", ".k5login"),  # let somebody in
+        # Kernels and interpreters run these.
+        *(".ipython", ".jupyter", ".pythonrc", ".pythonrc.py", ".pdbrc", ".rprofile", ".renviron"),
+        # Hooks and settings that name programs to run.
+        *(".git", ".hg", ".gitconfig", ".envrc"),
+        # These control who may log in.
+        *(".ssh", ".gnupg", ".netrc", ".rhosts", ".shosts", ".forward", ".k5login"),
     }
 )
-"""Hidden names that programs obey without being asked, at any depth, in lower case."""
+"""Hidden names that programs act on without asking, at any depth, in lower case."""
 
-# Code points that can be in a name and not be seen, or that turn the direction of what follows: Unicode's
+# Code points that are invisible in a name or change the direction of the text after them: Unicode's
 # Default_Ignorable_Code_Point and Bidi_Control, line and paragraph separators, blanks, noncharacters, and the
-# private ones that stand for ":" and the like on SMB and WSL mounts.
+# private ones that stand for ":" and similar characters on SMB and WSL mounts.
 _INVISIBLE = (
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164"
     "\uf000-\uf0ff\ufdd0-\ufdef\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff"
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e00ff\U000e01f0-\U000e0fff"
     + "".join(f"{chr(plane + 0xFFFE)}{chr(plane + 0xFFFF)}" for plane in range(0x10000, 0x110000, 0x10000))
 )
-# Invisible too, but Persian, Hindi, Mongolian, Japanese names and emoji cannot be written without them.
+# Also invisible, but Persian, Hindi, Mongolian and Japanese names and emoji need them.
 _VARIATIONS = "\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef"
 _JOINERS = "\u200c\u200d" + _VARIATIONS
 
@@ -54,9 +62,11 @@ _VARIATION = re.compile(f"[{_VARIATIONS}]")
 _JOINER = re.compile(f"[{_JOINERS}]")
 _IGNORED = re.compile(f"[{_JOINERS}{_INVISIBLE}]")
 _UNSEEN = re.compile(f"[{_INVISIBLE}]")
-_VIRAMA = 9  # the combining class of the signs that join two Indic consonants
+# The combining class of the signs that join two Indic consonants.
+_VIRAMA = 9
 
-_ORDINARY = re.compile(r"[A-Za-z0-9_-]{5,60}(\.[A-Za-z0-9_-]{1,20}){0,3}")  # breaks no rule below; saves time
+# Such a name breaks no rule below; matching it first saves time.
+_ORDINARY = re.compile(r"[A-Za-z0-9_-]{5,60}(\.[A-Za-z0-9_-]{1,20}){0,3}")
 _RULES = tuple(
     (re.compile(pattern), why)
     for pattern, why in (
@@ -66,10 +76,10 @@ _RULES = tuple(
         (r'[\\:<>"|?*]', 'it contains one of \\ : < > " | ? *'),
         (_UNSEEN.pattern, "it contains an invisible or direction-changing character"),
         (r"[.\s]\Z", "a part of it ends with a dot or a space"),
-        # learn.microsoft.com, "Naming Files, Paths, and Namespaces"; an extension does not help
+        # learn.microsoft.com, "Naming Files, Paths, and Namespaces": also with an extension.
         (r"(?i)\A(con|prn|aux|nul|con(in|out)\$|(com|lpt)[0-9\xb9\xb2\xb3]) *(\.|\Z)", "Windows reserves it"),
-        # GIT~1 is .git on NTFS: CVE-2019-1352
-        (r"\A[^.]{1,6}~[0-9]{1,6}(\.[^.]{0,3})?\Z", "Windows may take it for the short form of another name"),
+        # GIT~1 is .git on NTFS: CVE-2019-1352.
+        (r"\A[^.]{1,6}~[0-9]{1,6}(\.[^.]{0,3})?\Z", "Windows may treat it as the short form of another name"),
     )
 )
 
@@ -77,10 +87,10 @@ _RULES = tuple(
 def check_paths(
     paths: Iterable[str], *, folders: Container[str] = frozenset(), allow_hidden: bool = False
 ) -> None:
-    """Judge all paths of an offer; those in ``folders`` are folders. What is above a path need not be listed.
+    """Check all paths of an offer; those in ``folders`` are folders. Parent folders need not be listed.
 
-    Raises :class:`UnsafePath` for the first that is unsafe, and for two that some file system takes for one.
-    ``allow_hidden`` lets hidden names through, except our own.
+    Raises :class:`UnsafePath` for the first unsafe path, and for two paths that some file system treats as one.
+    ``allow_hidden`` permits hidden names, except our own.
     """
     tree = _Tree(allow_hidden)
     for path in paths:
@@ -88,31 +98,31 @@ def check_paths(
 
 
 def is_obeyed(name: str) -> bool:
-    """Whether programs obey a file or folder of this name without being asked, as Git does with ``.git``."""
+    """Whether programs act on a file or folder of this name without asking, as Git does on ``.git``."""
     return _key(name) in OBEYED
 
 
-def display_name(name: str, most: int = 120) -> str:
-    r"""Make a name safe to print: what cannot be seen becomes ``\x1b`` or ``\u202e``.
+def display_name(name: str, limit: int = 120) -> str:
+    r"""Make a name safe to print: an invisible character becomes ``\x1b`` or ``\u202e``.
 
-    At most ``most`` characters: of a longer name the middle is left out. Joiners stay where ``check_paths``
-    allows them, because Persian or Hindi cannot be read without.
+    A name of more than ``limit`` characters loses its middle. Joiners stay where ``check_paths`` allows them,
+    because Persian and Hindi are unreadable without them.
     """
-    if len(name) > 2 * most:
-        name = name[:most] + name[-most:]
+    if len(name) > 2 * limit:
+        name = name[:limit] + name[-limit:]
     shown = [_shown(name, at) for at in range(len(name))]
-    if sum(map(len, shown)) <= most:
+    if sum(map(len, shown)) <= limit:
         return "".join(shown)
-    head, tail = (most - 1) // 2, most - 1 - (most - 1) // 2
+    head, tail = (limit - 1) // 2, limit - 1 - (limit - 1) // 2
     return _upto(shown, head) + "\u2026" + _upto(shown[::-1], tail, reverse=True)
 
 
-def _upto(shown: list[str], most: int, *, reverse: bool = False) -> str:
-    """As many whole characters from the start as fit, so that no escape is cut in two."""
+def _upto(shown: list[str], limit: int, *, reverse: bool = False) -> str:
+    """Take as many whole characters from the start as fit; no escape is cut in two."""
     taken: list[str] = []
     for text in shown:
-        most -= len(text)
-        if most < 0:
+        limit -= len(text)
+        if limit < 0:
             break
         taken.append(text)
     return "".join(reversed(taken) if reverse else taken)
@@ -133,15 +143,16 @@ def _escape(char: str) -> str:
 
 
 class _Tree:
-    """The paths that were judged so far, by the key under which file systems may confuse them."""
+    """The paths checked so far, by the key under which file systems may confuse them."""
 
     def __init__(self, allow_hidden: bool) -> None:
         self._allow_hidden = allow_hidden
         self._folder_keys = {"": ""}
-        self._taken: dict[str, tuple[str, str]] = {}  # key -> (path, kind)
+        # Key -> (path, kind).
+        self._taken: dict[str, tuple[str, str]] = {}
 
     def add(self, path: str, kind: str) -> None:
-        """Judge one path that is a "file" or a "folder" of the offer."""
+        """Check one path; ``kind`` is "file" or "folder"."""
         if path.startswith("/"):
             raise _unsafe(path, "it is not relative")
         if path.count("/") >= MAX_DEPTH:
@@ -151,7 +162,7 @@ class _Tree:
         self._place(path, kind)
 
     def _place(self, path: str, kind: str) -> str:
-        """Judge the last part of a path, after those above it; its collision key."""
+        """Check the last part of a path, after those above it; return its collision key."""
         above, _, name = path.rpartition("/")
         above_key = self._folder_keys.get(above)
         if above_key is None:
@@ -165,7 +176,7 @@ class _Tree:
         return key
 
     def _claim(self, key: str, path: str, kind: str) -> None:
-        """Take a key for a path, unless another has it or this one has it as something else."""
+        """Reserve a key for a path; raises if another path, or the same path as another kind, has it."""
         other, other_kind = self._taken.setdefault(key, (path, ""))
         if other != path:
             both = f'"{display_name(other)}" and "{display_name(path)}"'
@@ -179,30 +190,30 @@ class _Tree:
     def _hidden_fault(self, name: str, *, top: bool) -> str:
         key = _key(name)
         if key == STATE_FOLDER:
-            return "it is where nbferry keeps its own files"
+            return "nbferry keeps its own files there"
         if self._allow_hidden:
             return ""
         if key in OBEYED:
-            return "programs obey what is in such a file or folder"
+            return "programs act on such a file or folder without asking"
         return "it is hidden" if top and name.startswith(".") else ""
 
 
 def _fault(name: str) -> str:
-    """Why no file may have this name; empty if it may."""
+    """Say why a name is not allowed; empty if it is."""
     for pattern, why in _RULES:
         if pattern.search(name):
             return why
     if len(name.encode()) > MAX_NAME:
         return f"a part of it is longer than {MAX_NAME} bytes"
     if any(not _joins(name, found.start()) for found in _JOINER.finditer(name)):
-        return "it contains an invisible character where no script needs one"
+        return "it contains an invisible character where no script needs it"
     return ""
 
 
 def _joins(name: str, at: int) -> bool:
-    """Whether the joiner at this place does its work: to shape letters or emoji.
+    """Whether the joiner at this place shapes letters or emoji.
 
-    After RFC 5892, appendix A: between two such characters, or after a virama. ASCII never needs one, but for
+    After RFC 5892, appendix A: between two such characters, or after a virama. ASCII never needs one, except
     the digit in a keycap emoji.
     """
     before, after = name[at - 1 : at], name[at + 1 : at + 2]
@@ -214,7 +225,7 @@ def _joins(name: str, at: int) -> bool:
 
 
 def _is_shaped(char: str) -> bool:
-    """Whether this is a visible character beyond ASCII; "Cn" is an emoji that is newer than this Python."""
+    """Whether this is a visible character beyond ASCII; "Cn" is an emoji newer than this Python."""
     if char <= "\x7f" or _JOINER.match(char):
         return False
     category = unicodedata.category(char)
@@ -222,11 +233,12 @@ def _is_shaped(char: str) -> bool:
 
 
 def _key(name: str) -> str:
-    """Reduce a name to what all file systems tell apart: no joiners, no case, one composition."""
+    """Reduce a name to what all file systems distinguish: no joiners, no case, one composition."""
     if name.isascii():
         return name.lower()
     seen = unicodedata.normalize("NFD", _IGNORED.sub("", name)).casefold()
-    return unicodedata.normalize("NFD", seen)  # casefolding undoes it: Unicode 15, definition D145
+    # Again, because casefolding undoes it: Unicode 15, definition D145.
+    return unicodedata.normalize("NFD", seen)
 
 
 def _unsafe(path: str, why: str) -> UnsafePath:

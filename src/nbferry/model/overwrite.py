@@ -1,4 +1,4 @@
-"""What becomes of names that exist where files are to go."""
+"""What happens to existing files at the destination."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from enum import StrEnum
 
 
 class Overwrite(StrEnum):
-    """What ``overwrite=`` and ``--overwrite`` take."""
+    """The values of ``overwrite=`` and ``--overwrite``."""
 
     RENAME = "rename"
     """The new file gets a number."""
     REPLACE = "replace"
-    """The new file takes the place of the old one."""
+    """The new file replaces the old one."""
     REFUSE = "refuse"
-    """The transfer ends before anything is written."""
+    """The transfer fails before anything is written."""

@@ -1,4 +1,4 @@
-"""The paths that a transfer can take. What is said of one is said here alone: lists and choices derive from it."""
+"""The paths that a transfer can take. This is the only table of them: lists and choices derive from it."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from enum import StrEnum
 
 
 class Via(StrEnum):
-    """A path, or the wish for one. Its value stands in snapshots, records, ``via=`` and ``--via``."""
+    """A path, or a preference for one. Its value appears in snapshots, records, ``via=`` and ``--via``."""
 
     label: str
-    """What a person reads of a transfer that takes it."""
+    """What a person reads about a transfer on this path."""
     can_be_asked: bool
-    """Whether ``via=`` takes it."""
+    """Whether ``via=`` accepts it."""
     weight: float
-    """What its rate is worth beside that of others: a relay carries at somebody else's cost."""
+    """The factor by which its rate is compared with other paths: a relay costs its owner bandwidth."""
 
     def __new__(cls, value: str, label: str, can_be_asked: bool = True, weight: float = 1.0) -> Via:
-        """Make a member of a row below."""
+        """Make a member from a row below."""
         member = str.__new__(cls, value)
         member._value_ = value
         member.label, member.can_be_asked, member.weight = label, can_be_asked, weight
@@ -30,9 +30,9 @@ class Via(StrEnum):
 
     @classmethod
     def choices(cls) -> tuple[Via, ...]:
-        """What ``via=`` takes."""
+        """Return what ``via=`` accepts."""
         return tuple(via for via in cls if via.can_be_asked)
 
     def allows(self, path: Via) -> bool:
-        """Whether this wish leaves that path open."""
+        """Whether this preference permits that path."""
         return self in (Via.AUTO, path)

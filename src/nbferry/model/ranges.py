@@ -1,6 +1,6 @@
-"""A set of whole numbers kept as ranges: which chunks are wanted, stored, durable.
+"""A set of whole numbers stored as ranges: which chunks are requested, stored, durable.
 
-``RangeSet()`` is the neutral element of ``|``, so that progress is a merge: ``have |= RangeSet.of(n)``.
+``RangeSet()`` is the neutral element of ``|``, so progress is a merge: ``have |= RangeSet.of(n)``.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ class RangeSet:
 
     @classmethod
     def of(cls, *numbers: int) -> RangeSet:
-        """The set of exactly these numbers."""
+        """Return the set of exactly these numbers."""
         return cls.union((n, n + 1) for n in numbers)
 
     @classmethod
     def span(cls, start: int, stop: int) -> RangeSet:
-        """The numbers from ``start`` up to, not including, ``stop``."""
+        """Return the numbers from ``start`` up to, not including, ``stop``."""
         return cls(((start, stop),)) if start < stop else cls()
 
     @classmethod
     def union(cls, ranges: Iterable[tuple[int, int]]) -> RangeSet:
-        """The set covered by any ranges, in any order, overlapping or not."""
+        """Return the set covered by any ranges, in any order, overlapping or not."""
         merged: list[tuple[int, int]] = []
         for start, stop in sorted(r for r in ranges if r[0] < r[1]):
             if merged and start <= merged[-1][1]:
@@ -54,10 +54,10 @@ class RangeSet:
         at = bisect_right(self.ranges, (number, float("inf"))) - 1
         return at >= 0 and number < self.ranges[at][1]
 
-    # A set may have as many ranges as a disk has holes, and is changed in one place at a time. So only the ranges
-    # near the other set are looked at; the others are copied as they are.
+    # A set may have as many ranges as a disk has holes, and changes in one place at a time. So the operators
+    # examine only the ranges near the other set and copy the rest.
     def _near(self, low: int, high: int) -> slice:
-        """Where the ranges are that have numbers from ``low`` up to, not including, ``high``."""
+        """Find the ranges with numbers from ``low`` up to, not including, ``high``."""
         first = bisect_right(self.ranges, low, key=itemgetter(1))
         return slice(first, bisect_left(self.ranges, high, key=itemgetter(0)))
 
@@ -70,7 +70,8 @@ class RangeSet:
         if not few:
             return many
         low, high = few._bounds
-        near = many._near(low - 1, high + 1)  # those that only touch are joined, too
+        # Ranges that only touch are joined too.
+        near = many._near(low - 1, high + 1)
         joined = RangeSet.union((*many.ranges[near], *few.ranges))
         return RangeSet(many.ranges[: near.start] + joined.ranges + many.ranges[near.stop :])
 
@@ -95,7 +96,7 @@ class RangeSet:
         return RangeSet(self.ranges[: near.start] + kept + self.ranges[near.stop :])
 
     def first(self, count: int) -> RangeSet:
-        """The ``count`` smallest numbers."""
+        """Return the ``count`` smallest numbers."""
         taken = []
         for start, stop in self.ranges:
             if count <= 0:
@@ -106,14 +107,14 @@ class RangeSet:
 
 
 def _gaps(ranges: Ranges, low: int, high: int) -> Ranges:
-    """What some ranges leave free from ``low`` up to, not including, ``high``."""
+    """Return the gaps between ranges from ``low`` up to, not including, ``high``."""
     starts = [start for start, _ in ranges]
     stops = [stop for _, stop in ranges]
     return tuple(gap for gap in zip([low, *stops], [*starts, high], strict=True) if gap[0] < gap[1])
 
 
 def _common(mine: Ranges, theirs: Ranges) -> Ranges:
-    """The ranges that two sets have in common."""
+    """Return the ranges that two sets have in common."""
     common = []
     left, right = iter(mine), iter(theirs)
     a, b = next(left, None), next(right, None)

@@ -1,4 +1,4 @@
-"""What this side of a transfer does. What is said of a role here is said nowhere else."""
+"""What this side of a transfer does. This is the only table of roles."""
 
 from __future__ import annotations
 
@@ -6,37 +6,37 @@ from enum import StrEnum
 
 
 class Role(StrEnum):
-    """A role. Its value stands in snapshots, records and ``--json``, and is what a card is for."""
+    """A role. Its value appears in snapshots, records and ``--json``, and says what a card is for."""
 
     doing: str
-    """What it does, for the middle of a sentence."""
+    """The verb for the middle of a sentence."""
     done: str
-    """What it has done, at the start of one."""
+    """The past participle, for the start of a sentence."""
     takes_in: bool
-    """Whether its files go into a folder of this computer."""
+    """Whether it writes files into a folder of this computer."""
     from_pages: bool
-    """Whether its files may be those of a browser's machine."""
+    """Whether a page may lend its files."""
     unbegun: str
-    """What is said of a card in which nothing was chosen."""
+    """The words of an unused card."""
 
     def __new__(cls, value: str, words: tuple[str, str, str], takes_in: bool, from_pages: bool) -> Role:
-        """Make a member of a row below."""
+        """Make a member from a row below."""
         member = str.__new__(cls, value)
         member._value_ = value
         member.doing, member.done, member.unbegun = words
         member.takes_in, member.from_pages = takes_in, from_pages
         return member
 
-    SEND = "send", ("sending", "Sent", "nothing was sent from here; files can be chosen"), False, True
+    SEND = "send", ("sending", "Sent", "choose files to send here"), False, True
     RECEIVE = (
         "receive",
-        ("receiving", "Received", "nothing was received here; a code is asked for"),
+        ("receiving", "Received", "enter a code here to receive files"),
         True,
         False,
     )
     UPLOAD = (
         "upload",
-        ("uploading", "Uploaded", "nothing was uploaded from here; files can be chosen"),
+        ("uploading", "Uploaded", "choose files to upload here"),
         True,
         True,
     )

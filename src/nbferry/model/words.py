@@ -4,11 +4,10 @@ Most are from EFF's large and short word lists (https://www.eff.org/dice; Creati
 https://creativecommons.org/licenses/by/3.0/us/) and from the English list of BIP-39 (MIT licence, copyright
 2013-2016 Pavol Rusnak); the rest, names of plants, animals, food and tools, was added here. The selection and
 the order are nbferry's: lower-case ASCII, 3 to 8 letters; the first four letters name a word; no two are one
-typing error apart; nothing that sounds like another word, is spelled differently in Britain and America, is a
-name that a code would give a second meaning to, or is unkind. ``tests/unit/test_words.py`` checks what a
-machine can check.
+typing error apart; no word sounds like another, is spelled differently in Britain and America, is a name that a
+code would give a second meaning, or is unkind. ``tests/unit/model/test_words.py`` checks what a machine can check.
 
-Words are never removed or reordered while a code that was issued with them may be in use: others may hold the
+Words are never removed or reordered while a code issued with them may be in use: other computers may have the
 same list.
 """
 
@@ -18,13 +17,13 @@ from difflib import get_close_matches
 
 
 def nearest(word: str) -> str | None:
-    """Find the word of the list that was probably meant; None if nothing is similar."""
+    """Find the most similar word of the list; None if no word is similar."""
     close = get_close_matches(word, WORDS, n=1, cutoff=0.6)
     return close[0] if close else None
 
 
 def known(word: str) -> bool:
-    """Say whether a word is in the list."""
+    """Whether a word is in the list."""
     return word in _SET
 
 

@@ -1,4 +1,4 @@
-"""The two ports of storage. All methods block; the engine calls them in worker threads."""
+"""The two ports of storage. All methods block, so the engine calls them in worker threads."""
 
 from __future__ import annotations
 
@@ -13,53 +13,53 @@ from nbferry.protocol.frames import ChunkBatch, ChunkData
 
 
 class Skipped(NamedTuple):
-    """Something in a folder that is not sent, and why."""
+    """A file or folder that is left out of an offer, and why."""
 
     path: str
     why: str
 
 
 class Source(ABC):
-    """Where the chunks of an offer are read from; ``skipped`` lists what was left out."""
+    """Provides the chunks of an offer; ``skipped`` lists what was left out."""
 
     manifest: Manifest
     skipped: tuple[Skipped, ...] = ()
 
     @abstractmethod
     def read(self, chunks: RangeSet, batch: ChunkBatch) -> RangeSet:
-        """Read, hash and lay out as many of the chunks as the batch has room for, lowest first; say which.
+        """Read and hash as many chunks as the batch has room for, lowest first; return those that were read.
 
-        At least one chunk is read if the batch was empty; fewer than it has room for if the next would have to be
-        waited for. May be called again with the same chunks, after a reconnect. Raises :class:`SourceChanged` if a
-        file is no longer what the manifest says, :class:`SourceAway` if it cannot be had now, and
-        :class:`StorageError` if it cannot be read.
+        Into an empty batch, reads at least one chunk. Stops early rather than wait for the next chunk. May be called
+        again with the same chunks after a reconnect. Raises :class:`SourceChanged` if a file differs from the
+        manifest, :class:`SourceAway` if it is not available now, and :class:`StorageError` if it cannot be read.
         """
 
     @abstractmethod
     def digests(self, chunks: RangeSet) -> dict[int, bytes]:
-        """The digest of each of these chunks, read but not sent. Raises like :meth:`read`."""
+        """Return the digest of each of these chunks without sending them. Raises like :meth:`read`."""
 
     def expect(self, chunks: RangeSet) -> None:
-        """These will be read soon: where an answer takes a while, it can be asked for now."""
+        """Announce chunks that will be read soon, so that a slow source can request them now."""
         del chunks
 
     def when_back(self, callback: Callable[[], None]) -> None:
-        """After :class:`SourceAway`: have ``callback`` called once, in any thread, when it is worth reading again."""
+        """After :class:`SourceAway`, call ``callback`` once, in any thread, when the source is available again."""
         del callback
 
-    def interrupt(self) -> None:  # noqa: B027  # files do not keep anybody waiting
-        """Whoever waits in another thread for something to be read comes back at once, with an error; for good."""
+    # Empty, because reading a file never waits for long.
+    def interrupt(self) -> None:  # noqa: B027
+        """Make every read that waits in another thread, and every later one, fail at once."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of every file. May be called twice."""
+        """Close every file. May be called twice."""
 
 
 class Sink(ABC):
-    """Where the chunks of an offer are written to. Nothing is visible at the destination before ``publish``.
+    """Stores the chunks of an offer. Nothing is visible at the destination before ``publish``.
 
-    After ``prepare``: ``candidates`` are chunks, none of them in ``have``, for which bytes are here that nobody
-    vouches for. ``finished`` is the content digest if an earlier run had verified everything and had begun to publish.
+    After ``prepare``, ``candidates`` are chunks outside ``have`` for which unverified bytes exist here. ``finished`` is
+    the content digest if an earlier run verified everything and began to publish.
     """
 
     manifest: Manifest
@@ -69,76 +69,76 @@ class Sink(ABC):
     @property
     @abstractmethod
     def have(self) -> RangeSet:
-        """Chunks that count as stored: what an earlier run made durable, and what ``store`` and ``reuse`` returned.
+        """Chunks that count as stored: those that an earlier run made durable, and those from ``store`` and ``reuse``.
 
-        Without what a failed flush lost or ``check`` found damaged.
+        Excludes chunks that a failed flush lost or that ``check`` found damaged.
         """
 
     def leaves(self) -> Iterable[tuple[int, bytes]]:
-        """First chunk and joined 32-byte digests of the runs that make up ``have`` as it was after ``prepare``.
+        """Return the runs of ``have`` as it was after ``prepare``: first chunk, and joined 32-byte digests.
 
-        To be asked for before the first ``sync``.
+        Call it before the first ``sync``.
         """
         return ()
 
     @abstractmethod
     def prepare(self) -> None:
-        """Create what is needed before the first byte, and find what an earlier run left.
+        """Create the folders, and find what an earlier run left.
 
-        Raises :class:`UnsafePath`, :class:`DestinationExists`, :class:`DiskFull` or :class:`StorageError`;
-        then nothing was written, and what an earlier run left is still there.
+        Raises :class:`UnsafePath`, :class:`DestinationExists`, :class:`DiskFull` or :class:`StorageError`. In that
+        case nothing was written, and the data of an earlier run is kept.
         """
 
     @abstractmethod
     def store(self, chunks: Sequence[ChunkData]) -> RangeSet:
-        """Check each chunk against its digest and write those that are right; say which were.
+        """Check each chunk against its digest and write the correct ones; return those.
 
-        May be called again with the same chunk after a reconnect; must be idempotent. May run in several threads at
-        once, with different chunks. Raises :class:`DiskFull`
-        (what was written before stays written, and is written again later) or :class:`StorageError`.
+        Must be idempotent: the same chunk may come again after a reconnect. May run in several threads at once, with
+        different chunks. Raises :class:`StorageError` or :class:`DiskFull`; after the latter, the caller may pass the
+        same chunks again later.
         """
 
     def reuse(self, chunks: Sequence[tuple[int, bytes]]) -> RangeSet:
-        """Find which of these candidates have this digest here; they are now stored. Raises like :meth:`store`.
+        """Store those of these candidates whose bytes here have the given digest; return them.
 
-        A chunk may be given again; what is no candidate is not stored.
+        Raises like :meth:`store`. A chunk may come again; one that is no candidate is not stored.
         """
         del chunks
         return RangeSet()
 
     @abstractmethod
     def sync(self) -> None:
-        """Make durable what ``store`` returned before this call. May run beside ``store`` in another thread.
+        """Make durable what ``store`` returned before this call. May run while another thread runs ``store``.
 
-        Raises :class:`DiskFull` or :class:`StorageError`; then ``have`` says what is left.
+        Raises :class:`DiskFull` or :class:`StorageError`; afterwards ``have`` holds only what still counts.
         """
 
     def check(self) -> RangeSet:
-        """Read and hash again what must be doubted, after a power failure or an error of the disk.
+        """Read and hash again what is in doubt after a power failure or a disk error.
 
-        To be called before ``publish``, while nothing is stored. Returns the damaged chunks; they are no longer in
-        ``have``. Empty, and quick, when nothing is in doubt. Raises :class:`StorageError`.
+        Call it before ``publish``, while no thread runs ``store``. Returns the damaged chunks, which leave ``have``.
+        Returns nothing, quickly, if nothing is in doubt. Raises :class:`StorageError`.
         """
         return RangeSet()
 
     @abstractmethod
     def publish(self, digest: bytes) -> tuple[Path, ...]:
-        """All chunks are stored: set times and modes, make all durable, move it to its place; say where it is.
+        """Set times and modes, make everything durable and move it into place; return the paths.
 
-        ``digest`` is the content digest, or ``finished`` to go on with what an earlier run began; may be called
-        again, and then returns the same. The staging folder stays, until :meth:`discard`.
-        Raises :class:`DestinationExists` under ``overwrite="refuse"``, and like :meth:`sync`. An existing
-        file is never touched but by a rename under ``overwrite="replace"``.
+        Call it when all chunks are stored. ``digest`` is the content digest, or ``finished`` to resume what an earlier
+        run began. May be called again, also after a failure that lost no chunk; the paths are the same. The staging
+        folder stays until :meth:`discard`. Raises like :meth:`sync`, and :class:`DestinationExists` under
+        ``overwrite="refuse"``. Changes an existing file only by a rename under ``overwrite="replace"``.
         """
 
     @abstractmethod
     def missing_space(self) -> int:
-        """Bytes that the file system lacks for what is still to be written; 0 if it fits."""
+        """Return how many bytes the file system lacks for the rest; 0 if it fits."""
 
     @abstractmethod
     def discard(self) -> None:
-        """Remove everything that is not published. May be called at any time, and twice."""
+        """Remove everything unpublished. May be called at any time, and twice."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of every file; keep what is stored. May be called twice."""
+        """Close every file; keep what is stored. May be called twice."""

@@ -1,9 +1,11 @@
-"""Both ports without a disk: for tests, and for whatever is in memory anyway."""
+"""Both ports without a disk, for tests."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+
+from typing_extensions import override
 
 from nbferry.crypto.digest import chunk_digest, chunk_digest_of
 from nbferry.errors import LocalProtocolError
@@ -15,7 +17,7 @@ from nbferry.storage.base import Sink, Source
 
 
 class MemorySource(Source):
-    """Offers bytes under the paths that they are given."""
+    """Offers bytes under given paths."""
 
     def __init__(
         self, files: Mapping[str, bytes], *, chunk_size: int, folders: Iterable[str] = (), mtime_ns: int = 0
@@ -26,8 +28,8 @@ class MemorySource(Source):
         self.manifest = Manifest.of(entries, chunk_size)
         self._files = dict(files)
 
+    @override
     def read(self, chunks: RangeSet, batch: ChunkBatch) -> RangeSet:
-        """See :meth:`Source.read`."""
         done = []
         for chunk in chunks:
             data = self._data(chunk)
@@ -40,12 +42,13 @@ class MemorySource(Source):
             done.append(chunk)
         return RangeSet.of(*done)
 
+    @override
     def digests(self, chunks: RangeSet) -> dict[int, bytes]:
-        """See :meth:`Source.digests`."""
         return {chunk: chunk_digest(self._data(chunk)) for chunk in chunks}
 
+    @override
     def close(self) -> None:
-        """See :meth:`Source.close`."""
+        pass
 
     def _data(self, chunk: int) -> memoryview:
         index, offset, length = self.manifest.place(chunk)
@@ -53,9 +56,9 @@ class MemorySource(Source):
 
 
 class MemorySink(Sink):
-    """Keeps what is stored; after ``publish``, ``files`` has it under the paths of the offer.
+    """Keeps chunks in memory; after ``publish``, ``files`` maps the paths of the offer to their bytes.
 
-    ``have`` and ``durable`` say which chunks were stored and which a ``sync`` has followed.
+    ``have`` are the chunks stored, ``durable`` those before the last ``sync``.
     """
 
     def __init__(self, manifest: Manifest) -> None:
@@ -65,19 +68,19 @@ class MemorySink(Sink):
         self._parts: dict[int, bytearray] = {}
 
     @property
+    @override
     def have(self) -> RangeSet:
-        """See :meth:`Sink.have`."""
         return self._have
 
+    @override
     def prepare(self) -> None:
-        """See :meth:`Sink.prepare`."""
         entries = self.manifest.entries
         folders = {entry.path for entry in entries if entry.folder}
         check_paths((entry.path for entry in entries), folders=folders)
         self._parts = {at: bytearray(entry.size) for at, entry in enumerate(entries) if not entry.folder}
 
+    @override
     def store(self, chunks: Sequence[ChunkData]) -> RangeSet:
-        """See :meth:`Sink.store`."""
         stored = RangeSet.of(*(chunk.chunk for chunk in chunks if self._store(chunk)))
         self._have |= stored
         return stored
@@ -91,12 +94,12 @@ class MemorySink(Sink):
         self._parts[index][offset : offset + length] = chunk.data
         return True
 
+    @override
     def sync(self) -> None:
-        """See :meth:`Sink.sync`."""
         self.durable = self.have
 
+    @override
     def publish(self, digest: bytes) -> tuple[Path, ...]:
-        """See :meth:`Sink.publish`."""
         if len(self.have) < self.manifest.chunk_count:
             raise LocalProtocolError("A transfer was published before all of it was stored.")
         entries = self.manifest.entries
@@ -104,14 +107,15 @@ class MemorySink(Sink):
         self.finished = digest
         return tuple(map(Path, self.files))
 
+    @override
     def missing_space(self) -> int:
-        """See :meth:`Sink.missing_space`."""
         return 0
 
+    @override
     def discard(self) -> None:
-        """See :meth:`Sink.discard`."""
         self._parts = {}
         self._have = self.durable = RangeSet()
 
+    @override
     def close(self) -> None:
-        """See :meth:`Sink.close`."""
+        pass

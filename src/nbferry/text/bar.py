@@ -1,4 +1,4 @@
-"""A transfer as a progress bar on stderr, for a person at a terminal. Several at once stand below each other."""
+"""A transfer as a progress bar on stderr, for a person at a terminal. Several bars are stacked."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from nbferry.text import rendering
 
 
 class Board:
-    """The place on the screen where all bars of this process are. Any thread may call it."""
+    """The area of the terminal that shows all bars of this process. Any thread may call it."""
 
     def __init__(self) -> None:
         self._console = Console(
@@ -35,7 +35,8 @@ class Board:
             transient=True,
             expand=True,
             auto_refresh=False,
-            redirect_stdout=bool(sys.stdout and sys.stdout.isatty()),  # what is printed goes above the bars
+            # Printed text goes above the bars.
+            redirect_stdout=bool(sys.stdout and sys.stdout.isatty()),
         )
         self._lock = threading.RLock()
         self._aside = 0
@@ -46,33 +47,34 @@ class Board:
         return self._console.width
 
     def add(self, view: Snapshot) -> TaskID:
-        """One more bar."""
+        """Add a bar."""
         with self._lock:
             if not self._aside:
                 self._bars.start()
             return self._bars.add_task(display_name(rendering.title(view), 20), total=view.total, how="")
 
     def update(self, bar: TaskID, completed: int, how: str) -> None:
-        """Draw it as it stands now."""
+        """Draw a bar."""
         with self._lock:
             self._bars.update(bar, completed=completed, how=how, refresh=not self._aside)
 
     def remove(self, bar: TaskID) -> None:
-        """One bar less; without any the terminal is as it was."""
+        """Remove a bar. Without any bar the terminal is as it was before."""
         with self._lock:
             if len(self._bars.tasks) == 1:
-                self._bars.stop()  # while there is a bar: only what is drawn is wiped away
+                # Before the bar goes: stopping erases only what is drawn.
+                self._bars.stop()
             self._bars.remove_task(bar)
             self._bars.refresh()
 
     def say(self, text: str) -> None:
-        """A line above the bars."""
+        """Print a line above the bars."""
         with self._lock:
             self._console.print(Text(text))
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """No bars meanwhile: a person is asked something."""
+        """Hide the bars while a person answers a question."""
         with self._lock:
             self._aside += 1
             self._bars.stop()
@@ -85,7 +87,7 @@ class Board:
                     self._bars.start()
 
     def close(self) -> None:
-        """Leave the terminal as it was, at the end of the process too."""
+        """Restore the terminal, also at the end of the process."""
         self._bars.stop()
 
 
@@ -94,7 +96,7 @@ _making = threading.Lock()
 
 
 def board() -> Board:
-    """That of this process; made on first use."""
+    """Return the board of this process, made on first use."""
     with _making:
         if not _boards:
             _boards.append(Board())
@@ -103,7 +105,7 @@ def board() -> Board:
 
 
 class Bar:
-    """The bar of one transfer, and above it why it waits."""
+    """The bar of one transfer, with the reason for waiting above it."""
 
     every: float | None = None
 
@@ -136,7 +138,7 @@ class Bar:
             self._board.say(f"{about}{view.state}: {display_name(view.reason, 300)}")
 
     def end(self, view: Snapshot) -> None:
-        """Say that it went well; what went wrong is raised where somebody waits."""
+        """Report success. A failure is raised to the caller that waits."""
         self.close()
         if view.state is State.DONE:
             self._board.say(
@@ -144,7 +146,7 @@ class Bar:
             )
 
     def close(self) -> None:
-        """Take the bar away. May be called twice."""
+        """Remove the bar. May be called twice."""
         if self._bar is not None:
             bar, self._bar = self._bar, None
             self._board.remove(bar)

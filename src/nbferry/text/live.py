@@ -1,7 +1,6 @@
-"""What is seen of a transfer while somebody waits for it outside of a notebook: a bar, or lines of a log.
+"""Shows a transfer while a caller waits for it outside a notebook: a bar, or lines of a log.
 
-The command and ``transfer.wait()`` show the same. It is drawn in a thread of its own, so that a terminal
-that is held up holds up nobody else.
+The command and ``transfer.wait()`` show the same. A separate thread draws, so a slow terminal delays nothing else.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ from nbferry.text.log import Log
 
 
 class Followed(Protocol):
-    """What of a transfer is looked at."""
+    """The part of a transfer that this module reads."""
 
     @property
     def snapshot(self) -> Snapshot:
-        """How it stands."""
+        """The current snapshot."""
 
     def subscribe(self, callback: Callable[[Snapshot], None], /) -> Callable[[], None]:
-        """Be told of each snapshot, the present one first; returns what ends that."""
+        """Subscribe to snapshots, beginning with the current one. Returns a function that unsubscribes."""
 
 
 class TextFace(Protocol):
@@ -35,32 +34,34 @@ class TextFace(Protocol):
 
     @property
     def every(self) -> float | None:
-        """Seconds after which it wants the last snapshot again."""
+        """Seconds after which to show the last snapshot again."""
 
     def show(self, view: Snapshot) -> None:
         """Show a snapshot."""
 
     def end(self, view: Snapshot) -> None:
-        """Say how it ended."""
+        """Show how the transfer ended."""
 
     def close(self) -> None:
-        """Leave the terminal as it was. May be called twice."""
+        """Restore the terminal. May be called twice."""
 
 
 def text_face() -> TextFace:
-    """A bar if stderr is a terminal that can move its cursor, a log otherwise."""
+    """Make a bar if stderr is a terminal that can move its cursor, a log otherwise."""
     if not _at_terminal():
         return Log()
-    from nbferry.text.bar import Bar  # noqa: PLC0415  # rich takes its time to load
+    # Here, because rich loads slowly.
+    from nbferry.text.bar import Bar  # noqa: PLC0415
 
     return Bar()
 
 
 def aside() -> AbstractContextManager[None]:
-    """Whoever asks a person something does so within this: no bar is drawn meanwhile."""
+    """Return a context without bars, in which to ask a person something."""
     if "nbferry.text.bar" not in sys.modules:
         return nullcontext()
-    from nbferry.text.bar import board  # noqa: PLC0415  # loaded already
+    # Loaded already.
+    from nbferry.text.bar import board  # noqa: PLC0415
 
     return board().aside()
 
@@ -75,9 +76,9 @@ def _at_terminal() -> bool:
 
 @contextmanager
 def following(transfer: Followed) -> Iterator[None]:
-    """Show a transfer as text as long as somebody is within this.
+    """Show a transfer as text while the caller is inside this context.
 
-    What was said already is not said again to who waits once more.
+    A second wait does not repeat what the first one showed.
     """
     shown = _shown.setdefault(transfer, _Shown())
     shown.begin(transfer)
@@ -88,7 +89,7 @@ def following(transfer: Followed) -> Iterator[None]:
 
 
 class _Shown:
-    """One transfer while it is shown; several threads may wait for it."""
+    """A transfer that is shown; several threads may wait for it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -97,14 +98,14 @@ class _Shown:
         self._running: tuple[SnapshotQueue, Callable[[], None], threading.Thread] | None = None
 
     def begin(self, transfer: Followed) -> None:
-        """One more waits."""
+        """Count one more waiting thread; the first one starts the face."""
         with self._lock:
             self._waiting += 1
             if not self._running and not transfer.snapshot.state.final:
                 self._start(transfer)
 
     def end(self, transfer: Followed) -> None:
-        """One less; after the last everything that is to be shown has been."""
+        """Count one waiting thread less; the last one returns when everything is shown."""
         with self._lock:
             self._waiting -= 1
             if self._waiting or not self._running:
@@ -139,7 +140,7 @@ def _show_all(news: SnapshotQueue, face: TextFace) -> None:
 
 
 class SnapshotQueue:
-    """Snapshots on the way to where they are shown. Who is slow sees the last one of each state."""
+    """Snapshots on their way to a face. A slow face sees only the last one of each state."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -147,7 +148,7 @@ class SnapshotQueue:
         self._over = False
 
     def put(self, view: Snapshot) -> None:
-        """One more, from any thread; returns at once."""
+        """Add a snapshot, from any thread; returns at once."""
         with self._changed:
             if self._views and _same_state(self._views[-1], view):
                 self._views.pop()
@@ -155,13 +156,13 @@ class SnapshotQueue:
             self._changed.notify()
 
     def close(self) -> None:
-        """There will be no more."""
+        """End the queue."""
         with self._changed:
             self._over = True
             self._changed.notify()
 
     def all(self, every: float | None) -> Iterator[Snapshot]:
-        """One after the other, until they are over; the last one again after so many seconds without another."""
+        """Yield snapshots until the queue ends; after ``every`` seconds without one, repeat the last."""
         last = None
         while True:
             with self._changed:

@@ -1,4 +1,4 @@
-"""A transfer as lines of a log: for what is read later, or by a program, in CI for instance."""
+"""A transfer as lines of a log, to be read later or by a program such as CI."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from nbferry.model.names import display_name
 from nbferry.status import Snapshot, State
 from nbferry.text import rendering
 
-EVERY = 30.0  # seconds after which a line is due, even if there is little to say
-STEPS = 10  # and after each tenth
+EVERY = 30.0
+"""Seconds after which a line is due even if little has changed."""
+STEPS = 10
+"""A line is due after each tenth of the bytes."""
 
 _MOVING = (State.HASHING, State.TRANSFERRING, State.VERIFYING, State.WRITING)
 _one_at_a_time = threading.Lock()
@@ -21,7 +23,7 @@ log = logging.getLogger("nbferry")
 
 
 class LogLines:
-    """Snapshots in, lines out: at both ends, when state or path changes, each tenth, and each half minute."""
+    """Turns snapshots into lines: at both ends, when state or path changes, each tenth and each half minute."""
 
     def __init__(self) -> None:
         self._about = ""
@@ -32,14 +34,14 @@ class LogLines:
         self._began: float | None = None
 
     def of(self, view: Snapshot, now: float) -> list[str]:
-        """What there is to say about a snapshot that is not the last."""
+        """Return the lines for a snapshot that is not the last."""
         said = [*self._what(view), *self._how_far(view, now), *self._warnings(view)]
         if said:
             self._last = now
         return [_line(view, text) for text in said]
 
     def end(self, view: Snapshot, now: float) -> str:
-        """The last line."""
+        """Return the last line."""
         if view.state is not State.DONE:
             return _line(view, _state(view))
         spent = [] if self._began is None else [f"in {rendering.duration(now - self._began)}"]
@@ -49,7 +51,7 @@ class LogLines:
         return _line(view, f"{text}, every byte verified")
 
     def _what(self, view: Snapshot) -> list[str]:
-        """What it is about, once that is known."""
+        """Name the content once, as soon as it is known."""
         about = f"{rendering.title(view)}, {rendering.size(view.total)}" if view.names and view.total else ""
         if not about or self._about:
             return []
@@ -79,7 +81,7 @@ def _line(view: Snapshot, text: str) -> str:
 
 
 def _state(view: Snapshot) -> str:
-    """``transferring, 45 %  450 MB of 1.0 GB``, and why."""
+    """Describe the state: ``transferring, 45 %  450 MB of 1.0 GB``, and the reason."""
     shown = "" if view.state in rendering.BEFORE else rendering.progress(view)
     reason = display_name(view.reason, 300)
     return f"{view.state}{', ' * bool(shown)}{shown}{': ' * bool(reason)}{reason}"
@@ -94,11 +96,11 @@ class Log:
         self._lines = LogLines()
 
     def show(self, view: Snapshot) -> None:
-        """Write what there is to say."""
+        """Write the lines for a snapshot."""
         _write(self._lines.of(view, time.monotonic()))
 
     def end(self, view: Snapshot) -> None:
-        """Write how it ended."""
+        """Write how the transfer ended."""
         _write([self._lines.end(view, time.monotonic())])
 
     def close(self) -> None:
@@ -106,12 +108,14 @@ class Log:
 
 
 def _write(lines: list[str]) -> None:
-    """Whole lines; several transfers may be at it. That nobody can read them is no failure."""
-    if not lines or sys.stderr is None:  # as under pythonw
+    """Write whole lines, because several transfers share stderr. An unreadable stderr is no failure."""
+    # Under pythonw there is no stderr.
+    if not lines or sys.stderr is None:
         return
     try:
         with _one_at_a_time:
             sys.stderr.write("".join(f"{line}\n" for line in lines))
             sys.stderr.flush()
-    except (OSError, ValueError):  # a pipe without a reader; a closed file
-        log.debug("stderr cannot be written to", exc_info=True)
+    # A pipe without a reader; a closed file.
+    except (OSError, ValueError):
+        log.debug("cannot write to stderr", exc_info=True)

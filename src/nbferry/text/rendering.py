@@ -1,4 +1,4 @@
-"""A snapshot as text and as a static HTML table. Names come from a peer, so they are escaped here, always."""
+"""A snapshot as text and as a static HTML table. Names come from a peer, so this module always escapes them."""
 
 from __future__ import annotations
 
@@ -6,20 +6,22 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from html import escape
 
+from nbferry.connections.pairing import MAX_GUESSES
 from nbferry.model.names import display_name
 from nbferry.model.roles import Role
 from nbferry.status import FileProgress, Snapshot, State
 
-BEFORE = (State.WAITING, State.CONNECTING, State.OFFERED)  # nothing has moved: there is no progress to show
-GUESSES = 3  # after so many wrong ones a code is burnt
-MAX_FILES_SHOWN = 20  # files that are shown one by one
+BEFORE = (State.WAITING, State.CONNECTING, State.OFFERED)
+"""States without progress to show."""
+MAX_FILES_SHOWN = 20
+"""Files that are listed one by one."""
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _LEFT = "text-align:left"
 
 
 def size(count: float) -> str:
-    """Bytes as a person reads them: ``3.1 GB``. Powers of ten, as rates and disks are given."""
+    """Format bytes for a person: ``3.1 GB``. Powers of ten, as for rates and disks."""
     at = 0
     while count >= 999.5 and at < len(_UNITS) - 1:
         count, at = count / 1000, at + 1
@@ -27,7 +29,7 @@ def size(count: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person reads them: ``45 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    """Format seconds for a person: ``45 s``, ``3 min 20 s``, ``2 h 5 min``."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -38,7 +40,7 @@ def duration(seconds: float) -> str:
 
 
 def title(view: Snapshot) -> str:
-    """What it is about: ``trips.parquet``, or ``3 files (a.csv, b.csv, …)``."""
+    """Name the content: ``trips.parquet``, or ``3 files (a.csv, b.csv, …)``."""
     names = [display_name(name, 40) for name in view.names]
     if len(names) == 1 and view.files <= 1:
         return names[0]
@@ -47,7 +49,7 @@ def title(view: Snapshot) -> str:
 
 
 def progress(view: Snapshot, *, sizes: bool = True) -> str:
-    """How far it is: ``45 %  450 MB of 1.0 GB  120 MB/s  5 s left  direct``; shorter without ``sizes``."""
+    """Describe the progress: ``45 %  450 MB of 1.0 GB  120 MB/s  5 s left  direct``; shorter without ``sizes``."""
     parts = []
     if view.total:
         parts.append(f"{view.verified * 100 // view.total} %")
@@ -63,33 +65,36 @@ def progress(view: Snapshot, *, sizes: bool = True) -> str:
 
 
 def path(view: Snapshot) -> str:
-    """By which path it goes, and since when if it went by another one before: ``webrtc since 14:03:10``."""
+    """Name the path, and since when if the transfer switched to it: ``webrtc since 14:03:10``."""
     since = "" if view.via_since is None else f" since {datetime.fromtimestamp(view.via_since):%H:%M:%S}"
     return f"{view.via or ''}{since}"
 
 
 def line(view: Snapshot) -> str:
-    """One line for a ``repr``."""
+    """Describe a transfer in one line, for a ``repr``."""
     about = " ".join(part for part in (title(view), progress(view)) if part)
     return f"<nbferry {view.role} {view.id}: {view.state}, {about}>"
 
 
 def guessed(view: Snapshot) -> str:
-    """What a sender is to know of wrong guesses."""
-    return f"somebody guessed the code wrong ({view.wrong_guesses} of {GUESSES})"
+    """Warn a sender of wrong guesses."""
+    return f"wrong guesses of the code: {view.wrong_guesses} of {MAX_GUESSES}"
 
 
 def text(view: Snapshot, code: str | None, files: Sequence[FileProgress] = ()) -> str:
-    """A few lines for a terminal or a notebook without HTML. A sender that waits says how to get a code left out."""
+    """Describe a transfer in a few lines, for a terminal or a notebook without HTML.
+
+    Without ``code``, a waiting sender says how to show it.
+    """
     lines = [f"{label + ':':10}{value}" for label, value in _rows(view, code)]
     table = [f"  {name}  {amount}  {state}" for name, amount, state in _files(view, files)]
     return "\n".join([*lines, *table, *_more(view, files)])
 
 
 def html(view: Snapshot, code: str | None, files: Sequence[FileProgress] = ()) -> str:
-    """A static table for a notebook without its kernel; it shows the instant at which it was made.
+    """Describe a transfer as a static table, for a notebook without its kernel.
 
-    Without ``code`` nothing in it is secret. It needs no style sheet: a code host takes styles away.
+    Without ``code`` the table contains no secret. It needs no style sheet, because code hosts remove styles.
     """
     caption = f"<caption style='{_LEFT}'>nbferry: {escape(_caption(view))}</caption>"
     rows = "".join(
@@ -101,19 +106,19 @@ def html(view: Snapshot, code: str | None, files: Sequence[FileProgress] = ()) -
 
 
 def unbegun(kind: str, what: str = "") -> str:
-    """One line for a card in which nothing was chosen; ``what`` is what a download offers, which is of no role."""
+    """Describe an unused card in one line; ``what`` names the files of a download, which has no role."""
     role = next((role for role in Role if role == kind), None)
     about = role.unbegun if role else f"{display_name(what, 200)} can be saved from here"
-    return f"nbferry: {about}, while its kernel runs."
+    return f"nbferry: {about} while the kernel runs."
 
 
 def unbegun_html(kind: str, what: str = "") -> str:
-    """The same for a notebook without its kernel."""
+    """Do the same for a notebook without its kernel."""
     return f"<p class='nbferry'>{escape(unbegun(kind, what))}</p>"
 
 
 def _caption(view: Snapshot) -> str:
-    """``sending, transferring``; the verb says which side it is."""
+    """Say what this side does: ``sending, transferring``."""
     return f"{view.role.doing}, {view.state}"
 
 
@@ -138,7 +143,7 @@ def _cell(label: str, value: str) -> str:
 
 
 def _files(view: Snapshot, files: Sequence[FileProgress]) -> list[tuple[str, str, str]]:
-    """Name, size and state of the first files."""
+    """List name, size and state of the first files."""
     return [
         (display_name(file.path, 80), size(file.size), _file_state(view, file))
         for file in files[:MAX_FILES_SHOWN]
@@ -154,7 +159,7 @@ def _file_state(view: Snapshot, file: FileProgress) -> str:
 
 
 def _more(view: Snapshot, files: Sequence[FileProgress]) -> list[str]:
-    """How many files are not shown one by one; ``files`` may be no more than the first."""
+    """Say how many files are not listed; ``files`` may hold only the first ones."""
     left = max(view.files, len(files)) - len(files[:MAX_FILES_SHOWN])
     return [f"… and {left:,} more"] if files and left else []
 
@@ -164,7 +169,7 @@ def _rows(view: Snapshot, code: str | None) -> list[tuple[str, str]]:
     if code:
         rows.append(("code", code))
         if here_only(code):
-            rows.append(("note", "this code works on this machine only; with relay= it works elsewhere"))
+            rows.append(("note", "this code works on this machine only; pass relay= to use it elsewhere"))
     elif view.role is Role.SEND and view.state is State.WAITING:
         rows.append(("code", "print(transfer.code)"))
     if view.total and view.state in BEFORE and not view.verified:
@@ -181,5 +186,5 @@ def _rows(view: Snapshot, code: str | None) -> list[tuple[str, str]]:
 
 
 def here_only(code: str) -> bool:
-    """Whether a code leads to a relay that nobody on another machine can reach."""
+    """Whether a code names a relay that other machines cannot reach."""
     return any(here in code for here in ("://127.0.0.1", "://localhost", "://[::1]"))

@@ -1,6 +1,6 @@
-"""Requests between a kernel and one page, both ways, over carriers that lose messages and repeat them. Sans-I/O.
+"""Requests between a kernel and one page, both ways, over carriers that lose and repeat messages. Sans-I/O.
 
-``outbox`` collects what is to be sent; time comes in as an argument, in seconds.
+``outbox`` collects messages to send; time is an argument, in seconds.
 """
 
 from __future__ import annotations
@@ -15,14 +15,17 @@ from typing import Any, NamedTuple
 from nbferry.errors import NbferryError, RemoteProtocolError, from_code
 from nbferry.limits import MiB
 
-MAX_KEPT_ANSWERS = 64  # answers: a page has few requests under way at once
-MAX_KEPT_BUFFER = (
-    4096  # bytes; an answer with more is not kept, as what asks for bulk may simply be done again
-)
-FIRST_AGAIN, LONGEST_AGAIN = 2.0, 16.0  # seconds of silence after which requests are repeated
+MAX_KEPT_ANSWERS = 64
+"""Enough, because a page has few requests open at once."""
+MAX_KEPT_BUFFER = 4096
+"""Bytes; a larger answer is not kept, because a request for bulk data may simply be repeated."""
+FIRST_AGAIN, LONGEST_AGAIN = 2.0, 16.0
+"""Seconds of silence after which requests are repeated: at first, and at most."""
 MAX_PARTS = 64
-MAX_ANSWER_BYTES = 64 * MiB  # bytes of an answer of which nobody said how long it is to be: the largest chunk
-MAX_IN_WORK = 256  # requests of one page: it has a window of a few
+MAX_ANSWER_BYTES = 64 * MiB
+"""Bytes of an answer to a request without ``length``: the largest chunk."""
+MAX_IN_WORK = 256
+"""Requests of one page; its window holds only a few."""
 
 Buffer = bytes | memoryview
 PageMessage = dict[str, Any]
@@ -36,7 +39,7 @@ class Outgoing(NamedTuple):
 
 
 class Request(NamedTuple):
-    """Something that the page wants; to be answered once."""
+    """A request from the page, to be answered once."""
 
     id: int
     op: str
@@ -44,7 +47,7 @@ class Request(NamedTuple):
 
 
 class PageAnswer(NamedTuple):
-    """What came of a request of ours."""
+    """The page's answer to a request of ours."""
 
     ok: Mapping[str, Any]
     parts: Sequence[Buffer]
@@ -55,19 +58,20 @@ class _Call:
     message: PageMessage
     future: Future[PageAnswer] = field(default_factory=Future)
     parts: dict[int, bytes] = field(default_factory=dict)
-    count: int = 1  # of parts
+    count: int = 1
+    """Number of parts."""
     ok: Mapping[str, Any] | None = None
 
     @property
     def is_too_long(self) -> bool:
-        """Whether more has come than what was asked for."""
+        """Whether more bytes have arrived than were requested."""
         return sum(map(len, self.parts.values())) > int(self.message.get("length", MAX_ANSWER_BYTES))
 
 
 class Calls:
-    """See the module.
+    """The requests between this kernel and one page.
 
-    ``ids`` are those of our requests; none is used twice, or a late answer would be taken for another.
+    ``ids`` are the ids of our requests. None is used twice, or a late answer would match another request.
     """
 
     def __init__(self, page: str, ids: Iterator[int] | None = None) -> None:
@@ -77,32 +81,33 @@ class Calls:
         self._in_work: set[int] = set()
         self._answered: OrderedDict[int, Outgoing] = OrderedDict()
         self._calls: dict[int, _Call] = {}
-        self._heard = 0.0  # when the page last said something, or was asked after it had answered everything
+        # When the page last sent something, or the first request was made after all were answered.
+        self._heard = 0.0
         self._again_at = 0.0
         self._wait = FIRST_AGAIN
 
     # ---------------------------------------------------------------- what the page wants
     def received(self, message: Mapping[str, Any], buffer: Buffer, now: float) -> Request | None:
-        """Take in one message: a request that is new; None if it was an answer, or a request that is known."""
+        """Handle one message; return a new request, or None for an answer or a repeated request."""
         self._listen(now)
         if "re" in message:
             self._answer_came(message, buffer)
             return None
         number, op = message.get("id"), message.get("op")
         if type(number) is not int or not isinstance(op, str):
-            raise RemoteProtocolError("The page sent something that is no request.")
+            raise RemoteProtocolError("The page sent an invalid request.")
         if kept := self._answered.get(number):
             self.outbox.append(kept)
             return None
         if number in self._in_work:
             return None
         if len(self._in_work) >= MAX_IN_WORK:
-            raise RemoteProtocolError("The page wants too much at once.")
+            raise RemoteProtocolError("The page made too many requests at once.")
         self._in_work.add(number)
         return Request(number, op, message)
 
     def answer(self, request: Request, ok: Mapping[str, Any], buffers: Sequence[Buffer] = ()) -> None:
-        """The request went well; of several buffers each goes out on its own."""
+        """Answer a request that succeeded; each of several buffers is sent in its own message."""
         *parts, last = buffers or (b"",)
         for at, part in enumerate(parts):
             self._say({"re": request.id, "part": at, "parts": len(buffers)}, part)
@@ -112,7 +117,7 @@ class Calls:
         self._conclude(request, final, last, keep=not parts and len(last) <= MAX_KEPT_BUFFER)
 
     def refuse(self, request: Request, error: NbferryError) -> None:
-        """The request did not go well."""
+        """Answer a request that failed."""
         said = {"code": error.code, "message": error.message, "hint": error.hint}
         self._conclude(request, {"re": request.id, "error": said}, b"", keep=True)
 
@@ -126,7 +131,7 @@ class Calls:
 
     # ---------------------------------------------------------------- what we want
     def ask(self, op: str, now: float, **arguments: Any) -> Future[PageAnswer]:
-        """Ask the page for something; a refusal, or that it is gone, is the future's exception."""
+        """Send a request to the page. The future fails if the page refuses or is gone."""
         number = next(self._ids)
         call = _Call({"id": number, "op": op, **arguments})
         if not self._calls:
@@ -136,28 +141,31 @@ class Calls:
         return call.future
 
     def _listen(self, now: float) -> None:
-        """From now on silence counts."""
+        """Start to measure silence."""
         self._heard, self._wait = now, FIRST_AGAIN
         self._again_at = now + self._wait
 
     def _answer_came(self, message: Mapping[str, Any], buffer: Buffer) -> None:
         call = self._calls.get(message["re"]) if type(message["re"]) is int else None
+        # The request was repeated, and this is the second answer.
         if call is None:
-            return  # it was repeated, and this is the second answer
+            return
         if isinstance(error := message.get("error"), dict):
             self._end(message["re"], refusal(error))
             return
         parts = message.get("parts", 1)
         part = message.get("part", 0)
         if type(parts) is not int or type(part) is not int or not 0 <= part < parts <= MAX_PARTS:
-            self._end(message["re"], RemoteProtocolError("The page sent an answer that makes no sense."))
+            self._end(message["re"], RemoteProtocolError("The page sent an invalid answer."))
             return
-        if parts != call.count:  # said again over the other carrier, and cut in another way
+        # The answer was repeated over the other carrier, and split in another way.
+        if parts != call.count:
             call.count, call.ok = parts, None
             call.parts.clear()
-        call.parts[part] = bytes(buffer)  # a carrier may use its memory again
+        # A copy, because a carrier may reuse its memory.
+        call.parts[part] = bytes(buffer)
         if call.is_too_long:
-            self._end(message["re"], RemoteProtocolError("The page sent more than it was asked for."))
+            self._end(message["re"], RemoteProtocolError("The page sent more data than requested."))
             return
         if isinstance(ok := message.get("ok"), dict):
             call.ok = ok
@@ -170,11 +178,11 @@ class Calls:
 
     # ---------------------------------------------------------------- time and carriers
     def next_deadline(self) -> float | None:
-        """When ``deadline_passed`` is to be called."""
+        """Return when to call :meth:`deadline_passed`."""
         return self._again_at if self._calls else None
 
     def deadline_passed(self, now: float, *, lossy: bool = True) -> None:
-        """The page was silent for a while: on a carrier that loses messages, say again what it has not answered."""
+        """Handle silence of the page: on a lossy carrier, repeat unanswered requests."""
         if not self._calls or now < self._again_at:
             return
         self._wait = min(2 * self._wait, LONGEST_AGAIN)
@@ -183,16 +191,16 @@ class Calls:
             self.repeat()
 
     def repeat(self) -> None:
-        """Say everything again that has no answer: what went out may not have arrived."""
+        """Repeat all unanswered requests, because they may not have arrived."""
         for call in self._calls.values():
             self._say(call.message)
 
     def silent_for(self, now: float) -> float:
-        """Seconds for which the page has said nothing though something is asked of it."""
+        """Return for how many seconds the page has not answered an open request."""
         return now - self._heard if self._calls else 0.0
 
     def close(self, error: NbferryError) -> None:
-        """The page is gone: so is what was asked of it."""
+        """Fail all open requests, because the page is gone."""
         for number in list(self._calls):
             self._end(number, error)
 
@@ -203,6 +211,6 @@ class Calls:
 
 
 def refusal(said: Mapping[str, Any]) -> NbferryError:
-    """What a page says against a request, as an error."""
+    """Turn a page's refusal into an error."""
     code, message = said.get("code"), said.get("message")
     return from_code(str(code)[:80], str(message)[:500])

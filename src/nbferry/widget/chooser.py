@@ -1,4 +1,4 @@
-"""The files that the kernel sees, for a person to choose from."""
+"""The kernel's files, for a person to choose from."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from nbferry.errors import StorageError
 from nbferry.model.names import display_name
 from nbferry.storage.disk.failures import translated
 
-MAX_LISTED = 1_000  # entries of one folder; who has more names the file in a cell
+MAX_LISTED = 1_000
+"""Entries of one folder; a file in a larger one can be named in a cell."""
 
 
 def list_folder(named: str | None) -> dict[str, Any]:
-    """What is in a folder (None: the current one), folders first; hidden names are left out.
+    """List a folder (None: the current one), folders first, without hidden names.
 
-    Raises :class:`StorageError` if it cannot be looked into.
+    Raises :class:`StorageError` if it cannot be read.
     """
     folder = Path(named or ".").expanduser().absolute()
     with translated(f'Looking into "{display_name(str(folder))}"'):
@@ -31,7 +32,7 @@ def list_folder(named: str | None) -> dict[str, Any]:
 
 
 def _entry(path: Path) -> dict[str, Any] | None:
-    """One row; None for what could not be sent, and for what is gone meanwhile."""
+    """Return one row; None for an entry that cannot be sent or is gone."""
     try:
         info = path.stat()
     except OSError:

@@ -1,8 +1,7 @@
 """The kernel's end of a line: a WebSocket to the extension of the Jupyter server that started this kernel.
 
-It lives on the engine's loop, and so works whatever the kernel does. Where there is no server, or none with the
-extension, it does nothing, and there is only the comm. What the server says on a line is specified in
-:mod:`nbferry.jupyter.lines`.
+It runs on the engine's loop, so it works while the kernel is busy. Without a server, or without its extension, it does
+nothing, and pages use only the comm. :mod:`nbferry.jupyter.lines` specifies what the server sends on a line.
 """
 
 from __future__ import annotations
@@ -27,9 +26,8 @@ Buffer = bytes | memoryview
 LineHandler = Callable[[int, dict[str, Any], memoryview], None]
 Number = Callable[[int], None]
 
-WINDOW = (
-    4 * MiB
-)  # sent to a page and not yet taken by its socket: a slow one fills nothing and stops no other
+WINDOW = 4 * MiB
+"""Bytes sent to a page and not yet taken by its socket, so that a slow page cannot block the others."""
 
 READY = bytes(NUMBER_BYTES) + b'{"ready":true}'
 
@@ -37,17 +35,17 @@ log = logging.getLogger("nbferry")
 
 
 def server_with_pages() -> Server | None:
-    """The Jupyter server that started this kernel, if lines can be had there. It asks the server; blocking."""
+    """Return the Jupyter server that started this kernel, if it offers lines. Asks the server; blocks."""
     server = own_server()
     return server if server and has_pages(server.url) else None
 
 
 class Line:
-    """Kept up from ``start`` to ``aclose``; all of it happens on the engine's loop.
+    """A line, kept connected from ``start`` to ``aclose``. Runs on the engine's loop.
 
-    ``received`` is called with a page's number, its message and the buffer, which is a view of what was read and valid
-    during the call only: what is kept must be copied, once. ``came`` and ``left`` tell of pages; all have left when the
-    line is lost, and come again with other numbers. None of them is called once ``aclose`` has been.
+    Calls ``received`` with a page's number, its message and the buffer. The buffer is a view that is valid only during
+    the call, so copy what you keep. Calls ``came`` and ``left`` as pages come and leave. When the line is lost, all
+    pages leave, and return with other numbers. After ``aclose`` it calls none of these.
     """
 
     def __init__(
@@ -69,12 +67,12 @@ class Line:
         self._replaced = self._closing = False
 
     def start(self) -> None:
-        """Begin, in the background. What fails is tried again."""
+        """Connect in the background; retry after failures."""
         self._task = asyncio.create_task(self._keep_up())
         self._task.add_done_callback(_complain)
 
     async def aclose(self) -> None:
-        """Hang up for good; whoever still sends gets :class:`TransportClosed`. May be called twice."""
+        """Close the line for good; sends that still wait raise :class:`TransportClosed`. May be called twice."""
         self._closing = True
         if self._task:
             self._task.cancel()
@@ -83,10 +81,10 @@ class Line:
     async def send(
         self, number: int, message: Mapping[str, Any], buffer: Buffer | Sequence[Buffer] = b""
     ) -> None:
-        """Send to a page; what is sent to one page arrives in order.
+        """Send to a page; messages to one page arrive in order.
 
-        Waits while the page's socket has not taken enough of what was sent to it before. Raises
-        :class:`TransportError` when the page or the line is gone: the message may have arrived, or not.
+        Waits until the page's socket has taken enough of earlier messages. Raises :class:`TransportError` when the
+        page or the line is gone; the message may have arrived or not.
         """
         page = self._pages.get(number)
         if page is None:
@@ -104,7 +102,7 @@ class Line:
             try:
                 transport = await self._dial(server)
             except ConnectFailed as error:
-                log.debug("a card's line is not up: %s", error.message)
+                log.debug("a card's line could not connect: %s", error.message)
             else:
                 backoff.reset()
                 await self._serve(transport)
@@ -115,11 +113,12 @@ class Line:
         return await websocket.connect(url, via=Via.RELAY, limits=self._limits, headers=server.headers)
 
     async def _serve(self, transport: Transport) -> None:
-        """Until the socket is gone."""
+        """Use a socket until it is lost."""
         lost, pipe = asyncio.Event(), _Pipe(transport)
         transport.deliver_to(lambda message: self._arrived(message, pipe), lambda _: lost.set())
         try:
-            with suppress(TransportError):  # it is lost already
+            # It may be lost already.
+            with suppress(TransportError):
                 await transport.send_bytes(READY)
             await lost.wait()
         finally:
@@ -138,7 +137,7 @@ class Line:
                 if not self._closing:
                     self._received(number, message, buffer)
         except RemoteProtocolError as error:
-            log.debug("dropped: %s", error.message)
+            log.debug("dropped a message on a card's line: %s", error.message)
 
     def _server_says(self, fields: dict[str, Any], pipe: _Pipe) -> None:
         match fields:
@@ -161,7 +160,7 @@ class Line:
 
 
 class _Pipe:
-    """A transport to which several tasks send."""
+    """A transport on which several tasks send."""
 
     def __init__(self, transport: Transport) -> None:
         self.transport = transport
@@ -169,7 +168,7 @@ class _Pipe:
 
 
 class _Page:
-    """What is on its way to one page."""
+    """The messages on their way to one page."""
 
     def __init__(self, pipe: _Pipe) -> None:
         self._pipe = pipe
@@ -179,17 +178,17 @@ class _Page:
         self._here = True
 
     def leave(self) -> None:
-        """It is gone."""
+        """Note that the page is gone."""
         self._here = False
         self._news.set()
 
     def took(self, size: int) -> None:
-        """Its socket has taken so much."""
+        """Note that the page's socket has taken ``size`` bytes."""
         self._unsent -= size
         self._news.set()
 
     async def send(self, parts: Sequence[Buffer]) -> None:
-        """Send one message when there is room for it, one after the other."""
+        """Send one message as soon as there is room for it."""
         size = sum(map(len, parts))
         if size > MAX_MESSAGE:
             raise ValueError(f"a message on a line has at most {MAX_MESSAGE} bytes, not {size}")
@@ -212,7 +211,7 @@ class _Page:
 
 
 def _complain(task: asyncio.Task[None]) -> None:
-    """Say what should not have happened; the comm is still there."""
+    """Log an unexpected failure; pages still have the comm."""
     if not task.cancelled() and (error := task.exception()):
         log.error("a card's line failed", exc_info=error)
 
@@ -228,4 +227,4 @@ def _fill_with(parts: Sequence[Buffer]) -> Fill:
 
 
 def _gone() -> TransportClosed:
-    return TransportClosed("The page is not on the line any more.")
+    return TransportClosed("The page has left the line.")

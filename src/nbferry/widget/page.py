@@ -1,4 +1,4 @@
-"""One browser page that shows a card: which way it can be reached, and what was said to it. On the engine's loop."""
+"""One browser page that shows a card: how to reach it, and the requests both ways. Runs on the engine's loop."""
 
 from __future__ import annotations
 
@@ -14,29 +14,32 @@ from nbferry.limits import KiB, MiB
 from nbferry.widget.calls import Buffer, Calls, Outgoing, PageAnswer, PageMessage, Request
 from nbferry.widget.framing import pack
 
-COMM_PART, LINE_PART = 512 * KiB, 2 * MiB  # the largest buffer on either carrier
-MAX_FIELDS = 3 * MiB  # of an answer as JSON: a message on a line has 4 MiB
-GONE_AFTER = 30.0  # seconds for which a page that is asked for something may say nothing
+COMM_PART, LINE_PART = 512 * KiB, 2 * MiB
+"""The largest buffer on each carrier."""
+MAX_FIELDS = 3 * MiB
+"""Bytes of an answer as JSON; a message on a line has at most 4 MiB."""
+GONE_AFTER = 30.0
+"""Seconds for which a page may leave a request unanswered."""
 
 log = logging.getLogger("nbferry")
 
 
 class PageLine(Protocol):
-    """What a page needs of :class:`nbferry.widget.line.PageLine`."""
+    """The part of :class:`nbferry.widget.line.Line` that a page needs."""
 
     async def send(self, number: int, message: PageMessage, buffer: Buffer = b"") -> None:
         """Send to the page's socket of this number; raises :class:`TransportError`."""
 
 
 Comm = Callable[[PageMessage, Sequence[Buffer]], None]
-"""Sends over the widget's comm; from any thread."""
+"""Sends over the widget's comm, from any thread."""
 
 Work = Callable[["Page", Request], Any]
-"""Does what a page wants, in a worker thread: fields of the answer, or fields and buffers. Raises NbferryError."""
+"""Handles a request in a worker thread; returns the answer's fields, or fields and buffers. Raises NbferryError."""
 
 
 class Page:
-    """See the module. ``gone`` is called, once, when it is clear that the page is not there any more."""
+    """A browser page. Calls ``gone`` once when the page is gone."""
 
     def __init__(
         self,
@@ -61,33 +64,34 @@ class Page:
 
     @property
     def part(self) -> int:
-        """Bytes of the largest buffer that it may be sent just now."""
+        """Bytes of the largest buffer that can be sent to it now."""
         return LINE_PART if self._line else COMM_PART
 
     # ---------------------------------------------------------------- carriers
     def reached_by(self, line: tuple[PageLine, int] | None) -> None:
-        """The carrier on which it was just heard; a line is kept until it is lost, or there is another."""
+        """Note the carrier on which the page was heard; a line is kept until it is lost or replaced."""
         if line and line != self._line:
             self._line = line
-            self._calls.repeat()  # what went another way may be lost with it, and on a line nothing is repeated
+            # Messages on the earlier carrier may be lost, and a line repeats nothing by itself.
+            self._calls.repeat()
             self._flush()
 
     def line_lost(self, line: PageLine, number: int | None = None) -> None:
-        """A socket of a line has gone, perhaps this page's; without a number, all of it."""
+        """Handle the loss of a line's socket, perhaps this page's; without a number, of the whole line."""
         if self._line and self._line[0] is line and number in (None, self._line[1]):
             self._line = None
             self._calls.repeat()
             self._flush()
 
     def show(self, view: PageMessage) -> None:
-        """Say what there is to see; on the comm the widget's own trait does."""
+        """Send a view over the line; on the comm the widget's own trait does that."""
         if self._line:
             self._view = view
             self._flush()
 
     # ---------------------------------------------------------------- both ways
     def received(self, message: Mapping[str, Any], buffer: Buffer) -> None:
-        """It said something."""
+        """Handle a message from the page."""
         request = self._calls.received(message, buffer, self._clock())
         if request:
             self._spawn(self._do(request))
@@ -98,25 +102,28 @@ class Page:
             fields, buffers = await asyncio.to_thread(self._worked, request)
         except NbferryError as error:
             self._calls.refuse(request, error)
-        except Exception as error:  # a fault of ours: the page is told, and the engine goes on
-            log.exception("%s, asked for by a page, failed unexpectedly", request.op)
+        # A bug in nbferry: tell the page, and keep the engine running.
+        except Exception as error:
+            log.exception("a page's request %s failed unexpectedly", request.op)
             self._calls.refuse(
-                request, NbferryError(f"Something unexpected went wrong ({type(error).__name__}).")
+                request, NbferryError(f"An unexpected error occurred ({type(error).__name__}).")
             )
         else:
             self._calls.answer(request, fields, buffers)
         self._flush()
 
     def _worked(self, request: Request) -> tuple[Mapping[str, Any], Sequence[Buffer]]:
-        """In a worker thread: fields of the answer, and buffers."""
+        """Return the answer's fields and buffers; runs in a worker thread."""
         done = self._work(self, request)
         fields, buffers = done if isinstance(done, tuple) else (done, ())
         if len(pack(fields)) > MAX_FIELDS:
-            raise StorageError("This list is too long.", hint="Choose fewer files, or pack them into one.")
+            raise StorageError(
+                "The list of files is too long.", hint="Choose fewer files, or pack them into one."
+            )
         return fields, buffers
 
     def ask(self, op: str, **arguments: Any) -> Future[PageAnswer]:
-        """Ask it for something."""
+        """Send a request to the page."""
         future = self._calls.ask(op, self._clock(), **arguments)
         if self.is_gone:
             self._calls.close(SourceAway())
@@ -125,7 +132,7 @@ class Page:
         return future
 
     def close(self) -> None:
-        """It is gone. May be called twice."""
+        """Handle that the page is gone. May be called twice."""
         if self.is_gone:
             return
         self.is_gone = True
@@ -147,7 +154,7 @@ class Page:
         self._set_timer()
 
     async def _write(self) -> None:
-        """Send over the line what there is; what a lost one did not take goes over the comm."""
+        """Send the outbox over the line; if the line is lost, the rest goes over the comm."""
         while self._line and (said := self._next()):
             line, number = self._line
             try:
@@ -183,12 +190,13 @@ class Page:
         if self._calls.silent_for(now) >= GONE_AFTER:
             self.close()
             return
-        self._calls.deadline_passed(now, lossy=self._line is None)  # a line loses nothing but itself
+        # A line loses no single messages.
+        self._calls.deadline_passed(now, lossy=self._line is None)
         self._flush()
 
 
 def page_of(message: Mapping[str, Any]) -> str:
-    """Who says this. Raises :class:`RemoteProtocolError`."""
+    """Return which page sent a message. Raises :class:`RemoteProtocolError`."""
     name = message.get("page")
     if not isinstance(name, str) or not 0 < len(name) <= 64:
         raise RemoteProtocolError("A message does not say from which page it is.")

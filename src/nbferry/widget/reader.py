@@ -1,7 +1,7 @@
-"""Files that a page lends, asked for slice by slice.
+"""Requests for slices of the files that a page lends.
 
-    read    path, offset, length     answered by the bytes, and by their BLAKE3 as the page has it: ``digest`` (hex)
-    digest  path, offset, length     by ``digest`` alone: to see what need not travel
+    read    path, offset, length     answered by the bytes and the BLAKE3 that the page computed: ``digest`` (hex)
+    digest  path, offset, length     answered by ``digest`` alone, to find what need not be sent
 
 A page refuses with ``source-away`` (it has no such file), ``source-changed`` or ``storage`` (it cannot be read).
 """
@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
+
+from typing_extensions import override
 
 from nbferry.engine.portal import Portal
 from nbferry.errors import NbferryError, RemoteProtocolError
@@ -22,18 +24,18 @@ T = TypeVar("T")
 
 
 class PageReader(Reader):
-    """What one page lends; from any thread."""
+    """Reads the files that one page lends. Thread-safe."""
 
     def __init__(self, page: Page, portal: Portal) -> None:
         self._page = page
         self._portal = portal
 
+    @override
     def read(self, path: str, offset: int, length: int) -> Future[Slice]:
-        """See :meth:`Reader.read`."""
         return self._ask("read", path, offset, length, lambda answer: Slice(answer.parts, _digest(answer)))
 
+    @override
     def digest(self, path: str, offset: int, length: int) -> Future[bytes]:
-        """See :meth:`Reader.digest`."""
         return self._ask("digest", path, offset, length, _digest)
 
     def _ask(
@@ -44,7 +46,8 @@ class PageReader(Reader):
         def answered(asked: Future[PageAnswer]) -> None:
             try:
                 outcome.set_result(read(asked.result()))
-            except NbferryError as error:  # the page's refusal, or an answer that makes no sense
+            # The page's refusal, or an invalid answer.
+            except NbferryError as error:
                 outcome.set_exception(error)
 
         def ask() -> None:

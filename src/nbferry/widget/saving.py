@@ -1,8 +1,8 @@
 """Files of the kernel on their way to the browser's machine: the page asks for slices and writes them.
 
-files    what there is: path (relative, its parts joined by "/"), size, and url, the server's own download of it
-         relative to its base, "" if it has none
-fetch    file (its place in that list), offset, length: the bytes, and their BLAKE3 as ``digest`` (hex)
+files    the list: path (relative, parts joined by "/"), size, and url, the server's own download of the file,
+         relative to the server's base URL, "" if it has none
+fetch    file (its index in that list), offset, length: the bytes, and their BLAKE3 as ``digest`` (hex)
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from nbferry.model.names import display_name
 from nbferry.storage.disk.failures import translated
 
 MAX_SAVED_FILES = 10_000
-MAX_SLICE = 1 * MiB  # of one slice
+MAX_SLICE = 1 * MiB
 
 
 @dataclass(frozen=True)
@@ -36,26 +36,27 @@ class SavedFile:
 
 
 class Saving:
-    """What a page may save: ``named`` files and folders. Raises :class:`StorageError` if one is not there."""
+    """The files and folders ``named`` that a page may save. Raises :class:`StorageError` if one is missing."""
 
     def __init__(self, named: Sequence[Path], *, beside: Path | None = None) -> None:
         found = list(islice(_walk(named, beside), MAX_SAVED_FILES + 1))
         if len(found) > MAX_SAVED_FILES:
             raise StorageError(
-                f"These are more than {MAX_SAVED_FILES:,} files.", hint="Pack them into one, and save that."
+                f"The selection has more than {MAX_SAVED_FILES:,} files.",
+                hint="Pack them into one file, and save that.",
             )
         if not found:
-            raise StorageError("There is no file in it.", hint="Choose another one.")
+            raise StorageError("The selection contains no file.", hint="Choose something else.")
         self.files = [_saved(local, path) for path, local in found]
 
     def listed(self, root: str) -> list[dict[str, str | int]]:
-        """The list for a page; ``root`` is the folder that the Jupyter server shows, "" if there is none."""
+        """Return the list for a page; ``root`` is the folder that the Jupyter server shows, "" if none."""
         return [{"path": file.path, "size": file.size, "url": _url(file.local, root)} for file in self.files]
 
     def fetch(self, index: int, offset: int, length: int) -> tuple[str, bytes]:
-        """Read a slice: its digest and its bytes. Raises :class:`StorageError`, :class:`SourceChanged`."""
+        """Return digest and bytes of a slice. Raises :class:`StorageError`, :class:`SourceChanged`."""
         if not (0 <= index < len(self.files) and offset >= 0 and 0 <= length <= MAX_SLICE):
-            raise StorageError("There is no such part of a file to be saved.")
+            raise StorageError("This part of a file does not exist.")
         file = self.files[index]
         with translated(f'Reading "{display_name(file.path)}"'), file.local.open("rb") as opened:
             info = os.fstat(opened.fileno())
@@ -71,9 +72,9 @@ class Saving:
 
 
 def _walk(named: Sequence[Path], beside: Path | None) -> Iterator[tuple[str, Path]]:
-    """Each file with the path that it is saved under: relative to ``beside``, or by its own name.
+    """Yield each file with the path to save it under: relative to ``beside``, or its own name.
 
-    A link that was named is followed; those in a folder are left out.
+    A link that was named is followed; links inside folders are left out.
     """
     for path in named:
         base = beside if beside and path.is_relative_to(beside) else path.parent
@@ -94,7 +95,7 @@ def _saved(local: Path, path: str) -> SavedFile:
 
 
 def _url(local: Path, root: str) -> str:
-    """Where the server lets it be downloaded; it shows nothing that is hidden or outside of its folder."""
+    """Return the server's download URL; the server offers nothing hidden or outside its folder."""
     if not root or not local.is_relative_to(root):
         return ""
     parts = local.relative_to(root).parts

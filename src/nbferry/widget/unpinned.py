@@ -1,20 +1,21 @@
-"""What a page says goes to the subshell that the page names.
+"""Routes a page's messages to the subshell that the page names.
 
-JupyterLab names one for its widgets, so that a click acts while a cell runs. ipykernel 7.4 does not look at that: what
-comes in on a comm goes to the shell from which something went out on it last. For a widget that a cell has made this is
-the main shell, and it is busy; after a reload it may be a subshell that is gone, so that every click is lost. Older
-ones, and other kernels, have nothing of the kind.
+JupyterLab names a subshell for its widgets, so that a click acts while a cell runs. ipykernel 7.4 ignores that: it
+routes a comm's messages to the shell that last sent on the comm. For a widget made by a cell that is the main shell,
+which is busy. After a reload it may be a subshell that is gone, and every click is lost. Older versions and other
+kernels do not route at all.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-_ROUTE = "_reply_subshell_for"  # of ipykernel's own: from what came in, and the subshell that it names, to a subshell
+# A private method of ipykernel: from a message, and the subshell that it names, to a subshell.
+_ROUTE = "_reply_subshell_for"
 
 
 def unpin(comm: Any) -> None:
-    """Let each message of a page on this comm go where the page wants it."""
+    """Route each message of a page on this comm to the subshell that it names."""
     if hasattr(comm, _ROUTE):
         setattr(comm, _ROUTE, _as_named)
 

@@ -5,7 +5,6 @@
     phase     "pick" while nothing has begun, then "transfer"
     agent     which nbferry
     what      of a download: what can be saved
-    error     why what a person asked for could not begin
     transfer  null, or the fields of :func:`of_transfer`
 
 No code and no key in it, and no address or path but in ``reason``: it names the host of a relay that cannot be reached,

@@ -210,7 +210,7 @@ def test_one_text_for_one_ticket() -> None:
 
 def test_a_newer_ticket() -> None:
     """A ticket of another version says that an update is needed."""
-    with pytest.raises(CodeInvalid, match="newer nbferry") as caught:
+    with pytest.raises(CodeInvalid, match="newer version of nbferry") as caught:
         parse(encoded(b"\x02" + bytes(32)))
     assert "Update" in caught.value.hint
 

@@ -339,5 +339,5 @@ def test_the_message_says_what_and_why() -> None:
     text = str(caught.value)
     assert (
         text
-        == '"folder/ev\\x1bil" is not a safe name: it contains a control character. Ask the sender to rename it.'
+        == '"folder/ev\\x1bil" is not a safe name: it contains a control character. Ask the sender to rename the file.'
     )

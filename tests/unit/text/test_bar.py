@@ -123,7 +123,7 @@ def test_a_wrong_guess(screen: Screen) -> None:
     shown = Bar()
     for _ in range(2):
         shown.show(OFFERED.evolve(wrong_guesses=1))
-    assert screen.rows == ["Warning: somebody guessed the code wrong (1 of 3)", ""]
+    assert screen.rows == ["Warning: wrong guesses of the code: 1 of 3", ""]
 
 
 def test_two(screen: Screen) -> None:

@@ -95,9 +95,9 @@ def test_another_path(story: Story) -> None:
 def test_wrong_guesses(story: Story) -> None:
     """Each wrong guess is a warning."""
     story(WAITING)
-    assert story(WAITING.evolve(wrong_guesses=1)) == ["Warning: somebody guessed the code wrong (1 of 3)"]
+    assert story(WAITING.evolve(wrong_guesses=1)) == ["Warning: wrong guesses of the code: 1 of 3"]
     assert story(WAITING.evolve(wrong_guesses=1)) == []
-    assert story(WAITING.evolve(wrong_guesses=2)) == ["Warning: somebody guessed the code wrong (2 of 3)"]
+    assert story(WAITING.evolve(wrong_guesses=2)) == ["Warning: wrong guesses of the code: 2 of 3"]
 
 
 @pytest.mark.parametrize(

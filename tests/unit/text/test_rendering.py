@@ -205,7 +205,7 @@ def test_text() -> None:
         "state": "waiting",
         "code": "print(transfer.code)",
         "why": "no relay",
-        "warning": "somebody guessed the code wrong (2 of 3)",
+        "warning": "wrong guesses of the code: 2 of 3",
     }
 
 
@@ -314,15 +314,15 @@ def test_many_files(count: int, more: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        ("send", "nothing was sent from here; files can be chosen"),
-        ("upload", "nothing was uploaded from here; files can be chosen"),
-        ("receive", "nothing was received here; a code is asked for"),
+        ("send", "choose files to send here"),
+        ("upload", "choose files to upload here"),
+        ("receive", "enter a code here to receive files"),
         ("download", "a.csv, b.csv can be saved from here"),
     ],
 )
 def test_a_card_in_which_nothing_has_begun(kind: str, said: str) -> None:
     """It says what it was for, and that this takes a kernel."""
-    assert rendering.unbegun(kind, "a.csv, b.csv") == f"nbferry: {said}, while its kernel runs."
+    assert rendering.unbegun(kind, "a.csv, b.csv") == f"nbferry: {said} while the kernel runs."
     assert Page(rendering.unbegun_html(kind, "a.csv, b.csv")).text == rendering.unbegun(kind, "a.csv, b.csv")
 
 

@@ -121,7 +121,7 @@ def test_what_is_no_request_is_an_error(kernel: Kernel, message: dict[str, Any])
 def test_a_page_cannot_want_without_end(kernel: Kernel) -> None:
     """What is in work is bounded; when something of it is done there is room again."""
     first, *_ = [asked(kernel, number) for number in range(1, MAX_IN_WORK + 1)]
-    with pytest.raises(RemoteProtocolError, match="too much"):
+    with pytest.raises(RemoteProtocolError, match="too many requests"):
         kernel.hear(id=MAX_IN_WORK + 1, op="pause")
     kernel.calls.answer(first, {})
     asked(kernel, MAX_IN_WORK + 1)

@@ -219,7 +219,7 @@ def test_somebody_who_waits_sees_a_card(notebook: NotebookFace, monkeypatch: pyt
 def test_a_card_is_displayed_before_anything_is_chosen(notebook: NotebookFace, tmp_path: Path) -> None:
     """With a sentence beside it, for where no kernel is; afterwards it shows its transfer."""
     card = notebook.picker(Role.SEND, lambda _: played())
-    assert "nothing was sent" in card._repr_mimebundle_()["text/plain"]
+    assert "choose files to send" in card._repr_mimebundle_()["text/plain"]
     card._model.begin(["a"])
     assert "transfer.code" in card._repr_mimebundle_()["text/plain"]
     assert card._repr_mimebundle_()[WIDGET]["model_id"] == card.model_id

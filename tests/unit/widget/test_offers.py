@@ -70,7 +70,7 @@ def test_nothing_but_folders_is_nothing() -> None:
 
 def test_a_list_has_bounds() -> None:
     """Also when it comes in parts."""
-    offers = Offers(most=2)
+    offers = Offers(limit=2)
     assert offers.add({"entries": [ROW], "part": 0, "parts": 3}) is None
     assert offers.add({"entries": [ROW], "part": 1, "parts": 3}) is None
     with pytest.raises(StorageError, match="more than 2"):
@@ -87,12 +87,12 @@ def test_the_same_files_may_be_lent_again() -> None:
 
 def test_what_is_missing_is_named() -> None:
     """Somebody chose another folder."""
-    with pytest.raises(SourceChanged, match='"a" is not among these'):
+    with pytest.raises(SourceChanged, match='"a" is missing'):
         same_files(MANIFEST, [Entry("b", 3)])
 
 
 @pytest.mark.parametrize("other", [Entry("a", 4, ENTRY.mtime_ns), Entry("a", 3, ENTRY.mtime_ns + 1)])
 def test_what_was_changed_is_named(other: Entry) -> None:
     """Another size, another time: another file."""
-    with pytest.raises(SourceChanged, match='"a" is not the same'):
+    with pytest.raises(SourceChanged, match='"a" has changed'):
         same_files(MANIFEST, [other])

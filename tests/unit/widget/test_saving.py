@@ -61,7 +61,7 @@ def test_a_slice_comes_with_its_digest(file: Path) -> None:
 @pytest.mark.parametrize("asked", [(1, 0, 1), (-1, 0, 1), (0, -1, 1), (0, 0, MiB + 1), (0, 0, -1)])
 def test_no_other_slice_can_be_asked_for(file: Path, asked: tuple[int, int, int]) -> None:
     """What a page says is judged."""
-    with pytest.raises(StorageError, match="no such part"):
+    with pytest.raises(StorageError, match="does not exist"):
         Saving([file]).fetch(*asked)
 
 

@@ -1,4 +1,4 @@
-"""Where the errors of the operating system become ours: one sentence, and a hint on what to do next."""
+"""Turns errors of the operating system into ours: one sentence, and a hint on what to do next."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _HINTS = {
     errno.EACCES: "Check the permissions, or choose another folder.",
     errno.EPERM: "Check the permissions, or choose another folder.",
-    errno.EROFS: "It cannot be written to; choose another folder.",
-    errno.EIO: "The disk or its connection fails; what was made durable before is kept.",
+    errno.EROFS: "The disk is read-only; choose another folder.",
+    errno.EIO: "The disk or its connection failed; what was saved before is kept.",
     errno.ENAMETOOLONG: "Choose a folder with a shorter path, or ask the sender for shorter names.",
     errno.EFBIG: "This file system cannot hold a file of that size; choose another folder.",
     errno.EMFILE: "Too many files are open in this process; close some, or raise `ulimit -n`.",
-    errno.ENFILE: "Too many files are open on this computer; close some.",
-    errno.ENOTDIR: "There is a file where a folder is needed; choose another folder.",
-    errno.EISDIR: "There is a folder where a file is needed; choose another folder.",
-    errno.EEXIST: "There is a file where a folder is needed; choose another folder.",
-    errno.ELOOP: "There is a link on the way that nbferry does not follow.",
-    errno.ENOENT: "Somebody removed it meanwhile; start again.",
-    errno.ESTALE: "The network drive lost it; check the drive, then start again.",
+    errno.ENFILE: "Too many files are open on this computer; close some programs.",
+    errno.ENOTDIR: "A file has the name of a folder that is needed; choose another folder.",
+    errno.EISDIR: "A folder has the name of a file that is needed; choose another folder.",
+    errno.EEXIST: "A file has the name of a folder that is needed; choose another folder.",
+    errno.ELOOP: "The path contains a link, which nbferry does not follow.",
+    errno.ENOENT: "Another program removed it; start again.",
+    errno.ESTALE: "The network drive lost the file; check the drive, then start again.",
     errno.EILSEQ: "This file system cannot store that name; choose another folder.",
 }
 
@@ -33,7 +33,7 @@ _HINTS = {
 def translated(doing: str, missing: Callable[[], int] = lambda: 0) -> Iterator[None]:
     """Turn an OSError into a :class:`StorageError`, a full disk into :class:`DiskFull`.
 
-    ``doing`` completes the sentence "... failed"; ``missing`` answers how many bytes the disk lacks.
+    ``doing`` completes the sentence "... failed"; ``missing`` returns how many bytes the disk lacks.
     """
     try:
         yield
@@ -42,7 +42,7 @@ def translated(doing: str, missing: Callable[[], int] = lambda: 0) -> Iterator[N
 
 
 def storage_error(error: OSError, doing: str, missing: Callable[[], int] = lambda: 0) -> StorageError:
-    """Say what an error of the system means to a person."""
+    """Explain an error of the system to a person."""
     if error.errno in _FULL:
         return DiskFull(max(1, missing()))
     why = error.strerror or type(error).__name__

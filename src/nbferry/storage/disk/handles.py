@@ -1,4 +1,4 @@
-"""Open files and folders that are kept for the next use, so that no chunk pays for opening its file anew."""
+"""A cache of open files and folders, so that reading a chunk need not open its file again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from nbferry.errors import LocalProtocolError
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
-MAX_IDLE = 64  # far below the 256 descriptors that macOS gives a process
+MAX_IDLE = 64
+"""Far below the 256 descriptors that macOS gives a process."""
 
 
 @dataclass(slots=True)
@@ -26,14 +27,14 @@ class _Held(Generic[V]):
 
 
 class Handles(Generic[K, V]):
-    """At most ``most`` handles that nobody uses; beyond that the one unused for longest is closed.
+    """Keeps at most ``limit`` unused handles open; beyond that it closes the one unused for longest.
 
-    May be used from several threads, which then share a handle. ``opener`` runs under the lock, so that a
-    file is created once; reading and writing do not.
+    Several threads may use it; they share a handle. ``opener`` runs under the lock, so that a file is created
+    once; reading and writing do not.
     """
 
-    def __init__(self, opener: Callable[[K], V], closer: Callable[[V], None], most: int = MAX_IDLE) -> None:
-        self._opener, self._closer, self._most = opener, closer, most
+    def __init__(self, opener: Callable[[K], V], closer: Callable[[V], None], limit: int = MAX_IDLE) -> None:
+        self._opener, self._closer, self._limit = opener, closer, limit
         self._held: OrderedDict[K, _Held[V]] = OrderedDict()
         self._lock = threading.Lock()
         self._closed = False
@@ -43,7 +44,7 @@ class Handles(Generic[K, V]):
 
     @contextmanager
     def use(self, key: K) -> Iterator[V]:
-        """Hold the handle of this key, opened if need be; it stays open until the end of the block."""
+        """Return a context with the handle of this key, opened if necessary and kept open."""
         held = self._take(key)
         try:
             yield held.value
@@ -71,35 +72,35 @@ class Handles(Generic[K, V]):
             self._closer(each.value)
 
     def _pop_unused(self) -> list[_Held[V]]:
-        """Take out what is too much, oldest first."""
-        excess = len(self._held) - self._most
+        """Remove surplus unused handles from the cache, oldest first."""
+        excess = len(self._held) - self._limit
         if excess <= 0:
             return []
         unused = (key for key, held in self._held.items() if not held.users)
         return [self._held.pop(key) for key in list(islice(unused, excess))]
 
     def drop(self, key: K) -> None:
-        """Close the handle of this key as soon as nobody uses it; the next use opens it anew."""
+        """Close the handle of this key as soon as it is unused; the next use opens it again."""
         with self._lock:
             unused = self._forget([key])
         for each in unused:
             self._closer(each.value)
 
     def release(self) -> None:
-        """Close all handles as soon as nobody uses them; the next use opens them anew."""
+        """Close all handles as soon as they are unused; the next use opens them again."""
         with self._lock:
             unused = self._forget(list(self._held))
         for each in unused:
             self._closer(each.value)
 
     def close(self) -> None:
-        """Close all handles, those in use when they are given back. May be called twice; no use after it."""
+        """Close all handles, those in use when they are returned; none can be used later. May be called twice."""
         with self._lock:
             self._closed = True
         self.release()
 
     def _forget(self, keys: list[K]) -> list[_Held[V]]:
-        """Take these out; those that can be closed now, the others close when they are given back."""
+        """Remove handles from the cache; return the unused ones. The others close when they are returned."""
         found = [held for key in keys if (held := self._held.pop(key, None)) is not None]
         for held in found:
             held.dropped = True

@@ -1,4 +1,4 @@
-"""Folders that are ours alone: no link leads to them, nobody else owns them or can look into them."""
+"""Private folders: no link leads to them, and no other user owns or can read them."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from nbferry.storage.disk.system import CREATE
 
 
 def private_folder(parent: Directory, name: str) -> Directory:
-    """Open a folder that is ours alone, made if need be.
+    """Open a private folder, made if necessary.
 
-    Raises :class:`UnsafePath` if it is a link, no folder, or somebody else's, and OSError.
+    Raises :class:`UnsafePath` if it is a link, no folder, or another user's, and OSError.
     """
     with suppress(FileExistsError):
         parent.make(name, 0o700)
     try:
         folder = parent.child(name)
     except NotADirectoryError as error:
-        raise _refused(parent, name, "is a link or no folder") from error
+        raise _refused(parent, name, "is a link or not a folder") from error
     try:
         if folder.fd is not None:
             _secure(parent, name, folder, folder.fd)
@@ -32,17 +32,18 @@ def private_folder(parent: Directory, name: str) -> Directory:
 
 
 def _secure(parent: Directory, name: str, folder: Directory, fd: int) -> None:
-    """See that a folder is ours and that nobody else can look into it."""
+    """Check that a folder is ours, and let no other user read it."""
     info = os.fstat(fd)
     if info.st_uid not in (os.geteuid(), _owner_of_new_files(folder, info.st_uid)):
-        raise _refused(parent, name, "belongs to somebody else")
+        raise _refused(parent, name, "belongs to another user")
     if info.st_mode & 0o077:
-        with suppress(PermissionError):  # file systems without modes say so, or say nothing
+        # A file system without modes may refuse this.
+        with suppress(PermissionError):
             os.fchmod(fd, 0o700)
 
 
 def _owner_of_new_files(folder: Directory, owner: int) -> int:
-    """Say who owns what we create: not us on network drives that map users, nor on mounts that know none."""
+    """Find out who owns our new files: network drives may map users, and some mounts know none."""
     if owner == os.geteuid():
         return owner
     name = f"probe-{os.getpid()}-{threading.get_ident()}"

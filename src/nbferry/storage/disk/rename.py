@@ -1,4 +1,4 @@
-"""Moving to a name that is free, and never onto anything: file systems differ in how they can do that."""
+"""Renaming that never overwrites. File systems differ in how they can do that."""
 
 from __future__ import annotations
 
@@ -13,57 +13,59 @@ from nbferry.storage.disk.directory import Directory, identity_of
 from nbferry.storage.disk.system import CANNOT, CREATE, rename_exclusively
 
 
-class Way(Protocol):
-    """Moves a name in one folder to a name in another, or answers that it cannot do so here, having done nothing.
+class RenameMethod(Protocol):
+    """Moves a name in one folder to a name in another; returns False, having done nothing, if it cannot do so here.
 
-    ``again``: an earlier run may have been stopped in the middle of this very move.
+    ``resume`` means that an earlier run may have stopped in the middle of this move.
     """
 
-    def __call__(self, source: Directory, name: str, to: Directory, new: str, *, again: bool = False) -> bool:
-        """Move; FileExistsError if the new name is taken."""
+    def __call__(
+        self, source: Directory, name: str, to: Directory, new: str, *, resume: bool = False
+    ) -> bool:
+        """Move; raises FileExistsError if the new name is taken."""
 
 
-def move_new(
+def rename_without_replacing(
     source: Directory,
     name: str,
     to: Directory,
     new: str,
     *,
-    again: bool = False,
-    ways: Sequence[Way] | None = None,
+    resume: bool = False,
+    methods: Sequence[RenameMethod] | None = None,
 ) -> None:
-    """Move a file or a folder; FileExistsError if the new name is taken, even at the last moment.
+    """Move a file or a folder; raises FileExistsError if the new name is taken, even at the last moment.
 
-    ``again`` goes on with a move that an earlier run may have begun: what that left under the new name is ours.
+    ``resume`` completes a move that an earlier run may have begun: what it left under the new name is ours.
     """
-    if again and _has_both_names(source, name, to, new):
+    if resume and _has_both_names(source, name, to, new):
         source.unlink(name)
         return
-    for way in WAYS if ways is None else ways:
-        if way(source, name, to, new, again=again):
+    for method in RENAME_METHODS if methods is None else methods:
+        if method(source, name, to, new, resume=resume):
             return
     raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
 
 
 def _has_both_names(source: Directory, name: str, to: Directory, new: str) -> bool:
-    """Whether :func:`by_link` was stopped between its two steps."""
+    """Whether :func:`by_link` stopped between its two steps."""
     ours, there = source.look(name), to.look(new)
     return bool(ours and there and stat.S_ISREG(ours.st_mode) and os.path.samestat(ours, there))
 
 
-def by_path(source: Directory, name: str, to: Directory, new: str, *, again: bool = False) -> bool:
-    """Rename as on Windows, which itself refuses to overwrite."""
+def by_path(source: Directory, name: str, to: Directory, new: str, *, resume: bool = False) -> bool:
+    """Rename on Windows, which itself refuses to overwrite."""
     Path(source.at(name)).rename(to.at(new))
     return True
 
 
-def by_rename(source: Directory, name: str, to: Directory, new: str, *, again: bool = False) -> bool:
-    """Rename with RENAME_NOREPLACE: Linux, on local file systems."""
+def by_rename(source: Directory, name: str, to: Directory, new: str, *, resume: bool = False) -> bool:
+    """Rename with RENAME_NOREPLACE: on Linux, on local file systems."""
     return source.fd is not None and to.fd is not None and rename_exclusively(source.fd, name, to.fd, new)
 
 
-def by_link(source: Directory, name: str, to: Directory, new: str, *, again: bool = False) -> bool:
-    """Give a file its second name, then take the first away: wherever there are hard links, as on NFS."""
+def by_link(source: Directory, name: str, to: Directory, new: str, *, resume: bool = False) -> bool:
+    """Give a file its second name, then remove the first: where there are hard links, as on NFS."""
     if source.is_folder(name):
         return False
     try:
@@ -76,13 +78,11 @@ def by_link(source: Directory, name: str, to: Directory, new: str, *, again: boo
     return True
 
 
-def by_taking_its_place(
-    source: Directory, name: str, to: Directory, new: str, *, again: bool = False
-) -> bool:
-    """Take the name with something empty of our own, then rename onto that: works everywhere.
+def by_placeholder(source: Directory, name: str, to: Directory, new: str, *, resume: bool = False) -> bool:
+    """Reserve the name with an empty file or folder, then rename onto that: works everywhere.
 
-    A folder that somebody puts anything into meanwhile cannot be renamed onto; an empty file we trust for the
-    instant that it exists. With ``again`` something empty of the same kind and owner is what we put there.
+    The rename fails if another process puts something into the empty folder. An empty file is trusted for the instant
+    that it exists. With ``resume``, an empty entry of the same kind and owner counts as ours.
     """
     info = source.look(name)
     if info is None:
@@ -90,22 +90,23 @@ def by_taking_its_place(
     folder = stat.S_ISDIR(info.st_mode)
     taken = None
     try:
-        taken = _take(to, new, folder=folder)
+        taken = _reserve(to, new, folder=folder)
     except FileExistsError:
-        if not (again and _is_placeholder(to, new, info)):
+        if not (resume and _is_placeholder(to, new, info)):
             raise
     try:
         source.replace(name, to, new)
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new) from error
-        if taken and taken == _identity(to, new):  # else another process has moved the same onto it
+        # Otherwise another process has moved the same entry onto it.
+        if taken and taken == _identity(to, new):
             (to.rmdir if folder else to.unlink)(new)
         raise
     return True
 
 
-def _take(to: Directory, new: str, *, folder: bool) -> tuple[int, int] | None:
+def _reserve(to: Directory, new: str, *, folder: bool) -> tuple[int, int] | None:
     if folder:
         to.make(new)
     else:
@@ -119,7 +120,7 @@ def _identity(folder: Directory, name: str) -> tuple[int, int] | None:
 
 
 def _is_placeholder(to: Directory, new: str, ours: os.stat_result) -> bool:
-    """Whether this is as empty as what we put there; that a folder is empty shows when it is renamed onto."""
+    """Whether this may be our placeholder. Whether a folder is empty shows in the rename."""
     there = to.look(new)
     if there is None or there.st_uid != ours.st_uid:
         return False
@@ -128,4 +129,6 @@ def _is_placeholder(to: Directory, new: str, ours: os.stat_result) -> bool:
     return stat.S_ISREG(there.st_mode) and not there.st_size and there.st_nlink == 1
 
 
-WAYS: tuple[Way, ...] = (by_path,) if os.name == "nt" else (by_rename, by_link, by_taking_its_place)
+RENAME_METHODS: tuple[RenameMethod, ...] = (
+    (by_path,) if os.name == "nt" else (by_rename, by_link, by_placeholder)
+)

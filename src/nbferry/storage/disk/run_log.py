@@ -1,21 +1,21 @@
-"""A log that one process appends to and others may read at any time; what a crash tore is recognised and left out.
+"""A log that one process appends to and others may read at any time; a reader recognises and skips a torn end.
 
-The name is ``<prefix>.<16 hex digits>.log``, where the digits are random: a writer makes a file of its own, so that
-two writers never meet in one, whatever a network drive thinks of locks. Whole numbers are big-endian:
+The name is ``<prefix>.<16 hex digits>.log`` with random digits. Each writer makes its own file, so two writers never
+share one, even on a network drive without reliable locks. Whole numbers are big-endian:
 
     header   8 bytes  "NBFLOG" and the version, 0x0001
              16       writer: random, of this log
              16       tag of these 24 bytes
     record   4        length of the payload, at most 1 MiB
              4        sequence: 0, 1, 2, ...
-             1        kind, whatever the user of the log means by it
+             1        kind, defined by the user of the log
              length   payload
-             16       tag of the writer and of all of the record before it
+             16       tag of the writer and of the record's other fields
 
 A tag is keyed BLAKE2b of 16 bytes; its key is BLAKE2b-256, personalised "nbferry run log", of the key of the log. A
-log whose header does not fit the reader's key is foreign and holds nothing. A log ends at its first record that is
-short, has another sequence or a wrong tag. Records are written at the writer's own offset, never by ``O_APPEND``,
-which network drives do not keep; a record that could not be written whole is written over by the next.
+log whose header does not match the reader's key is foreign and counts as empty. A log ends at its first record that
+is short, out of sequence or wrongly tagged. A writer writes at its own offset, never with ``O_APPEND``, which network
+drives ignore. The next record overwrites one that could not be written whole.
 """
 
 from __future__ import annotations
@@ -35,19 +35,22 @@ from nbferry.limits import MiB
 from nbferry.storage.disk.directory import Directory
 from nbferry.storage.disk.system import CREATE, NOFOLLOW, READ, REAL_DISK, write_all
 
-MAX_PAYLOAD = 1 * MiB  # so that a reader of a planted file needs no more memory than this
+MAX_PAYLOAD = 1 * MiB
+"""Bounds the memory that a reader of a planted file needs."""
 
 _MAGIC = b"NBFLOG\x00\x01"
-_WRITER = 16  # bytes
+# Bytes.
+_WRITER = 16
 _TAG = 16
 _HEADER = len(_MAGIC) + _WRITER + _TAG
-_RECORD = Struct("!IIB")  # length, sequence, kind
+# Length, sequence, kind.
+_RECORD = Struct("!IIB")
 
 Write = Callable[[int, memoryview, int], int]
 
 
 class RunLog:
-    """The one writer's side. Not for several threads at once."""
+    """The writer's side. Not thread-safe."""
 
     def __init__(self, name: str, fd: int, key: bytes, *, sync: Callable[[int], None], write: Write) -> None:
         self.name = name
@@ -65,9 +68,9 @@ class RunLog:
         sync: Callable[[int], None] = REAL_DISK.sync,
         write: Write = REAL_DISK.write,
     ) -> RunLog:
-        """Make a new log in a folder, and its name durable; raises OSError.
+        """Make a new log with a durable name; raises OSError.
 
-        ``prefix`` is letters and digits, ``key`` any bytes; ``sync`` and ``write`` are those of a ``Disk``.
+        ``prefix`` is letters and digits, ``key`` any bytes; ``sync`` and ``write`` are calls of a ``Disk``.
         """
         name = f"{prefix}.{secrets.token_hex(8)}.log"
         made = cls(name, folder.file(name, CREATE), key, sync=sync, write=write)
@@ -83,11 +86,11 @@ class RunLog:
         return made
 
     def append(self, kind: int, payload: bytes) -> None:
-        """Write one record; raises OSError, and then it is not in the log."""
+        """Write one record. After an OSError the record is not in the log."""
         self.append_all([(kind, payload)])
 
     def append_all(self, records: Iterable[tuple[int, bytes]]) -> None:
-        """Write several records in one go; raises OSError, and then none of them can be relied on."""
+        """Write several records at once. After an OSError none of them is reliable."""
         sequence, parts = self._sequence, []
         for kind, payload in records:
             if len(payload) > MAX_PAYLOAD:
@@ -103,7 +106,7 @@ class RunLog:
         self._offset += len(data)
 
     def sync(self) -> None:
-        """Make durable what was appended. After an OSError the log is closed, as its end is not known."""
+        """Make durable what was appended. After an OSError the log is closed, because its end is unknown."""
         try:
             self._sync(self._open())
         except OSError:
@@ -111,7 +114,7 @@ class RunLog:
             raise
 
     def close(self) -> None:
-        """Let go of the file. May be called twice."""
+        """Close the file. May be called twice."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
@@ -123,7 +126,7 @@ class RunLog:
 
     @property
     def closed(self) -> bool:
-        """Whether nothing can be appended any more."""
+        """Whether the log accepts no more records."""
         return self._fd < 0
 
     def _open(self) -> int:
@@ -134,7 +137,7 @@ class RunLog:
 
 # ------------------------------------------------------------------ reading
 def log_names(folder: Directory, prefix: str) -> list[str]:
-    """List the logs of this prefix in a folder, in a fixed order; what else has such a name is listed too."""
+    """List every name in a folder that matches a log of this prefix, in a fixed order."""
     name = re.compile(re.escape(prefix) + r"\.[0-9a-f]{16}\.log")
     return sorted(filter(name.fullmatch, folder.names()))
 
@@ -146,9 +149,9 @@ def read_logs(folder: Directory, prefix: str, key: bytes) -> Iterator[tuple[int,
 
 
 def read_log(folder: Directory, name: str, key: bytes) -> Iterator[tuple[int, bytes]]:
-    """Read one log up to its first record that is not whole; a foreign one, or what is no log, has none.
+    """Read one log up to its first incomplete record; a foreign log, or no log, has no records.
 
-    A file that cannot be read holds nothing either: a log is a help, and what it does not say is found out again.
+    An unreadable file counts as empty too. A log only saves work: nbferry can find out again what it does not say.
     """
     file = _opened(folder, name)
     if file is None:
@@ -161,9 +164,9 @@ def read_log(folder: Directory, name: str, key: bytes) -> Iterator[tuple[int, by
 
 
 def is_foreign(folder: Directory, name: str, key: bytes) -> bool:
-    """Whether this is surely not a log of this key: not one that somebody is just beginning.
+    """Whether this is certainly not a log of this key; a log that another process is just creating may be one.
 
-    Raises OSError if that cannot be found out.
+    Raises OSError if it cannot be read.
     """
     info = folder.look(name)
     if info is None or not stat.S_ISREG(info.st_mode):
@@ -200,12 +203,13 @@ def _records(file: BinaryIO, key: bytes, writer: bytes) -> Iterator[tuple[int, b
 def _read(file: BinaryIO, count: int) -> bytes:
     try:
         return file.read(count)
-    except OSError:  # a damaged disk: the log ends here
+    # A damaged disk ends the log here.
+    except OSError:
         return b""
 
 
 def _writer_of(header: bytes, key: bytes) -> bytes:
-    """Return the writer that a header of this key names; nothing if it is not one."""
+    """Return the writer from a header of this key; empty for any other header."""
     head, tag = header[:-_TAG], header[-_TAG:]
     if len(header) != _HEADER or not head.startswith(_MAGIC) or tag != _tag(key, head):
         return b""

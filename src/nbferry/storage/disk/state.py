@@ -1,6 +1,6 @@
-"""State folders, ``.nbferry`` beside a notebook and in a destination: private, and known to no repository.
+"""State folders, ``.nbferry`` beside a notebook and in a destination: private, and ignored by Git.
 
-They are made when something is first kept in them, and go with the last thing that is.
+A state folder is made for the first thing kept in it, and removed after the last.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from nbferry.storage.disk.directory import Directory, make_path
 from nbferry.storage.disk.private import private_folder
 from nbferry.storage.disk.system import CREATE, REAL_DISK
 
-IGNORE = ".gitignore"  # keeps unfinished transfers out of a repository around the folder
+IGNORE = ".gitignore"
+"""Keeps unfinished transfers out of a surrounding repository."""
 README = "README.txt"
 README_TEXT = """\
-nbferry keeps here what it needs to go on with transfers that are not finished.
-This folder may be deleted when no transfer is unfinished; then nothing is lost.
-It holds secrets of unfinished transfers: do not share it, do not commit it.
+nbferry keeps here what it needs to resume unfinished transfers.
+You may delete this folder when no transfer is unfinished.
+It contains secrets of unfinished transfers: do not share or commit it.
 `nbferry list` shows the unfinished transfers.
-`nbferry discard` gives one up and removes what is here of it.
+`nbferry discard` removes one of them.
 """
 MAX_ATTEMPTS = 10
 
@@ -34,9 +35,9 @@ T = TypeVar("T")
 
 @contextmanager
 def existing_state(folder: Path) -> Iterator[Directory]:
-    """Open a state folder; FileNotFoundError if there is none yet.
+    """Open a state folder; raises FileNotFoundError if it does not exist yet.
 
-    Raises :class:`UnsafePath` if it is a link, no folder, or somebody else's, and OSError.
+    Raises :class:`UnsafePath` if it is a link, no folder, or another user's, and OSError.
     """
     with Directory.open(folder.parent) as parent:
         if parent.look(folder.name) is None:
@@ -47,7 +48,7 @@ def existing_state(folder: Path) -> Iterator[Directory]:
 
 @contextmanager
 def made_state(folder: Path, sync: Callable[[int], None] = REAL_DISK.sync) -> Iterator[Directory]:
-    """Open a state folder, made if need be, its own name durable. Raises like :func:`existing_state`."""
+    """Open a state folder, made durably if necessary. Raises like :func:`existing_state`."""
     make_path(folder.parent, sync)
     with Directory.open(folder.parent) as parent, private_folder(parent, folder.name) as state:
         write_notes(state, IGNORE, README)
@@ -56,7 +57,7 @@ def made_state(folder: Path, sync: Callable[[int], None] = REAL_DISK.sync) -> It
 
 
 def insist(step: Callable[[], T]) -> T:
-    """Try again while folders are missing: the end of another transfer may remove the state folder at that moment."""
+    """Retry while folders are missing: another transfer that ends may remove the state folder."""
     for _ in range(MAX_ATTEMPTS - 1):
         with suppress(FileNotFoundError):
             return step()
@@ -64,7 +65,7 @@ def insist(step: Callable[[], T]) -> T:
 
 
 def write_notes(state: Directory, *names: str) -> None:
-    """Write those of these that are not there: what tells people and programs about the folder."""
+    """Write those of these notes that are missing; they tell people and programs about the folder."""
     for name in names:
         with suppress(FileExistsError):
             fd = state.file(name, CREATE)
@@ -75,7 +76,7 @@ def write_notes(state: Directory, *names: str) -> None:
 
 
 def remove_unused(folder: Path) -> None:
-    """Remove a state folder in which nothing is kept; one that is used, or gone, stays as it is."""
+    """Remove a state folder in which nothing is kept; ignore one that is in use or gone."""
     with (
         suppress(OSError, UnsafePath),
         existing_state(folder) as state,
@@ -85,7 +86,7 @@ def remove_unused(folder: Path) -> None:
 
 
 def remove_if_unused(parent: Directory, state: Directory) -> None:
-    """Do the same with an open one. Raises OSError if it cannot be looked at."""
+    """Do the same with an open folder. Raises OSError if it cannot be read."""
     notes = state.names()
     if not set(notes) <= {IGNORE, README}:
         return
@@ -94,6 +95,7 @@ def remove_if_unused(parent: Directory, state: Directory) -> None:
             state.unlink(name)
     try:
         parent.rmdir(state.path.name)
-    except OSError:  # another transfer has begun in it
+    # Another transfer has begun in it.
+    except OSError:
         with suppress(OSError):
             write_notes(state, *notes)

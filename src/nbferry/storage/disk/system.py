@@ -1,4 +1,4 @@
-"""The system calls that storage needs, and what stands in for those that a platform lacks."""
+"""The system calls that storage needs, with substitutes where a platform lacks one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 try:
-    from fcntl import F_FULLFSYNC, fcntl  # type: ignore[attr-defined,unused-ignore]  # macOS alone
+    from fcntl import F_FULLFSYNC, fcntl  # type: ignore[attr-defined,unused-ignore]  # macOS only
 except ImportError:
     F_FULLFSYNC = None
 
@@ -24,7 +24,7 @@ def _flag(name: str) -> int:
 
 NOFOLLOW = _flag("O_NOFOLLOW")
 OPEN_FOLDER = os.O_RDONLY | _flag("O_DIRECTORY")
-# O_NONBLOCK: opening a FIFO that was put in a file's place must not wait for a writer
+# O_NONBLOCK: opening a FIFO in place of a file must not wait for a writer.
 READ = os.O_RDONLY | _flag("O_NONBLOCK") | _flag("O_NOCTTY") | _flag("O_BINARY")
 WRITE = os.O_RDWR | _flag("O_NONBLOCK") | _flag("O_NOCTTY") | _flag("O_BINARY") | NOFOLLOW
 CREATE = WRITE | os.O_CREAT | os.O_EXCL
@@ -32,9 +32,11 @@ CREATE = WRITE | os.O_CREAT | os.O_EXCL
 SEEK_DATA: int | None = getattr(os, "SEEK_DATA", None)
 SEEK_HOLE: int | None = getattr(os, "SEEK_HOLE", None)
 
-WORD = (1 << 64) - 1  # what is kept of device and inode numbers; those of Windows have 128 bits
+WORD = (1 << 64) - 1
+"""Masks device and inode numbers to the bits that are kept; those of Windows have 128."""
 
-MAX_VIEWS = 1024  # IOV_MAX of Linux and macOS
+MAX_VIEWS = 1024
+"""IOV_MAX of Linux and macOS."""
 
 _seeking = threading.Lock()
 
@@ -58,7 +60,7 @@ _pwrite: Callable[[int, memoryview, int], int] = getattr(os, "pwrite", _seek_and
 
 
 def read_into(fd: int, views: Sequence[memoryview], offset: int) -> int:
-    """Fill the views one after the other from ``offset`` on; how many bytes, fewer only at the file's end."""
+    """Fill the views in order from ``offset`` on; return the bytes read, fewer only at the file's end."""
     total = 0
     left = [view for view in views if view]
     while left and (count := _preadv(fd, left[:MAX_VIEWS], offset + total)):
@@ -68,7 +70,7 @@ def read_into(fd: int, views: Sequence[memoryview], offset: int) -> int:
 
 
 def _after(views: Sequence[memoryview], count: int) -> list[memoryview]:
-    """Return what is left of the views without their first ``count`` bytes."""
+    """Return the views without their first ``count`` bytes."""
     at = 0
     while at < len(views) and count >= len(views[at]):
         count -= len(views[at])
@@ -80,7 +82,7 @@ def _after(views: Sequence[memoryview], count: int) -> list[memoryview]:
 
 
 def write_all(write: Callable[[int, memoryview, int], int], fd: int, data: memoryview, offset: int) -> None:
-    """Write every byte at ``offset``, in as many calls of ``write`` as that takes."""
+    """Write every byte at ``offset``, in as many calls of ``write`` as necessary."""
     while data:
         count = write(fd, data, offset)
         if not count:
@@ -92,7 +94,7 @@ def write_all(write: Callable[[int, memoryview, int], int], fd: int, data: memor
 def extents(fd: int, size: int) -> Iterator[tuple[int, int]]:
     """Find where a file has data: ``(start, stop)`` in bytes; the rest are holes, which read as zeros.
 
-    All of it, where the file system cannot tell.
+    Where the file system cannot tell, the whole file counts as data.
     """
     at = 0
     while at < size:
@@ -105,7 +107,7 @@ def extents(fd: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 def _seek(fd: int, at: int, whence: int | None, unable: int) -> int | None:
-    """Find the next data or hole; None if none follows, ``unable`` where that cannot be asked."""
+    """Find the next data or hole; None if none follows, ``unable`` if the system cannot tell."""
     if whence is None:
         return unable
     try:
@@ -119,13 +121,13 @@ def _seek(fd: int, at: int, whence: int | None, unable: int) -> int | None:
 
 
 def forget_cached(fd: int) -> None:
-    """Let what is read from a file next come from the disk, where the system can be asked for that."""
+    """Drop a file from the system's cache, where possible, so that the next read comes from the disk."""
     if hasattr(os, "posix_fadvise"):
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def boot_id() -> str:
-    """Say which start of this computer's kernel this is, in ASCII; empty where the system does not tell."""
+    """Return the id of this boot of the computer, in ASCII; empty where the system has none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
     except (OSError, ValueError):
@@ -141,28 +143,29 @@ def _sync_file(fd: int) -> None:
 
 
 def no_sync(_: int) -> None:
-    """Leave it to the system when something gets to the disk."""
+    """Do not wait: the system decides when data reaches the disk."""
 
 
 # ------------------------------------------------------------------ through libc, where it is Linux's
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 _syncfs = getattr(_libc, "syncfs", None)
 _fstatfs = getattr(_libc, "fstatfs", None)
-_renameat2 = getattr(_libc, "renameat2", None)  # glibc 2.28; not in every musl
+# From glibc 2.28; not in every musl.
+_renameat2 = getattr(_libc, "renameat2", None)
 
 RENAME_NOREPLACE = 1
 CANNOT = frozenset({errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK})
-"""Errors by which a system, a container or a file system says that it lacks an operation."""
+"""Errors of a system, a container or a file system that lacks an operation."""
 
-# statfs(2): ext, XFS, Btrfs, F2FS, tmpfs; their syncfs makes data durable and reports every failed write
+# statfs(2): ext, XFS, Btrfs, F2FS, tmpfs. Their syncfs makes data durable and reports every failed write.
 _SYNCFS_REPORTS = frozenset({0xEF53, 0x58465342, 0x9123683E, 0xF2F52010, 0x01021994})
 
 
 def sync_whole(fd: int) -> bool:
-    """Write everything on the file system of ``fd`` to the disk at once: one flush instead of thousands.
+    """Flush the whole file system of ``fd``: one call instead of thousands.
 
     Returns whether that alone makes files durable. Since Linux 5.8 ``syncfs`` reports every write that failed
-    since ``fd`` was opened, but network and overlay file systems take no part. Raises OSError if one failed.
+    since ``fd`` was opened, except on network and overlay file systems. Raises OSError if a write failed.
     """
     if _syncfs is None:
         return False
@@ -179,7 +182,7 @@ def _kernel() -> tuple[int, ...]:
 
 
 def _file_system(fd: int) -> int:
-    """Find the magic number of the file system of ``fd``: the first word of ``struct statfs``."""
+    """Return the magic number of the file system of ``fd``: the first word of ``struct statfs``."""
     buffer = ctypes.create_string_buffer(256)
     if _fstatfs is None or _fstatfs(fd, buffer):
         return 0
@@ -187,7 +190,7 @@ def _file_system(fd: int) -> int:
 
 
 def rename_exclusively(source: int, name: str, target: int, new: str) -> bool:
-    """Rename between two folders unless ``new`` exists (FileExistsError); False where the system cannot."""
+    """Rename unless ``new`` exists (FileExistsError); return False where the system cannot."""
     if _renameat2 is None:
         return False
     if _renameat2(source, os.fsencode(name), target, os.fsencode(new), RENAME_NOREPLACE) == 0:
@@ -210,11 +213,11 @@ def _free(folder: int | str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """The calls that a full or a dying disk fails; a test hands in others.
+    """The calls that fail on a full or dying disk; tests replace them.
 
-    ``write(fd, data, offset)`` answers how many bytes it wrote, ``read(fd, views, offset)`` is :func:`read_into`,
-    ``sync(fd)`` makes one file or folder durable, ``sync_whole(fd)`` is the function above, ``free(folder)`` answers
-    the bytes that are left; ``boot()`` is the boot id, from which a power failure is known.
+    ``write(fd, data, offset)`` returns the bytes written, ``read(fd, views, offset)`` is :func:`read_into`,
+    ``sync(fd)`` makes one file or folder durable, ``sync_whole(fd)`` is the function above, ``free(folder)`` returns
+    the free bytes, and ``boot()`` returns the boot id, whose change shows a possible power failure.
     """
 
     write: Callable[[int, memoryview, int], int] = _pwrite

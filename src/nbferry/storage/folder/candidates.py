@@ -1,6 +1,6 @@
-"""Chunks for which bytes are here that nobody vouches for: in the staging data, and in older copies of the files.
+"""Candidates: chunks with unverified bytes here, in the staging data or in older copies of the files.
 
-Only the sender knows whether they are right. They are read and hashed when it has said which digest they should have.
+Only the sender knows the correct digests. When it has sent them, the bytes are read, hashed and compared.
 """
 
 from __future__ import annotations
@@ -17,25 +17,26 @@ from nbferry.storage.disk.directory import Directory
 from nbferry.storage.disk.handles import Handles
 from nbferry.storage.disk.system import NOFOLLOW, READ, read_into
 from nbferry.storage.folder.layout import chunks_within, files_by_folder
-from nbferry.storage.folder.staged_files import Parts
+from nbferry.storage.folder.staged_files import StagedFiles
 
 
 class OlderCopies:
-    """Files at the destination under the paths of the offer, reached through no link. They are only read."""
+    """Files at the destination under the paths of the offer, reached through no link. Read-only."""
 
     def __init__(self, manifest: Manifest, to: Directory) -> None:
         self._manifest, self._to = manifest, to
         self._files = Handles(self._open, os.close)
 
     def chunks(self) -> RangeSet:
-        """Every chunk of the offer that lies wholly in the older copy of its file."""
+        """Return every chunk of the offer that lies wholly inside the older copy of its file."""
         return RangeSet.union(self._find())
 
     def _find(self) -> Iterator[tuple[int, int]]:
         for path, indexes in files_by_folder(self._manifest).items():
             try:
                 folder = self._to.descend(path)
-            except OSError:  # there is none, or it is not for us to look into
+            # It is missing, or not readable for us.
+            except OSError:
                 continue
             with folder:
                 for index in indexes:
@@ -44,13 +45,14 @@ class OlderCopies:
                         yield chunks_within(self._manifest, index, 0, info.st_size)
 
     def read(self, chunk: int) -> memoryview | None:
-        """Read the bytes that lie where a chunk would; None if they cannot be read, or are fewer meanwhile."""
+        """Read the bytes at a chunk's place; None if they are unreadable or too few."""
         index, offset, length = self._manifest.place(chunk)
         buffer = memoryview(bytearray(length))
         try:
             with self._files.use(index) as fd:
                 count = read_into(fd, [buffer], offset)
-        except OSError:  # it is somebody's file and may go at any time: then the chunk is fetched
+        # The user's file may go at any time; then the sender sends the chunk.
+        except OSError:
             return None
         return buffer if count == length else None
 
@@ -64,16 +66,16 @@ class OlderCopies:
         return fd
 
     def release(self) -> None:
-        """Let go of every file for now."""
+        """Close every file for now."""
         self._files.release()
 
     def close(self) -> None:
-        """Let go of every file. May be called twice."""
+        """Close every file. May be called twice."""
         self._files.close()
 
 
 class CandidateFinder:
-    """``chunks`` for which bytes are in the staging data (``unsure``), in older copies, or both; none in ``have``."""
+    """Finds ``chunks`` with bytes in the staging data (``unsure``) or in older copies; none is in ``have``."""
 
     def __init__(self, manifest: Manifest, to: Directory, unsure: RangeSet, have: RangeSet) -> None:
         self._manifest = manifest
@@ -81,60 +83,62 @@ class CandidateFinder:
         self.unsure = unsure
         self.chunks = RangeSet() if len(have) == manifest.chunk_count else self._older.chunks() | unsure
         self.chunks -= have
-        self._fresh: set[int] = set()  # files that are read from the disk, not from memory
+        # Files that are read from the disk, not from the system's cache.
+        self._fresh: set[int] = set()
 
     def distrust_cache(self) -> None:
-        """A flush has failed: what memory has of a file need no longer be what the disk has.
+        """After a failed flush, read every file from the disk again: the system's cache may differ from it.
 
-        To be called before what is stored is taken back: what was read until then is read again, from the disk.
+        Call it before :meth:`StoredChunks.lose`, so that a read that runs meanwhile is repeated.
         """
         self._fresh = set()
 
     def release(self) -> None:
-        """Let go of the older copies for now: Windows renames nothing onto a file that is open."""
+        """Close the older copies for now: Windows does not rename onto an open file."""
         self._older.release()
 
-    def take(self, chunk: int, digest: bytes, parts: Parts) -> bool:
-        """See whether bytes of this digest are here for a chunk, and have them in their place; raises OSError."""
+    def reuse(self, chunk: int, digest: bytes, staged: StagedFiles) -> bool:
+        """Put bytes of this digest in a chunk's place if they are here; return whether they were. Raises OSError."""
         if chunk not in self.chunks:
             return False
-        if chunk in self.unsure and self._is_in_place(chunk, digest, parts):
+        if chunk in self.unsure and self._is_in_place(chunk, digest, staged):
             return True
         data = self._older.read(chunk)
         if data is None or chunk_digest(data) != digest:
             return False
-        parts.write(ChunkData(chunk, digest, data))
+        staged.write(ChunkData(chunk, digest, data))
         return True
 
-    def _is_in_place(self, chunk: int, digest: bytes, parts: Parts) -> bool:
-        index, fresh = self._manifest.place(chunk).entry, self._fresh  # which may be another one in a moment
+    def _is_in_place(self, chunk: int, digest: bytes, staged: StagedFiles) -> bool:
+        # Kept in a local, because another thread may replace the set.
+        index, fresh = self._manifest.place(chunk).entry, self._fresh
         if index not in fresh:
-            parts.forget_cached(index)
+            staged.forget_cached(index)
             fresh.add(index)
-        if chunk_digest(parts.read(chunk)) != digest:
+        if chunk_digest(staged.read(chunk)) != digest:
             return False
-        parts.note(index)
+        staged.note(index)
         return True
 
     def close(self) -> None:
-        """Let go of every file. May be called twice."""
+        """Close every file. May be called twice."""
         self._older.close()
 
 
-def damaged(chunks: Iterable[tuple[int, bytes]], parts: Parts, manifest: Manifest) -> list[int]:
-    """Read these chunks from the disk, not from memory, and say which do not have these digests.
+def damaged(chunks: Iterable[tuple[int, bytes]], staged: StagedFiles, manifest: Manifest) -> list[int]:
+    """Read these chunks from the disk, not from the system's cache; return those with another digest.
 
-    In order, so that what is cached of a file is forgotten once. A file that is gone has none, nor has a chunk that
-    the disk fails to read; raises OSError.
+    Chunks must be in order, so that each file is dropped from the cache once. A missing file and a chunk that the disk
+    fails to read count as damaged. Raises OSError.
     """
     found, forgotten = [], -1
     for chunk, digest in chunks:
         index = manifest.place(chunk).entry
         try:
             if index != forgotten:
-                parts.forget_cached(index)
+                staged.forget_cached(index)
                 forgotten = index
-            right = chunk_digest(parts.read(chunk)) == digest
+            right = chunk_digest(staged.read(chunk)) == digest
         except FileNotFoundError:
             right = False
         if not right:

@@ -1,4 +1,4 @@
-"""Where one transfer's data go: what an earlier process left there, and what is left there in the end."""
+"""A destination across runs: recovers what an earlier process left, and writes the receipt at the end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from nbferry.storage.records.receipts import Receipt, ReceiptFile, read_receipt,
 
 
 class Leftovers(NamedTuple):
-    """What an earlier process left: the receipt if it is done, id and list of the offer, bytes on the disk."""
+    """What an earlier process left: the receipt of a finished transfer, the offer's id and manifest, durable bytes."""
 
     receipt: Receipt | None
     offer: tuple[str, Manifest] | None
@@ -33,7 +33,7 @@ class Leftovers(NamedTuple):
 
 @dataclass(frozen=True)
 class Destination:
-    """The folder ``to``, as the transfer ``id`` uses it; ``disk`` as for :class:`FolderSink`."""
+    """The folder ``to`` for the transfer ``id``; ``disk`` as for :class:`FolderSink`."""
 
     to: Path
     id: str
@@ -42,7 +42,7 @@ class Destination:
     disk: Disk = REAL_DISK
 
     def open(self, manifest: Manifest, *, resume: bool) -> FolderSink:
-        """Make a sink, not yet prepared; with ``resume`` it goes on with what is there."""
+        """Make a sink, not yet prepared; with ``resume`` it keeps what an earlier run stored."""
         return FolderSink(
             manifest,
             self.to,
@@ -54,14 +54,15 @@ class Destination:
         )
 
     def recover(self) -> Leftovers:
-        """See what an earlier process left, and publish it if that had verified everything."""
+        """Find what an earlier process left, and publish it if that process had verified everything."""
         known = read_manifest(self.to, self.id)
         receipt = read_receipt(self.to, self.id)
         if receipt or known is None:
             return Leftovers(receipt, known, receipt.bytes if receipt else 0)
         sink = self.open(known[1], resume=True)
         try:
-            with suppress(DiskFull):  # then it lacks something
+            # On a full disk the offer is incomplete, so nothing is published.
+            with suppress(DiskFull):
                 sink.prepare()
             if sink.finished:
                 receipt = self._publish(sink, sink.finished)
@@ -70,15 +71,16 @@ class Destination:
             sink.close()
 
     def _publish(self, sink: FolderSink, digest: bytes) -> Receipt | None:
-        """Publish what is verified; None if something of it turns out to be damaged."""
+        """Publish what is verified; None if some of it turns out to be damaged."""
         leaves = Leaves(sink.manifest)
-        leaves.load_runs(sink.leaves())  # first: a check begins with a flush, after which they are let go of
+        # First, because a check begins with a flush, which drops them.
+        leaves.load_runs(sink.leaves())
         if sink.check():
             return None
         return self.leave_receipt(sink.manifest, sink.publish(digest), digest, leaves.files())
 
     def progress(self) -> tuple[Manifest, RangeSet] | None:
-        """The offer, and what of it is on the disk for good."""
+        """Return the offer and its durable chunks."""
         return progress_of(self.to, self.id)
 
     def leave_receipt(
@@ -91,7 +93,7 @@ class Destination:
         reused: int = 0,
         via: str = "",
     ) -> Receipt:
-        """Write down what is now at ``files``; ``digests`` are those of the entries, None for folders."""
+        """Write a receipt of ``files``; ``digests`` belong to the entries, None for folders."""
         entries = [(entry, each) for entry, each in zip(manifest.entries, digests, strict=True) if each]
         paths = [path.relative_to(self.to).as_posix() for path in files]
         receipt = Receipt(
@@ -112,13 +114,13 @@ class Destination:
         return receipt
 
     def discard(self) -> None:
-        """Remove what is not published; raises :class:`StorageError` if that cannot be done."""
+        """Remove unpublished data; raises :class:`StorageError` if that fails."""
         with translated(f'Cleaning up in "{display_name(str(self.to))}"'):
             remove_staging_in(self.to, self.id, everything=False)
 
 
 def _placed_folders(manifest: Manifest, files: Sequence[str]) -> tuple[str, ...]:
-    """Say where the folders of an offer are, by where files are; not of what has no file, as it may have a number."""
+    """Find the published folders by the published files. A folder without files is unknown: it may have a number."""
     sent = (entry.path for entry in manifest.entries if not entry.folder)
     tops = {path.partition("/")[0]: file.partition("/")[0] for path, file in zip(sent, files, strict=True)}
     folders = (entry.path.partition("/") for entry in manifest.entries if entry.folder)

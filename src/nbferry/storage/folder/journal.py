@@ -1,31 +1,30 @@
-"""The journal: which chunks are on the disk, verified and durable, so that nobody has to hash them again.
+"""The journal: which chunks are verified and durable, so that a resumed transfer need not hash them again.
 
-It lies in the staging root as logs ``have.<16 hex digits>.log`` (the format is that of
-:mod:`nbferry.storage.disk.run_log`), one for each process that ever wrote. The key of a log is the transfer id, a NUL
-and the id of the manifest, in UTF-8: a log of another list of files is foreign, and is removed before a byte of
-data changes. Kinds of records; whole numbers are big-endian:
+It lies in the staging root as logs ``have.<16 hex digits>.log`` (format: :mod:`nbferry.storage.disk.run_log`), one
+for each process that ever wrote. The key of a log is the transfer id, a NUL and the id of the manifest, in UTF-8. A log
+of another list of files is foreign, and is removed before a byte of data changes. Kinds of records; whole numbers are
+big-endian:
 
     1 boot      the kernel's boot id in ASCII, empty where there is none: first in every log
-    2 run       8 bytes first chunk, then 32 bytes of digest for it and for each chunk that follows it
+    2 run       8 bytes first chunk, then 32 bytes of digest for it and for each following chunk
     3 finished  the content digest: all chunks were verified, and times, modes and data are durable
     4 placing   8 bytes inode of a top-level entry in data/ (its low 64 bits), 2 bytes length of its name, its name,
-                the name that it is about to get at the destination, both in UTF-8
-    5 doubt     empty: the disk reported an error, or what lies there contradicts a log; what is recorded has to be
-                read and hashed before it is published
+                and the name that it will get at the destination, both in UTF-8
+    5 doubt     empty: the disk reported an error, or the files contradict a log; all recorded chunks must be read
+                and hashed before publishing
 
-A record of another kind, or one that does not fit the offer, says nothing but that everything is in doubt.
+A record of another kind, or one that does not fit the offer, puts everything in doubt.
 
-Order of writing. Nothing is recorded that was not durable before:
+Order of writing. Nothing is recorded before it is durable:
 
     verify a chunk -> write it -> fsync the file, and the folder if the file is new -> append "run" -> fsync the log
     all runs -> set times and modes -> fsync -> append "finished" -> fsync the log
     choose a name -> append "placing" -> fsync the log -> rename -> fsync the destination
 
-What all logs say is one: a chunk is vouched for if any of them has it, and is not if two of them differ about it.
-A log written under another boot id than now means that the power may have failed meanwhile, so everything is in doubt.
-To take back what turned out to be damaged, a log with nothing but a doubt is written, then one with all that is
-right; when both are durable the others are removed, and the doubt last. So wherever that stops, what is taken back is
-in doubt.
+The logs are read as one. A chunk is recorded if any log has it, unless two logs differ about its digest. If a log has
+another boot id than the current one, the power may have failed since, so everything is in doubt. To withdraw damaged
+chunks, the journal writes a log with only a doubt, then one with all correct chunks. When both are durable it removes
+the others, and the doubt last. If that stops halfway, the withdrawn chunks are still in doubt.
 """
 
 from __future__ import annotations
@@ -46,7 +45,8 @@ from nbferry.storage.disk.run_log import RunLog, is_foreign, log_names, read_log
 from nbferry.storage.disk.system import Disk
 
 JOURNAL_PREFIX = "have"
-MAX_LEAVES = 8192  # in one record: 256 KiB
+MAX_LEAVES = 8192
+"""Digests in one record: 256 KiB."""
 
 _FIRST = Struct("!Q")
 _PLACING = Struct("!QH")
@@ -63,14 +63,14 @@ class RecordKind(IntEnum):
 
 
 class Intent(NamedTuple):
-    """Where a top-level entry was about to be placed, and the inode by which it is recognised there."""
+    """The name that a top-level entry is about to get, and its inode, which identifies it there."""
 
     new: str
     inode: int
 
 
 class Recorded:
-    """What the logs of a journal say. Memory: 33 bytes for each chunk, touched only where they are known."""
+    """The contents of a journal's logs. Takes 33 bytes for each chunk, touched only where the chunk is known."""
 
     def __init__(self, chunk_count: int, boot: str) -> None:
         self.have = RangeSet()
@@ -92,7 +92,8 @@ class Recorded:
                     runs.append(found._add_run(payload, differing))
                 else:
                     found._add(kind, payload)
-            except (ValueError, struct.error):  # of a later version, or of somebody else
+            # From a later version, or planted.
+            except (ValueError, struct.error):
                 found.doubted = True
         found.have = RangeSet.union(runs) - RangeSet.of(*differing)
         return found
@@ -102,7 +103,7 @@ class Recorded:
         leaves = memoryview(payload)[_FIRST.size :]
         stop = first + len(leaves) // DIGEST_SIZE
         if stop > self._count or len(leaves) % DIGEST_SIZE:
-            raise ValueError("a run that cannot be")
+            raise ValueError("an impossible run")
         if 1 in self._known[first:stop]:
             differing += self._differences(first, leaves)
         self._known[first:stop] = b"\x01" * (stop - first)
@@ -110,7 +111,7 @@ class Recorded:
         return first, stop
 
     def _differences(self, first: int, leaves: memoryview) -> list[int]:
-        """Collect the chunks about which this run and an earlier one differ."""
+        """Return the chunks about which this run and an earlier one differ."""
         stop = first + len(leaves) // DIGEST_SIZE
         if self._leaves[first * DIGEST_SIZE : stop * DIGEST_SIZE] == leaves:
             return []
@@ -131,11 +132,11 @@ class Recorded:
                 self.doubted = True
 
     def leaf(self, chunk: int) -> bytes:
-        """The digest of a chunk that is known."""
+        """Return the digest of a known chunk."""
         return bytes(self._leaves[chunk * DIGEST_SIZE : (chunk + 1) * DIGEST_SIZE])
 
     def runs(self, chunks: RangeSet) -> Iterator[tuple[int, bytes]]:
-        """First chunk and joined digests of runs that make up these chunks, all of them known."""
+        """Yield the runs of these chunks, all of them known: first chunk, joined digests."""
         for first, stop in chunks.ranges:
             for at in range(first, stop, MAX_LEAVES):
                 end = min(stop, at + MAX_LEAVES)
@@ -143,10 +144,10 @@ class Recorded:
 
 
 class Journal:
-    """The journal of one transfer in its staging root. Not for several threads at once.
+    """The journal of one transfer in its staging root. Not thread-safe.
 
-    Nothing is written before there is something to record. Methods raise OSError; what they were to record is
-    then not recorded, and the next call begins a new log if need be.
+    The first record creates the log. Methods raise OSError; then nothing was recorded, and the next call starts a new
+    log if necessary.
     """
 
     def __init__(self, root: Directory, transfer_id: str, manifest: Manifest, disk: Disk) -> None:
@@ -159,7 +160,7 @@ class Journal:
         self._doubt_recorded = False
 
     def load(self) -> Recorded:
-        """Read what all logs say, and take over what is not about chunks."""
+        """Read all logs, and adopt what is not about chunks."""
         found = Recorded.read(self._root, self._key, self._count, self._boot)
         self.finished, self.intents = found.finished, found.intents
         if found.doubted:
@@ -167,14 +168,14 @@ class Journal:
         return found
 
     def refresh_intents(self) -> None:
-        """See what another process, which publishes the same, has recorded meanwhile."""
+        """Read the intents that another process has recorded since; it may publish the same transfer."""
         found = Recorded.read(self._root, self._key, self._count, self._boot).intents
         for name, intents in found.items():
             known = self.intents.setdefault(name, [])
             known += [intent for intent in intents if intent not in known]
 
     def remove_foreign(self) -> bool:
-        """Remove what vouches for other data than ours; whether there was any. To be done before data changes."""
+        """Remove logs of other data; return whether there were any. Call it before data changes."""
         foreign = [
             name for name in log_names(self._root, JOURNAL_PREFIX) if is_foreign(self._root, name, self._key)
         ]
@@ -186,11 +187,11 @@ class Journal:
 
     # -------------------------------------------------------------- recording
     def add(self, leaves: Mapping[int, bytes]) -> None:
-        """Record chunks whose bytes are durable, with their digests; durable when this returns."""
+        """Record chunks with durable bytes, and their digests; durable when this returns."""
         self._record((RecordKind.RUN, payload) for payload in _runs_of(leaves))
 
     def finish(self, digest: bytes) -> None:
-        """Record that all is verified and durable under this content digest."""
+        """Record that everything is verified and durable under this content digest."""
         self._record([(RecordKind.FINISHED, digest)])
         self.finished = digest
 
@@ -201,7 +202,7 @@ class Journal:
             self.intents.setdefault(name, []).append(intent)
 
     def doubt(self) -> None:
-        """Record that everything is in doubt, once. In this process it is even if that cannot be recorded."""
+        """Record once that everything is in doubt. In this process that holds even if recording fails."""
         self.doubted = True
         if not self._doubt_recorded:
             self._record([(RecordKind.DOUBT, b"")])
@@ -219,13 +220,14 @@ class Journal:
         return self._log
 
     def replace(self, recorded: Recorded, right: RangeSet, finished: bytes | None) -> None:
-        """Record these chunks alone, in a new log, and remove all others: nothing is in doubt any more."""
+        """Record only these chunks, in a new log, and remove all others. Nothing is in doubt afterwards."""
         old = log_names(self._root, JOURNAL_PREFIX)
         self.close()
         doubt = self._append([(RecordKind.DOUBT, b"")])
         doubt.sync()
         self.close()
-        for first, leaves in recorded.runs(right):  # one by one: of a tebibyte they are 32 MiB
+        # One by one, because the digests of a tebibyte take 32 MiB.
+        for first, leaves in recorded.runs(right):
             self._append([(RecordKind.RUN, _FIRST.pack(first) + leaves)])
         self._record(self._kept(finished))
         self._remove(old)
@@ -234,7 +236,8 @@ class Journal:
 
     def _remove(self, names: Iterable[str]) -> None:
         for name in names:
-            with suppress(FileNotFoundError):  # another process has done the same
+            # Another process may have removed it.
+            with suppress(FileNotFoundError):
                 self._root.unlink(name)
         self._root.sync(self._disk.sync)
 
@@ -246,13 +249,13 @@ class Journal:
             yield RecordKind.FINISHED, finished
 
     def close(self) -> None:
-        """Let go of the log. May be called twice."""
+        """Close the log. May be called twice."""
         if self._log is not None:
             self._log.close()
 
 
 def journal_key(transfer_id: str, manifest: Manifest) -> bytes:
-    """What keys the logs of a transfer and a manifest."""
+    """Return the key of the logs of a transfer and a manifest."""
     return f"{transfer_id}\0{manifest.id}".encode()
 
 
@@ -269,11 +272,11 @@ def _placing(name: str, intent: Intent) -> bytes:
 
 
 def _placed(payload: bytes) -> tuple[str, Intent]:
-    """Read what :func:`_placing` wrote. ValueError for a name that leads anywhere else than into a folder."""
+    """Read what :func:`_placing` wrote. Raises ValueError for a name that leads out of its folder."""
     inode, length = _PLACING.unpack_from(payload)
     stop = _PLACING.size + length
     name, new = payload[_PLACING.size : stop].decode(), payload[stop:].decode()
     for each in (name, new):
         if each in ("", ".", "..") or not {"/", "\0", os.sep}.isdisjoint(each):
-            raise ValueError("a name that cannot be")
+            raise ValueError("an impossible name")
     return name, Intent(new, inode)

@@ -1,4 +1,4 @@
-"""How the entries of an offer lie in folders, and its chunks in files."""
+"""Which folder each entry of an offer lies in, and which chunks each file has."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from nbferry.model.manifest import Entry, Manifest
 
 
 def folders_of(entries: Iterable[Entry]) -> set[str]:
-    """Collect the paths of all folders, also of those that only the paths of others imply."""
+    """Return the paths of all folders, including those that only other paths imply."""
     found: set[str] = set()
     for entry in entries:
         path = entry.path if entry.folder else entry.path.rpartition("/")[0]
@@ -19,7 +19,7 @@ def folders_of(entries: Iterable[Entry]) -> set[str]:
 
 
 def files_by_folder(manifest: Manifest) -> dict[str, list[int]]:
-    """Group the indexes of all files by the path of the folder that each is in."""
+    """Group the indexes of all files by the path of their folder."""
     found: dict[str, list[int]] = {}
     for index, entry in enumerate(manifest.entries):
         if not entry.folder:
@@ -28,7 +28,7 @@ def files_by_folder(manifest: Manifest) -> dict[str, list[int]]:
 
 
 def chunks_within(manifest: Manifest, index: int, start: int, stop: int) -> tuple[int, int]:
-    """Say which chunks of a file lie wholly in these bytes of it: first, one after the last. None of an empty file."""
+    """Return which chunks of a file lie wholly in these bytes of it: first, one after last. An empty file has none."""
     size, step = manifest.entries[index].size, manifest.chunk_size
     first, end = manifest.chunks_of(index)
     if not size:

@@ -1,9 +1,9 @@
-"""The manifest of an offer as it lies in the staging root, so that what lies beside it can be understood.
+"""The manifest of an offer in the staging root. It explains the staged data beside it.
 
 ``manifest.json`` is a JSON object: ``version`` (1), ``id`` (32 hex digits, see :attr:`Manifest.id`), ``chunk_size``
-(bytes) and ``entries``, a list of objects as they travel: ``path``, ``mtime`` (ns since 1970), of a file ``size``
-(bytes), and where they hold ``"folder": true`` and ``"executable": true``. A file whose ``id`` is not that of its
-entries is none.
+(bytes) and ``entries``, a list of objects as in the protocol: ``path``, ``mtime`` (ns since 1970), for a file ``size``
+(bytes), and where they apply ``"folder": true`` and ``"executable": true``. A file whose ``id`` does not match its
+entries is ignored.
 """
 
 from __future__ import annotations
@@ -25,13 +25,12 @@ from nbferry.storage.folder.journal import Recorded, journal_key
 from nbferry.storage.folder.staging import MANIFEST
 
 MANIFEST_VERSION = 1
-MAX_MANIFEST_BYTES = (
-    1024 * MiB
-)  # of a manifest's file: 200,000 entries with the longest paths that there can be
+MAX_MANIFEST_BYTES = 1024 * MiB
+"""Enough for 200,000 entries with the longest possible paths."""
 
 
 def write_manifest(root: Directory, manifest: Manifest, sync: Callable[[int], None]) -> None:
-    """Write down what the staging folder is for, if it is not there yet; durable when this returns."""
+    """Write the manifest into the staging root unless it is there; durable when this returns."""
     known = _read_manifest(root)
     if known is None or known[0] != manifest.id:
         entries = [entry.to_wire() for entry in manifest.entries]
@@ -45,13 +44,13 @@ def write_manifest(root: Directory, manifest: Manifest, sync: Callable[[int], No
 
 
 def read_manifest(to: Path, transfer_id: str) -> tuple[str, Manifest] | None:
-    """Read id and manifest of an unfinished transfer into ``to``; None if there is none, or a damaged one."""
+    """Read id and manifest of an unfinished transfer into ``to``; None if missing or damaged."""
     with _root_of(to, transfer_id) as root:
         return _read_manifest(root) if root else None
 
 
 def progress_of(to: Path, transfer_id: str) -> tuple[Manifest, RangeSet] | None:
-    """Say what of an unfinished transfer its journal vouches for; None where there is no manifest."""
+    """Return manifest and recorded chunks of an unfinished transfer; None without a manifest."""
     with _root_of(to, transfer_id) as root:
         known = _read_manifest(root) if root else None
         if not root or not known:
@@ -65,7 +64,8 @@ def _root_of(to: Path, transfer_id: str) -> Iterator[Directory | None]:
     try:
         with Directory.open(to) as folder:
             root = folder.descend(f"{STATE_FOLDER}/{transfer_id}")
-    except OSError:  # not there, or not for us to look at
+    # It is missing, or not readable for us.
+    except OSError:
         yield None
         return
     with root:
@@ -76,13 +76,14 @@ def _read_manifest(root: Directory) -> tuple[str, Manifest] | None:
     try:
         data = read_whole(root, MANIFEST, MAX_MANIFEST_BYTES)
         manifest = _decoded(json.loads(data)) if data else None
-    except (OSError, ValueError, RecursionError, RemoteProtocolError):  # it is fetched from the sender again
+    # The sender will send it again.
+    except (OSError, ValueError, RecursionError, RemoteProtocolError):
         return None
     return (manifest.id, manifest) if manifest else None
 
 
 def _decoded(fields: Any) -> Manifest:
-    """Rebuild a manifest; ValueError or RemoteProtocolError if it is not exactly the one that was written."""
+    """Rebuild a manifest; raises ValueError or RemoteProtocolError unless it is exactly as written."""
     match fields:
         case {"version": version, "id": str(known), "chunk_size": int(size), "entries": list(entries)} if (
             version == MANIFEST_VERSION and size > 0
@@ -90,4 +91,4 @@ def _decoded(fields: Any) -> Manifest:
             manifest = Manifest.of(map(Entry.from_wire, entries), size)
             if manifest.id == known:
                 return manifest
-    raise ValueError("it is no manifest of ours")
+    raise ValueError("nbferry did not write this manifest")

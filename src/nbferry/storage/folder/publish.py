@@ -1,11 +1,11 @@
-"""From the staging folder to the destination, by renames: whoever looks sees nothing or a complete file.
+"""From the staging folder to the destination, by renames: a file is visible there completely or not at all.
 
 rename    to the next free name: "trips.csv", "trips (1).csv", ...
 replace   files over files; a folder onto a folder of that name, file by file
 refuse    to that name or not at all
 
-Before the first rename all intents are recorded: which top-level name goes where, and by which inode it will be known
-there. So a later run, or another process that does the same, finds what is done by looking, and does the rest.
+Before the first rename all intents are recorded: which top-level name goes where, and the inode that identifies it
+there. A later run, or another process that publishes the same, finds what is done and does the rest.
 """
 
 from __future__ import annotations
@@ -19,24 +19,26 @@ from nbferry.errors import DestinationExists
 from nbferry.model.names import MAX_NAME, display_name
 from nbferry.model.overwrite import Overwrite
 from nbferry.storage.disk.directory import Directory
-from nbferry.storage.disk.rename import move_new
+from nbferry.storage.disk.rename import rename_without_replacing
 from nbferry.storage.disk.system import WORD
 from nbferry.storage.folder.journal import Intent
 
-LONGEST_SUFFIX = 16  # characters; what follows a dot later than that is no suffix
-PACKED = frozenset({"gz", "bz2", "xz", "zst", "lz4", "br"})  # follow another suffix: trips.csv.gz
+LONGEST_SUFFIX = 16
+"""Characters; more of them after a dot are no suffix."""
+PACKED = frozenset({"gz", "bz2", "xz", "zst", "lz4", "br"})
+"""Suffixes that follow another one: trips.csv.gz."""
 
 
 class Intents(Protocol):
-    """Where intents are recorded: the journal."""
+    """The part of the journal that records intents."""
 
     intents: dict[str, list[Intent]]
 
     def place(self, intents: Mapping[str, Intent]) -> None:
-        """Record these, durably, beside those that are recorded."""
+        """Record these durably, in addition to earlier ones."""
 
     def refresh_intents(self) -> None:
-        """See what other processes have recorded."""
+        """Read what other processes have recorded."""
 
 
 def publish(
@@ -48,23 +50,23 @@ def publish(
     journal: Intents,
     sync: Callable[[int], None],
 ) -> dict[str, str]:
-    """Move each of these top-level names that is not at its place yet; say under which name each of them is.
+    """Move these top-level names into place, except those already there; return the final name of each.
 
-    May be called again after it failed, by another process too. Raises :class:`DestinationExists` before anything is
-    moved, or when something appears in the way meanwhile; FileNotFoundError if something is neither staged nor placed.
+    May be called again after a failure, also by another process. Raises :class:`DestinationExists` before the first
+    move, or later if a name becomes taken meanwhile; FileNotFoundError if an entry is neither staged nor placed.
     """
     return _Publishing(staged, to, overwrite, journal, sync).run(list(names))
 
 
 def begun(staged: Directory, to: Directory, intents: Mapping[str, list[Intent]]) -> frozenset[str]:
-    """Collect the names that an earlier run was about to place, or has placed."""
+    """Return the names that an earlier run placed or was about to place."""
     return frozenset(
         name for name, each in intents.items() if staged.look(name) or where_placed(to, each) is not None
     )
 
 
 def moved(staged: Directory, to: Directory, intents: Mapping[str, list[Intent]]) -> frozenset[str]:
-    """Collect the names that are placed, or whose folder may have been merged in part into one that is there."""
+    """Return the names that are placed, or whose folder may be partly merged into an existing one."""
     return frozenset(name for name, each in intents.items() if _has_moved(staged, to, name, each))
 
 
@@ -75,7 +77,7 @@ def _has_moved(staged: Directory, to: Directory, name: str, intents: Iterable[In
 
 
 def where_placed(to: Directory, intents: Iterable[Intent]) -> str | None:
-    """Say under which name something is at the destination, known by its inode; None if it is not there."""
+    """Return the name of an entry at the destination, identified by its inode; None if it is not there."""
     for intent in intents:
         there = to.look(intent.new)
         if there and there.st_ino & WORD == intent.inode:
@@ -84,7 +86,7 @@ def where_placed(to: Directory, intents: Iterable[Intent]) -> str | None:
 
 
 class _Publishing:
-    """One run of it. ``placed``: top-level name in the offer -> at the destination."""
+    """One run of :func:`publish`. ``placed`` maps top-level names in the offer to names at the destination."""
 
     def __init__(
         self,
@@ -115,7 +117,7 @@ class _Publishing:
         return placed
 
     def _found(self, name: str) -> str | None:
-        """Where a name that is no longer staged has been placed."""
+        """Return the final name of an entry that is no longer staged."""
         if self._staged.look(name):
             return None
         return where_placed(self._to, self._journal.intents.get(name, ()))
@@ -129,7 +131,7 @@ class _Publishing:
 
     # -------------------------------------------------------------- where to
     def _choose(self, name: str) -> Intent:
-        """Choose a name at the destination: again that of an earlier run, if its rename may have begun."""
+        """Choose a name at the destination: the one of an earlier run, if its rename may have begun."""
         if earlier := self._earlier.get(name):
             return earlier[-1]
         return Intent(
@@ -157,7 +159,8 @@ class _Publishing:
             return self._move(name)
         except FileNotFoundError:
             self._journal.refresh_intents()
-            new = self._found(name)  # another process has been quicker
+            # Another process may have been faster.
+            new = self._found(name)
             if new is None:
                 raise
             return new
@@ -167,16 +170,16 @@ class _Publishing:
             case Overwrite.RENAME:
                 return self._to_free_name(name)
             case Overwrite.REFUSE:
-                _to_its_name(self._staged, self._to, name, again=self._is_earlier(name))
+                _to_its_name(self._staged, self._to, name, resume=self._is_earlier(name))
             case Overwrite.REPLACE:
                 _over_what_is_there(self._staged, self._to, name, self._sync)
         return name
 
     def _to_free_name(self, name: str) -> str:
         while True:
-            new, again = self._chosen[name].new, self._is_earlier(name)
+            new, resume = self._chosen[name].new, self._is_earlier(name)
             with suppress(FileExistsError):
-                move_new(self._staged, name, self._to, new, again=again)
+                rename_without_replacing(self._staged, name, self._to, new, resume=resume)
                 return new
             self._chosen[name] = Intent(self._free(name), self._inode(name))
             self._journal.place({name: self._chosen[name]})
@@ -189,20 +192,20 @@ def check_free(to: Directory, names: Iterable[str]) -> None:
             raise _exists(to, name)
 
 
-def _exists(to: Directory, path: str, what: str = "there already") -> DestinationExists:
-    return DestinationExists(f'"{display_name(path)}" is {what}, in "{display_name(str(to.path))}".')
+def _exists(to: Directory, path: str, what: str = "exists already") -> DestinationExists:
+    return DestinationExists(f'"{display_name(path)}" {what} in "{display_name(str(to.path))}".')
 
 
-def _to_its_name(staged: Directory, to: Directory, name: str, *, again: bool = False) -> None:
+def _to_its_name(staged: Directory, to: Directory, name: str, *, resume: bool = False) -> None:
     try:
-        move_new(staged, name, to, name, again=again)
+        rename_without_replacing(staged, name, to, name, resume=resume)
     except FileExistsError as error:
         raise _exists(to, name) from error
 
 
 # ------------------------------------------------------------------ rename
 def numbered(name: str, number: int, *, folder: bool = False) -> str:
-    """Put a number into a name, before its suffix, within 255 bytes; 0 leaves it as it is."""
+    """Insert a number before the suffix of a name, within 255 bytes; 0 leaves the name unchanged."""
     if not number:
         return name
     stem, suffix = (name, "") if folder else _split(name)
@@ -212,7 +215,7 @@ def numbered(name: str, number: int, *, folder: bool = False) -> str:
 
 
 def _split(name: str) -> tuple[str, str]:
-    """Part the stem from the suffix, which ``.tar.gz`` is as a whole."""
+    """Split a name into stem and suffix; ``.tar.gz`` is one suffix."""
     stem, _, suffix = name.rpartition(".")
     if not stem or len(suffix) > LONGEST_SUFFIX:
         return name, ""
@@ -232,7 +235,8 @@ def _over_what_is_there(staged: Directory, to: Directory, name: str, sync: Calla
         _merge(staged, to, name, sync)
     else:
         staged.replace(name, to, name)
-        if staged.look(name):  # a crash left one file under both names: to rename it onto itself does nothing
+        # After a crash one file may have both names; renaming it onto itself does nothing.
+        if staged.look(name):
             staged.unlink(name)
 
 
@@ -242,19 +246,20 @@ def _merge(staged: Directory, to: Directory, name: str, sync: Callable[[int], No
             try:
                 _over_what_is_there(ours, theirs, each, sync)
             except FileNotFoundError:
+                # Otherwise another process was faster.
                 if ours.look(each) or not theirs.look(each):
-                    raise  # else another process has been quicker
+                    raise
         theirs.sync(sync)
 
 
 def _check_replaceable(staged: Directory, to: Directory, name: str, path: str, *, deep: bool = True) -> None:
-    """Raise :class:`DestinationExists` unless files meet files and folders folders; a link is neither."""
+    """Raise :class:`DestinationExists` unless files replace files and folders folders; a link is neither."""
     there = to.look(name)
     if there is None:
         return
     folder = staged.is_folder(name)
     if not (stat.S_ISDIR if folder else stat.S_ISREG)(there.st_mode):
-        raise _exists(to, path, "there already and something else")
+        raise _exists(to, path, "exists already, as something else,")
     if folder and deep:
         with staged.child(name) as ours, to.child(name) as theirs:
             for each in ours.names():

@@ -1,6 +1,7 @@
-"""What an earlier run left in the staging data: which of it contradicts the journal, which of it may be right.
+"""Compares the staging data of an earlier run with the journal: what contradicts it, and what may be correct.
 
-What does not belong there goes: what the manifest does not name, and whatever is not a file of ours under one name.
+The scan removes what does not belong: entries that the manifest does not name, and anything but our own files with
+one name each.
 """
 
 from __future__ import annotations
@@ -17,22 +18,25 @@ from nbferry.storage.disk.directory import Directory, identity_of
 from nbferry.storage.disk.system import NOFOLLOW, READ, WRITE, extents
 from nbferry.storage.folder.layout import chunks_within, files_by_folder, folders_of
 
-_BLOCK = 512  # bytes that st_blocks counts in, on every system
+# Bytes of one unit of st_blocks, on every system.
+_BLOCK = 512
 
 
-class Surveyed(NamedTuple):
-    """What the files do not contradict of what was vouched for, and the chunks for which other bytes are here."""
+class ScanResult(NamedTuple):
+    """Recorded chunks that the files confirm, and chunks with other, unverified bytes."""
 
     have: RangeSet
     unsure: RangeSet
 
 
-def survey(manifest: Manifest, data: Directory, vouched: RangeSet, placed: Container[str] = ()) -> Surveyed:
-    """Look at everything in ``data`` but the top-level names in ``placed``; raises OSError."""
-    return _Survey(manifest, data, vouched, placed).run()
+def scan_staging(
+    manifest: Manifest, data: Directory, vouched: RangeSet, placed: Container[str] = ()
+) -> ScanResult:
+    """Scan everything in ``data`` except the top-level names in ``placed``; raises OSError."""
+    return _Scan(manifest, data, vouched, placed).run()
 
 
-class _Survey:
+class _Scan:
     def __init__(
         self, manifest: Manifest, data: Directory, vouched: RangeSet, placed: Container[str]
     ) -> None:
@@ -42,19 +46,19 @@ class _Survey:
         self._lost: list[tuple[int, int]] = []
         self._unsure: list[tuple[int, int]] = []
 
-    def run(self) -> Surveyed:
+    def run(self) -> ScanResult:
         folders = folders_of(self._manifest.entries)
         inner: dict[str, set[str]] = {}
         for path in folders:
             above, _, name = path.rpartition("/")
             inner.setdefault(above, set()).add(name)
         files = files_by_folder(self._manifest)
-        # from the top: what is in a folder's place is gone when it is opened
+        # From the top, so that anything in a folder's place is removed before the folder is opened.
         for path in ["", *sorted(folders)]:
             if path.partition("/")[0] not in self._placed:
                 self._look_into(path, inner.get(path, set()), files.get(path, []))
         have = self._vouched - RangeSet.union(self._lost)
-        return Surveyed(have, RangeSet.union(self._unsure) - have)
+        return ScanResult(have, RangeSet.union(self._unsure) - have)
 
     def _look_into(self, path: str, inner: set[str], files: list[int]) -> None:
         entries = self._manifest.entries
@@ -97,7 +101,7 @@ class _Survey:
 
 
 def _is_one_of(folder: Directory, name: str, names: Container[str], inner: Container[str]) -> bool:
-    """Whether this is another way to write one of these names: macOS lists letters and their accents apart."""
+    """Whether this is another spelling of one of these names: macOS lists letters and accents separately."""
     whole = normalize("NFC", name)
     mine, info = folder.look(name), folder.look(whole)
     if whole == name or mine is None or info is None or identity_of(mine) != identity_of(info):
@@ -114,7 +118,7 @@ def _cut(folder: Directory, name: str, size: int) -> None:
 
 
 def _written(folder: Directory, name: str, info: os.stat_result) -> Iterator[tuple[int, int]]:
-    """Find the bytes of a file that are no hole, without opening it if none can be one."""
+    """Find the bytes of a file outside holes, without opening a file that has none."""
     if getattr(info, "st_blocks", info.st_size) * _BLOCK >= info.st_size:
         yield 0, info.st_size
         return

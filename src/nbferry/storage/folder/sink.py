@@ -1,14 +1,14 @@
-"""A destination folder: chunks become files in a staging folder, renames move these to their place.
+"""A destination folder: chunks become files in a staging folder, renames move these into place.
 
-    prepare    judge the names; see that there is room; make .nbferry/<transfer>/data and its folders, or open them
-               again and see what is there
+    prepare    check the names and the free space; make .nbferry/<transfer>/data and its folders, or reopen them and
+               scan what they contain
     store      verify -> write at the final offset
-    reuse      read what is here already -> verify -> write it, unless it lies in its place
-    sync       flush what was written -> record it in the journal -> flush that
-    check      if anything is in doubt: read everything again
+    reuse      read existing bytes -> verify -> write them, unless they are in place
+    sync       flush what was written -> record it in the journal -> flush the journal
+    check      if anything is in doubt, read everything again
     publish    times, modes -> flush -> record that -> rename into place -> flush the folders
 
-A crash leaves nothing or complete files at the destination, and the staging folder to go on with.
+A crash leaves only complete files at the destination, and the staging folder from which to resume.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+
+from typing_extensions import override
 
 from nbferry.crypto.digest import chunk_digest
 from nbferry.errors import DiskFull, LocalProtocolError, StorageError
@@ -32,25 +34,26 @@ from nbferry.storage.base import Sink
 from nbferry.storage.disk.directory import Directory, make_path, missing_folders
 from nbferry.storage.disk.failures import translated
 from nbferry.storage.disk.system import REAL_DISK, Disk
-from nbferry.storage.folder.staged_offer import Arrival
+from nbferry.storage.folder.staged_offer import StagedOffer
 from nbferry.storage.folder.staging import remove_staging_in
-from nbferry.storage.folder.stored_chunks import Stored
+from nbferry.storage.folder.stored_chunks import StoredChunks
 
-BLOCK = 4 * KiB  # what the smallest file takes on most file systems
-RESERVE = 16 * MiB  # left to others on a disk that we fill: folders, the journal, a notebook that is saved
+BLOCK = 4 * KiB
+"""Space that the smallest file takes on most file systems."""
+RESERVE = 16 * MiB
+"""Space to leave free on a full disk: for folders, the journal, a notebook that is saved."""
 
 _TRANSFER = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class FolderSink(Sink):
-    """Writes an offer into the folder ``to``, which is made if need be.
+    """Writes an offer into the folder ``to``, which is made if necessary.
 
-    ``transfer_id`` names the staging folder: letters, digits, "-" and "_". ``overwrite`` says what happens
-    to names that are taken: "rename" gives ours a number, "replace" puts files over files, "refuse" ends it.
-    ``resume`` goes on with what an earlier run left, by its journal; without it that is removed.
+    ``transfer_id`` names the staging folder: letters, digits, "-" and "_". ``resume`` keeps what an earlier run
+    stored, by its journal; otherwise that is removed.
 
-    If ``sync`` or ``publish`` fails to flush, only what was durable before counts as stored; see ``have``. A
-    :class:`StorageError` that stems from an error of the system has that OSError as its ``__cause__``.
+    If ``sync`` or ``publish`` fails to flush, only chunks that were durable before stay in ``have``. A
+    :class:`StorageError` from an error of the system has that OSError as its ``__cause__``.
     """
 
     def __init__(
@@ -69,18 +72,20 @@ class FolderSink(Sink):
         self.manifest, self.path = manifest, Path(to).absolute()
         self._transfer_id, self._overwrite, self._disk = transfer_id, overwrite, disk
         self._allow_hidden, self._resume = allow_hidden, resume
-        self._stored = Stored()
-        self._unsure = RangeSet()  # what lies in the staging data already, though nobody vouches for it
-        self._arrival: Arrival | None = None  # between prepare and close
+        self._stored = StoredChunks()
+        # Chunks with unverified bytes in the staging data.
+        self._unsure = RangeSet()
+        # Set between prepare and close.
+        self._staged: StagedOffer | None = None
 
     @property
+    @override
     def have(self) -> RangeSet:
-        """See :meth:`Sink.have`."""
         return self._stored.have
 
     # -------------------------------------------------------------- before
+    @override
     def prepare(self) -> None:
-        """See :meth:`Sink.prepare`."""
         entries = self.manifest.entries
         folders = {entry.path for entry in entries if entry.folder}
         check_paths((entry.path for entry in entries), folders=folders, allow_hidden=self._allow_hidden)
@@ -96,7 +101,7 @@ class FolderSink(Sink):
 
     @contextmanager
     def _undone_on_failure(self) -> Iterator[None]:
-        """Make the destination; take it away again if what follows fails, but never what could be resumed."""
+        """Make the destination; remove it if the block fails, but never data that could be resumed."""
         made = missing_folders(self.path)
         try:
             make_path(self.path, self._disk.sync)
@@ -118,7 +123,7 @@ class FolderSink(Sink):
         to = Directory.open(self.path)
         try:
             self._check_lengths(to)
-            arrival = self._arrival = Arrival(
+            staged = self._staged = StagedOffer(
                 self.manifest,
                 to,
                 self._transfer_id,
@@ -130,26 +135,27 @@ class FolderSink(Sink):
         except BaseException:
             to.close()
             raise
-        self.finished, self.candidates, self._unsure = arrival.finished, arrival.candidates, arrival.unsure
+        self.finished, self.candidates, self._unsure = staged.finished, staged.candidates, staged.unsure
         self._check_room()
-        arrival.make_folders()
+        staged.make_folders()
 
+    @override
     def leaves(self) -> Iterable[tuple[int, bytes]]:
-        """See :meth:`Sink.leaves`."""
         return self._prepared().leaves()
 
     def _check_lengths(self, to: Directory) -> None:
-        """See now, not in the middle, that this file system and this folder can hold names this long."""
+        """Check early that this file system and this folder can hold names this long."""
         if to.fd is None:
             return
-        most_name, most_path = os.pathconf(to.fd, "PC_NAME_MAX"), os.pathconf(to.fd, "PC_PATH_MAX")
+        max_name, max_path = os.pathconf(to.fd, "PC_NAME_MAX"), os.pathconf(to.fd, "PC_PATH_MAX")
         above = len(os.fsencode(self.path)) + 1
         for path in (entry.path.encode() for entry in self.manifest.entries):
-            if above + len(path) >= most_path or max(map(len, path.split(b"/"))) > most_name:
+            if above + len(path) >= max_path or max(map(len, path.split(b"/"))) > max_name:
                 raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
 
+    @override
     def missing_space(self) -> int:
-        """See :meth:`Sink.missing_space`. Staging data that nobody vouches for has its room already."""
+        # Unverified staging data already takes its space.
         there = self.have | self._unsure
         left = self.manifest.total_bytes - self.manifest.bytes_in(there)
         if not left:
@@ -158,25 +164,25 @@ class FolderSink(Sink):
         return max(0, left + files * BLOCK + RESERVE - self._free())
 
     def _free(self) -> int:
-        arrival = self._arrival
-        if arrival is not None:
-            return arrival.to.free(self._disk.free)
+        staged = self._staged
+        if staged is not None:
+            return staged.to.free(self._disk.free)
         there = next(folder for folder in (self.path, *self.path.parents) if folder.exists())
         return self._disk.free(str(there))
 
     # -------------------------------------------------------------- meanwhile
+    @override
     def store(self, chunks: Sequence[ChunkData]) -> RangeSet:
-        """See :meth:`Sink.store`."""
         with self._translated("Writing"):
             return self._prepared().store([chunk for chunk in chunks if self._is_right(chunk)])
 
+    @override
     def reuse(self, chunks: Sequence[tuple[int, bytes]]) -> RangeSet:
-        """See :meth:`Sink.reuse`."""
         with self._translated("Writing"):
             return self._prepared().reuse(chunks)
 
     def _is_right(self, chunk: ChunkData) -> bool:
-        """Whether a chunk is one of the offer, as long as it says there, and not damaged."""
+        """Whether a chunk belongs to the offer, has the right length, and is undamaged."""
         if not 0 <= chunk.chunk < self.manifest.chunk_count:
             return False
         return (
@@ -184,21 +190,22 @@ class FolderSink(Sink):
             and chunk_digest(chunk.data) == chunk.digest
         )
 
+    @override
     def sync(self) -> None:
-        """See :meth:`Sink.sync`."""
         with self._translated("Writing"):
             self._prepared().sync()
 
     # -------------------------------------------------------------- after
+    @override
     def check(self) -> RangeSet:
-        """See :meth:`Sink.check`. What is at its place is no longer looked at."""
-        with self._translated("Reading again"), self._finished_noted() as arrival:
-            return arrival.check()
+        # Published files are no longer checked.
+        with self._translated("Reading again"), self._updating_finished() as staged:
+            return staged.check()
 
+    @override
     def publish(self, digest: bytes) -> tuple[Path, ...]:
-        """See :meth:`Sink.publish`. After it failed it may be called again, when nothing is lost."""
-        with self._translated("Publishing"), self._finished_noted() as arrival:
-            return tuple(self._published(arrival.publish(digest)))
+        with self._translated("Publishing"), self._updating_finished() as staged:
+            return tuple(self._published(staged.publish(digest)))
 
     def _published(self, placed: Mapping[str, str]) -> Iterator[Path]:
         for entry in self.manifest.entries:
@@ -207,15 +214,15 @@ class FolderSink(Sink):
                 yield self.path.joinpath(placed[top], rest)
 
     @contextmanager
-    def _finished_noted(self) -> Iterator[Arrival]:
-        arrival = self._prepared()
+    def _updating_finished(self) -> Iterator[StagedOffer]:
+        staged = self._prepared()
         try:
-            yield arrival
+            yield staged
         finally:
-            self.finished = arrival.finished
+            self.finished = staged.finished
 
+    @override
     def discard(self) -> None:
-        """See :meth:`Sink.discard`."""
         self._remove(everything=True)
 
     def _remove(self, *, everything: bool) -> None:
@@ -223,20 +230,20 @@ class FolderSink(Sink):
         with self._translated("Cleaning up"):
             remove_staging_in(self.path, self._transfer_id, everything=everything)
 
+    @override
     def close(self) -> None:
-        """See :meth:`Sink.close`."""
-        arrival, self._arrival = self._arrival, None
-        if arrival is not None:
-            arrival.close()
+        staged, self._staged = self._staged, None
+        if staged is not None:
+            staged.close()
 
-    def _prepared(self) -> Arrival:
-        if self._arrival is None:
+    def _prepared(self) -> StagedOffer:
+        if self._staged is None:
             raise LocalProtocolError("A sink was used before it was prepared or after it was closed.")
-        return self._arrival
+        return self._staged
 
     def _translated(self, doing: str) -> AbstractContextManager[None]:
         return translated(f'{doing} in "{display_name(str(self.path))}"', self._lacking)
 
     def _lacking(self) -> int:
-        """Bytes to ask for when the disk says that it is full: by a quota, if there seems to be room."""
+        """Return the bytes to ask for on a full disk; with a quota the disk may seem to have space."""
         return self.missing_space() or self.manifest.total_bytes - self.manifest.bytes_in(self.have)

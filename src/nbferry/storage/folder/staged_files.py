@@ -1,4 +1,4 @@
-"""The files of an offer while they are being written, under their own names below one folder."""
+"""The files of an offer while they are written, under their own names in the staging folder."""
 
 from __future__ import annotations
 
@@ -20,21 +20,22 @@ from nbferry.storage.disk.handles import Handles
 from nbferry.storage.disk.system import CREATE, WORD, WRITE, Disk, forget_cached, write_all
 from nbferry.storage.folder.layout import folders_of
 
-MANY = 16  # files from which one flush of the whole file system is quicker: 0.35 ms against 2.5 ms on ext4
+MANY = 16
+"""Files from which one flush of the whole file system is faster: 0.35 ms against 2.5 ms on ext4."""
 
 T = TypeVar("T")
 
 _BY_DESCRIPTOR = os.utime in os.supports_fd
 
 
-class Parts:
-    """Written at their final offsets, in any order, as often as need be.
+class StagedFiles:
+    """Files written at their final offsets, in any order, any number of times.
 
-    With ``have``, an earlier run left files here: those that ``have`` touches must still be there. Top-level names
-    in ``placed`` are no longer here, or about to go: nothing of them is touched.
+    With ``have``, an earlier run left files here; those with chunks in ``have`` must still exist. Top-level names in
+    ``placed`` have been published or are about to be, so they are not touched.
 
-    A write that fails with EIO is tried once more. A file that a network drive has lost (ESTALE) is opened once more
-    by its path, if it is still the same. ``doubted`` tells whether that was ever needed, or a read failed with EIO.
+    A write that fails with EIO is retried once. A file that a network drive lost (ESTALE) is reopened once by its path,
+    if it is still the same. ``doubted`` says whether either happened, or a read failed with EIO.
     """
 
     def __init__(
@@ -48,7 +49,8 @@ class Parts:
         self._manifest, self._data, self._disk, self._placed = manifest, data, disk, placed
         self.doubted = False
         data.note_identity()
-        self._inodes = array("Q", bytes(8 * len(manifest.entries)))  # of the files that were open once
+        # Of the files that were opened before.
+        self._inodes = array("Q", bytes(8 * len(manifest.entries)))
         self._stale: set[int] = set()
         self._resumed = have is not None
         self._made = bytearray(len(manifest.entries))
@@ -58,13 +60,15 @@ class Parts:
             self._made[start : last + 1] = b"\x01" * (last + 1 - start)
         self._folders = Handles(data.descend, Directory.close)
         self._files = Handles(self._open, self._close)
-        self._lost: OSError | None = None  # what closing a file reported since the last sync, as NFS does
-        self._lock = threading.Lock()  # for that, and the two tables of what is not durable yet
+        # An error from closing a file since the last sync, as NFS reports it.
+        self._lost: OSError | None = None
+        # Guards the error above and the two sets below, of what is not durable yet.
+        self._lock = threading.Lock()
         self._dirty: set[int] = set()
         self._dirty_folders: set[str] = set()
 
     def close(self) -> None:
-        """Let go of every file; what is written stays. May be called twice."""
+        """Close every file; what is written stays. May be called twice."""
         self._files.close()
         self._folders.close()
 
@@ -87,7 +91,7 @@ class Parts:
         return path.partition("/")[0] in self._placed
 
     def _open(self, index: int) -> int:
-        """Open a file, created at its first use."""
+        """Open a file; the first use creates it."""
         entry = self._manifest.entries[index]
         above, _, name = entry.path.rpartition("/")
         flags = WRITE if self._made[index] else WRITE | os.O_CREAT if self._resumed else CREATE
@@ -107,13 +111,15 @@ class Parts:
         return fd
 
     def _check(self, fd: int, index: int) -> None:
-        """See that this is our file, under no other name, and give it its size, without blocks."""
+        """Check that this is our file and has no other name; set its size, without blocks."""
         entry, info = self._manifest.entries[index], os.fstat(fd)
         if index in self._stale and self._inodes[index] != info.st_ino & WORD:
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), entry.path)
         if not stat.S_ISREG(info.st_mode) or info.st_nlink != 1 or info.st_size > entry.size:
             name = display_name(entry.path)
-            raise StorageError(f'Somebody changed the unfinished "{name}".', hint="Cancel, and start again.")
+            raise StorageError(
+                f'Another program changed the unfinished "{name}".', hint="Cancel, and start again."
+            )
         if entry.size > self._manifest.chunk_size and info.st_size != entry.size:
             os.ftruncate(fd, entry.size)
         self._inodes[index] = info.st_ino & WORD
@@ -142,7 +148,8 @@ class Parts:
             self._write_twice(fd, chunk.data, offset)
             if length == self._manifest.entries[index].size:
                 self._finish(fd, index)
-        finally:  # noted after writing: a sync that runs meanwhile takes the note but not the bytes
+        # After writing: a sync in between would take the note but not the bytes.
+        finally:
             self.note(index)
 
     def _write_twice(self, fd: int, data: memoryview, offset: int) -> None:
@@ -155,7 +162,7 @@ class Parts:
             write_all(self._disk.write, fd, data, offset)
 
     def _with_file(self, index: int, act: Callable[[int], T]) -> T:
-        """Do something with an open file; once more, through a new descriptor, if a network drive has lost it."""
+        """Call ``act`` with an open file; retry with a new descriptor if a network drive lost the file."""
         try:
             with self._files.use(index) as fd:
                 return act(fd)
@@ -181,7 +188,7 @@ class Parts:
 
     # -------------------------------------------------------------- reading back
     def read(self, chunk: int) -> memoryview:
-        """Read what lies where a chunk belongs: fewer bytes if the file is shorter, none if the disk fails to."""
+        """Read the bytes at a chunk's place: fewer if the file is shorter, none if the disk fails."""
         index, offset, length = self._manifest.place(chunk)
         buffer = memoryview(bytearray(length))
         try:
@@ -194,12 +201,12 @@ class Parts:
         return buffer[:count]
 
     def forget_cached(self, index: int) -> None:
-        """Let what is read from a file next come from the disk."""
+        """Drop a file from the system's cache, so that the next read comes from the disk."""
         self._with_file(index, forget_cached)
 
     # -------------------------------------------------------------- completing
     def _finish(self, fd: int, index: int) -> None:
-        """Set the time and the mode of a file that is complete; it may be executed by all who may read it."""
+        """Set time and mode of a complete file; an executable one gets x wherever it has r."""
         entry = self._manifest.entries[index]
         mode = os.fstat(fd).st_mode
         if entry.executable and hasattr(os, "fchmod"):
@@ -212,7 +219,7 @@ class Parts:
         os.utime(target, ns=(entry.mtime_ns, entry.mtime_ns))
 
     def finish(self) -> None:
-        """Set times and modes, see that every file has its size, and make all durable."""
+        """Set times and modes, check every file's size, and make everything durable."""
         for index, entry in enumerate(self._manifest.entries):
             if self._is_placed(entry.path):
                 continue
@@ -227,16 +234,18 @@ class Parts:
     def _finish_late(self, index: int, entry: Entry) -> None:
         with self._files.use(index) as fd:
             if os.fstat(fd).st_size != entry.size:
-                raise StorageError(f'"{display_name(entry.path)}" has lost data.', hint="Start again.")
+                raise StorageError(
+                    f'The unfinished "{display_name(entry.path)}" has lost data.', hint="Start again."
+                )
             self._finish(fd, index)
         self.note(index)
 
     # -------------------------------------------------------------- durability
     def sync(self) -> None:
-        """Make durable what was written before this call; what is written meanwhile waits for the next.
+        """Make durable what was written before this call; later writes wait for the next call.
 
-        Raises OSError; then nothing that was written since the last good call can be relied on, because a
-        system reports a lost write only once.
+        After an OSError nothing written since the last successful call is reliable, because a system reports a lost
+        write only once.
         """
         with self._lock:
             files, self._dirty = self._dirty, set()
@@ -248,7 +257,8 @@ class Parts:
             with self._lock:
                 self._dirty |= files
                 self._dirty_folders |= folders
-            for index in files:  # a descriptor that has reported a lost write reports success next time
+            # A descriptor that has reported a lost write reports success next time.
+            for index in files:
                 self._files.drop(index)
             for path in folders:
                 self._folders.drop(path)
@@ -256,7 +266,8 @@ class Parts:
 
     def _flush(self, files: set[int], folders: set[str]) -> None:
         if len(files) + len(folders) > MANY:
-            data = self._data.fd  # open from the first write on: it hears of every one that fails
+            # Open since the first write, so it reports every write that failed.
+            data = self._data.fd
             if data is not None and self._disk.sync_whole(data):
                 return
         for index in files:
@@ -274,5 +285,5 @@ class Parts:
 
 
 def _taken(path: str) -> UnsafePath:
-    """Explain that this file system takes two names for one, as none should after ``check_paths``."""
-    return UnsafePath(f'"{display_name(path)}" and another name of the offer are one file here.')
+    """Report two names that are one file here; ``check_paths`` should have prevented that."""
+    return UnsafePath(f'"{display_name(path)}" and another name in the offer are the same file here.')

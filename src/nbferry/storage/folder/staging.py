@@ -1,6 +1,6 @@
-"""Where a transfer waits until it is complete: ``<to>/.nbferry/<transfer>/data``.
+"""The staging folder, where a transfer's data waits until it is complete: ``<to>/.nbferry/<transfer>/data``.
 
-It is private and not reached through a link, and below the destination, so that publishing is a rename.
+It is private, not reached through a link, and below the destination, so that publishing is a rename.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MANIFEST = "manifest.json"
 class Staging:
     """An open staging folder: ``data`` holds the tree of the offer, ``root`` its manifest and the journal.
 
-    What else lies in ``root`` is not ours: where the destination is the folder of the notebook, the memo does.
+    Other files in ``root`` are not ours: if the destination is the notebook's folder, the transfer's record is there.
     """
 
     root: Directory
@@ -38,10 +38,10 @@ class Staging:
     def open(
         cls, to: Directory, transfer: str, *, resume: bool, sync: Callable[[int], None] = os.fsync
     ) -> Staging:
-        """Open the staging folder of a transfer, made if need be; unless ``resume``, what was staged in it goes.
+        """Open the staging folder of a transfer, made if necessary; without ``resume``, empty it.
 
-        ``sync`` makes the way to it durable, so that what is stored there is found again after a power loss.
-        Raises :class:`UnsafePath` if anything on the way is a link, no folder, or somebody else's.
+        ``sync`` makes the path to it durable, so that a power failure does not lose it. Raises :class:`UnsafePath` if
+        a folder of the path is a link, no folder, or another user's.
         """
         return insist(lambda: cls._open(to, transfer, resume, sync))
 
@@ -56,11 +56,12 @@ class Staging:
                 data = opened.enter_context(private_folder(root, DATA))
                 for folder in (root, state, to):
                     folder.sync(sync)
-                opened.pop_all()  # they stay open
+                # They stay open.
+                opened.pop_all()
                 return cls(root, data)
 
     def close(self) -> None:
-        """Let go of the folders; what is in them stays. May be called twice."""
+        """Close the folders; their contents stay. May be called twice."""
         self.data.close()
         self.root.close()
 
@@ -72,7 +73,7 @@ class Staging:
 
 
 def remove_staging_in(path: Path, transfer: str, *, everything: bool) -> None:
-    """Do :func:`remove_staging` in a folder that may be gone as a whole."""
+    """Do :func:`remove_staging` in a folder that may be gone."""
     try:
         to = Directory.open(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -82,10 +83,10 @@ def remove_staging_in(path: Path, transfer: str, *, everything: bool) -> None:
 
 
 def remove_staging(to: Directory, transfer: str, *, everything: bool = True) -> None:
-    """Remove what is left of a transfer, and the state folder if it held nothing else.
+    """Remove what is left of a transfer, and the state folder if it is empty then.
 
-    Not ``everything``: what was staged alone, and the folders only if they held nothing else. What has the name of
-    a folder of ours and is none is left alone. Raises OSError.
+    Without ``everything``, remove only staged data, and folders that are empty then. Leave alone anything with the
+    name of our folder that is not a folder. Raises OSError.
     """
     state = _child(to, STATE_FOLDER)
     if state is None:
@@ -111,7 +112,8 @@ def _remove_staged(state: Directory, transfer: str) -> None:
         return
     with root:
         _clear(root)
-    with suppress(OSError):  # there is something else in it
+    # It may contain other files.
+    with suppress(OSError):
         state.rmdir(transfer)
 
 

@@ -1,4 +1,4 @@
-"""Which chunks count as stored, which of these are durable, and the digests of those that are not yet."""
+"""Which chunks are stored, which of them are durable, and the digests of those that are not yet."""
 
 from __future__ import annotations
 
@@ -8,36 +8,37 @@ from collections.abc import Callable, Mapping
 from nbferry.model.ranges import RangeSet
 
 
-class Stored:
-    """May be used from several threads. ``begin`` and ``lose`` are for the one that flushes."""
+class StoredChunks:
+    """Thread-safe. Only the thread that flushes calls ``begin`` and ``lose``."""
 
     def __init__(self) -> None:
         self._have = self._durable = RangeSet()
         self._unsynced: dict[int, bytes] = {}
-        self._losses = 0  # times that a flush failed
+        # Counts failed flushes.
+        self._losses = 0
         self._lock = threading.Lock()
 
     @property
     def have(self) -> RangeSet:
-        """What counts as stored."""
+        """The chunks that count as stored."""
         with self._lock:
             return self._have
 
     @property
     def durable(self) -> RangeSet:
-        """What the journal vouches for."""
+        """The chunks that the journal has recorded."""
         with self._lock:
             return self._durable
 
     def start_with(self, durable: RangeSet) -> None:
-        """An earlier run has stored and recorded these."""
+        """Start with chunks that an earlier run stored and recorded."""
         with self._lock:
             self._have = self._durable = durable
 
     def keep(self, write: Callable[[], Mapping[int, bytes]]) -> RangeSet:
-        """Count as stored what ``write`` says it wrote: chunks and digests.
+        """Count the chunks that ``write`` returns, with their digests, as stored.
 
-        It is called again if a flush failed meanwhile, which may have lost what was written before it.
+        Calls ``write`` again if a flush failed meanwhile, because that flush may have lost what it wrote.
         """
         while True:
             with self._lock:
@@ -52,29 +53,29 @@ class Stored:
 
     # -------------------------------------------------------------- a flush
     def begin(self) -> dict[int, bytes]:
-        """Take what is stored and not yet durable; what is stored from now on waits for the next flush."""
+        """Take the chunks that are not yet durable; chunks stored later wait for the next flush."""
         with self._lock:
             taken, self._unsynced = self._unsynced, {}
             return taken
 
     def succeed(self, taken: Mapping[int, bytes]) -> None:
-        """These are on the disk, and so is the record of them."""
+        """Count these as durable: they and their record are on the disk."""
         with self._lock:
             self._durable |= RangeSet.of(*taken)
 
     def give_back(self, taken: Mapping[int, bytes]) -> None:
-        """These are on the disk, but the record of them is not: the next flush takes them again."""
+        """Return these to the next flush: they are on the disk, but their record is not."""
         with self._lock:
             self._unsynced = {**taken, **self._unsynced}
 
     def lose(self) -> None:
-        """Only what was durable before still counts: a system reports once that writes were lost, and not which."""
+        """Keep only durable chunks: a system reports lost writes once, and does not say which."""
         with self._lock:
             self._have, self._unsynced = self._durable, {}
             self._losses += 1
 
     def drop(self, chunks: RangeSet) -> None:
-        """These turned out to be damaged."""
+        """Drop chunks that turned out to be damaged."""
         with self._lock:
             self._have -= chunks
             self._durable -= chunks

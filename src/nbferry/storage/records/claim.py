@@ -1,16 +1,16 @@
-"""Which process runs a transfer: a file with its name in it, touched every ten seconds.
+"""Which process runs a transfer: a file that names the process, touched every ten seconds.
 
     <state folder>/<id>/claim    a JSON object: "pid", "host", "boot_id" (see :func:`this_boot`) and a random "nonce"
 
-A claim counts for 60 seconds from its last time of modification, unless its process was on this computer and has ended.
-It is written under another name and moved to this one without replacing anything. One that counts no more is renamed
-away first, and looked at once more: if it is not what was judged, it is moved back.
+A claim is valid for 60 seconds after its last modification, unless its process was on this computer and has ended.
+A new claim is written under a temporary name, then renamed without replacing anything. An expired claim is renamed away
+first and read once more. If it is not the claim that was judged, it is moved back.
 
-No lock of the system is used: on network drives they lie or hang. So two processes may, within an instant, both
-believe that a transfer is theirs; the one whose name is not in the file learns it at its next look. That wastes
-work and loses nothing, because what they write is never shared.
+Claims use no lock of the system, because locks on network drives are unreliable or hang. So for a moment two processes
+may both believe that they own a transfer. The process that the file does not name notices at its next check. That
+wastes work but loses nothing, because the two never write to the same file.
 
-Ages are differences between times of files in one folder, so that no clock of ours is compared with a server's.
+Ages are differences between the times of files in one folder, so our clock is never compared with a server's.
 """
 
 from __future__ import annotations
@@ -28,55 +28,61 @@ from typing import Any
 
 from nbferry.errors import TransferBusy
 from nbferry.model.names import display_name
-from nbferry.storage.disk.atomic_file import read_whole, remove_quietly, write_beside
+from nbferry.storage.disk.atomic_file import read_whole, remove_quietly, write_temporary
 from nbferry.storage.disk.directory import Directory
 from nbferry.storage.disk.failures import translated
-from nbferry.storage.disk.rename import move_new
+from nbferry.storage.disk.rename import rename_without_replacing
 from nbferry.storage.disk.system import NOFOLLOW, READ, boot_id, no_sync
 
 CLAIM = "claim"
 BEAT_SECONDS = 10.0
 """How often :meth:`Claim.beat` is to be called."""
 
-FRESH_SECONDS = 60.0  # six beats: a process that is stopped or swapped out for a while keeps its claim
-_ATTEMPTS = 10  # against others that claim the same at the same moment
-_MAX_CLAIM = 4096  # bytes
-# errors that opening something gives that is no file of ours: a link, a folder, a socket, or not for us to read
+FRESH_SECONDS = 60.0
+"""Six beats, so that a process keeps its claim while it is stopped or swapped out for a while."""
+# Against processes that claim the same transfer at the same moment.
+_ATTEMPTS = 10
+# Bytes.
+_MAX_CLAIM = 4096
+# Errors from opening something that is not our file: a link, a folder, a socket, or a file that we may not read.
 _NO_CLAIM = frozenset({errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EACCES, errno.EPERM})
 
 
 def pid_alive(pid: int) -> bool:
-    """Whether a process of this number runs here; on Windows, where asking could end it, always."""
+    """Whether a process of this number runs here; always True on Windows, where the check could end it."""
     if os.name == "nt":
         return True
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
+    # It belongs to another user.
     except OSError:
-        return True  # it is somebody else's
+        return True
     return not _is_zombie(pid)
 
 
 def _is_zombie(pid: int) -> bool:
-    """Whether it has ended, and nobody has taken note: in a container often nobody does."""
+    """Whether a process has ended but its parent has not collected it, as often in containers."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:1] == ["Z"]
-    except OSError:  # this system tells in another way, or not at all
+    # This system has no such file.
+    except OSError:
         return False
 
 
 def this_boot() -> str:
-    """The same for processes that see each other's numbers; "" where the system does not tell."""
+    """Return an id that processes share if they see each other's numbers; "" where the system has none."""
     try:
-        return f"{boot_id()} {Path('/proc/self/ns/pid').readlink()}"  # containers share the first
+        # Containers share the boot id but not the namespace.
+        return f"{boot_id()} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:
         return ""
 
 
 @dataclass(frozen=True, slots=True)
 class Here:
-    """This process, as others know it."""
+    """This process, as other processes know it."""
 
     pid: int = field(default_factory=os.getpid)
     host: str = field(default_factory=socket.gethostname)
@@ -86,7 +92,7 @@ class Here:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A claim that lies there: what is in it, {} if it is damaged, and when it was touched last."""
+    """An existing claim: its fields, {} if damaged, and its time of modification."""
 
     fields: dict[str, Any]
     touched: float
@@ -106,24 +112,24 @@ class Claim:
     def take(cls, folder: Directory | Path, *, take_over: bool = False, here: Here | None = None) -> Claim:
         """Claim the transfer that has this folder, ``<state folder>/<id>``, which must exist.
 
-        A Directory must stay open for as long as the claim is used. Raises :class:`TransferBusy` if a process that
-        lives holds it, unless ``take_over``; :class:`StorageError` if the folder cannot be used.
+        A Directory must stay open as long as the claim is used. Raises :class:`TransferBusy` if a live process holds
+        it, unless ``take_over``; :class:`StorageError` if the folder cannot be used.
         """
         here, opened = here or Here(), _opener(folder)
         nonce = token_hex(16)
         mine = {"pid": here.pid, "host": here.host, "boot_id": here.boot_id, "nonce": nonce}
         with _translated(folder), opened() as held:
-            # not flushed: a claim that a power cut loses is nobody's any more
-            left = write_beside(held, CLAIM, json.dumps(mine).encode(), sync=no_sync)
+            # Not flushed: after a power failure the claim is void anyway.
+            temporary = write_temporary(held, CLAIM, json.dumps(mine).encode(), sync=no_sync)
             try:
-                _place(held, left, here, take_over=take_over)
+                _place(held, temporary, here, take_over=take_over)
             except BaseException:
-                remove_quietly(held, left)
+                remove_quietly(held, temporary)
                 raise
         return cls(opened, nonce)
 
     def held(self) -> bool:
-        """Whether it is still ours. What cannot be looked at, on a drive that is away for a while, still is."""
+        """Whether the claim is still ours. While the drive is unavailable it counts as ours."""
         try:
             with self._opened() as held:
                 found = _look(held)
@@ -134,7 +140,7 @@ class Claim:
         return found is not None and found.nonce == self._nonce
 
     def beat(self) -> bool:
-        """Say that we live, every :data:`BEAT_SECONDS`; answers :meth:`held`. Raises nothing."""
+        """Renew the claim, every :data:`BEAT_SECONDS`; returns :meth:`held`. Raises nothing."""
         if not self.held():
             return False
         with suppress(OSError), self._opened() as held:
@@ -142,7 +148,7 @@ class Claim:
         return True
 
     def release(self) -> None:
-        """Let others have it. May be called twice; does nothing if it is no longer ours. Raises nothing."""
+        """Give up the claim. May be called twice; ignores a claim that is no longer ours. Raises nothing."""
         with suppress(OSError), self._opened() as held:
             found = _look(held)
             if found is not None and found.nonce == self._nonce:
@@ -150,19 +156,19 @@ class Claim:
 
 
 def is_claimed(folder: Directory, here: Here | None = None) -> bool:
-    """Whether a process that lives holds the claim in this folder, ours included. Raises OSError."""
+    """Whether a live process, ours included, holds the claim in this folder. Raises OSError."""
     found = _look(folder)
     if found is None:
         return False
-    left = write_beside(folder, CLAIM, b"", sync=no_sync)
+    temporary = write_temporary(folder, CLAIM, b"", sync=no_sync)
     try:
-        return _lives(found, _touched(folder, left), here or Here())
+        return _lives(found, _touched(folder, temporary), here or Here())
     finally:
-        remove_quietly(folder, left)
+        remove_quietly(folder, temporary)
 
 
 def _opener(folder: Directory | Path) -> Callable[[], Directory]:
-    """Open the folder again for each look: thousands of claims hold no descriptors."""
+    """Open the folder for each check, so that thousands of claims hold no descriptors."""
     if isinstance(folder, Directory):
         return lambda: folder.descend("")
     return lambda: _open(folder)
@@ -180,22 +186,22 @@ def _translated(folder: Directory | Path) -> AbstractContextManager[None]:
 
 
 # ------------------------------------------------------------------ the file
-def _place(folder: Directory, left: str, here: Here, *, take_over: bool) -> None:
-    """Put our claim in its place, which must be free, or held by nobody who lives."""
+def _place(folder: Directory, temporary: str, here: Here, *, take_over: bool) -> None:
+    """Put our claim in place, unless a live process holds the transfer."""
     for _ in range(_ATTEMPTS):
         found = _look(folder)
         if found is not None:
-            if not take_over and _lives(found, _touched(folder, left), here):
+            if not take_over and _lives(found, _touched(folder, temporary), here):
                 raise _busy(found, here)
             _take_away(folder, found)
         with suppress(FileExistsError):
-            move_new(folder, left, folder, CLAIM)
+            rename_without_replacing(folder, temporary, folder, CLAIM)
             return
     raise TransferBusy
 
 
 def _take_away(folder: Directory, judged: _Found) -> None:
-    """Remove the claim that was judged; one that came into its place meanwhile is put back."""
+    """Remove the claim that was judged; put back a newer one."""
     aside = f"{CLAIM}.{token_hex(8)}.tmp"
     try:
         folder.replace(CLAIM, folder, aside)
@@ -204,13 +210,13 @@ def _take_away(folder: Directory, judged: _Found) -> None:
     try:
         if _look(folder, aside) != judged:
             with suppress(FileExistsError):
-                move_new(folder, aside, folder, CLAIM)
+                rename_without_replacing(folder, aside, folder, CLAIM)
     finally:
         _remove(folder, aside)
 
 
 def _remove(folder: Directory, name: str) -> None:
-    """Remove a claim, or whatever was planted under its name."""
+    """Remove a claim, or anything planted under its name."""
     if folder.is_folder(name):
         folder.remove_tree(name)
     else:
@@ -218,16 +224,18 @@ def _remove(folder: Directory, name: str) -> None:
 
 
 def _look(folder: Directory, name: str = CLAIM) -> _Found | None:
-    """Find out what lies there; something that is no claim counts as a damaged one. Raises OSError."""
+    """Read a claim; anything else counts as a damaged claim. Raises OSError."""
     try:
         fields = json.loads(read_whole(folder, name, _MAX_CLAIM) or b"")
     except (ValueError, RecursionError):
         fields = {}
     except OSError as error:
-        if error.errno not in _NO_CLAIM:  # a drive that is away for a while: that tells nothing of the claim
+        # A drive that is unavailable for a while says nothing about the claim.
+        if error.errno not in _NO_CLAIM:
             raise
         fields = {}
-    info = folder.look(name)  # after it was opened: network drives keep times for a minute, until then
+    # After opening: until then a network drive may report a time that is a minute old.
+    info = folder.look(name)
     if info is None:
         return None
     return _Found(fields if isinstance(fields, dict) else {}, info.st_mtime)
@@ -241,7 +249,7 @@ def _touched(folder: Directory, name: str) -> float:
 
 
 def _touch(folder: Directory) -> None:
-    """Set the time of the file to now, by the clock of who keeps it."""
+    """Set the time of the file to now, by its file server's clock."""
     if folder.fd is None:
         os.utime(folder.at(CLAIM))
         return
@@ -253,7 +261,7 @@ def _touch(folder: Directory) -> None:
 
 
 def _lives(found: _Found, now: float, here: Here) -> bool:
-    """Whether who wrote this claim may still be there; a time far ahead is planted, or of another clock."""
+    """Whether the process of this claim may still run. A time far ahead is planted, or from another clock."""
     if abs(now - found.touched) >= FRESH_SECONDS:
         return False
     pid = found.fields.get("pid")
@@ -269,7 +277,7 @@ def _busy(found: _Found, here: Here) -> TransferBusy:
     if type(pid) is not int or not isinstance(host, str):
         return TransferBusy()
     if not _is_here(found, here):
-        return TransferBusy(f'A process on "{display_name(host)}" runs this transfer.')
+        return TransferBusy(f'A process on "{display_name(host)}" is running this transfer.')
     if pid == here.pid:
-        return TransferBusy("This process runs the transfer already.", hint="See nbferry.transfers().")
-    return TransferBusy(f"Process {pid} runs this transfer.")
+        return TransferBusy("This process is already running the transfer.", hint="See nbferry.transfers().")
+    return TransferBusy(f"Process {pid} is running this transfer.")

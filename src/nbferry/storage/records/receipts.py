@@ -1,12 +1,12 @@
-"""Receipts: what a finished transfer leaves at its destination, so that its files can be verified again later.
+"""Receipts: a finished transfer leaves one at its destination, so that its files can be verified later.
 
     <to>/.nbferry/receipts/<id>.json    0600
 
 It is a JSON object: ``version`` (1), ``algorithm`` and ``verified`` for people to read, and the fields of
 :class:`Receipt`, where ``files`` is a list of objects with the fields of :class:`ReceiptFile`.
 
-A receipt may have been written by anybody who could write there. So it is believed in nothing but digests: no path in
-it leads out of the folder in which it lies, and none is followed through a link.
+Anyone who can write there may have written a receipt. So nbferry trusts only its digests: no path in it leads out of
+its folder, and no link is followed.
 """
 
 from __future__ import annotations
@@ -36,10 +36,11 @@ from nbferry.storage.disk.system import NOFOLLOW, READ, REAL_DISK, read_into
 
 RECEIPTS = "receipts"
 RECEIPT_VERSION = 1
-MAX_RECEIPT = 256 * MiB  # bytes; 200,000 files with paths of 1,000 characters
+MAX_RECEIPT = 256 * MiB
+"""Enough for 200,000 files with paths of 1,000 characters."""
 _ID = re.compile(r"[0-9a-f]{12}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-# errors that opening a file gives if that is a link, a folder, a pipe, or below what is no folder
+# Errors from opening a link, a folder, a pipe, or something below a file.
 _SOMETHING_ELSE = frozenset({errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO})
 
 ALGORITHM = (
@@ -48,8 +49,8 @@ ALGORITHM = (
     "1,024 chunk digests"
 )
 VERIFIED = (
-    "Every chunk was compared with the sender's digest of it before it was written, and the digest of the whole "
-    "content, names included, with the sender's before anything was published."
+    "Every chunk was compared with the sender's digest before it was written. The digest of the whole content, "
+    "including names, was compared with the sender's before anything was published."
 )
 
 Verdict = Literal["right", "changed", "missing"]
@@ -57,7 +58,7 @@ Verdict = Literal["right", "changed", "missing"]
 
 @dataclass(frozen=True, slots=True)
 class ReceiptFile:
-    """A file that was received: path relative to the folder, parts joined by "/"; bytes; file digest in hex."""
+    """A received file: path relative to the folder, parts joined by "/"; bytes; file digest in hex."""
 
     path: str
     size: int
@@ -68,8 +69,9 @@ class ReceiptFile:
 class Receipt:
     """A finished transfer.
 
-    ``digest`` names the whole content (hex); ``chunk_size`` and ``bytes`` are bytes, ``reused`` those that were here
-    already; ``folders`` are paths like those of files; ``finished`` is ISO 8601 in UTC; ``via`` the path used last.
+    ``digest`` (hex) identifies the whole content. ``chunk_size`` and ``bytes`` are bytes; ``reused`` counts bytes that
+    were already here. ``folders`` are paths like those of files; ``finished`` is ISO 8601 in UTC; ``via`` is the path
+    used last.
     """
 
     id: str
@@ -85,7 +87,7 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What became of a file: where it is, the verdict, and the digest, time and transfer of its receipt."""
+    """A file that was checked: its path, the verdict, and the digest, time and transfer of its receipt."""
 
     path: Path
     verdict: Verdict
@@ -103,19 +105,19 @@ class Verification:
 
     @property
     def right(self) -> bool:
-        """Whether every file is what was received."""
+        """Whether every file is as it was received."""
         return all(each.verdict == "right" for each in self.files)
 
     def of(self, verdict: Verdict) -> tuple[Checked, ...]:
-        """The files with this verdict."""
+        """Return the files with this verdict."""
         return tuple(each for each in self.files if each.verdict == verdict)
 
 
 # ------------------------------------------------------------------ written and read
 def write_receipt(to: Path, receipt: Receipt, *, sync: Callable[[int], None] = REAL_DISK.sync) -> None:
-    """Leave a receipt in the folder that was received into, durable and whole.
+    """Write a receipt durably into the destination folder.
 
-    Raises :class:`StorageError`, :class:`UnsafePath` if the place for it is a link or somebody else's.
+    Raises :class:`StorageError`, or :class:`UnsafePath` if the receipts' folder is a link or another user's.
     """
     data = _encode(receipt)
     with translated(f'Writing the receipt in "{display_name(str(to))}"'), Directory.open(to) as folder:
@@ -127,7 +129,7 @@ def write_receipt(to: Path, receipt: Receipt, *, sync: Callable[[int], None] = R
 
 
 def read_receipt(to: Path, transfer: str) -> Receipt | None:
-    """Read the receipt of a transfer; None if there is none that can be read."""
+    """Read the receipt of a transfer; None if there is no readable one."""
     if not _ID.fullmatch(transfer):
         return None
     try:
@@ -142,14 +144,14 @@ def _encode(receipt: Receipt) -> bytes:
     data = json.dumps(plain, indent=1).encode()
     try:
         if len(data) > MAX_RECEIPT or _decode(data) != receipt:
-            raise LocalProtocolError("A receipt is too long, or could not be read again.")
+            raise LocalProtocolError("A receipt is too long, or cannot be read back.")
     except ValueError as error:
-        raise LocalProtocolError(f"A receipt could not be read again: {error}.") from error
+        raise LocalProtocolError(f"A receipt cannot be read back: {error}.") from error
     return data
 
 
 def _decode(data: bytes) -> Receipt:
-    """Read a receipt; ValueError for anything that could not have been written here."""
+    """Read a receipt; raises ValueError for anything that nbferry cannot have written."""
     try:
         found = json.loads(data)
         if found["version"] != RECEIPT_VERSION:
@@ -168,7 +170,8 @@ def _decode(data: bytes) -> Receipt:
             reused=_number(found["reused"], 0, MAX_SIZE),
         )
         for path in (*folders, *(each.path for each in files)):
-            check_paths([path], allow_hidden=True)  # one by one: here they exist side by side
+            # One by one, because here they exist side by side.
+            check_paths([path], allow_hidden=True)
     except (KeyError, TypeError, RecursionError, UnsafePath) as error:
         raise ValueError("a field is missing or wrong") from error
     return receipt
@@ -182,13 +185,13 @@ def _file(found: Any) -> ReceiptFile:
 
 def _text(value: Any, pattern: re.Pattern[str] | None = None) -> str:
     if not isinstance(value, str) or (pattern and not pattern.fullmatch(value)):
-        raise ValueError("a text that cannot be")
+        raise ValueError("an impossible text")
     return value
 
 
 def _number(value: Any, least: int, most: int) -> int:
     if type(value) is not int or not least <= value <= most:
-        raise ValueError("a number that cannot be")
+        raise ValueError("an impossible number")
     return value
 
 
@@ -201,9 +204,9 @@ def _time(value: Any) -> str:
 
 # ------------------------------------------------------------------ found
 def _receipts_in(folder: Directory) -> Directory:
-    """Open the receipts of a folder. FileNotFoundError if there are none, or only some of a stranger.
+    """Open the receipts of a folder. Raises FileNotFoundError if there are none, or only those of a stranger.
 
-    Whoever owns the folder may leave receipts in it; others could in one that all may write to, like ``/tmp``.
+    The owner of a folder may leave receipts in it. In one that all may write to, like ``/tmp``, others could too.
     """
     with folder.child(STATE_FOLDER) as state:
         receipts = state.child(RECEIPTS)
@@ -216,7 +219,7 @@ def _receipts_in(folder: Directory) -> Directory:
 
 
 def _read(receipts: Directory, name: str) -> Receipt | None:
-    """Read one receipt, unless it is damaged or not named as it names itself."""
+    """Read one receipt; None if it is damaged or its name does not match its id."""
     try:
         data = read_whole(receipts, name, MAX_RECEIPT)
         receipt = _decode(data) if data is not None else None
@@ -235,36 +238,37 @@ def _newest_first(folder: Directory) -> list[Receipt]:
 
 
 def _covered(receipt: Receipt, path: str) -> list[ReceiptFile] | None:
-    """List what a receipt says of a path; None if it does not cover it. "" is the folder that was received into."""
+    """Return a receipt's files below a path; None if it does not cover the path. "" is the destination folder."""
     files = [each for each in receipt.files if not path or f"{each.path}/".startswith(f"{path}/")]
     return files if files or not path or path in receipt.folders else None
 
 
 # ------------------------------------------------------------------ verified
 def verify(path: Path) -> Verification:
-    """Compare a file, a folder that was received, or the folder received into with the newest receipts.
+    """Compare a received file or folder, or a destination folder, with the newest receipts.
 
-    Every byte is read. Receipts are looked for in the folder and in those above it; the nearest that cover the path
-    count. Raises :class:`NoReceipt` if there are none, :class:`StorageError` for what cannot be read.
+    Reads every byte. Searches the folder and its parents; the nearest receipts that cover the path count. Raises
+    :class:`NoReceipt` if there are none, :class:`StorageError` for a file that cannot be read.
     """
-    path = Path(os.path.abspath(path))  # noqa: PTH100  # ".." goes, links stay
+    path = Path(os.path.abspath(path))  # noqa: PTH100  # resolves "..", keeps links
     for above in (path, *path.parents)[: MAX_DEPTH + 1]:
         inside = path.relative_to(above).as_posix()
         try:
             folder = Directory.open(above)
-        except (OSError, ValueError):  # nothing that we may look into, so no receipts for us; a NUL in it
+        # Not readable, so it has no receipts for us; or the name contains a NUL.
+        except (OSError, ValueError):
             continue
         with folder:
             checked = _verify_in(folder, "" if inside == "." else inside)
         if checked is not None:
             return Verification(path, checked)
-    raise NoReceipt(f'No receipt of a finished transfer covers "{display_name(str(path))}".')
+    raise NoReceipt(f'No receipt covers "{display_name(str(path))}".')
 
 
 def _verify_in(folder: Directory, path: str) -> tuple[Checked, ...] | None:
-    """Verify what the receipts of a folder say of a path in it; None if none covers it.
+    """Verify a path by the receipts of a folder above it; None if no receipt covers the path.
 
-    Of the folder that was received into all of them count, and a later one replaces what an earlier one says.
+    For the destination folder itself all receipts count, and a later one supersedes an earlier one.
     """
     pairs = [(each, files) for each in _newest_first(folder) if (files := _covered(each, path)) is not None]
     if not pairs:
@@ -294,7 +298,8 @@ def _verdict(folder: Directory, receipt: Receipt, file: ReceiptFile) -> Verdict:
         return "missing"
     except OSError as error:
         if error.errno in _SOMETHING_ELSE:
-            return "changed"  # something else has its name now, or that of a folder above it
+            # Something else has its name now, or that of a folder above it.
+            return "changed"
         raise
     try:
         return "right" if _is_right(fd, receipt.chunk_size, file) else "changed"
@@ -306,7 +311,8 @@ def _is_right(fd: int, chunk_size: int, file: ReceiptFile) -> bool:
     info = os.fstat(fd)
     if not stat.S_ISREG(info.st_mode) or info.st_size != file.size:
         return False
-    leaves = bytearray()  # 32 MiB for a tebibyte in chunks of 1 MiB
+    # 32 MiB for a tebibyte in chunks of 1 MiB.
+    leaves = bytearray()
     for leaf in _leaves(fd, file.size, chunk_size):
         if leaf is None:
             return False

@@ -1,15 +1,15 @@
-"""What a sender remembers of files that it has hashed, so that an offer that goes on is not read twice.
+"""Remembers digests of files that a sender has hashed, so that a resumed offer is not read twice.
 
-    <state folder>/digests/leaves.<16 hex digits>.log    one for each writer; the format is that of runlog
+    <state folder>/digests/leaves.<16 hex digits>.log    one for each writer; format: storage.disk.run_log
 
-A file is recognised by device, inode, size, time of modification and time of change: whoever changes its bytes changes
-the last of these, whatever he does to the others. One that was changed less than two seconds before it was hashed is
-not remembered, because a change in the same tick of the file system's clock would not be seen.
+A file is identified by device, inode, size, time of modification and time of change. A change of its bytes always
+changes the last of these. A file changed less than two seconds before it was hashed is not remembered, because another
+change in the same tick of the file system's clock would not show.
 
 A record of kind 1 holds items, each 56 bytes of header, its fields as big-endian whole numbers, and 32 bytes for each
 chunk: device, inode, size, mtime in ns, ctime in ns (8 bytes each), chunk size (4), first chunk in the file (8), number
-of chunks (4). What is lost of it is hashed again, so nothing here is made durable, and no error of the disk matters.
-The key of the logs names this computer: on another one the same numbers would mean other files.
+of chunks (4). A lost entry only means hashing again, so nothing here is made durable, and disk errors do not matter.
+The key of the logs names this computer, because on another one the same numbers would mean other files.
 """
 
 from __future__ import annotations
@@ -36,35 +36,41 @@ from nbferry.storage.disk.system import WORD, no_sync
 
 DIGEST_FOLDER = "digests"
 LOG_PREFIX = "leaves"
-ITEMS = 1  # the kind of a record
-MAX_CACHE_BYTES = 128 * MiB  # of all logs: what 4 TiB in chunks of 1 MiB need
+ITEMS = 1
+"""The kind of a record."""
+MAX_CACHE_BYTES = 128 * MiB
+"""Of all logs together: as much as 4 TiB in chunks of 1 MiB need."""
 MAX_LOGS = 256
-SETTLED = 2_000_000_000  # nanoseconds; FAT has the coarsest clock
-FLUSH_BYTES, FLUSH_SECONDS = 64 * KiB, 5.0  # what a crash costs at most: 2 GiB to be hashed again, or 5 s
-MAX_RUN = 8192  # digests in one item: 256 KiB
+SETTLED = 2_000_000_000
+"""Nanoseconds; FAT has the coarsest clock."""
+FLUSH_BYTES, FLUSH_SECONDS = 64 * KiB, 5.0
+"""What a crash costs at most: hashing 2 GiB, or 5 s of work."""
+MAX_RUN = 8192
+"""Digests in one item: 256 KiB."""
 
 _IDENTITY = Struct("!QQQQQI")
 _RUN = Struct("!QI")
 _INODE = Struct("!8xQ")
-_PAGE = 1024  # digests that get their memory together
+# Digests whose memory is allocated together.
+_PAGE = 1024
 _ALL = RangeSet.span(0, 1)
 
 log = logging.getLogger("nbferry")
 
 
 def identity(info: stat_result, chunk_size: int) -> bytes:
-    """Name what a file is right now, and how it is cut."""
+    """Return the identity of a file in its current state, and of its chunk size."""
     times = (info.st_mtime_ns & WORD, info.st_ctime_ns & WORD)
     return _IDENTITY.pack(info.st_dev & WORD, info.st_ino & WORD, info.st_size, *times, chunk_size)
 
 
 def is_settled(info: stat_result, now_ns: int) -> bool:
-    """Whether a file was last changed so long ago that the next change will show. A time to come is no such time."""
+    """Whether the last change is old enough for the next one to show. A time in the future is not."""
     return max(info.st_mtime_ns, info.st_ctime_ns) + SETTLED <= now_ns
 
 
 def this_computer() -> bytes:
-    """Name this computer: others may share the folder."""
+    """Return bytes that identify this computer, because others may share the folder."""
     try:
         machine = Path("/etc/machine-id").read_bytes().strip()
     except OSError:
@@ -73,7 +79,7 @@ def this_computer() -> bytes:
 
 
 class CachedLeaves:
-    """Digests of a file's chunks, as far as they are known. Memory is taken where there are some."""
+    """The known digests of a file's chunks. Memory is allocated only where digests are known."""
 
     __slots__ = ("_pages", "known")
 
@@ -82,7 +88,7 @@ class CachedLeaves:
         self._pages: dict[int, bytearray] = {}
 
     def add(self, first: int, digests: bytes | memoryview) -> None:
-        """Take in the digests of chunks from ``first`` on."""
+        """Add the digests of chunks from ``first`` on."""
         count = len(digests) // DIGEST_SIZE
         at = first
         while at < first + count:
@@ -103,7 +109,7 @@ class CachedLeaves:
 
 
 class _Single:
-    """The same for a file of one chunk, of which there may be a hundred thousand."""
+    """The same for a file of one chunk; there may be 100,000 of them."""
 
     __slots__ = ("_digest",)
     known = _ALL
@@ -116,10 +122,10 @@ class _Single:
 
 
 class DigestCache:
-    """The digests kept in the state folder ``folder``; with None they are kept in memory alone.
+    """Digests kept in the state folder ``folder``, or only in memory if it is None.
 
-    ``clock`` gives nanoseconds since 1970, ``ticks`` seconds that never go back; ``computer`` names this one.
-    May be used from several threads, and again after :meth:`close`. Nothing here raises for what happens on the disk.
+    ``clock`` returns nanoseconds since 1970, ``ticks`` monotonic seconds; ``computer`` identifies this computer.
+    Thread-safe, and usable after :meth:`close`. No method raises an error of the disk.
     """
 
     def __init__(
@@ -129,13 +135,14 @@ class DigestCache:
         clock: Callable[[], int] = time.time_ns,
         ticks: Callable[[], float] = time.monotonic,
         computer: bytes | None = None,
-        most: int = MAX_CACHE_BYTES,
+        limit: int = MAX_CACHE_BYTES,
     ) -> None:
-        self._folder, self._clock, self._ticks, self._most = folder, clock, ticks, most
+        self._folder, self._clock, self._ticks, self._limit = folder, clock, ticks, limit
         self._key = this_computer() if computer is None else computer
         self._lock = threading.Lock()
         self._known: dict[bytes, CachedLeaves | bytes] = {}
-        self._inodes: set[int] = set()  # of what is known
+        # Of the known files.
+        self._inodes: set[int] = set()
         self._expected: set[int] = set()
         self._unread: set[int] = set()
         self._pending = bytearray()
@@ -144,25 +151,25 @@ class DigestCache:
         self._written = 0
 
     def expect(self, inodes: Iterable[int]) -> None:
-        """Announce which files will be asked for; of the logs only what is known of these is taken into memory."""
+        """Announce files; only their entries are loaded from the logs."""
         with self._lock:
             self._unread.update(inode & WORD for inode in inodes)
 
     def may_know(self, inode: int) -> bool:
-        """Whether anything is known of a file with this inode, so that looking at the file can be worth it."""
+        """Whether anything is known about a file with this inode; if not, a look at the file is needless."""
         with self._lock:
             self._load()
             return inode & WORD in self._inodes
 
     def known(self, file: bytes) -> CachedLeaves | _Single | None:
-        """Find what is known of the chunks of a file that :func:`identity` names, by number in that file."""
+        """Return the known digests of a file, given its :func:`identity`, by chunk number in that file."""
         with self._lock:
             self._load()
             found = self._known.get(file)
         return _Single(found) if isinstance(found, bytes) else found
 
     def add(self, info: stat_result, chunk_size: int, first: int, digests: bytes) -> None:
-        """Remember the 32-byte digests of chunks of a file, which was like this before and after they were read."""
+        """Remember 32-byte digests of chunks of a file; ``info`` was the same before and after reading them."""
         if not digests or not is_settled(info, self._clock()):
             return
         file = identity(info, chunk_size)
@@ -178,7 +185,7 @@ class DigestCache:
                 self._flush_if_due()
 
     def close(self) -> None:
-        """Write what is not yet written, and let go of the log. May be called twice."""
+        """Write what is pending, and close the log. May be called twice."""
         with self._lock:
             self._flush()
             held, self._log = self._log, None
@@ -187,7 +194,7 @@ class DigestCache:
 
     # -------------------------------------------------------------- in memory
     def _has(self, file: bytes, first: int, digests: bytes) -> bool:
-        """Whether nothing of this is new."""
+        """Whether all of this is known already."""
         found = self._known.get(file)
         if not isinstance(found, CachedLeaves):
             return found == digests
@@ -207,7 +214,7 @@ class DigestCache:
 
     # -------------------------------------------------------------- from the logs
     def _load(self) -> None:
-        """Read what the logs say of the files that are expected since the last time."""
+        """Read the logs for files announced since the last time."""
         if not self._unread:
             return
         wanted, self._unread = self._unread - self._expected, set()
@@ -239,9 +246,9 @@ class DigestCache:
             self._flush()
 
     def _flush(self) -> None:
-        """Write what was learnt; after an error, or when the log is as long as all may be, no more of it."""
+        """Write pending digests, unless an error occurred before or the log has reached the limit."""
         payload, self._pending, self._flushed = bytes(self._pending), bytearray(), self._ticks()
-        if not payload or self._folder is None or self._written + len(payload) > self._most:
+        if not payload or self._folder is None or self._written + len(payload) > self._limit:
             return
         try:
             if self._log is None:
@@ -250,23 +257,23 @@ class DigestCache:
             self._log.append(ITEMS, payload)
             self._written += len(payload)
         except (OSError, NbferryError) as error:
-            log.debug("digests are not remembered: %s", type(error).__name__)
-            self._written = self._most
+            log.debug("cannot remember digests: %s", type(error).__name__)
+            self._written = self._limit
 
     def _create(self, path: Path) -> RunLog:
         with made_state(path, no_sync) as state, private_folder(state, DIGEST_FOLDER) as folder:
-            _prune(folder, self._most)
+            _prune(folder, self._limit)
             return RunLog.create(folder, LOG_PREFIX, self._key, sync=no_sync)
 
 
 def _count(file: bytes) -> int:
-    """Count the chunks of a file that :func:`identity` names."""
+    """Return the number of chunks of a file, given its :func:`identity`."""
     _, _, size, _, _, chunk_size = _IDENTITY.unpack(file)
     return max(1, -(-size // chunk_size)) if chunk_size else 0
 
 
 def _items(payload: bytes) -> Iterator[tuple[int, int, int]]:
-    """Find the items of a record: where they begin, first chunk, number of chunks."""
+    """Yield the items of a record: offset, first chunk, number of chunks."""
     at = 0
     while at + _IDENTITY.size + _RUN.size <= len(payload):
         first, count = _RUN.unpack_from(payload, at + _IDENTITY.size)
@@ -278,17 +285,17 @@ def _items(payload: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def _oldest_first(folder: Directory) -> list[tuple[int, int, str]]:
-    """List the logs so that the newest has the last word: time of modification in ns, bytes, name."""
+    """List the logs, newest last, so that it wins: time of modification in ns, bytes, name."""
     found = ((folder.look(name), name) for name in log_names(folder, LOG_PREFIX))
     return sorted((info.st_mtime_ns, info.st_size, name) for info, name in found if info)
 
 
-def _prune(folder: Directory, most: int) -> None:
-    """Remove the oldest logs until the others are small and few enough."""
+def _prune(folder: Directory, limit: int) -> None:
+    """Remove the oldest logs until the rest is small and few enough."""
     aged = _oldest_first(folder)
     total = sum(size for _, size, _ in aged)
     for number, (_, size, name) in enumerate(aged):
-        if total <= most and len(aged) - number < MAX_LOGS:
+        if total <= limit and len(aged) - number < MAX_LOGS:
             return
         with suppress(OSError):
             folder.unlink(name)

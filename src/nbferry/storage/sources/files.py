@@ -1,4 +1,4 @@
-"""Files and folders of this computer as an offer: looked at when it is made, read when chunks are wanted."""
+"""Files and folders of this computer as an offer: listed when it is made, read when chunks are requested."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from typing_extensions import override
 
 from nbferry.crypto.digest import chunk_digest, chunk_digest_of
 from nbferry.errors import SourceChanged, UnsafePath
@@ -34,12 +36,12 @@ def offer_of(
     max_entries: int = Limits.max_entries,
     cache: DigestCache | None = None,
 ) -> FileSource:
-    """Offer files and folders; no file is opened. Links inside of folders are skipped or followed.
+    """Offer files and folders without opening a file. Links inside folders are skipped or followed.
 
-    What ``cache`` knows of them is not hashed again where only digests are asked for.
+    Where only digests are requested, digests in ``cache`` save hashing the files again.
 
-    Raises :class:`StorageError` for what is not there or cannot be sent, :class:`UnsafePath` for a name that no
-    receiver would take.
+    Raises :class:`StorageError` for a path that is missing or cannot be sent, :class:`UnsafePath` for a name that no
+    receiver would accept.
     """
     scan = Scan(follow_symlinks=follow_symlinks, max_entries=max_entries)
     for path in paths:
@@ -55,9 +57,9 @@ def offer_of(
 class FileSource(Source):
     """The files that a scan found. ``skipped`` lists what it left out.
 
-    A file must stay what it was in device, inode, size and time of modification: that is looked at before and
-    after each batch is read from it. Bytes that travel are hashed as they are read, whatever ``cache`` knows.
-    ``reader(fd, views, offset)`` fills views, as :func:`read_into` does.
+    A file must keep its device, inode, size and time of modification; that is checked before and after each batch.
+    Bytes to send are always hashed as they are read, without ``cache``. ``reader(fd, views, offset)`` fills views like
+    :func:`read_into`.
     """
 
     def __init__(
@@ -78,8 +80,8 @@ class FileSource(Source):
         self._cache = cache or DigestCache(None)
         self._cache.expect(scan.inodes)
 
+    @override
     def read(self, chunks: RangeSet, batch: ChunkBatch) -> RangeSet:
-        """See :meth:`Source.read`."""
         done: list[tuple[int, int]] = []
         for index, first, stop in self._runs(chunks):
             at = self._read_run(index, first, stop, batch)
@@ -90,7 +92,7 @@ class FileSource(Source):
         return RangeSet.union(done)
 
     def _read_run(self, index: int, first: int, stop: int, batch: ChunkBatch) -> int:
-        """Read chunks of one file while there is room; the first that was not read."""
+        """Read chunks of one file while there is room; return the first that was not read."""
         at = first
 
         def work(fd: int) -> None:
@@ -103,7 +105,7 @@ class FileSource(Source):
         return at
 
     def _read_chunk(self, fd: int, chunk: int, batch: ChunkBatch) -> bool:
-        """Read and hash a chunk where it will be sent from; whether there was room."""
+        """Read a chunk into the batch and hash it there; return whether there was room."""
         index, offset, length = self.manifest.place(chunk)
         slots = batch.reserve(chunk, length)
         if slots is None:
@@ -112,8 +114,8 @@ class FileSource(Source):
         batch.commit(chunk, chunk_digest(slots[0]) if len(slots) == 1 else chunk_digest_of(slots))
         return True
 
+    @override
     def digests(self, chunks: RangeSet) -> dict[int, bytes]:
-        """See :meth:`Source.digests`."""
         buffer = memoryview(bytearray(self.manifest.chunk_size))
         found: dict[int, bytes] = {}
         for index, first, stop in self._runs(chunks):
@@ -140,28 +142,28 @@ class FileSource(Source):
         self._learn(info, index, first, found)
         return found
 
+    @override
     def close(self) -> None:
-        """See :meth:`Source.close`."""
         self._files.close()
         self._cache.close()
 
     def _runs(self, chunks: RangeSet) -> Iterator[tuple[int, int, int]]:
-        """Divide chunks by files: index of the entry, first chunk, the one after the last."""
+        """Split chunks by file: index of the entry, first chunk, the one after the last."""
         for first, stop in chunks.ranges:
             while first < stop:
                 index = self.manifest.entry_of(first)
                 end = min(stop, self.manifest.chunks_of(index)[1])
                 yield index, first, end
-                first = end  # noqa: PLW2901  # the rest of this range
+                first = end  # noqa: PLW2901
 
     def _leave(self, index: int, stop: int) -> None:
-        """Close a file after its last chunk, so that 10,000 small ones do not push the large ones out."""
+        """Close a file after its last chunk, so that 10,000 small files do not evict the large ones."""
         if stop == self.manifest.chunks_of(index)[1]:
             self._files.drop(index)
 
     # -------------------------------------------------------------- the cache
     def _known(self, index: int, first: int, stop: int) -> dict[int, bytes]:
-        """The digests of these chunks that are known already, if the file is still the one that was offered."""
+        """Return the known digests of these chunks, if the file is still as it was offered."""
         if not self._cache.may_know(self._scan.inodes[index]):
             return {}
         with self._explained(index):
@@ -174,7 +176,7 @@ class FileSource(Source):
         return {before + chunk: leaves[chunk] for chunk in known}
 
     def _learn(self, info: os.stat_result | None, index: int, first: int, digests: Sequence[bytes]) -> None:
-        """Remember digests of a file that nothing happened to while it was read."""
+        """Remember digests of a file that did not change while it was read."""
         if info:
             before = self.manifest.chunks_of(index)[0]
             self._cache.add(info, self.manifest.chunk_size, first - before, b"".join(digests))
@@ -185,10 +187,10 @@ class FileSource(Source):
             raise self._changed(index)
 
     def _unchanged(self, index: int, work: Callable[[int], None]) -> os.stat_result | None:
-        """Work with a file that is the one that was offered, before and after.
+        """Call ``work`` with a file that is as it was offered, before and after.
 
-        Returns what it is, or None if only its name, links or rights were changed meanwhile. A drive that lost it, or
-        that failed to read it, gets a second chance; ``work`` is then called again, and goes on where it was.
+        Returns its status, or None if only its name, links or permissions changed meanwhile. If a drive lost the file
+        or failed to read it, ``work`` is called once more and resumes where it stopped.
         """
         with self._explained(index):
             try:
@@ -197,7 +199,8 @@ class FileSource(Source):
                 if error.errno not in _PASSING:
                     raise
                 if error.errno == errno.ESTALE:
-                    self._files.drop(index)  # to be opened again by its path
+                    # Reopened by its path.
+                    self._files.drop(index)
             return self._work(index, work)
 
     def _work(self, index: int, work: Callable[[int], None]) -> os.stat_result | None:
@@ -230,5 +233,5 @@ class FileSource(Source):
 
 
 def _without(first: int, stop: int, known: Collection[int]) -> Sequence[tuple[int, int]]:
-    """The ranges of chunks that are left without those that are known; mostly none is."""
+    """Return the ranges of chunks without the known ones; usually none is known."""
     return (RangeSet.span(first, stop) - RangeSet.of(*known)).ranges if known else ((first, stop),)

@@ -1,7 +1,7 @@
-"""Files of a browser's machine: lent by a page that shows the notebook, read slice by slice when chunks are wanted.
+"""Files of a browser's machine: a page that shows the notebook lends them, slice by slice when chunks are requested.
 
-A page may come, go, and come back as another one at any time. So nobody waits for a page: who reads waits for a
-future of ours, which is settled by an answer, by the last page's going, or by :meth:`PageSource.interrupt`.
+A page may appear, disappear and return as another one at any time. So a reader never waits for a page. It waits for a
+future of ours, which an answer, the last page's departure or :meth:`PageSource.interrupt` completes.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
+from typing_extensions import override
+
 from nbferry.crypto.digest import DIGEST_SIZE, chunk_digest_of
 from nbferry.errors import DigestMismatch, Interrupted, SourceAway
 from nbferry.limits import KiB, Limits, MiB
@@ -23,16 +25,20 @@ from nbferry.model.ranges import RangeSet
 from nbferry.protocol.frames import ChunkBatch
 from nbferry.storage.base import Source
 
-FIRST = 1 * MiB  # asked for at once of a page of which nothing is known: a whole chunk of the usual size
-LEAST = 64 * KiB  # not less, however slow it is: a page must not rest while an answer travels
-COST = 4 * KiB  # bytes that a slice counts for at least: 10,000 small files are not 10,000 messages at once
-QUICK, SLOW = 0.5, 2.0  # seconds that an answer may take; what a person clicks on the page waits behind them
+FIRST = 1 * MiB
+"""Initial window, for a page of unknown speed: one chunk of the usual size."""
+LEAST = 64 * KiB
+"""Smallest window: a slow page must not idle while an answer is on its way."""
+COST = 4 * KiB
+"""Bytes that a slice counts for at least: 10,000 small files must not become 10,000 messages at once."""
+QUICK, SLOW = 0.5, 2.0
+"""Seconds for an answer that counts as quick or slow; a person's clicks on the page queue behind answers."""
 
 T = TypeVar("T")
 
 
 class Slice(NamedTuple):
-    """Bytes of a file, in parts, and the digest of them that the page computed."""
+    """Bytes of a file, in parts, and their digest as the page computed it."""
 
     parts: Sequence[bytes | memoryview]
     digest: bytes
@@ -43,52 +49,54 @@ class Slice(NamedTuple):
 
 
 class Reader(ABC):
-    """A page that has the files at hand.
+    """A page that has the files.
 
-    May be called from any thread, and does not block. The futures fail with :class:`SourceAway`,
-    :class:`SourceChanged` or another :class:`StorageError`.
+    Thread-safe; does not block. The futures fail with :class:`SourceAway`, :class:`SourceChanged` or another
+    :class:`StorageError`.
     """
 
     @abstractmethod
     def read(self, path: str, offset: int, length: int) -> Future[Slice]:
-        """Ask for bytes of a file."""
+        """Request bytes of a file."""
 
     @abstractmethod
     def digest(self, path: str, offset: int, length: int) -> Future[bytes]:
-        """Ask for the BLAKE3 digest of bytes of a file."""
+        """Request the BLAKE3 digest of bytes of a file."""
 
 
 @dataclass(eq=False)
 class _Request:
-    """Something that is asked of one page, or of the one that takes its place."""
+    """A request to one page, or to the page that replaces it."""
 
     ask: Callable[[Reader], Future[Any]]
-    reader: Reader | None = None  # of whom it was asked last: only that one's answer counts
+    reader: Reader | None = None
+    """The page that was asked last; only its answer counts."""
     answer: Future[Any] = field(default_factory=Future)
 
 
 class PageFiles:
-    """What pages lend: a manifest, and those pages that have all of its files at hand now. Thread-safe.
+    """A manifest, and the pages that have all of its files now. Thread-safe.
 
-    Of several pages the newest is asked. When it goes, what was asked of it is asked of the one before, or fails with
+    Requests go to the newest page. When that page leaves, they go to the previous one, or fail with
     :class:`SourceAway`.
     """
 
     def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest
         self._readers: list[Reader] = []
-        self._requests: dict[Future[Any], _Request] = {}  # an answer that knew its own would hold itself
+        # A table, because a future with a reference to its request would keep itself alive.
+        self._requests: dict[Future[Any], _Request] = {}
         self._waiting: list[Callable[[], None]] = []
         self._lock = threading.Lock()
 
     # ---------------------------------------------------------------- pages
     @property
     def present(self) -> bool:
-        """Whether a page has the files at hand."""
+        """Whether a page has the files."""
         return bool(self._readers)
 
     def lend(self, reader: Reader) -> None:
-        """A page has all of them at hand; the newest counts, and is asked again for what others still owe."""
+        """Add a page that has all files; it becomes the newest and gets the open requests of the others."""
         with self._lock:
             self._readers = [*(each for each in self._readers if each is not reader), reader]
             waiting, self._waiting = self._waiting, []
@@ -99,7 +107,7 @@ class PageFiles:
             callback()
 
     def gone(self, reader: Reader) -> None:
-        """A page has them no more: it was closed or loaded anew."""
+        """Remove a page: it was closed or reloaded."""
         with self._lock:
             self._readers = [each for each in self._readers if each is not reader]
             owed = [request for request in self._requests.values() if request.reader is reader]
@@ -107,7 +115,7 @@ class PageFiles:
             self._pass_on(request)
 
     def when_back(self, callback: Callable[[], None]) -> None:
-        """Have ``callback`` called once when a page lends them again, in the thread that lends; now if one does."""
+        """Call ``callback`` once a page has the files, in the thread that calls ``lend``; now if one has them."""
         with self._lock:
             if not self._readers:
                 self._waiting.append(callback)
@@ -116,11 +124,11 @@ class PageFiles:
 
     # ---------------------------------------------------------------- requests
     def read(self, path: str, offset: int, length: int) -> Future[Slice]:
-        """Ask for bytes of a file, of one page after the other if need be; anybody may :func:`settle` the future."""
+        """Request bytes of a file, from other pages if one leaves. Callers may :func:`settle` the future."""
         return self._request(lambda reader: reader.read(path, offset, length))
 
     def digest(self, path: str, offset: int, length: int) -> Future[bytes]:
-        """Ask for a digest in the same way."""
+        """Request a digest in the same way."""
         return self._request(lambda reader: reader.digest(path, offset, length))
 
     def _request(self, ask: Callable[[Reader], Future[T]]) -> Future[T]:
@@ -132,7 +140,7 @@ class PageFiles:
         return request.answer
 
     def _pass_on(self, request: _Request) -> None:
-        """Ask the newest page."""
+        """Send a request to the newest page."""
         with self._lock:
             reader = request.reader = self._readers[-1] if self._readers else None
         if reader is None:
@@ -145,7 +153,8 @@ class PageFiles:
             return
         error = SourceAway() if answer.cancelled() else answer.exception()
         if isinstance(error, SourceAway):
-            self.gone(reader)  # whatever it said before: it has not got them
+            # It does not have the files, even if it said so before.
+            self.gone(reader)
         else:
             settle(request.answer, error or answer.result())
 
@@ -155,7 +164,7 @@ class PageFiles:
 
 
 def settle(future: Future[Any], outcome: object) -> None:
-    """Give a future its result or its error, unless it has one: several may want to."""
+    """Complete a future with a result or an error, unless another thread was first."""
     with suppress(InvalidStateError):
         if isinstance(outcome, BaseException):
             future.set_exception(outcome)
@@ -164,21 +173,22 @@ def settle(future: Future[Any], outcome: object) -> None:
 
 
 class Pace:
-    """How much may be asked for at once: more while a page answers quickly, half as much when it does not."""
+    """The window of requested bytes: grows while a page answers quickly, halves when it does not."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self._slow_since = 0.0
-        self.window = min(FIRST, most)
+        self.window = min(FIRST, limit)
 
     def answered(self, cost: int, asked: float, now: float) -> None:
-        """What was asked for at ``asked`` is here."""
+        """Adapt to an answer to a request made at ``asked``."""
         seconds = now - asked
-        known = asked < self._slow_since  # before the last halving: it says nothing new
+        # A request from before the last halving says nothing new.
+        known = asked < self._slow_since
         if seconds < QUICK:
-            self.window = min(self._most, self.window + cost)
+            self.window = min(self._limit, self.window + cost)
         elif seconds > SLOW and not known:
-            self.window = max(min(LEAST, self._most), self.window // 2)
+            self.window = max(min(LEAST, self._limit), self.window // 2)
             self._slow_since = now
 
 
@@ -196,9 +206,9 @@ class _Asked(NamedTuple):
 
 
 class PageSource(Source):
-    """What pages lend, as an offer. Slices are asked for ahead of their turn, as many as the :class:`Pace` allows.
+    """The files that pages lend, as an offer. Requests slices ahead of need, as many as the :class:`Pace` allows.
 
-    No page is asked while the lock is held: it may have one of its own, and answer at once.
+    Never calls a page while holding the lock: the page may have its own lock, and may answer at once.
     """
 
     def __init__(
@@ -209,16 +219,18 @@ class PageSource(Source):
         self._limits = limits or Limits()
         self._clock = clock
         self._pace = Pace(self._limits.window)
-        self._asked: dict[int, _Asked] = {}  # chunks: under way, or here and not yet read
-        self._cost = 0  # of these
+        # Chunks that are requested, or have arrived and are not yet read.
+        self._asked: dict[int, _Asked] = {}
+        # Their total cost.
+        self._cost = 0
         self._expected = RangeSet()
         self._waiting: set[Future[Any]] = set()
         self._lock = threading.Lock()
         self._stopped = False
 
     # ---------------------------------------------------------------- the port
+    @override
     def read(self, chunks: RangeSet, batch: ChunkBatch) -> RangeSet:
-        """See :meth:`Source.read`."""
         self._tidy(chunks)
         done: list[int] = []
         coming = iter(chunks)
@@ -233,38 +245,38 @@ class PageSource(Source):
             done.append(chunk)
         return RangeSet.of(*done)
 
+    @override
     def digests(self, chunks: RangeSet) -> dict[int, bytes]:
-        """See :meth:`Source.digests`."""
         asked = {chunk: self._ask_digest(chunk) for chunk in chunks}
         return {chunk: self._digest(chunk, answer) for chunk, answer in asked.items()}
 
+    @override
     def expect(self, chunks: RangeSet) -> None:
-        """See :meth:`Source.expect`."""
         self._expected = chunks
         self._tidy(chunks)
         self._ask_ahead(iter(chunks), 0)
 
+    @override
     def when_back(self, callback: Callable[[], None]) -> None:
-        """See :meth:`Source.when_back`."""
         self._files.when_back(callback)
 
+    @override
     def interrupt(self) -> None:
-        """See :meth:`Source.interrupt`."""
         with self._lock:
             self._stopped = True
             waiting = list(self._waiting)
         for answer in waiting:
             settle(answer, Interrupted())
 
+    @override
     def close(self) -> None:
-        """See :meth:`Source.close`."""
         with self._lock:
             self._asked.clear()
             self._cost = 0
 
     # ---------------------------------------------------------------- asking
     def _ask_ahead(self, coming: Iterator[int], first: int) -> None:
-        """Ask for those of the coming chunks that are not read yet, while the window has room."""
+        """Request upcoming chunks while the window has room."""
         while self._cost < self._pace.window and self._files.present:
             chunk = next(coming, None)
             if chunk is None:
@@ -275,7 +287,8 @@ class PageSource(Source):
 
     def _keep(self, chunk: int, asked: _Asked) -> None:
         with self._lock:
-            if self._asked.setdefault(chunk, asked) is asked:  # else another thread was quicker
+            # Otherwise another thread was faster.
+            if self._asked.setdefault(chunk, asked) is asked:
                 self._cost += asked.cost
 
     def _ask(self, chunk: int, cost: int) -> Future[Slice]:
@@ -297,7 +310,7 @@ class PageSource(Source):
         return self.manifest.entries[index].path, offset, length
 
     def _watched(self, answer: Future[T]) -> Future[T]:
-        """An answer that comes at the latest with :meth:`interrupt`."""
+        """Make a future complete with :meth:`interrupt` at the latest."""
         with self._lock:
             self._waiting.add(answer)
             stopped = self._stopped
@@ -312,7 +325,7 @@ class PageSource(Source):
 
     # ---------------------------------------------------------------- what was asked for
     def _tidy(self, wanted: RangeSet) -> None:
-        """Drop what failed; and where the window is full, what was asked for and is not wanted any more."""
+        """Drop failed requests and, if the window is full, requests that are no longer needed."""
         with self._lock:
             full = self._cost >= self._pace.window
             for chunk, asked in list(self._asked.items()):
@@ -327,7 +340,7 @@ class PageSource(Source):
         return asked is not None and asked.is_here
 
     def _take(self, chunk: int) -> Future[Slice]:
-        """The answer, which is the caller's now; what was not asked for, or failed, is asked for now."""
+        """Hand a request's future to the caller; make the request now if there is none or it failed."""
         with self._lock:
             asked = self._asked.get(chunk)
             if asked:
@@ -336,7 +349,7 @@ class PageSource(Source):
 
     # ---------------------------------------------------------------- answers
     def _fill(self, chunk: int, slots: Sequence[memoryview]) -> bytes:
-        """Copy a chunk to where it will be sent from, and hash it there: what was looked at is what travels."""
+        """Copy a chunk into the batch and hash it there, so that the bytes checked are the bytes sent."""
         for _ in range(self._limits.chunk_attempts):
             found = self._take(chunk).result()
             if _copied(found.parts, slots):
@@ -354,7 +367,7 @@ class PageSource(Source):
 
 
 def _copied(parts: Sequence[bytes | memoryview], slots: Sequence[memoryview]) -> bool:
-    """Copy parts to slots; whether they are as long, or else nothing is copied."""
+    """Copy parts to slots; if the lengths differ, copy nothing and return False."""
     views = [memoryview(part).cast("B") for part in parts]
     if sum(map(len, views)) != sum(map(len, slots)):
         return False

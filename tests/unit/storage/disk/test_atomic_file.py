@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from nbferry.storage.disk.atomic_file import belongs_to, read_whole, remove_quietly, write_beside, write_whole
+from nbferry.storage.disk.atomic_file import (
+    belongs_to,
+    read_whole,
+    remove_quietly,
+    write_temporary,
+    write_whole,
+)
 from nbferry.storage.disk.directory import Directory
 
 
@@ -105,7 +111,7 @@ def test_private_files(tmp_path: Path) -> None:
 
 def test_what_a_crash_leaves(folder: Directory) -> None:
     """What was written beside a file is known as its own, and goes quietly."""
-    left = write_beside(folder, "a", b"1", sync=no_sync)
+    left = write_temporary(folder, "a", b"1", sync=no_sync)
     assert folder.names() == [left]
     assert belongs_to(left, "b", "a")
     assert belongs_to("a", "a")

@@ -42,7 +42,7 @@ def test_opened_once(shelf: Shelf) -> None:
 
 def test_the_oldest_goes(shelf: Shelf) -> None:
     """Beyond the limit the one unused for longest is closed."""
-    handles = Handles(shelf.open, shelf.close, most=2)
+    handles = Handles(shelf.open, shelf.close, limit=2)
     for key in "abac":
         with handles.use(key):
             pass
@@ -51,7 +51,7 @@ def test_the_oldest_goes(shelf: Shelf) -> None:
 
 def test_what_is_in_use_stays(shelf: Shelf) -> None:
     """Nothing is closed under its user, however many are open."""
-    handles = Handles(shelf.open, shelf.close, most=1)
+    handles = Handles(shelf.open, shelf.close, limit=1)
     with handles.use("a"), handles.use("b"), handles.use("c"):
         assert shelf.done == ["+a", "+b", "+c"]
     assert shelf.done[3:] == ["-c", "-b"]
@@ -59,7 +59,7 @@ def test_what_is_in_use_stays(shelf: Shelf) -> None:
 
 def test_shared(shelf: Shelf) -> None:
     """Two users share one handle; it may close when both are done."""
-    handles = Handles(shelf.open, shelf.close, most=0)
+    handles = Handles(shelf.open, shelf.close, limit=0)
     with handles.use("a"):
         with handles.use("a"):
             pass

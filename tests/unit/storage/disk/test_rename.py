@@ -12,17 +12,17 @@ import pytest
 from nbferry.storage.disk import rename
 from nbferry.storage.disk.directory import Directory
 from nbferry.storage.disk.rename import (
-    WAYS,
-    Way,
+    RENAME_METHODS,
+    RenameMethod,
     by_link,
     by_path,
+    by_placeholder,
     by_rename,
-    by_taking_its_place,
-    move_new,
+    rename_without_replacing,
 )
 
-FILE_WAYS = [by_rename, by_link, by_taking_its_place]
-FOLDER_WAYS = [by_rename, by_taking_its_place]
+FILE_WAYS = [by_rename, by_link, by_placeholder]
+FOLDER_WAYS = [by_rename, by_placeholder]
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def folders(tmp_path: Path) -> Iterator[tuple[Directory, Directory]]:
 
 
 @pytest.mark.parametrize("way", FILE_WAYS)
-def test_a_file_to_a_free_name(folders: tuple[Directory, Directory], way: Way) -> None:
+def test_a_file_to_a_free_name(folders: tuple[Directory, Directory], way: RenameMethod) -> None:
     """A file is moved whole, and is no longer where it was."""
     source, to = folders
     assert way(source, "file", to, "there")
@@ -47,7 +47,7 @@ def test_a_file_to_a_free_name(folders: tuple[Directory, Directory], way: Way) -
 
 
 @pytest.mark.parametrize("way", FOLDER_WAYS)
-def test_a_folder_to_a_free_name(folders: tuple[Directory, Directory], way: Way) -> None:
+def test_a_folder_to_a_free_name(folders: tuple[Directory, Directory], way: RenameMethod) -> None:
     """A folder is moved with all that is in it."""
     source, to = folders
     assert way(source, "folder", to, "there")
@@ -59,7 +59,9 @@ def test_a_folder_to_a_free_name(folders: tuple[Directory, Directory], way: Way)
 @pytest.mark.parametrize(
     ("way", "name"), [*((way, "file") for way in FILE_WAYS), *((way, "folder") for way in FOLDER_WAYS)]
 )
-def test_never_onto_anything(folders: tuple[Directory, Directory], way: Way, name: str, taken: str) -> None:
+def test_never_onto_anything(
+    folders: tuple[Directory, Directory], way: RenameMethod, name: str, taken: str
+) -> None:
     """T07: whatever has the name keeps it, and what was to be moved stays."""
     source, to = folders
     there = to.path / "there"
@@ -94,7 +96,7 @@ def test_without_descriptors(folders: tuple[Directory, Directory], tmp_path: Pat
     bare = Directory(tmp_path / "from", None), Directory(tmp_path / "to", None)
     assert not by_rename(bare[0], "file", bare[1], "there")
     assert by_link(bare[0], "file", bare[1], "there")
-    assert by_taking_its_place(bare[1], "there", bare[0], "again")
+    assert by_placeholder(bare[1], "there", bare[0], "again")
     assert by_path(bare[0], "again", bare[1], "there")
     assert (tmp_path / "to" / "there").read_bytes() == b"new"
     assert folders[0].names() == ["folder"]
@@ -113,7 +115,7 @@ def test_a_folder_that_is_filled_meanwhile(folders: tuple[Directory, Directory])
     """A file that appears in the folder that holds the place is not lost."""
     source, to = folders
     with Racing.open(source.path) as held, pytest.raises(FileExistsError):
-        by_taking_its_place(held, "folder", to, "there")
+        by_placeholder(held, "folder", to, "there")
     assert (to.path / "there" / "theirs").read_bytes() == b"old"
     assert "folder" in source.names()
 
@@ -129,7 +131,7 @@ def test_the_place_is_given_back(folders: tuple[Directory, Directory], name: str
     source, to = folders
     failing = Failing(source.path, source.fd)
     with pytest.raises(OSError, match="Input/output"):
-        by_taking_its_place(failing, name, to, "there")
+        by_placeholder(failing, name, to, "there")
     assert to.names() == []
 
 
@@ -144,18 +146,18 @@ def test_ways_are_tried_in_turn(folders: tuple[Directory, Directory]) -> None:
     """What cannot be done in one way is done in the next; without any there is an error."""
     tried = []
 
-    def unable(source: Directory, name: str, to: Directory, new: str, *, again: bool = False) -> bool:
-        del source, name, to, new, again
+    def unable(source: Directory, name: str, to: Directory, new: str, *, resume: bool = False) -> bool:
+        del source, name, to, new, resume
         tried.append("unable")
         return False
 
     source, to = folders
-    move_new(source, "file", to, "there", ways=[unable, by_link])
+    rename_without_replacing(source, "file", to, "there", methods=[unable, by_link])
     assert tried == ["unable"]
     assert to.names() == ["there"]
     with pytest.raises(OSError, match=r"not supported|supported"):
-        move_new(source, "folder", to, "elsewhere", ways=[unable])
-    assert rename.WAYS is WAYS
+        rename_without_replacing(source, "folder", to, "elsewhere", methods=[unable])
+    assert rename.RENAME_METHODS is RENAME_METHODS
 
 
 # ------------------------------------------------------------------ going on after a crash
@@ -163,7 +165,7 @@ def test_stopped_between_linking_and_unlinking(folders: tuple[Directory, Directo
     """A file that has both names already loses the old one; nothing is overwritten or doubled."""
     source, to = folders
     (to.path / "there").hardlink_to(source.path / "file")
-    move_new(source, "file", to, "there", again=True)
+    rename_without_replacing(source, "file", to, "there", resume=True)
     assert source.names() == ["folder"]
     assert (to.path / "there").read_bytes() == b"new"
     assert (to.path / "there").stat().st_nlink == 1
@@ -175,17 +177,17 @@ def test_stopped_after_taking_the_place(folders: tuple[Directory, Directory], na
     source, to = folders
     (to.path / "there").touch() if name == "file" else (to.path / "there").mkdir()
     with pytest.raises(FileExistsError):
-        move_new(source, name, to, "there", ways=[by_taking_its_place])
-    move_new(source, name, to, "there", again=True, ways=[by_taking_its_place])
+        rename_without_replacing(source, name, to, "there", methods=[by_placeholder])
+    rename_without_replacing(source, name, to, "there", resume=True, methods=[by_placeholder])
     assert name not in source.names()
     assert (to.path / "there").is_dir() == (name == "folder")
 
 
 @pytest.mark.parametrize("taken", ["file", "folder", "link", "dangling link", "fifo", "linked file"])
 @pytest.mark.parametrize("name", ["file", "folder"])
-@pytest.mark.parametrize("way", [by_rename, by_taking_its_place])
+@pytest.mark.parametrize("way", [by_rename, by_placeholder])
 def test_going_on_overwrites_nothing(
-    folders: tuple[Directory, Directory], name: str, taken: str, way: Way
+    folders: tuple[Directory, Directory], name: str, taken: str, way: RenameMethod
 ) -> None:
     """T07: whatever is not as empty as what we put there is somebody's, even when going on."""
     source, to = folders
@@ -206,7 +208,7 @@ def test_going_on_overwrites_nothing(
             (to.path / "second name").hardlink_to(there)
     before = there.lstat()
     with pytest.raises(FileExistsError):
-        move_new(source, name, to, "there", again=True, ways=[way])
+        rename_without_replacing(source, name, to, "there", resume=True, methods=[way])
     assert there.lstat() == before
     assert sorted(source.names()) == ["file", "folder"]
 
@@ -222,14 +224,14 @@ def test_another_process_moves_the_same(folders: tuple[Directory, Directory], na
 
     source, to = folders
     with Overtaken.open(source.path) as overtaken, pytest.raises(FileNotFoundError):
-        by_taking_its_place(overtaken, name, to, "there")
+        by_placeholder(overtaken, name, to, "there")
     assert (to.path / "there" / "a" if name == "folder" else to.path / "there").read_bytes() == b"new"
 
 
 def test_what_is_gone_takes_no_place(folders: tuple[Directory, Directory]) -> None:
     """Nothing is put at the destination for what is no longer staged."""
     with pytest.raises(FileNotFoundError):
-        by_taking_its_place(folders[0], "missing", folders[1], "there")
+        by_placeholder(folders[0], "missing", folders[1], "there")
     assert folders[1].names() == []
 
 
@@ -240,7 +242,7 @@ def test_something_empty_of_somebody_else(folders: tuple[Directory, Directory]) 
     (to.path / "there").touch()
     os.chown(to.path / "there", 12345, 12345)
     with pytest.raises(FileExistsError):
-        move_new(source, "file", to, "there", again=True, ways=[by_taking_its_place])
+        rename_without_replacing(source, "file", to, "there", resume=True, methods=[by_placeholder])
 
 
 def test_a_file_system_without_links(folders: tuple[Directory, Directory]) -> None:

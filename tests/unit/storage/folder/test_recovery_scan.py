@@ -1,4 +1,4 @@
-"""What is found in the staging data. Most of it is seen through a sink, in test_arrival.py."""
+"""What is found in the staging data. Most of it is seen through a sink, in test_staged_offer.py."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nbferry.limits import KiB
 from nbferry.model.manifest import Entry, Manifest
 from nbferry.model.ranges import RangeSet
 from nbferry.storage.disk.directory import Directory
-from nbferry.storage.folder.recovery_scan import survey
+from nbferry.storage.folder.recovery_scan import scan_staging
 
 CHUNK = 4 * KiB
 OFFER = Manifest.of(
@@ -36,12 +36,12 @@ def data(tmp_path: Path) -> Iterator[Directory]:
 def test_all_is_as_the_journal_says(data: Directory) -> None:
     """What is vouched for and there is left alone, and nothing is unsure."""
     every = RangeSet.span(0, OFFER.chunk_count)
-    assert survey(OFFER, data, every) == (every, RangeSet())
+    assert scan_staging(OFFER, data, every) == (every, RangeSet())
 
 
 def test_nobody_vouches(data: Directory) -> None:
     """What is there and not vouched for is unsure."""
-    assert survey(OFFER, data, RangeSet.of(0)) == (RangeSet.of(0), RangeSet.of(1, 2, 3, 5))
+    assert scan_staging(OFFER, data, RangeSet.of(0)) == (RangeSet.of(0), RangeSet.of(1, 2, 3, 5))
 
 
 def test_what_does_not_belong(data: Directory) -> None:
@@ -50,7 +50,7 @@ def test_what_does_not_belong(data: Directory) -> None:
     (data.path / "d/z").symlink_to(data.path / "g")
     (data.path / "d/\udcff").touch()
     every = RangeSet.span(0, OFFER.chunk_count)
-    assert survey(OFFER, data, every).have == every
+    assert scan_staging(OFFER, data, every).have == every
     assert sorted(path.relative_to(data.path).as_posix() for path in data.path.rglob("*")) == [
         "d",
         "d/f",
@@ -73,7 +73,7 @@ def test_a_system_that_writes_names_in_its_own_way(tmp_path: Path, monkeypatch: 
         Directory, "unlink", lambda folder, name: (folder.path / normalize("NFC", name)).unlink()
     )
     with Directory.open(tmp_path) as data:
-        assert survey(offer, data, RangeSet.of(0)) == (RangeSet.of(0), RangeSet())
+        assert scan_staging(offer, data, RangeSet.of(0)) == (RangeSet.of(0), RangeSet())
     assert [path.name for path in (tmp_path / "d\xe9").iterdir()] == ["f\xe9"]
 
 
@@ -82,10 +82,10 @@ def test_what_is_being_placed(data: Directory) -> None:
     (data.path / "d/f").unlink()
     (data.path / "d/extra").touch()
     every = RangeSet.span(0, OFFER.chunk_count)
-    assert survey(OFFER, data, every, {"d"}) == (every, RangeSet())
+    assert scan_staging(OFFER, data, every, {"d"}) == (every, RangeSet())
     assert (data.path / "d/extra").exists()
     (data.path / "g").rename(data.path.parent / "placed")
-    assert survey(OFFER, data, every, {"d", "g"}).have == every
+    assert scan_staging(OFFER, data, every, {"d", "g"}).have == every
 
 
 @pytest.mark.parametrize("kind", ["gone", "file", "link"])
@@ -97,7 +97,7 @@ def test_a_folder_is_gone(data: Directory, kind: str) -> None:
     if kind == "link":
         (data.path / "d").symlink_to(data.path.parent / "elsewhere")
     every = RangeSet.span(0, OFFER.chunk_count)
-    assert survey(OFFER, data, every).have == RangeSet.of(5)
+    assert scan_staging(OFFER, data, every).have == RangeSet.of(5)
     assert os.listdir(data.path) == ["g"]  # noqa: PTH208
     assert sorted(path.name for path in (data.path.parent / "elsewhere").iterdir()) == ["f", "none"]
 
@@ -109,4 +109,4 @@ def test_a_hole(data: Directory) -> None:
         file.truncate(3 * CHUNK + 5)
         file.seek(2 * CHUNK)
         file.write(b"x" * CHUNK)
-    assert survey(OFFER, data, RangeSet()).unsure == RangeSet.of(2, 5)
+    assert scan_staging(OFFER, data, RangeSet()).unsure == RangeSet.of(2, 5)

@@ -169,7 +169,7 @@ def test_refuse(to: Path) -> None:
     to.mkdir(parents=True)
     (to / "notes.txt").write_bytes(b"old")
     sink = sink_to(to, overwrite=Overwrite.REFUSE, prepared=False)
-    with pytest.raises(DestinationExists, match=rf'"notes.txt" is there already, in "{to}"'):
+    with pytest.raises(DestinationExists, match=rf'"notes.txt" exists already in "{to}"'):
         sink.prepare()
     assert everything(to) == {"notes.txt": b"old"}
 

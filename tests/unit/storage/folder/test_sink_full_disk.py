@@ -61,7 +61,7 @@ def test_the_disk_fills_up(to: Path, number: int) -> None:
 
 
 def test_room_is_needed_for_what_is_missing_only(to: Path) -> None:
-    """Stored chunks need no more room."""
+    """StoredChunks chunks need no more room."""
     files = {"large": bytes(64 * CHUNK)}
     offer = manifest(files)
     free = GiB
@@ -81,7 +81,7 @@ def test_full_while_folders_are_made(to: Path, monkeypatch: pytest.MonkeyPatch) 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("nbferry.storage.folder.staged_files.Parts.make_folders", full)
+    monkeypatch.setattr("nbferry.storage.folder.staged_files.StagedFiles.make_folders", full)
     sink = sink_to(to, prepared=False)
     with pytest.raises(DiskFull):
         sink.prepare()

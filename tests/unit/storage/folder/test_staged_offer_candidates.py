@@ -15,7 +15,7 @@ from nbferry.model.ranges import RangeSet
 from nbferry.storage.disk.directory import Directory
 from nbferry.storage.folder.candidates import CandidateFinder
 from nbferry.storage.folder.sink import FolderSink
-from nbferry.storage.folder.stored_chunks import Stored
+from nbferry.storage.folder.stored_chunks import StoredChunks
 from offers import CHUNK, DIGEST, FILES, PUBLISHED, chunks, manifest, sink_to, visible
 from unit.storage.folder.failing_disk import Crash, Failing
 from unit.storage.folder.staged_offer_setup import EVERY, OFFER, OFFERED, logs, pairs, part, partly, resumed
@@ -138,7 +138,7 @@ def test_staged_bytes_are_wrong_and_an_older_copy_is_right(to: Path) -> None:
     sink.discard()
 
 
-class Watched(Stored):
+class Watched(StoredChunks):
     """Records which files may be read from the cache when a failed flush is accounted for."""
 
     def __init__(self, sink: FolderSink) -> None:
@@ -147,8 +147,8 @@ class Watched(Stored):
 
     def lose(self) -> None:
         """Record the files, then account for the flush."""
-        assert self.sink._arrival
-        self.cached.append(self.sink._arrival._found._fresh)
+        assert self.sink._staged
+        self.cached.append(self.sink._staged._candidates._fresh)
         super().lose()
 
 
@@ -192,7 +192,7 @@ def test_a_flush_fails_while_a_candidate_is_read(to: Path) -> None:
     with Directory.open(to) as folder:
         found = CandidateFinder(OFFER, folder, EVERY, RangeSet())
         for _ in range(3):
-            assert found.take(*pairs(0)[0], Slow())  # type: ignore[arg-type]
+            assert found.reuse(*pairs(0)[0], Slow())  # type: ignore[arg-type]
         found.close()
     assert len(forgotten) == 2
 
@@ -213,8 +213,8 @@ def test_no_older_copy_is_open_while_publishing(to: Path, monkeypatch: pytest.Mo
                 opened.append(link.readlink())
         raise Crash
 
-    assert sink._arrival
-    assert len(sink._arrival._found._older._files) == 1
+    assert sink._staged
+    assert len(sink._staged._candidates._older._files) == 1
     with monkeypatch.context() as patch:
         patch.setattr("nbferry.storage.folder.staged_offer.publish", look)
         with pytest.raises(Crash):

@@ -100,8 +100,8 @@ def test_one_flush_hears_of_every_failed_write(to: Path) -> None:
     folders = {f"{number}/f": b"x" for number in range(100)}
     offer = manifest(folders)
     sink = sink_to(to, offer, disk=replace(REAL_DISK, sync_whole=lambda fd: bool(used.append(fd)) or True))
-    assert sink._arrival
-    opened = sink._arrival._staging.data.fd
+    assert sink._staged
+    opened = sink._staged._staging.data.fd
     for _ in range(2):
         sink.store(chunks(offer, folders))
         sink.sync()

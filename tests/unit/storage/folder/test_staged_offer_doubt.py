@@ -78,7 +78,7 @@ def test_power_fails_between_intent_and_rename(to: Path, monkeypatch: pytest.Mon
     sink = sink_to(to, OFFER)
     sink.store(OFFERED)
     with monkeypatch.context() as patch:
-        patch.setattr("nbferry.storage.folder.publish.move_new", stopped)
+        patch.setattr("nbferry.storage.folder.publish.rename_without_replacing", stopped)
         with pytest.raises(Crash):
             sink.publish(DIGEST)
     sink.close()

@@ -15,7 +15,7 @@ from nbferry.model.overwrite import Overwrite
 from nbferry.model.ranges import RangeSet
 from nbferry.storage.disk import rename
 from nbferry.storage.disk.directory import Directory
-from nbferry.storage.disk.rename import Way, by_link, by_rename, by_taking_its_place
+from nbferry.storage.disk.rename import RenameMethod, by_link, by_placeholder, by_rename
 from nbferry.storage.disk.system import REAL_DISK, rename_exclusively
 from offers import DIGEST, FILES, PUBLISHED, everything, sink_to, visible
 from unit.storage.folder.failing_disk import Crash
@@ -92,7 +92,7 @@ def before(to: Path, overwrite: Overwrite) -> dict[str, object]:
     }
 
 
-WAYS = {"rename": (by_rename,), "link": (by_link, by_taking_its_place), "place": (by_taking_its_place,)}
+WAYS = {"rename": (by_rename,), "link": (by_link, by_placeholder), "place": (by_placeholder,)}
 
 
 @pytest.mark.parametrize("overwrite", [Overwrite.RENAME, Overwrite.REPLACE, Overwrite.REFUSE])
@@ -101,8 +101,8 @@ def test_stopped_while_publishing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overwrite: Overwrite, way: str
 ) -> None:
     """P1, P3: wherever publishing stops, even twice, another run completes it without loss or duplicates."""
-    ways: tuple[Way, ...] = WAYS[way]
-    monkeypatch.setattr(rename, "WAYS", ways)
+    ways: tuple[RenameMethod, ...] = WAYS[way]
+    monkeypatch.setattr(rename, "RENAME_METHODS", ways)
     steps = Steps(monkeypatch)
     for first in range(100):
         to = tmp_path / f"to{first}"

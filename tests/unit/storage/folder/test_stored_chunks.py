@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nbferry.model.ranges import RangeSet
-from nbferry.storage.folder.stored_chunks import Stored
+from nbferry.storage.folder.stored_chunks import StoredChunks
 
 
 def written(*chunks: int) -> dict[int, bytes]:
@@ -13,7 +13,7 @@ def written(*chunks: int) -> dict[int, bytes]:
 
 def test_stored_then_durable() -> None:
     """What is written counts at once, and is durable once a flush has taken it and succeeded."""
-    stored = Stored()
+    stored = StoredChunks()
     stored.start_with(RangeSet.of(9))
     assert stored.keep(lambda: written(1, 2)) == RangeSet.of(1, 2)
     assert (stored.have, stored.durable) == (RangeSet.of(1, 2, 9), RangeSet.of(9))
@@ -26,7 +26,7 @@ def test_stored_then_durable() -> None:
 
 def test_a_flush_that_fails() -> None:
     """After a failed flush only what was durable before counts; the digests of the rest are forgotten."""
-    stored = Stored()
+    stored = StoredChunks()
     stored.keep(lambda: written(1))
     stored.succeed(stored.begin())
     stored.keep(lambda: written(2))
@@ -39,7 +39,7 @@ def test_a_flush_that_fails() -> None:
 
 def test_a_record_that_fails() -> None:
     """What is on the disk but not recorded still counts, and the next flush takes it again."""
-    stored = Stored()
+    stored = StoredChunks()
     stored.keep(lambda: written(1))
     taken = stored.begin()
     stored.keep(lambda: written(2))
@@ -51,7 +51,7 @@ def test_a_record_that_fails() -> None:
 
 def test_a_flush_that_fails_while_one_writes() -> None:
     """What was written before a flush failed, but not counted yet, is written again."""
-    stored = Stored()
+    stored = StoredChunks()
     calls = 0
 
     def write() -> dict[int, bytes]:
@@ -68,7 +68,7 @@ def test_a_flush_that_fails_while_one_writes() -> None:
 
 def test_damage() -> None:
     """What turned out to be damaged counts no more."""
-    stored = Stored()
+    stored = StoredChunks()
     stored.start_with(RangeSet.span(0, 5))
     stored.drop(RangeSet.of(2))
     assert stored.have == stored.durable == RangeSet.of(0, 1, 3, 4)

@@ -64,7 +64,7 @@ def test_taking_and_letting_go(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("here", "words"),
-    [(ME, "This process"), (OTHER, "Process 10 runs"), (FAR, 'A process on "here"')],
+    [(ME, "This process"), (OTHER, "Process 10 is running"), (FAR, 'A process on "here"')],
     ids=["the same process", "the same computer", "another computer"],
 )
 def test_busy(folder: Path, here: Here, words: str) -> None:

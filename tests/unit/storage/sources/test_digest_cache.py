@@ -53,11 +53,11 @@ class World:
         return self.file.stat()
 
     def cache(
-        self, *, computer: bytes = b"this", most: int = 128 * MiB, expected: bool = True
+        self, *, computer: bytes = b"this", limit: int = 128 * MiB, expected: bool = True
     ) -> DigestCache:
         """Open the cache anew, as another process does."""
         cache = DigestCache(
-            self.state, clock=lambda: self.now, ticks=lambda: self.ticks, computer=computer, most=most
+            self.state, clock=lambda: self.now, ticks=lambda: self.ticks, computer=computer, limit=limit
         )
         self.made.append(cache)
         if expected:
@@ -253,7 +253,7 @@ def test_old_logs_go(world: World) -> None:
         for age, path in enumerate(sorted(world.logs(), key=lambda path: path.stat().st_mtime_ns)):
             os.utime(path, (age, age))
     size = world.logs()[0].stat().st_size
-    world.learn(4, 5, most=3 * size)
+    world.learn(4, 5, limit=3 * size)
     assert sorted(world.known()) == [1, 2, 3, 4]
     assert len(world.logs()) == 4
 
@@ -271,7 +271,7 @@ def test_not_too_many_logs(world: World) -> None:
 
 def test_one_log_is_not_too_long(world: World) -> None:
     """One writer writes no more than all may; it still knows the rest."""
-    cache = world.cache(most=500)
+    cache = world.cache(limit=500)
     cache.add(world.info, CHUNK, 0, leaves(0, 10))
     cache.close()
     cache.add(world.info, CHUNK, 0, leaves(10, 20))
