@@ -1,4 +1,4 @@
-# make demo | test | lint | bench | webrtc | reliability | crash | simulate      each sets up what it needs in .venv
+# make demo | test | loaded | lint | bench | webrtc | reliability | crash | simulate   each sets up what it needs in .venv
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +8,7 @@ MODULES := js/node_modules/.ready
 BUNDLED := js/package-lock.json js/build.mjs $(wildcard js/src/*.ts js/src/ui/*)
 APT := $(shell [ "$$(id -u)" = 0 ] || echo sudo) env DEBIAN_FRONTEND=noninteractive apt-get
 
-.PHONY: demo test lint format bench webrtc reliability crash simulate chromium laboratory clean
+.PHONY: demo test loaded lint format bench webrtc reliability crash simulate chromium laboratory clean
 
 demo: $(READY)
 	$(BIN)/python bench/demo.py
@@ -16,6 +16,10 @@ demo: $(READY)
 test: $(READY) $(MODULES) chromium laboratory
 	$(NPM) run --silent test
 	$(BIN)/python -m pytest -n 2 --dist loadfile  # most tests wait for others than the processor
+
+# the tests of Python while eight other processes keep the machine busy
+loaded: $(READY) chromium laboratory
+	bench/loaded.sh
 
 lint: $(READY) $(MODULES)
 	$(NPM) run --silent types

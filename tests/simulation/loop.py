@@ -31,11 +31,12 @@ class Killed(BaseException):
 class _Jump(selectors.SelectSelector):
     """Waits for no file: whatever it is to wait for has happened at once."""
 
-    def __init__(self, most_turns: int) -> None:
+    def __init__(self, most_turns: int, turn: float) -> None:
         super().__init__()
         self.now = 0.0
         self.turns = 0
         self._most = most_turns
+        self._turn = turn
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Let the time pass that a real one would wait."""
@@ -44,18 +45,18 @@ class _Jump(selectors.SelectSelector):
             raise Stuck("every task waits, and nothing is due")
         if self.turns > self._most:
             raise Stuck(f"{self._most} turns of the loop have led nowhere")
-        self.now += max(0.0, timeout) + INSTANT
+        self.now += max(0.0, timeout) + self._turn
         return []
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
     """An event loop whose clock stands still while anything can be done, and then jumps to the next timer.
 
-    ``faults`` collects what callbacks and forgotten tasks raised.
+    A ``turn`` of it takes so many seconds. ``faults`` collects what callbacks and forgotten tasks raised.
     """
 
-    def __init__(self, most_turns: int) -> None:
-        self._jump = _Jump(most_turns)
+    def __init__(self, most_turns: int, turn: float) -> None:
+        self._jump = _Jump(most_turns, turn)
         self.faults: list[str] = []
         super().__init__(self._jump)
         self.set_exception_handler(self._note)
@@ -73,12 +74,17 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self.faults.append(f"{context['message']}: {context.get('exception')!r}")
 
 
-def run(main: Callable[[VirtualLoop], Coroutine[Any, Any, T]], *, most_turns: int = MOST_TURNS) -> T:
+def run(
+    main: Callable[[VirtualLoop], Coroutine[Any, Any, T]],
+    *,
+    most_turns: int = MOST_TURNS,
+    turn: float = INSTANT,
+) -> T:
     """Run a coroutine on a loop of its own; AssertionError if it leaves a task behind or a callback failed.
 
     Raises :class:`Stuck` if it gets nowhere.
     """
-    loop = VirtualLoop(most_turns)
+    loop = VirtualLoop(most_turns, turn)
     asyncio.set_event_loop(loop)
     try:
         result = loop.run_until_complete(main(loop))

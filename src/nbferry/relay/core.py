@@ -285,7 +285,7 @@ class Relay:
             # Its end must not count as the host's.
             earlier.part = None
             self._refuse(earlier, Refusal("room-taken"), now)
-        self._send(connection, type="created", room=room.name, seconds=math.ceil(room.ends - now))
+        self._send(connection, type="created", room=room.name, seconds=_whole_seconds(room.ends - now))
         self._bring_up_to_date(room, connection)
         logger.info("socket %d hosts a %s room; rooms: %d", connection.number, room.kind, len(self._rooms))
 
@@ -318,7 +318,7 @@ class Relay:
 
     def _ration(self, rates: Rates, connection: Connection, now: float) -> None:
         if seconds := rates.take(connection.address, now):
-            raise Refusal("rate-limited", retry_after=math.ceil(seconds))
+            raise Refusal("rate-limited", retry_after=max(1, _whole_seconds(seconds)))
 
     # -------------------------------------------------------------- mailbox
     def _from_host(self, room: Room, message: ControlMessage, now: float) -> None:
@@ -485,3 +485,9 @@ class Relay:
         connection.heard = False
         self._effects.append(Ping(connection.socket))
         self._ping_later(connection, now)
+
+
+def _whole_seconds(duration: float) -> int:
+    """Round a difference of two times up."""
+    # as floats, (now + 60) - now can be a hair more than 60, which is no second of its own
+    return math.ceil(round(duration, 6))

@@ -18,7 +18,7 @@ def run(scenario: Callable[[], Awaitable[None]]) -> None:
     """Run to the end, or to the end of patience."""
 
     async def patiently() -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await scenario()
 
     asyncio.run(patiently())

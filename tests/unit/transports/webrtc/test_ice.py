@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 from aioice import stun
@@ -17,13 +17,15 @@ from nbferry.transports.webrtc.description import MAX_CANDIDATES, Description
 from nbferry.transports.webrtc.ice import Gatherer
 
 HERE = "127.0.0.1"
+PATIENCE = 60  # seconds after which something hangs
+LIMITS = Limits(gather_timeout=PATIENCE / 2)
 
 
 def run(scenario: Callable[[], Awaitable[None]]) -> None:
     """Run to the end, or to the end of patience."""
 
     async def patiently() -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             await scenario()
 
     asyncio.run(patiently())
@@ -50,11 +52,19 @@ class StunServer(asyncio.DatagramProtocol):
         self.transport.sendto(bytes(answer), addr)
 
 
-async def silent() -> tuple[IceServer, asyncio.DatagramTransport]:
+class SilentServer(asyncio.DatagramProtocol):
     """A server that hears and says nothing."""
-    loop = asyncio.get_running_loop()
-    transport, _ = await loop.create_datagram_endpoint(asyncio.DatagramProtocol, local_addr=(HERE, 0))
-    return IceServer("stun", HERE, transport.get_extra_info("sockname")[1]), transport
+
+    async def open(self) -> IceServer:
+        """Where it is."""
+        self.asked = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        self.transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=(HERE, 0))
+        return IceServer("stun", HERE, self.transport.get_extra_info("sockname")[1])
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        """A question."""
+        self.asked.set()
 
 
 @pytest.fixture
@@ -105,28 +115,40 @@ def test_an_address_that_cannot_be_bound_is_passed_over(monkeypatch):
 def test_every_server_is_asked(hosts, monkeypatch):
     """What two of them say is known, though a third is silent, and that costs no more than its time."""
     monkeypatch.setattr(module, "LOOPBACK", "127.0.0.3")
+    ask, answers = module.server_reflexive_candidate, []
+
+    async def answered(*arguments: Any) -> Any:
+        answers.append(await ask(*arguments))
+        if len(answers) == 2:
+            _let_pass(LIMITS.gather_timeout)
+        return answers[-1]
+
+    monkeypatch.setattr(module, "server_reflexive_candidate", answered)
 
     async def scenario() -> None:
-        servers = [StunServer("192.0.2.1"), StunServer("192.0.2.2")]
-        asked = [await server.open() for server in servers]
-        nobody, transport = await silent()
-        start = time.monotonic()
-        limits = Limits(gather_timeout=0.3)
-        peer = await Peer.start(controlling=True, servers=[nobody, *asked], limits=limits)
-        assert time.monotonic() - start < 5
+        servers, silent = [StunServer("192.0.2.1"), StunServer("192.0.2.2")], SilentServer()
+        asked = [await silent.open(), *[await server.open() for server in servers]]
+        peer = await Peer.start(controlling=True, servers=asked, limits=LIMITS)
         found = {each.ip for each in peer.description.candidates if each.kind == "srflx"}
         assert found == {"192.0.2.1", "192.0.2.2"}
         await peer.aclose()
-        for each in (transport, *(server.transport for server in servers)):
-            each.close()
+        for each in (silent, *servers):
+            each.transport.close()
 
     run(scenario)
+
+
+def _let_pass(seconds: float) -> None:
+    """Have the loop's clock show a later time."""
+    loop = asyncio.get_running_loop()
+    time = loop.time
+    loop.time = lambda: time() + seconds  # type: ignore[method-assign]
 
 
 async def gathered(servers: list[StunServer]) -> Description:
     """What we say of ourselves when these have been asked."""
     asked = [await server.open() for server in servers]
-    peer = await Peer.start(controlling=True, servers=asked, limits=Limits())
+    peer = await Peer.start(controlling=True, servers=asked, limits=LIMITS)
     await peer.aclose()
     for server in servers:
         server.transport.close()
@@ -185,13 +207,14 @@ def test_a_gathering_that_is_cancelled_leaves_nothing_open(hosts):
     """Neither sockets nor tasks."""
 
     async def scenario() -> None:
-        nobody, transport = await silent()
-        gathering = asyncio.create_task(Peer.start(controlling=True, servers=[nobody], limits=Limits()))
-        await asyncio.sleep(0.05)
+        silent = SilentServer()
+        asked = await silent.open()
+        gathering = asyncio.create_task(Peer.start(controlling=True, servers=[asked], limits=LIMITS))
+        await silent.asked.wait()
         gathering.cancel()
         with pytest.raises(asyncio.CancelledError):
             await gathering
-        transport.close()
+        silent.transport.close()
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     run(scenario)
@@ -203,11 +226,13 @@ def test_a_loop_that_cannot_wait_for_sockets(hosts, monkeypatch):
     def refuse(*_: object) -> None:
         raise NotImplementedError
 
+    limits = Limits(connect_timeout=PATIENCE)
+
     async def scenario() -> None:
         with monkeypatch.context() as patch:
             patch.setattr(module.ProtocolSocket, "__init__", refuse)
-            one = await Peer.start(controlling=True, servers=(), limits=Limits())
-            other = await Peer.start(controlling=False, servers=(), limits=Limits())
+            one = await Peer.start(controlling=True, servers=(), limits=limits)
+            other = await Peer.start(controlling=False, servers=(), limits=limits)
         here, there = await asyncio.gather(
             one.connect(other.description, same_machine=True),
             other.connect(one.description, same_machine=True),

@@ -1,4 +1,4 @@
-"""Associations over a wire in memory: fast ones with each other, with aiortc's, and with who breaks the rules."""
+"""Associations over a wire in memory, in virtual time: with each other, with aiortc's, and with who breaks the rules."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import os
 import random
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -18,22 +18,28 @@ from hypothesis import strategies as st
 from nbferry.transports.webrtc import sctp as module
 from nbferry.transports.webrtc.description import BASE_PACKET, MAX_PACKET
 from nbferry.transports.webrtc.reassembly import FIRST, LAST, RECEIVE_WINDOW
-from nbferry.transports.webrtc.sctp import KNOWN, STREAMS, FastDtls, FastSctp, Timers
+from nbferry.transports.webrtc.sctp import (
+    ACK_DELAY_HERE,
+    DEAD_AFTER,
+    KNOWN,
+    STREAMS,
+    FastDtls,
+    FastSctp,
+    Timers,
+)
+from simulation import loop as virtual
 
 PORT = 5000
 PIECE = 64 << 10
 TICK = 0.0005  # seconds that a packet takes
+TURN = 2e-5  # seconds that the loop takes for a turn, as it may have to turn until an acknowledgement comes
+PROBED = 4 * TICK  # after which probes have been answered
 Fate = Callable[[bytes], list[float]]
 
 
-def run(scenario: Callable[[], Awaitable[None]]) -> None:
-    """Run to the end, or to the end of patience."""
-
-    async def patiently() -> None:
-        async with asyncio.timeout(30):
-            await scenario()
-
-    asyncio.run(patiently())
+def run(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run to the end, as time passes only when nothing can be done; nothing may be left, or be complained of."""
+    virtual.run(lambda _: scenario(), turn=TURN)
 
 
 class Wire(FastDtls):
@@ -195,7 +201,7 @@ def test_packets_grow_to_what_both_ends_and_the_path_take():
         one, other = await joined(
             most_packet=MAX_PACKET, fate=lambda packet: [TICK] if len(packet) <= 9_000 else []
         )
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(PROBED)
         one.wire.sizes.clear()
         for _ in range(4):
             one.channel.send(os.urandom(PIECE))
@@ -225,7 +231,7 @@ def test_large_packets_that_vanish_are_cut_to_pieces_then():
 
     async def scenario() -> None:
         one, other = await joined(most_packet=MAX_PACKET)
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(PROBED)
         assert one.fast.statistics(queued=0).packet == MAX_PACKET
         one.wire.fate = lambda packet: [TICK] if len(packet) < 1_500 or one.path.fragments else []
         sent = [os.urandom(PIECE) for _ in range(3)]
@@ -246,7 +252,7 @@ def test_statistics():
         one, other = await joined()
         one.channel.send(os.urandom(PIECE))
         await other.until(1)
-        await asyncio.sleep(0.1)  # longer than a SACK may be held back
+        await asyncio.sleep(2 * ACK_DELAY_HERE)
         told = one.fast.statistics(queued=5)
         assert told.queued == 5
         assert told.sent == told.acknowledged
@@ -277,15 +283,16 @@ def test_the_window_of_the_other_side_is_kept_to():
     run(scenario)
 
 
-def test_who_is_silent_for_long_is_given_up(monkeypatch):
+def test_who_is_silent_for_long_is_given_up():
     """The channel is closed, which its owner hears."""
-    monkeypatch.setattr(module, "DEAD_AFTER", 0.3)
 
     async def scenario() -> None:
         one, other = await joined()
         one.wire.fate = lambda _: []
         one.channel.send(b"is anybody there")
+        began = asyncio.get_running_loop().time()
         await one.closed.wait()
+        assert asyncio.get_running_loop().time() - began > DEAD_AFTER
         await over(one, other)
 
     run(scenario)
@@ -327,15 +334,11 @@ def test_any_packets_end_an_association_at_worst(packets):
     """Whatever a peer sends, nothing is raised, and the loop has nothing to complain of."""
 
     async def scenario() -> None:
-        complaints: list[dict[str, Any]] = []
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
         one, other = await joined()
         for chunks in packets:
             one.fast.packet(packet_for(one, b"".join(chunks)))
             one.fast.drained()
-        await asyncio.sleep(0)
         await over(one, other)
-        assert complaints == []
 
     run(scenario)
 
