@@ -23,13 +23,13 @@ T = TypeVar("T")
 
 
 class Played:
-    """A transfer that has only just begun."""
+    """A transfer that has only just accepted."""
 
     snapshot = Snapshot(
         id="0123456789ab", role=Role.SEND, state=State.WAITING, names=("a",), files=1, total=5
     )
     page_files = outcome = None
-    has_code = is_over = is_held = is_resting = begun = waits_for_decision = False
+    has_code = is_over = is_held = is_parked = accepted = waits_for_decision = False
 
     def files_from(self, *_: int) -> tuple[FileProgress, ...]:
         """One file."""
