@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TypeVar, cast, get_args
 
 import pytest
-from nbferry.widget.card_model import CardModel
 
 from nbferry.engine.portal import Portal
 from nbferry.model.paths import Via
@@ -16,6 +15,7 @@ from nbferry.model.roles import Role
 from nbferry.status import FileProgress, Snapshot, State
 from nbferry.transfer.handle import Transfer
 from nbferry.widget import view
+from nbferry.widget.card_model import CardModel
 
 SOURCES = Path(__file__).parents[3] / "js/src"
 
