@@ -9,10 +9,11 @@ from typing import Self
 
 from nbferry.connections.bundle import switch
 from nbferry.connections.connector import Answerer, Caller
-from nbferry.connections.context import ConnectContext, RelayAddress
 from nbferry.connections.invitation import Invitation, InvitationListener, Inviter
 from nbferry.connections.link import Lease, Link
 from nbferry.connections.pairing import join
+from nbferry.connections.relay_address import RelayAddress
+from nbferry.connections.settings import Settings
 from nbferry.crypto.keys import SessionKeys
 from nbferry.errors import TransportError
 from nbferry.limits import Limits
@@ -100,7 +101,7 @@ class EvilSender:
 
     async def __aenter__(self) -> Self:
         relay = await self._stack.enter_async_context(relay_of_ours())
-        self._around = ConnectContext(relay, Via.RELAY, LIMITS)
+        self._around = relay, Settings(via=Via.RELAY, limits=LIMITS)
         reception = InvitationListener(self._issued, self._guessed, lambda _: None, self._paired)
         invitation = Invitation(new_code_words())
         self._inviting = asyncio.create_task(Inviter(invitation, relay, 60, LIMITS, reception).run())
@@ -114,7 +115,7 @@ class EvilSender:
         """A victim that guesses wrong is none."""
 
     async def _paired(self, keys: SessionKeys) -> None:
-        self._answerer = Answerer(self._around, keys, seconds=60)
+        self._answerer = Answerer(*self._around, keys, seconds=60)
         self._stack.push_async_callback(self._answerer.aclose, over=True)
         await self._answerer.host()
         self._keys.set_result(keys)
@@ -146,13 +147,13 @@ class EvilReceiver:
     def __init__(self, code: str) -> None:
         self._ticket = parse(code)
         assert self._ticket.url
-        self._around = ConnectContext(RelayAddress(self._ticket.url), Via.RELAY, LIMITS)
+        self._around = RelayAddress(self._ticket.url), Settings(via=Via.RELAY, limits=LIMITS)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        transport = await self._around.relay.dial(LIMITS)
+        transport = await self._around[0].dial(LIMITS)
         mailbox = await Mailbox.join(transport, self._ticket.room)
-        self._caller = Caller(self._around, await join(mailbox, self._ticket, self._keep))
+        self._caller = Caller(*self._around, await join(mailbox, self._ticket, self._keep))
         await mailbox.aclose()
         return self
 

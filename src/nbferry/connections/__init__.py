@@ -9,7 +9,8 @@
     link.py            one authenticated and encrypted connection
     bundle.py          the links of one call, of which one is in use
     path_selector.py   which of them is the quickest
-    context.py         what a connection needs    backoff.py   how long to wait before a retry
+    settings.py        how this process runs transfers
+    relay_address.py   where a relay is           backoff.py   how long to wait before a retry
     waiting.py         waiting for one of several things
 
 In order: invitation and pairing once, then a connector makes connections until the transfer has ended. A session

@@ -21,9 +21,10 @@ from typing_extensions import override
 
 from nbferry.connections.addresses import machine_mark, urls_for
 from nbferry.connections.backoff import Backoff
-from nbferry.connections.context import ConnectContext
 from nbferry.connections.link import AnyLink, Link
 from nbferry.connections.race import AnsweredCall, Handshake, Race
+from nbferry.connections.relay_address import RelayAddress
+from nbferry.connections.settings import Settings
 from nbferry.connections.signals import NONCE_BYTES, Described, Signal, decode, unhex
 from nbferry.connections.waiting import either
 from nbferry.crypto.keys import SessionKeys, Side
@@ -71,9 +72,10 @@ class PairedConnector(Connector):
     role: ClassVar[Side]
     other: ClassVar[Side]
 
-    def __init__(self, connect_context: ConnectContext, keys: SessionKeys) -> None:
-        self._context = connect_context
-        self._limits = connect_context.limits
+    def __init__(self, relay: RelayAddress, settings: Settings, keys: SessionKeys) -> None:
+        self._relay = relay
+        self._settings = settings
+        self._limits = settings.limits
         self._keys = keys
         self._links: asyncio.Queue[Link] = asyncio.Queue()
         self._linked = asyncio.Event()
@@ -127,8 +129,8 @@ class PairedConnector(Connector):
         """Listen, if direct connections are wanted, and make a signal that says where."""
         listener, urls = None, []
         path = f"/nbferry/{secrets.token_hex(16)}"
-        if self._context.via.allows(Via.DIRECT) and (listener := await self._listener(path)):
-            urls = urls_for(listener.ports, path, self._context.host)
+        if self._settings.via.allows(Via.DIRECT) and (listener := await self._listener(path)):
+            urls = urls_for(listener.ports, path, self._settings.host)
         try:
             nonce = secrets.token_bytes(NONCE_BYTES)
             yield listener, Signal(nonce, urls, machine_mark(nonce))
@@ -139,9 +141,9 @@ class PairedConnector(Connector):
     async def _listener(self, path: str) -> websocket.Listener | None:
         """Listen if the machine lets us. After a change of network it may refuse, and can still dial out."""
         try:
-            return await websocket.Listener.start(path, self._limits, host=self._context.host)
+            return await websocket.Listener.start(path, self._limits, host=self._settings.host)
         except NbferryError as error:
-            if self._context.via is Via.DIRECT:
+            if self._settings.via is Via.DIRECT:
                 raise
             log.info("others cannot reach us directly: %s", error.message)
             return None
@@ -160,20 +162,20 @@ class PairedConnector(Connector):
         if theirs.nonce == ours.nonce:
             raise RemoteProtocolError("The other side sent our own call back.")
 
-        async def say(description: Mapping[str, Any]) -> None:
-            await send(self._sealed(Described(ours.nonce, theirs.nonce, description)))
+        async def say(via: Via, description: Mapping[str, Any]) -> None:
+            await send(self._sealed(Described(ours.nonce, theirs.nonce, via, description)))
 
-        async def hear() -> Mapping[str, Any]:
+        async def hear(via: Via) -> Mapping[str, Any]:
             while True:
                 described = await next_description()
-                if (described.nonce, described.to) == (theirs.nonce, ours.nonce):
-                    return described.webrtc
+                if (described.nonce, described.to, described.via) == (theirs.nonce, ours.nonce, via):
+                    return described.description
 
         calls = self.role == "B"
         nonces = (theirs.nonce, ours.nonce) if calls else (ours.nonce, theirs.nonce)
         channel = self._keys.channel(*nonces)
         answered = AnsweredCall(theirs, self._keys.room, channel, calls, handshake, say, hear)
-        await Race(self._context, listener, answered, self._found).run()
+        await Race(self._relay, self._settings, listener, answered, self._found).run()
 
     async def _in_time(self, coming: Awaitable[T], otherwise: str) -> T:
         """Wait as long as a silent link is kept."""
@@ -209,7 +211,7 @@ class Caller(PairedConnector):
         return link
 
     async def _call(self) -> None:
-        transport = await self._context.relay.dial(self._limits)
+        transport = await self._relay.dial(self._limits)
         mailbox = await Mailbox.join(transport, self._keys.room, within=self._limits.connect_timeout)
         try:
             async with self._listening() as (listener, call):
@@ -257,8 +259,8 @@ class Answerer(PairedConnector):
 
     role, other = "A", "B"
 
-    def __init__(self, connect_context: ConnectContext, keys: SessionKeys, *, seconds: float) -> None:
-        super().__init__(connect_context, keys)
+    def __init__(self, relay: RelayAddress, settings: Settings, keys: SessionKeys, *, seconds: float) -> None:
+        super().__init__(relay, settings, keys)
         self._seconds = seconds
         self._newest: Call | None = None  # earlier callers no longer wait
         self._seen: deque[bytes] = deque(maxlen=MAX_KNOWN_CALLS)
@@ -341,7 +343,7 @@ class Answerer(PairedConnector):
         while True:
             try:
                 mailbox = await Mailbox.create(
-                    await self._context.relay.dial(self._limits, as_host=True),
+                    await self._relay.dial(self._limits, as_host=True),
                     key=self._keys.host_key,
                     room=self._keys.room,
                     seconds=self._seconds,

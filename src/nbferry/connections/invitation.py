@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from nbferry.connections.backoff import Backoff
-from nbferry.connections.context import RelayAddress
 from nbferry.connections.pairing import CodeHost
+from nbferry.connections.relay_address import RelayAddress
 from nbferry.crypto.keys import SessionKeys
 from nbferry.errors import RelayRefused, TransportError
 from nbferry.limits import Limits

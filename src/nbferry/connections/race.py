@@ -17,8 +17,9 @@ from importlib import import_module
 from typing import Any, Protocol
 
 from nbferry.connections.addresses import dialable, machine_mark
-from nbferry.connections.context import ConnectContext
 from nbferry.connections.link import Link
+from nbferry.connections.relay_address import RelayAddress
+from nbferry.connections.settings import Settings
 from nbferry.connections.signals import Signal
 from nbferry.errors import ConnectFailed, NbferryError
 from nbferry.model.paths import Via
@@ -47,8 +48,8 @@ class AnsweredCall:
     channel: str
     calls: bool
     handshake: Handshake
-    say: Callable[[Mapping[str, Any]], Awaitable[None]]
-    hear: Callable[[], Awaitable[Mapping[str, Any]]]
+    say: Callable[[Via, Mapping[str, Any]], Awaitable[None]]
+    hear: Callable[[Via], Awaitable[Mapping[str, Any]]]
 
     @property
     def same_machine(self) -> bool:
@@ -61,13 +62,15 @@ class Race:
 
     def __init__(
         self,
-        context: ConnectContext,
+        relay: RelayAddress,
+        settings: Settings,
         listener: websocket.Listener | None,
         call: AnsweredCall,
         found: Callable[[Link], None],
     ) -> None:
-        self._context = context
-        self._limits = context.limits
+        self._relay = relay
+        self._settings = settings
+        self._limits = settings.limits
         self._listener = listener
         self._call = call
         self._found = found
@@ -96,15 +99,13 @@ class Race:
 
     def _begin(self) -> None:
         """Start all tries. Direct paths get a head start: where they work no other path is needed."""
-        context, call = self._context, self._call
-        urls = (
-            dialable(call.peer.urls, same_machine=call.same_machine) if context.via.allows(Via.DIRECT) else []
-        )
+        via, call = self._settings.via, self._call
+        urls = dialable(call.peer.urls, same_machine=call.same_machine) if via.allows(Via.DIRECT) else []
         dialled = [self._start(partial(self._direct, url)) for url in urls]
         inbound = [self._start(partial(self._inbound, self._listener))] if self._listener else []
-        if context.via.allows(Via.RELAY):
+        if via.allows(Via.RELAY):
             self._start(self._relayed, after=dialled or inbound)
-        if context.via.allows(Via.WEBRTC):
+        if via.allows(Via.WEBRTC):
             self._start(self._webrtc, after=dialled or inbound)
 
     def _start(
@@ -144,7 +145,7 @@ class Race:
             self._accepted.append((self._start(partial(self._link, transport)), transport))
 
     async def _relayed(self) -> Link:
-        transport = await self._context.relay.dial(self._limits)
+        transport = await self._relay.dial(self._limits)
         async with _closed_on_failure(transport):
             await open_channel(transport, room=self._call.room, channel=self._call.channel)
         return await self._link(transport)
@@ -153,11 +154,11 @@ class Race:
         # The import takes 0.3 s.
         webrtc = await asyncio.to_thread(import_module, "nbferry.transports.webrtc.datachannel")
         call, limits = self._call, self._limits
-        peer = await webrtc.Peer.start(controlling=call.calls, servers=self._context.ice, limits=limits)
+        peer = await webrtc.Peer.start(controlling=call.calls, servers=self._settings.ice, limits=limits)
         async with _closed_on_failure(peer):
             ours = peer.description
-            await call.say(ours.to_json())
-            theirs = webrtc.Description.from_json(await call.hear())
+            await call.say(Via.WEBRTC, ours.to_json())
+            theirs = webrtc.Description.from_json(await call.hear(Via.WEBRTC))
             transport = await peer.connect(theirs, same_machine=call.same_machine)
         return await self._link(
             transport, webrtc.binding(*((ours, theirs) if call.calls else (theirs, ours)))

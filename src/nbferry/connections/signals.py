@@ -1,7 +1,7 @@
 """What two sides tell each other before they connect, sealed and through the relay: how each can be reached.
 
-A *call* and its *answer* say where a side listens. A *description* says how a side can be reached by WebRTC; it
-follows later, because a side needs longer to find that out.
+A *call* and its *answer* say where a side listens. A *description* says how a side can be reached by a path that needs
+one, such as WebRTC; it follows later, because a side needs longer to find that out.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nbferry.errors import RemoteProtocolError
+from nbferry.model.paths import Via
 
 NONCE_BYTES = 16
 
@@ -32,15 +33,16 @@ class Signal:
 
 @dataclass(frozen=True)
 class Described:
-    """A description for the WebRTC path of one call, with the nonces of its sender and of its reader."""
+    """A description for one path of one call, with the nonces of its sender and of its reader; it holds a password."""
 
     nonce: bytes
     to: bytes
-    webrtc: Mapping[str, Any] = field(repr=False)  # with a password
+    via: Via
+    description: Mapping[str, Any] = field(repr=False)
 
     def encode(self) -> bytes:
         """As JSON, to be sealed."""
-        return _encode(self.nonce, self.to, webrtc=self.webrtc)
+        return _encode(self.nonce, self.to, **{self.via: self.description})
 
 
 def decode(raw: bytes) -> Signal | Described:
@@ -52,9 +54,10 @@ def decode(raw: bytes) -> Signal | Described:
         raise _unreadable() from error
     if len(nonce) != NONCE_BYTES or len(to) not in (0, NONCE_BYTES):
         raise _unreadable()
+    for via in Via.choices():
+        if to and isinstance(description := fields.get(via), dict):
+            return Described(nonce, to, via, description)
     match fields:
-        case {"webrtc": dict(webrtc)} if to:
-            return Described(nonce, to, webrtc)
         case {"urls": list(urls), "machine": str(machine)}:
             return Signal(nonce, urls, machine, to)
     raise _unreadable()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from nbferry.connections.addresses import local_addresses
-from nbferry.connections.context import RelayAddress
+from nbferry.connections.relay_address import RelayAddress
 from nbferry.connections.settings import Settings
 from nbferry.engine.activities.activity import Activity, Resources
 from nbferry.engine.activities.receive import ReceiveActivity

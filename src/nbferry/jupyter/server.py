@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from nbferry.connections.addresses import local_addresses
-from nbferry.connections.context import RelayAddress
+from nbferry.connections.relay_address import RelayAddress
 from nbferry.errors import CodeInvalid
 from nbferry.model.codes import canonical_url, parse
 from nbferry.storage.records.record import RelayNote

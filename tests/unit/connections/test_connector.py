@@ -12,8 +12,9 @@ import pytest
 
 from nbferry.connections.addresses import machine_mark
 from nbferry.connections.connector import Answerer, Caller
-from nbferry.connections.context import ConnectContext, RelayAddress
 from nbferry.connections.link import Link
+from nbferry.connections.relay_address import RelayAddress
+from nbferry.connections.settings import Settings
 from nbferry.crypto.keys import SessionKeys
 from nbferry.errors import CodeNotFound, ConnectFailed, NbferryError
 from nbferry.limits import Limits
@@ -45,8 +46,8 @@ async def sides(
     """A sender that hosts and a receiver that can call."""
     running = await start_relay("127.0.0.1", 0)
     relay, keys = RelayAddress(running.url), SessionKeys(secrets.token_bytes(32))
-    answerer = Answerer(ConnectContext(relay, Via(via), limits, "127.0.0.1"), keys, seconds=60)
-    caller = Caller(ConnectContext(relay, Via(other or via), limits, "127.0.0.1"), keys)
+    answerer = Answerer(relay, Settings(via=Via(via), limits=limits, host="127.0.0.1"), keys, seconds=60)
+    caller = Caller(relay, Settings(via=Via(other or via), limits=limits, host="127.0.0.1"), keys)
     await answerer.host()
     try:
         yield answerer, caller, relay
@@ -222,7 +223,7 @@ def test_a_call_that_a_relay_shows_again_calls_nobody():
             take = answerer._take_signal
             answerer._take_signal = lambda box, who, body: (take(box, who, body), said.put_nowait(body))
             ends = await meet(answerer, caller)
-            mailbox = await Mailbox.join(await answerer._context.relay.dial(LIMITS), caller._keys.room)
+            mailbox = await Mailbox.join(await answerer._relay.dial(LIMITS), caller._keys.room)
             called = asyncio.create_task(answerer.superseded())
             for _ in range(3):
                 body = await said.get()
@@ -270,8 +271,8 @@ def test_no_common_path_is_an_error_that_says_what_was_tried(monkeypatch):
         limits = Limits(connect_timeout=0.2)
         running = await start_relay("127.0.0.1", 0)
         relay, keys = RelayAddress(running.url), SessionKeys(secrets.token_bytes(32))
-        around = ConnectContext(relay, Via.DIRECT, limits, "127.0.0.1")
-        answerer, caller = Answerer(around, keys, seconds=60), Caller(around, keys)
+        around = relay, Settings(via=Via.DIRECT, limits=limits, host="127.0.0.1")
+        answerer, caller = Answerer(*around, keys, seconds=60), Caller(*around, keys)
         await answerer.host()
         ends = await asyncio.gather(answerer.connect(), caller.connect(), return_exceptions=True)
         assert [type(end) for end in ends] == [ConnectFailed, ConnectFailed]
@@ -328,9 +329,9 @@ def test_a_room_that_is_not_there_is_a_code_not_found():
 
     async def scenario() -> None:
         running = await start_relay("127.0.0.1", 0)
-        around = ConnectContext(RelayAddress(running.url), Via.AUTO, LIMITS, "127.0.0.1")
+        around = RelayAddress(running.url), Settings(via=Via.AUTO, limits=LIMITS, host="127.0.0.1")
         with pytest.raises(CodeNotFound):
-            await Caller(around, SessionKeys(bytes(32))).connect()
+            await Caller(*around, SessionKeys(bytes(32))).connect()
         await running.aclose()
 
     run(scenario)
@@ -342,8 +343,8 @@ def test_the_sender_hosts_again_when_the_relay_is_back():
     async def scenario() -> None:
         first = await start_relay("127.0.0.1", 0)
         relay, keys = RelayAddress(first.url), SessionKeys(secrets.token_bytes(32))
-        around = ConnectContext(relay, Via.RELAY, LIMITS, "127.0.0.1")
-        answerer, caller = Answerer(around, keys, seconds=60), Caller(around, keys)
+        around = relay, Settings(via=Via.RELAY, limits=LIMITS, host="127.0.0.1")
+        answerer, caller = Answerer(*around, keys, seconds=60), Caller(*around, keys)
         await answerer.host()
         await first.aclose()
         second = await start_relay("127.0.0.1", int(first.url.rpartition(":")[2].strip("/")))

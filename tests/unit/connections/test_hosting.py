@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from nbferry.connections.connector import Answerer
-from nbferry.connections.context import ConnectContext, RelayAddress
 from nbferry.connections.invitation import Invitation, InvitationListener, Inviter
+from nbferry.connections.relay_address import RelayAddress
+from nbferry.connections.settings import Settings
 from nbferry.connections.signals import Signal
 from nbferry.crypto.keys import SessionKeys
 from nbferry.crypto.pake import Joiner
@@ -98,7 +99,7 @@ def relay() -> ByHand:
 
 def answerer_at(relay: ByHand) -> Answerer:
     """A sender that may host its pair's room there."""
-    return Answerer(ConnectContext(relay, Via.RELAY, LIMITS, "127.0.0.1"), KEYS, seconds=60)
+    return Answerer(relay, Settings(via=Via.RELAY, limits=LIMITS, host="127.0.0.1"), KEYS, seconds=60)
 
 
 class Desk:

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from nbferry.connections.context import RelayAddress
 from nbferry.connections.invitation import Invitation, InvitationListener, Inviter
 from nbferry.connections.pairing import MAX_GUESSES, join
+from nbferry.connections.relay_address import RelayAddress
 from nbferry.crypto.keys import SessionKeys
 from nbferry.errors import CodeBurnt, CodeUsed, ConnectFailed, NbferryError, WrongCode
 from nbferry.limits import Limits

@@ -8,6 +8,7 @@ import pytest
 
 from nbferry.connections.signals import Described, Signal, decode, unhex
 from nbferry.errors import RemoteProtocolError
+from nbferry.model.paths import Via
 
 ONE, OTHER = bytes(range(16)), bytes(range(16, 32))
 
@@ -17,7 +18,7 @@ ONE, OTHER = bytes(range(16)), bytes(range(16, 32))
     [
         Signal(ONE, ["ws://192.0.2.1:9/nbferry/00"], "machine"),
         Signal(ONE, [], "", to=OTHER),
-        Described(ONE, OTHER, {"ufrag": "a", "candidates": []}),
+        Described(ONE, OTHER, Via.WEBRTC, {"ufrag": "a", "candidates": []}),
     ],
 )
 def test_what_is_encoded_can_be_decoded(signal: Signal | Described) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, ClassVar, Protocol
 
-from nbferry.connections.context import ConnectContext, RelayAddress
+from nbferry.connections.relay_address import RelayAddress
 from nbferry.connections.settings import Settings
 from nbferry.engine.activities.lent_pages import LentPages
 from nbferry.engine.activities.record_store import RecordStore
@@ -174,11 +174,9 @@ class Activity(ABC):
     def _seconds(self) -> float:
         return time.monotonic() - self._started if self._started is not None else 0.0
 
-    async def _find_context(self) -> ConnectContext:
-        """What connections are made with."""
-        settings = self._settings
-        relay = await self._resources.find_relay(self._store.record.relay, settings)
-        return ConnectContext(relay, settings.via, self.limits, settings.host, settings.ice)
+    async def _find_relay(self) -> RelayAddress:
+        """The relay of this transfer. May take a while."""
+        return await self._resources.find_relay(self._store.record.relay, self._settings)
 
     # ---------------------------------------------------------------- commands
     @abstractmethod

@@ -6,36 +6,41 @@ import asyncio
 import time
 
 from nbferry.connections.backoff import Backoff
-from nbferry.connections.context import ConnectContext
 from nbferry.connections.pairing import join
+from nbferry.connections.relay_address import RelayAddress
 from nbferry.crypto.keys import SessionKeys
 from nbferry.engine.activities.record_store import RecordStore
 from nbferry.engine.threads import Threads
 from nbferry.errors import CodeNotFound, CodeUsed, ConnectFailed, RendezvousError, TransportError, WrongCode
+from nbferry.limits import Limits
 from nbferry.model.codes import Code, Ticket
 from nbferry.relay.client import Mailbox
 from nbferry.storage.records.record import ReceiveRecord
 
 
 async def obtain_keys(
-    context: ConnectContext, ticket: Code | Ticket, store: RecordStore[ReceiveRecord], threads: Threads
+    relay: RelayAddress,
+    ticket: Code | Ticket,
+    store: RecordStore[ReceiveRecord],
+    threads: Threads,
+    limits: Limits,
 ) -> SessionKeys:
     """The keys of this pairing: those written down, or new ones by the code.
 
-    Whoever was stopped in the middle of pairing cannot know whether the code is used up. So both are tried in turn, the
-    code and the room that the sender hosts once it has taken our proof.
+    A receiver that was stopped in the middle of pairing cannot know whether the code is used up. So it tries both in
+    turn: the code, and the room that the sender hosts once it has taken the receiver's proof.
     """
     if store.record.paired:
         return SessionKeys(store.record.root)
-    backoff, until = Backoff(context.limits), time.monotonic() + context.limits.connect_timeout
+    backoff, until = Backoff(limits), time.monotonic() + limits.connect_timeout
     while True:
         try:
-            keys = await _pair(context, ticket, store, threads)
+            keys = await _pair(relay, ticket, store, threads, limits)
         except (CodeUsed, CodeNotFound, TransportError):
             if not store.record.root:
                 raise
             keys = SessionKeys(store.record.root)
-            if not await _is_awaited(context, keys):
+            if not await _is_awaited(relay, keys, limits):
                 if time.monotonic() > until:
                     raise
                 await backoff.wait()
@@ -45,13 +50,16 @@ async def obtain_keys(
 
 
 async def _pair(
-    context: ConnectContext, ticket: Code | Ticket, store: RecordStore[ReceiveRecord], threads: Threads
+    relay: RelayAddress,
+    ticket: Code | Ticket,
+    store: RecordStore[ReceiveRecord],
+    threads: Threads,
+    limits: Limits,
 ) -> SessionKeys:
     async def keep(keys: SessionKeys) -> None:
         await store.update_in(threads, root=keys.root)
 
-    limits = context.limits
-    transport = await context.relay.dial(limits)
+    transport = await relay.dial(limits)
     try:
         async with asyncio.timeout(limits.dead_after):
             mailbox = await Mailbox.join(transport, ticket.room, within=limits.connect_timeout)
@@ -65,12 +73,12 @@ async def _pair(
         await transport.aclose()
 
 
-async def _is_awaited(context: ConnectContext, keys: SessionKeys) -> bool:
+async def _is_awaited(relay: RelayAddress, keys: SessionKeys, limits: Limits) -> bool:
     """Whether the sender has taken our proof: then it hosts the room of this pairing."""
     try:
-        transport = await context.relay.dial(context.limits)
+        transport = await relay.dial(limits)
         try:
-            await Mailbox.join(transport, keys.room, within=context.limits.connect_timeout)
+            await Mailbox.join(transport, keys.room, within=limits.connect_timeout)
         finally:
             await transport.aclose()
     except (RendezvousError, TransportError):

@@ -318,8 +318,9 @@ class ReceiveActivity(IncomingActivity):
     _store: RecordStore[ReceiveRecord]
 
     async def _meet(self) -> Connector:
-        context, ticket = await self._find_context(), parse(self._store.record.code)
-        return Caller(context, await obtain_keys(context, ticket, self._store, self._threads))
+        relay, ticket = await self._find_relay(), parse(self._store.record.code)
+        keys = await obtain_keys(relay, ticket, self._store, self._threads, self.limits)
+        return Caller(relay, self._settings, keys)
 
     def _must_ask(self, manifest: Manifest) -> bool:
         """See :meth:`IncomingActivity._must_ask`."""

@@ -12,9 +12,9 @@ from typing import Any
 
 from nbferry._version import AGENT
 from nbferry.connections.connector import Answerer
-from nbferry.connections.context import ConnectContext, RelayAddress
 from nbferry.connections.invitation import Invitation, InvitationListener, Inviter
 from nbferry.connections.link import Lease
+from nbferry.connections.relay_address import RelayAddress
 from nbferry.connections.settings import Settings
 from nbferry.crypto.keys import SessionKeys
 from nbferry.engine.activities.activity import UNTAKEN, Activity, Resources, file_progress, state_of
@@ -74,6 +74,8 @@ class SendActivity(Activity):
         self._open_source = open_source
         self._receivers = store.record.receivers
         self._source: Source | None = None
+        # found before anybody is invited
+        self._relay: RelayAddress
         self._services: list[_Service] = []
         self._sessions: list[asyncio.Task[None]] = []
         self._served = asyncio.Semaphore(0)
@@ -84,12 +86,12 @@ class SendActivity(Activity):
     async def _run(self) -> Result:
         self._source = await self._threads.call(self._open)
         self._show_now()
-        context = await self._find_context()
-        await self._resume_sessions(context)
+        self._relay = await self._find_relay()
+        await self._resume_sessions()
         if self._receivers == 1 and self._services:
             await self._served.acquire()
         else:
-            await self._invite(context)
+            await self._invite()
         return await self._outcome()
 
     def _open(self) -> Source:
@@ -97,32 +99,25 @@ class SendActivity(Activity):
         assert source.manifest.id  # takes a while if there are very many files, so it is worked out here
         return source
 
-    async def _resume_sessions(self, context: ConnectContext) -> None:
+    async def _resume_sessions(self) -> None:
         """Serve those who came to an earlier process and are not done."""
         unfinished = []
         for number, pairing in enumerate(self._store.record.pairings):
             if pairing.is_open:
-                unfinished.append(self._serve(number, SessionKeys(pairing.root), context))
+                unfinished.append(self._serve(number, SessionKeys(pairing.root)))
             elif pairing.state == State.DONE:
                 self._served.release()
         await asyncio.gather(*unfinished)
         if self._services and (ticket := Invitation.of(self._store.record).ticket):
-            self._code = str(ticket.with_url(context.relay.share_url))
+            self._code = str(ticket.with_url(self._relay.share_url))
             self._show_now()
 
-    async def _invite(self, context: ConnectContext) -> None:
+    async def _invite(self) -> None:
         """Let receivers in until as many as were meant are served, or the offer expires."""
-
-        async def issued(ticket: Code | Ticket) -> None:
-            await self._issued(ticket, context.relay)
-
-        async def pair(keys: SessionKeys) -> None:
-            await self._pair(keys, context)
-
-        reception = InvitationListener(issued, self._guessed, self._troubled, pair)
+        listener = InvitationListener(self._issued, self._guessed, self._troubled, self._pair)
         seconds = max(0.0, self._expires_at - time.monotonic())
         invitation = Invitation.of(self._store.record)
-        inviter = Inviter(invitation, context.relay, max(1, seconds), self.limits, reception)
+        inviter = Inviter(invitation, self._relay, max(1, seconds), self.limits, listener)
         inviting = asyncio.create_task(inviter.run())
         serving = asyncio.create_task(self._all_served())
         try:
@@ -149,7 +144,7 @@ class SendActivity(Activity):
             await self._served.acquire()
         raise _Enough
 
-    async def _issued(self, ticket: Code | Ticket, relay: RelayAddress) -> None:
+    async def _issued(self, ticket: Code | Ticket) -> None:
         if self._code:
             return
         assert self._source is not None  # opened before anybody is invited
@@ -157,7 +152,9 @@ class SendActivity(Activity):
         await self._store.update_in(
             self._threads,
             room=ticket.room,
-            relay=RelayNote(url=relay.url, public_url=relay.public_url, port=relay.own_port),
+            relay=RelayNote(
+                url=self._relay.url, public_url=self._relay.public_url, port=self._relay.own_port
+            ),
             names=manifest.top_names,
             total=manifest.total_bytes,
         )
@@ -173,10 +170,10 @@ class SendActivity(Activity):
         self.changed()
 
     # ---------------------------------------------------------------- serving
-    async def _pair(self, keys: SessionKeys, context: ConnectContext) -> None:
+    async def _pair(self, keys: SessionKeys) -> None:
         """Write down that a receiver knows the code, then serve it."""
         await self._threads.call(self._store.change, lambda record: record.with_pairing(keys.root))
-        await self._serve(len(self._store.record.pairings) - 1, keys, context)
+        await self._serve(len(self._store.record.pairings) - 1, keys)
 
     def _note_state(self, number: int, state: str) -> None:
         """Write down how it stands with a receiver; that it has accepted may be written after how it ended."""
@@ -186,7 +183,7 @@ class SendActivity(Activity):
 
         self._store.change(noted)
 
-    async def _serve(self, number: int, keys: SessionKeys, context: ConnectContext) -> None:
+    async def _serve(self, number: int, keys: SessionKeys) -> None:
         """Start a session with a receiver, in a room that is there when this returns, if it can be had."""
         assert self._source is not None  # opened before anybody is let in
         resumed = self._store.record.pairings[number].state == ACCEPTED
@@ -206,7 +203,7 @@ class SendActivity(Activity):
             elif sender.phase is not Phase.FAILED:  # before the last word goes out
                 self._note_state(number, str(sender.phase))
 
-        answerer = Answerer(context, keys, seconds=self.limits.keep_unfinished)
+        answerer = Answerer(self._relay, self._settings, keys, seconds=self.limits.keep_unfinished)
         session = Session(
             sender,
             answerer,

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from nbferry.connections.connector import Answerer
-from nbferry.connections.context import ConnectContext, RelayAddress
 from nbferry.connections.pairing import CodeHost
+from nbferry.connections.relay_address import RelayAddress
+from nbferry.connections.settings import Settings
 from nbferry.crypto.keys import SessionKeys
 from nbferry.engine.activities.joining import obtain_keys
 from nbferry.engine.activities.record_store import RecordStore
@@ -72,10 +73,6 @@ class Scene:
     threads: Threads
     store: RecordStore[ReceiveRecord]
 
-    def around(self, limits: Limits = LIMITS) -> ConnectContext:
-        """What the receiver finds."""
-        return ConnectContext(self.relay, Via.RELAY, limits, "127.0.0.1")
-
     async def room(self) -> Mailbox:
         """Open the room of a code."""
         dialled = await self.relay.dial(LIMITS, as_host=True)
@@ -83,7 +80,7 @@ class Scene:
 
     async def obtain_keys(self, code: Code, limits: Limits = LIMITS) -> SessionKeys:
         """Come in."""
-        return await obtain_keys(self.around(limits), code, self.store, self.threads)
+        return await obtain_keys(self.relay, code, self.store, self.threads, limits)
 
 
 @asynccontextmanager
@@ -113,10 +110,10 @@ def test_who_has_met_the_sender_needs_no_relay(ledger: Ledger) -> None:
     """The keys are those that were written down."""
 
     async def scenario() -> None:
-        around = ConnectContext(Nowhere("http://relay.example/"), Via.RELAY, LIMITS)
+        relay = Nowhere("http://relay.example/")
         with ThreadPoolExecutor(1) as executor:
             store = keeper_in(ledger, ROOT, paired=True)
-            keys = await obtain_keys(around, Code("482913", WORDS, None), store, Threads(executor))
+            keys = await obtain_keys(relay, Code("482913", WORDS, None), store, Threads(executor), LIMITS)
         assert keys.room == SessionKeys(ROOT).room
 
     run(scenario)
@@ -199,7 +196,12 @@ def test_who_was_stopped_in_the_middle_finds_the_room_of_the_pair(ledger: Ledger
         async with scene(keeper_in(ledger, ROOT)) as set_:
             mailbox = await set_.room()
             await mailbox.close_room("used")
-            answerer = Answerer(set_.around(), SessionKeys(ROOT), seconds=60)
+            answerer = Answerer(
+                set_.relay,
+                Settings(via=Via.RELAY, limits=LIMITS, host="127.0.0.1"),
+                SessionKeys(ROOT),
+                seconds=60,
+            )
             await answerer.host()
             keys = await set_.obtain_keys(Code(mailbox.room, WORDS, None))
             assert keys.room == SessionKeys(ROOT).room

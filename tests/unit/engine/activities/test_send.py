@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nbferry.connections.context import RelayAddress
+from nbferry.connections.relay_address import RelayAddress
 from nbferry.connections.settings import Settings
 from nbferry.engine.activities.activity import Resources
 from nbferry.engine.activities.record_store import RecordStore
