@@ -25,7 +25,9 @@ T = TypeVar("T")
 class Played:
     """A transfer that has only just begun."""
 
-    snapshot = Snapshot(id="0123456789ab", role=Role.SEND, state=State.WAITING, names=("a",), files=1, total=5)
+    snapshot = Snapshot(
+        id="0123456789ab", role=Role.SEND, state=State.WAITING, names=("a",), files=1, total=5
+    )
     page_files = outcome = None
     has_code = is_over = is_held = is_resting = begun = waits_for_decision = False
 
@@ -49,7 +51,9 @@ def source(name: str) -> str:
 
 def fields(interface: str) -> set[str]:
     """Find the fields of an interface in types.ts."""
-    found = re.search(rf"^export interface {interface} \{{\n(.*?)^\}}", source("types.ts"), re.DOTALL | re.MULTILINE)
+    found = re.search(
+        rf"^export interface {interface} \{{\n(.*?)^\}}", source("types.ts"), re.DOTALL | re.MULTILINE
+    )
     assert found, interface
     return set(re.findall(r"^  (\w+)\??:", found[1], re.MULTILINE))
 
@@ -105,6 +109,8 @@ def test_texts(record: str, union: str) -> None:
 
 def test_final_states() -> None:
     """The page and the kernel agree on which states are final."""
-    final = re.search(r"^const FINAL: ReadonlySet<State> = new Set\(\[(.*?)\]\);", source("view.ts"), re.MULTILINE)
+    final = re.search(
+        r"^const FINAL: ReadonlySet<State> = new Set\(\[(.*?)\]\);", source("view.ts"), re.MULTILINE
+    )
     assert final
     assert set(re.findall(r'"([a-z]+)"', final[1])) == {state for state in State if state.final}
