@@ -1,11 +1,11 @@
-/** Keeps memory bounded: so many bytes at a time, and who wants more waits in turn. */
+/** Bounds memory: callers that want more bytes than are free wait in turn. */
 export class Budget {
   private used = 0;
   private readonly waiting: { size: number; go: () => void }[] = [];
 
   constructor(private readonly limit: number) {}
 
-  /** Wait for so many bytes. Returns what gives them back, once. One that is too large for the limit goes alone. */
+  /** Wait for `bytes`; returns a function that frees them. A request above the limit is granted alone. */
   async take(size: number): Promise<() => void> {
     if (this.waiting.length > 0 || !this.fits(size)) {
       await new Promise<void>((go) => this.waiting.push({ size, go }));

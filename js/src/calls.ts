@@ -1,8 +1,8 @@
 /**
- * Requests between a page and its kernel, both ways, over carriers that lose messages and repeat them.
+ * Requests between a page and its kernel, both ways, over carriers that lose and repeat messages.
  *
- * What is asked goes out on the best carrier that is up. Without an answer it is said again: on a comm after a while, on
- * another carrier at once when the one that was used is lost, or a better one comes up. The kernel does nothing twice.
+ * A request goes out on the best carrier. Without an answer it is repeated: on a comm after a while, on another carrier
+ * at once when the first is lost or a better one connects. The kernel does nothing twice.
  */
 
 import type { Clock } from "./clock";
@@ -10,10 +10,10 @@ import { type Bytes, isMessage, type Message, NO_BYTES, pieces } from "./frames"
 import { Parts } from "./parts";
 import { Refusal } from "./types";
 
-/** A way to the kernel. What is sent may be lost, and nobody says so. */
+/** A way to send to the kernel. Messages may be lost without notice. */
 export interface Carrier {
   readonly kind: "line" | "comm";
-  /** Bytes of the largest buffer that it takes. */
+  /** Bytes of the largest buffer that it accepts. */
   readonly part: number;
   /** Resolves when there is room for more; rejects when the carrier is lost. */
   send(message: Message, buffer: Bytes): Promise<void>;
@@ -24,23 +24,26 @@ export interface Answer {
   buffer: Bytes;
 }
 
-/** Does what the kernel asks for. Rejects with Refusal for what the kernel is told. */
+/** Handles a request of the kernel. Rejects with Refusal, which the kernel is told. */
 export type Serve = (op: string, message: Message) => Promise<Served>;
 
 export interface Served extends Answer {
-  /** Called when a carrier has taken the buffer, or it will not be sent. */
+  /** Called when a carrier has taken the buffer, or will never send it. */
   sent?: () => void;
 }
 
-/** Hears what the kernel says without asking. */
+/** Handles what the kernel sends without a request. */
 export type Heard = (op: string, message: Message) => void;
 
-/** Its answer is large: there is no second request for it as long as others are answered. */
+/** Marks a request with a large answer: it is not repeated while others are answered. */
 const BULK: ReadonlySet<string> = new Set(["fetch"]);
 
-const AGAIN = [2000, 4000, 8000, 16_000]; // ms without an answer, the last for ever
-const ON_LINE = [4000, 16_000]; // the same, said on the comm: a line that does not answer may be dead
-const BULK_ON_LINE = [60_000]; // 1 MiB on a slow line takes its time
+// Milliseconds without an answer; the last value repeats.
+const AGAIN = [2000, 4000, 8000, 16_000];
+// The same on a line; the repetition goes over the comm, because the line may be dead.
+const ON_LINE = [4000, 16_000];
+// Longer for bulk: 1 MiB takes a while on a slow line.
+const BULK_ON_LINE = [60_000];
 
 interface Call {
   readonly message: Message;
@@ -68,14 +71,14 @@ export class Calls {
 
   // ---------------------------------------------------------------- carriers
 
-  /** A carrier is up: what has no answer yet is said there too. */
+  /** Add a carrier; repeat unanswered requests on it. */
   came(carrier: Carrier): void {
     this.carriers.set(carrier.kind, carrier);
     if (this.best() !== carrier) return;
     for (const call of this.calls.values()) if (call.carrier !== carrier) this.post(call);
   }
 
-  /** A carrier is lost, and with it perhaps what was on its way. */
+  /** Remove a lost carrier; messages on their way may be lost with it. */
   lost(carrier: Carrier): void {
     if (this.carriers.get(carrier.kind) === carrier) this.carriers.delete(carrier.kind);
     for (const call of this.calls.values()) if (call.carrier === carrier) this.post(call);
@@ -87,7 +90,7 @@ export class Calls {
 
   // ---------------------------------------------------------------- what the page wants
 
-  /** Ask the kernel. Rejects with Refusal if it says no, with the signal's reason when that is aborted. */
+  /** Ask the kernel. Rejects with Refusal if it refuses, or with the reason of an aborted signal. */
   ask(op: string, fields: Message = {}, signal?: AbortSignal): Promise<Answer> {
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted();
@@ -120,12 +123,12 @@ export class Calls {
     });
   }
 
-  /** Say something that is not answered, on all carriers: it matters only once. */
+  /** Send something that needs no answer, on all carriers; repetition does no harm. */
   tell(op: string): void {
     for (const carrier of this.carriers.values()) send(carrier, { page: this.page, op });
   }
 
-  /** Nobody is to be heard of any more; what is asked for fails. */
+  /** Ignore all carriers from now on; open requests fail. */
   close(): void {
     this.closed = true;
     for (const call of [...this.calls.values()]) call.fail(gone());
@@ -151,7 +154,7 @@ export class Calls {
 
   // ---------------------------------------------------------------- what comes
 
-  /** Take in one message. */
+  /** Handle one message. */
   received(carrier: Carrier, message: Message, buffer: Bytes = NO_BYTES): void {
     if (this.closed || (message.page !== undefined && message.page !== this.page)) return;
     if (typeof message.re === "number") this.answered(message.re, message, buffer);
@@ -162,7 +165,8 @@ export class Calls {
 
   private answered(id: number, message: Message, buffer: Bytes): void {
     const call = this.calls.get(id);
-    if (!call) return; // it was repeated, and this is the second answer
+    // The request was repeated, and this is the second answer.
+    if (!call) return;
     if (isMessage(message.error)) {
       call.fail(refusal(message.error));
       return;
@@ -172,7 +176,7 @@ export class Calls {
     if (isBulk(call)) this.progress(call);
   }
 
-  /** Something large has come: the rest of it, and what is behind it, is on its way. */
+  /** Bulk data arrived, so its other parts and later answers are on their way. */
   private progress(arrived: Call): void {
     if (this.calls.has(arrived.message.id as number)) this.wait(arrived);
     for (const call of this.calls.values()) if (isBulk(call)) this.wait(call);
@@ -184,7 +188,8 @@ export class Calls {
     const same = JSON.stringify(message);
     const known = this.inWork.has(same);
     this.inWork.set(same, carrier);
-    if (known) return; // it was repeated; the answer goes where it was asked for last
+    // The request was repeated; the answer goes to the latest carrier.
+    if (known) return;
     try {
       const served = await this.serve(op, message);
       await this.answer(same, id, served).finally(() => served.sent?.());
@@ -203,7 +208,8 @@ export class Calls {
       const place = cut.length > 1 ? { part, parts: cut.length } : {};
       const ok = part === cut.length - 1 ? { ok: answer.ok } : {};
       await this.reply(way, { re: id, ...place, ...ok }, piece);
-      if (this.wayBack(same) !== way) return this.answer(same, id, answer); // the whole of it, as the new one cuts it
+      // Send all of it again, split for the new carrier.
+      if (this.wayBack(same) !== way) return this.answer(same, id, answer);
     }
   }
 
@@ -211,7 +217,7 @@ export class Calls {
     await way?.send({ page: this.page, ...message }, buffer).catch(ignoreLoss);
   }
 
-  /** Where it was asked, or any other if that is lost. */
+  /** The carrier of the request, or another if that is lost. */
   private wayBack(same: string): Carrier | null {
     const asked = this.inWork.get(same);
     return asked && this.carriers.get(asked.kind) === asked ? asked : this.best();
@@ -222,7 +228,7 @@ function send(carrier: Carrier, message: Message): void {
   carrier.send(message, NO_BYTES).catch(ignoreLoss);
 }
 
-/** Whoever waits for what was on the carrier says it again: that is what all of this is for. */
+/** Ignored: the side that waits for the message repeats its request. */
 function ignoreLoss(): void {}
 
 function nth(list: readonly number[], at: number): number {
@@ -234,14 +240,14 @@ function isBulk(call: Call): boolean {
 }
 
 function gone(): Refusal {
-  return new Refusal("gone", "This card is not shown any more.");
+  return new Refusal("gone", "This card is closed.");
 }
 
 function refusal(error: Message): Refusal {
   const text = (value: unknown, otherwise: string) => (typeof value === "string" ? value : otherwise);
   return new Refusal(
     text(error.code, "error"),
-    text(error.message, "The kernel refused."),
+    text(error.message, "The kernel refused the request."),
     text(error.hint, ""),
   );
 }

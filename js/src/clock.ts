@@ -1,7 +1,7 @@
-/** Time, so that tests have their own. */
+/** Time, which tests replace. */
 export interface Clock {
   now(): number;
-  /** Calls `action` once, in so many milliseconds. Returns what keeps it from happening. */
+  /** Calls `action` once, after some milliseconds; returns a function that cancels it. */
   after(ms: number, action: () => void): () => void;
 }
 
@@ -13,7 +13,7 @@ export const wallClock: Clock = {
   },
 };
 
-/** Ends after so many milliseconds, or rejects with the signal's reason. */
+/** Resolves after some milliseconds, or rejects with the signal's reason. */
 export function pause(clock: Clock, ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     if (signal?.aborted) {

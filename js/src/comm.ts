@@ -1,4 +1,4 @@
-/** The comm as a carrier: custom messages of the widget. It is always up; a kernel may read it late, a server may lose some. */
+/** The comm as a carrier: custom messages of the widget. It is always available, but a busy kernel reads late and a server may lose messages. */
 
 import type { AnyModel } from "@anywidget/types";
 import type { Carrier } from "./calls";
@@ -25,7 +25,8 @@ export class Comm implements Carrier {
 
   async send(message: Message, buffer: Bytes): Promise<void> {
     const { byteOffset, length } = buffer;
-    const own = buffer.buffer.slice(byteOffset, byteOffset + length); // hosts differ in what they make of views
+    // A copy, because hosts treat views differently.
+    const own = buffer.buffer.slice(byteOffset, byteOffset + length);
     this.model.send(message, undefined, length > 0 ? [own] : []);
   }
 

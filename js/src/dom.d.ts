@@ -1,4 +1,4 @@
-/** What browsers have and TypeScript's own description of them has not. */
+/** Browser APIs that TypeScript's own types lack. */
 
 interface DataTransferItem {
   getAsFileSystemHandle?(): Promise<FileSystemHandle | null>;

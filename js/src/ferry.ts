@@ -1,4 +1,4 @@
-/** The model's half of a card: everything that a view may do, over the carriers that there are. */
+/** The model's half of a card: everything that a view may do, over the available carriers. */
 
 import type { AnyModel } from "@anywidget/types";
 import { type Answer, Calls, type Carrier } from "./calls";
@@ -26,7 +26,7 @@ import {
 } from "./types";
 import { asView, canSave, isFinal, isResting, NO_VIEW } from "./view";
 
-/** What a ferry is made with; tests have their own. */
+/** The dependencies of a ferry; tests replace them. */
 export interface Surroundings {
   page: string;
   language: string;
@@ -35,11 +35,12 @@ export interface Surroundings {
   kept: KeptHandles;
   browser: Browser;
   server: Server | null;
-  /** Where lines can be had, opens a line's socket; null elsewhere. Looked up while everything else works already. */
+  /** Opens a line's socket; null where there are no lines. Resolved in the background. */
   findLine: () => Promise<(() => WebSocket) | null>;
 }
 
-const MANY = 1000; // files of which the list is not asked for before it is needed
+// Longer lists of files are requested only when needed.
+const MANY = 1000;
 
 export class PageFerry implements Ferry {
   view: View = NO_VIEW;
@@ -82,7 +83,7 @@ export class PageFerry implements Ferry {
     this.comm = new Comm(model, this.received);
   }
 
-  /** Begin to talk. Returns at once; what is not there yet comes later. */
+  /** Connect. Returns at once; carriers follow later. */
   start(): void {
     this.model.on("change:view", this.traitChanged);
     this.traitChanged();
@@ -92,7 +93,7 @@ export class PageFerry implements Ferry {
     void this.openLine();
   }
 
-  /** Say goodbye; nothing can be done any more. */
+  /** Say goodbye and close for good. */
   close(): void {
     if (this.closed) return;
     this.closed = true;
@@ -106,12 +107,12 @@ export class PageFerry implements Ferry {
     this.watchers.clear();
   }
 
-  /** The page goes away, perhaps to come back. */
+  /** Handle that the page is hidden; it may come back. */
   leave(): void {
     this.calls.tell("bye");
   }
 
-  /** The page is back. */
+  /** Handle that the page is back. */
   cameBack(): void {
     this.line?.hurry();
     this.greet();
@@ -120,7 +121,8 @@ export class PageFerry implements Ferry {
   // ---------------------------------------------------------------- Ferry
 
   get reach(): Reach {
-    if (this.pulse.silent) return { by: "none" }; // a line may be up that ends at the server: it waits for a kernel there
+    // Even with a line up: it may end at the server and wait for a kernel.
+    if (this.pulse.silent) return { by: "none" };
     return { by: this.lineIsUp ? "line" : "comm" };
   }
 
@@ -129,7 +131,8 @@ export class PageFerry implements Ferry {
   }
 
   watch(changed: () => void): () => void {
-    const watcher = () => changed(); // a function of its own, so that the same one may watch twice
+    // A new function, so that the same one may watch twice.
+    const watcher = () => changed();
     this.watchers.add(watcher);
     return () => this.watchers.delete(watcher);
   }
@@ -177,7 +180,8 @@ export class PageFerry implements Ferry {
       const means = { fetch: this.fetch, perform: hands.perform, clock };
       return await save(files, browser, server, means, progress, signal);
     } catch (error) {
-      if (!(error instanceof Refusal && error.code === "click")) this.savable = null; // the list may be of yesterday
+      // The list may be out of date.
+      if (!(error instanceof Refusal && error.code === "click")) this.savable = null;
       throw error;
     }
   }
@@ -197,15 +201,17 @@ export class PageFerry implements Ferry {
     this.view = view;
     this.pulse.saw(news);
     if (!news) return;
-    this.follow(view).catch(() => undefined); // what it does is tried again with the next view, or by a person
+    // The next view or a person repeats it.
+    this.follow(view).catch(() => undefined);
     this.notify();
   }
 
-  /** What the files of this machine, and those to be saved, need to hear of it. */
+  /** Update the files of this machine and the list of files to save. */
   private async follow(view: View): Promise<void> {
     const { transfer } = view;
     if (!canSave(view)) this.savable = null;
-    else if (!transfer || transfer.files <= MANY) this.listSavable().catch(() => undefined); // a click asks again
+    // A click repeats it.
+    else if (!transfer || transfer.files <= MANY) this.listSavable().catch(() => undefined);
     if (!transfer) return;
     if (isFinal(view)) {
       if (this.ended === transfer.id) return;
@@ -257,7 +263,8 @@ export class PageFerry implements Ferry {
     };
     this.calls.ask("hello", fields).then(
       (answer) => this.answered(answer),
-      () => undefined, // a kernel that does not greet back may do the rest
+      // A kernel may ignore the greeting and handle the rest.
+      () => undefined,
     );
   }
 
@@ -268,7 +275,8 @@ export class PageFerry implements Ferry {
       came: (line) => {
         this.lineIsUp = true;
         this.calls.came(line);
-        this.greet(); // so that the kernel knows whose line it is
+        // So that the kernel knows which page has the line.
+        this.greet();
         this.notify();
       },
       lost: (line) => {

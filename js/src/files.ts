@@ -1,19 +1,21 @@
-/** What a person picked, dropped or pasted, as a flat list; folders are walked. What cannot be read is named, not left out. */
+/** What a person picked, dropped or pasted, as a flat list that includes the contents of folders. Unreadable files are reported, not left out. */
 
 import { type Picked, Refusal } from "./types";
 
 /** Called with the number of files found so far. */
 export type Found = (count: number) => void;
 
-const AT_ONCE = 32; // files that are opened at the same time
-const NAMED = 3; // of those that cannot be read
+// Files opened at the same time.
+const AT_ONCE = 32;
+// Unreadable files that are named.
+const NAMED = 3;
 
-/** Of a file field. A folder's files know their path in it; its empty folders are not told. */
+/** Files of a file field. A folder's files know their path; empty folders are missing. */
 export function fromList(files: Iterable<File>): Picked[] {
   return distinct(Array.from(files, (file) => ({ path: file.webkitRelativePath || file.name, file })));
 }
 
-/** Of a drop or a paste. To be called in the event itself: afterwards the browser forgets what there was. */
+/** Files of a drop or a paste. Call it during the event; later the data is gone. */
 export function fromDrop(data: DataTransfer): (found: Found) => Promise<Picked[]> {
   const dropped = Array.from(data.items)
     .filter((item) => item.kind === "file")
@@ -21,12 +23,12 @@ export function fromDrop(data: DataTransfer): (found: Found) => Promise<Picked[]
   return (found) => walked(found, (walk) => inTurn(dropped, (one) => walk.dropped(one)));
 }
 
-/** Everything at and below handles. */
+/** All files and folders at and below handles. */
 export function fromHandles(handles: Iterable<FileSystemHandle>, found: Found): Promise<Picked[]> {
   return walked(found, (walk) => inTurn([...handles], (handle) => walk.handle(handle, "")));
 }
 
-/** What one dropped thing can be had as; which of them works depends on the browser and on the address. */
+/** The forms of one dropped item; which of them works depends on the browser and on the address. */
 interface Dropped {
   handle: Promise<FileSystemHandle | null>;
   entry: FileSystemEntry | null;
@@ -34,7 +36,8 @@ interface Dropped {
 }
 
 function inAllForms(item: DataTransferItem): Dropped {
-  const asked = item.getAsFileSystemHandle?.().catch(() => null); // not in a frame, not at an insecure address
+  // Fails in frames and at insecure addresses.
+  const asked = item.getAsFileSystemHandle?.().catch(() => null);
   return {
     handle: asked ?? Promise.resolve(null),
     entry: item.webkitGetAsEntry?.() ?? null,
@@ -88,7 +91,7 @@ class Walk {
     });
   }
 
-  /** Of which nothing else is known: where a browser has no entries it may be a folder, which cannot be read. */
+  /** A bare file. In a browser without entries it may be a folder, which cannot be read. */
   private async loose(file: File): Promise<void> {
     await this.reading(file.name, async () => {
       await file.slice(0, 1).arrayBuffer();
@@ -117,7 +120,7 @@ function unreadable(paths: string[]): Refusal {
   return new Refusal(
     "unreadable",
     `The browser cannot read ${named.join(", ")}${more}.`,
-    "See whether you may read them, or leave them out.",
+    "Check that you may read them, or leave them out.",
   );
 }
 
@@ -133,7 +136,7 @@ function opened(entry: FileSystemFileEntry): Promise<File> {
   return new Promise((resolve, reject) => entry.file(resolve, reject));
 }
 
-/** All of a folder: a reader gives a hundred at a time, and none at the end. */
+/** List a folder completely: a reader returns a hundred entries at a time, and none at the end. */
 async function listed(folder: FileSystemDirectoryEntry): Promise<FileSystemEntry[]> {
   const reader = folder.createReader();
   const all: FileSystemEntry[] = [];
@@ -154,7 +157,7 @@ function isFolder(handle: FileSystemHandle): handle is FileSystemDirectoryHandle
   return handle.kind === "directory";
 }
 
-/** Two files of one name, from two folders: the second gets a number, as a file manager would give it. */
+/** Number the second of two files with the same name from different folders. */
 function distinct(picked: Picked[]): Picked[] {
   const taken = new Set<string>();
   return picked.map((each) => {

@@ -7,7 +7,7 @@ export const NO_BYTES: Bytes = new Uint8Array(0);
 
 const LENGTH_BYTES = 4;
 
-/** Packs messages one after the other into the same memory; each is good until the next one is packed. */
+/** Packs messages into the same memory; each is valid until the next one is packed. */
 export class Packer {
   private memory: Bytes = new Uint8Array(4096);
 
@@ -23,7 +23,7 @@ export class Packer {
   }
 }
 
-/** The message, and its buffer as a view of the same memory; null for what makes no sense. */
+/** The message, and its buffer as a view of the same memory; null if invalid. */
 export function unpack(data: ArrayBuffer): { message: Message; buffer: Bytes } | null {
   if (data.byteLength < LENGTH_BYTES) return null;
   const end = LENGTH_BYTES + new DataView(data).getUint32(0);
@@ -45,14 +45,14 @@ export function isMessage(value: unknown): value is Message {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** The bytes of what a host hands over as a buffer: often a view into something larger. */
+/** The bytes of a buffer from a host, often a view into something larger. */
 export function bytesOf(buffer: ArrayBuffer | ArrayBufferView<ArrayBuffer>): Bytes {
   return buffer instanceof ArrayBuffer
     ? new Uint8Array(buffer)
     : new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength);
 }
 
-/** Cut into pieces of at most `size` bytes, none of them copied; of nothing there is one empty piece. */
+/** Split into pieces of at most `size` bytes, without copying; an empty input gives one empty piece. */
 export function pieces(bytes: Bytes, size: number): Bytes[] {
   const cut: Bytes[] = [];
   for (let at = 0; at === 0 || at < bytes.length; at += size) cut.push(bytes.subarray(at, at + size));

@@ -1,11 +1,11 @@
-/** Who does the reading and hashing: a worker, begun when there is something to do; the page where none is allowed. */
+/** Reads and hashes in a worker, started on first use, or in the page where workers are not allowed. */
 
 import { type Done, type Failed, type Job, perform } from "./hashing";
 import type { FromWorker, ToWorker } from "./worker";
 
 export type Perform = (job: Job) => Promise<Done>;
 
-/** What of a Worker is used. */
+/** The part of Worker that is used. */
 export interface Helper {
   onmessage: ((event: MessageEvent<FromWorker>) => void) | null;
   onerror: ((event: ErrorEvent) => void) | null;
@@ -49,14 +49,15 @@ export class Hands {
     });
   }
 
-  /** A worker that has said that it is ready, or null: forbidden, or it cannot hash. */
+  /** A worker that is ready; null if workers are forbidden or it cannot hash. */
   private begun(): Promise<Helper | null> {
     return new Promise((resolve) => {
       let helper: Helper;
       try {
         helper = this.begin();
       } catch {
-        resolve(null); // a page may forbid it
+        // The page may forbid workers.
+        resolve(null);
         return;
       }
       helper.onerror = (event) => {
@@ -90,12 +91,13 @@ function asError({ name, message }: Failed): DOMException {
   return new DOMException(message, name);
 }
 
-/** Begins a worker from its source; throws where a page forbids that. */
+/** Starts a worker from its source; throws where the page forbids that. */
 export function workerOf(source: string): Helper {
   const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
   try {
     return new Worker(url);
   } finally {
-    setTimeout(() => URL.revokeObjectURL(url), 60_000); // it is fetched later
+    // Later, because the worker fetches it after this call.
+    setTimeout(() => URL.revokeObjectURL(url), 60_000);
   }
 }

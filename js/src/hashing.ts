@@ -1,20 +1,22 @@
-/** Reads slices and hashes them: in the worker, or where there can be none, in the page itself. */
+/** Reads slices and hashes them: in the worker, or without one in the page itself. */
 
 import { createBLAKE3, type IHasher } from "hash-wasm";
 import type { Bytes } from "./frames";
 
 export type Job =
-  | { do: "read"; file: Blob; start: number; end: number; into: ArrayBuffer | null } // the bytes and their digest
-  | { do: "hash"; bytes: ArrayBuffer }; // the digest of what is at hand
+  // Returns the bytes and their digest.
+  | { do: "read"; file: Blob; start: number; end: number; into: ArrayBuffer | null }
+  // Returns the digest of given bytes.
+  | { do: "hash"; bytes: ArrayBuffer };
 
 export interface Done {
   digest: string;
-  /** What was read, or was at hand; in what it was read into there may be room behind it. */
+  /** The bytes read or given; their buffer may be larger. */
   bytes: ArrayBuffer;
   length: number;
 }
 
-/** What went wrong, as it passes between threads. */
+/** An error, as it passes between threads. */
 export interface Failed {
   name: string;
   message: string;
@@ -22,7 +24,7 @@ export interface Failed {
 
 let hasher: Promise<IHasher> | null = null;
 
-/** Make ready, and see whether WebAssembly is allowed here. */
+/** Prepare hashing; fails where WebAssembly is not allowed. */
 export async function prepare(): Promise<void> {
   hasher ??= createBLAKE3();
   await hasher;
@@ -33,7 +35,7 @@ export async function perform(job: Job): Promise<Done> {
   return { digest: await hash(bytes), bytes: bytes.buffer, length: bytes.byteLength };
 }
 
-/** Whether this browser can read into memory that is there: what it allots for each slice it gives back late. */
+/** Whether this browser can read into existing memory; memory allocated per slice is freed late. */
 export const READS_INTO = (() => {
   try {
     void new Blob([]).stream().getReader({ mode: "byob" }).cancel();
@@ -48,7 +50,7 @@ async function read({ file, start, end, into }: Job & { do: "read" }): Promise<B
   return into ? readInto(slice, into) : new Uint8Array(await slice.arrayBuffer());
 }
 
-/** The memory goes with each read and comes back with its outcome. */
+/** Each read takes the memory along and returns it with its result. */
 async function readInto(slice: Blob, memory: ArrayBuffer): Promise<Bytes> {
   const reader = slice.stream().getReader({ mode: "byob" });
   let buffer = memory;
@@ -63,7 +65,7 @@ async function readInto(slice: Blob, memory: ArrayBuffer): Promise<Bytes> {
   return new Uint8Array(buffer, 0, at);
 }
 
-/** BLAKE3 in hex. There is one state, so nothing may come between its beginning and its end. */
+/** BLAKE3 in hex. There is one shared state, so nothing may interrupt it. */
 async function hash(bytes: Bytes): Promise<string> {
   hasher ??= createBLAKE3();
   return (await hasher).init().update(bytes).digest("hex");

@@ -12,7 +12,7 @@ import { drawCard } from "./ui/card";
 
 interface Hook {
   model: AnyModel;
-  /** Older hosts have none; they call what the hooks return. */
+  /** Older hosts have no signal; they call what the hooks return. */
   signal?: AbortSignal;
 }
 
@@ -47,12 +47,13 @@ function board(model: AnyModel): PageFerry {
 }
 
 async function findLine(server: Server | null, model: AnyModel): Promise<(() => WebSocket) | null> {
-  const name: unknown = model.get("_line"); // a model does not tell its own id
+  // A model does not reveal its own id.
+  const name: unknown = model.get("_line");
   if (!server || typeof name !== "string" || name === "") return null;
   return (await hasLines(server)) ? () => new WebSocket(lineUrl(server, name)) : null;
 }
 
-/** Listens for what happens to the page; returns what ends it all. */
+/** Listens to events of the page; returns a function that stops that. */
 function leaving(ferry: PageFerry): () => void {
   const listening = new AbortController();
   const { signal } = listening;
@@ -65,7 +66,7 @@ function leaving(ferry: PageFerry): () => void {
   };
 }
 
-/** Calls it once: by the signal, or by a host that has none. */
+/** Makes a function that runs once: by the signal, or by a host without signals. */
 function ended(signal: AbortSignal | undefined, end: () => void): () => void {
   let over = false;
   const once = () => {

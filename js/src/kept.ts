@@ -1,4 +1,4 @@
-/** Handles of what was offered, kept for after a reload: in the browser's own database, by transfer. */
+/** Keeps handles of offered files across a reload, in the browser's own database, by transfer. */
 
 import type { Picked } from "./types";
 
@@ -20,13 +20,13 @@ const DATABASE = "nbferry";
 const STORE = "picked";
 const DAYS = 7;
 
-/** Where there is no database, or none that may be used, nothing is kept, and a person picks again. */
+/** Without a usable database nothing is kept, and a person must choose the files again. */
 export class KeptHandles {
   private opened: Promise<IDBDatabase> | null = null;
 
   constructor(private readonly factory: IDBFactory | null = globalThis.indexedDB ?? null) {}
 
-  /** Keep what leads to these again; false where that cannot be. */
+  /** Keep the handles of these files; false if that is impossible. */
   async keep(id: string, picked: readonly Picked[]): Promise<boolean> {
     const handles = rootsOf(picked);
     if (!handles) return false;
@@ -52,7 +52,8 @@ export class KeptHandles {
       const database = await this.opened;
       return await settled(act(database.transaction(STORE, mode).objectStore(STORE)));
     } catch {
-      return null; // private windows, blocked storage, handles that cannot be stored
+      // Private windows, blocked storage, handles that cannot be stored.
+      return null;
     }
   }
 
@@ -67,7 +68,7 @@ export class KeptHandles {
   }
 }
 
-/** What was kept for transfers that nobody ended. */
+/** Files kept for transfers that have not ended. */
 function sweep(database: IDBDatabase): void {
   const oldest = Date.now() - DAYS * 24 * 3600 * 1000;
   const cursor = database.transaction(STORE, "readwrite").objectStore(STORE).openCursor();
@@ -86,7 +87,7 @@ function settled<T>(request: IDBRequest<T>): Promise<T> {
   });
 }
 
-/** The handles from which all of these can be found again; null if one of them has none. */
+/** The handles that lead to all of these files; null if one has none. */
 function rootsOf(picked: readonly Picked[]): FileSystemHandle[] | null {
   const roots = new Map<string, FileSystemHandle>();
   for (const { path, handle } of picked) if (handle && !path.includes("/")) roots.set(path, handle);
@@ -100,7 +101,7 @@ export function known(picked: readonly Picked[]): Known[] {
   );
 }
 
-/** Which of what was offered is not among these, or not as it was. */
+/** The offered files that are missing here, and those that have changed. */
 export function matches(
   offered: readonly Known[],
   picked: readonly Picked[],

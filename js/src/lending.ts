@@ -1,4 +1,4 @@
-/** Files of this machine for the kernel: offered, read when it asks, and lent again after a reload. */
+/** Lends files of this machine to the kernel: offers them, reads them on request, lends them again after a reload. */
 
 import type { Served } from "./calls";
 import { fromHandles } from "./files";
@@ -10,13 +10,15 @@ import { type Picked, Refusal } from "./types";
 /** Sends one part of an offer; rejects with Refusal. */
 export type OfferPart = (fields: Message) => Promise<void>;
 
-const PART = 256 * 1024; // characters of JSON
+// Characters of JSON.
+const PART = 256 * 1024;
 
 export class Lending {
-  /** What is lent, and for which transfer; "" until that is known. */
+  /** The files lent, and their transfer; "" until it is known. */
   private lent: { picked: readonly Picked[]; transfer: string } | null = null;
   private remembered: { transfer: string; handles: FileSystemHandle[]; files: Known[] } | null = null;
-  private asked = ""; // the transfer of which it was looked up what is remembered
+  // The transfer whose remembered files were looked up.
+  private asked = "";
 
   constructor(
     private readonly slices: Slices,
@@ -24,12 +26,12 @@ export class Lending {
     private readonly offerPart: OfferPart,
   ) {}
 
-  /** Whether files of an earlier visit can be had for this transfer. */
+  /** Whether files of an earlier visit are available for this transfer. */
   remembers(transfer: string): boolean {
     return this.remembered?.transfer === transfer;
   }
 
-  /** Offer these, and lend them from now on. What was lent before stays so if the kernel says no. */
+  /** Offer these files and lend them from now on. If the kernel refuses, earlier files stay lent. */
   async offer(picked: readonly Picked[], transfer: string): Promise<void> {
     const before = this.lent;
     this.slices.lend(picked);
@@ -46,14 +48,14 @@ export class Lending {
     if (transfer) await this.kept.keep(transfer, picked);
   }
 
-  /** The transfer for which files were offered has begun. */
+  /** Note that the transfer of the offered files has begun. */
   async began(transfer: string): Promise<void> {
     if (!this.lent || this.lent.transfer) return;
     this.lent.transfer = transfer;
     await this.kept.keep(transfer, this.lent.picked);
   }
 
-  /** It needs files. Resolves when it is known whether there are any; true if that has changed. */
+  /** Look up remembered files for a transfer; resolves to whether the answer changed. */
   async needed(transfer: string): Promise<boolean> {
     if (this.asked === transfer) return false;
     this.asked = transfer;
@@ -62,15 +64,15 @@ export class Lending {
     return kept !== null;
   }
 
-  /** What is lent already is needed, as if the page had been away: lend it once more. */
+  /** Lend the same files once more, as if the page had been away. */
   async offerSame(transfer: string): Promise<void> {
     if (this.lent?.transfer === transfer) await this.offer(this.lent.picked, transfer);
   }
 
-  /** Lend what is remembered. From a click, as the browser asks whether it may. */
+  /** Lend the remembered files. Call it from a click, because the browser asks for permission. */
   async again(transfer: string): Promise<void> {
     const remembered = this.remembered;
-    if (remembered?.transfer !== transfer) throw new Refusal("nothing", "No files are remembered here.");
+    if (remembered?.transfer !== transfer) throw new Refusal("nothing", "This page remembers no files.");
     const allowed = await Promise.all(remembered.handles.map(isAllowed));
     if (allowed.includes(false)) {
       throw new Refusal(
@@ -84,7 +86,7 @@ export class Lending {
     await this.offer(picked, transfer);
   }
 
-  /** The transfer is over. */
+  /** Forget the files of a transfer that has ended. */
   async over(transfer: string): Promise<void> {
     if (this.lent && (this.lent.transfer === transfer || this.lent.transfer === "")) {
       this.lent = null;
@@ -98,7 +100,7 @@ export class Lending {
   async serve(op: string, { path, offset, length }: Message): Promise<Served> {
     if (op !== "read" && op !== "digest") throw new Refusal("unknown", `This page does not know "${op}".`);
     if (typeof path !== "string" || !isSize(offset) || !isSize(length)) {
-      throw new Refusal("unknown", "The kernel asked for something that makes no sense.");
+      throw new Refusal("unknown", "The kernel sent an invalid request.");
     }
     const { digest, bytes, release } = await this.slices.slice(op, path, offset, length);
     return { ok: { digest }, buffer: bytes, sent: release };
@@ -115,11 +117,11 @@ function check(offered: readonly Known[], picked: readonly Picked[]): void {
   const { missing, different } = matches(offered, picked);
   const [gone] = missing;
   const [other] = different;
-  if (gone !== undefined) throw new Refusal("source-changed", `"${gone}" is not there any more.`);
-  if (other !== undefined) throw new Refusal("source-changed", `"${other}" is not the same file any more.`);
+  if (gone !== undefined) throw new Refusal("source-changed", `"${gone}" no longer exists.`);
+  if (other !== undefined) throw new Refusal("source-changed", `"${other}" has changed.`);
 }
 
-/** As the kernel wants to hear of them; a folder only if nothing is in it. */
+/** The list for the kernel; it names only empty folders. */
 function entriesOf(picked: readonly Picked[]): Message[] {
   const inside = new Set(picked.flatMap(({ path }) => foldersAbove(path)));
   return picked.flatMap(({ path, file }): Message[] => {

@@ -1,4 +1,4 @@
-/** The line as a carrier: a WebSocket through the Jupyter server, which works whatever the kernel does. */
+/** The line as a carrier: a WebSocket through the Jupyter server, which works while the kernel is busy. */
 
 import type { Carrier } from "./calls";
 import type { Clock } from "./clock";
@@ -13,13 +13,16 @@ export interface LineEvents {
 export type OpenSocket = () => WebSocket;
 
 const FIRST_WAIT = 500;
-const LONGEST_WAIT = 30_000; // ms between two tries
-const LONGEST_WITHOUT_KERNEL = 120_000; // a saved notebook may have many cards, and no kernel behind them
-const STEADY = 10_000; // ms after which a socket counts as one that works
+// Milliseconds between two attempts.
+const LONGEST_WAIT = 30_000;
+// Longer, because a saved notebook may have many cards without a kernel.
+const LONGEST_WITHOUT_KERNEL = 120_000;
+// Milliseconds after which a socket counts as working.
+const STEADY = 10_000;
 const NO_KERNEL = 4404;
 const TOO_MANY = 4429;
 
-/** Opens sockets, one after the other, until it is closed. */
+/** Opens one socket after the other until it is closed. */
 export class Line {
   private socket: LineSocket | null = null;
   private wait = FIRST_WAIT;
@@ -58,7 +61,7 @@ export class Line {
     this.socket?.close();
   }
 
-  /** Something has changed (the network, the tab): do not wait any longer for the next try. */
+  /** Try again at once, after a change of the network or the tab. */
   hurry(): void {
     this.wait = FIRST_WAIT;
     this.start();
@@ -80,14 +83,16 @@ interface SocketEvents {
 }
 
 const MOST_BUFFERED = 4 * 1024 * 1024;
-const LOOK_AGAIN = 15; // ms: browsers do not say when a socket has room
+// Milliseconds. Browsers do not report when a socket has room.
+const LOOK_AGAIN = 15;
 
-/** One socket; what is sent waits while too much is on its way. */
+/** One socket; sends wait while too much is buffered. */
 class LineSocket implements Carrier {
   readonly kind = "line";
   readonly part = 512 * 1024;
   private readonly packer = new Packer();
-  private turn: Promise<void> = Promise.resolve(); // of what has a buffer
+  // Orders messages with a buffer.
+  private turn: Promise<void> = Promise.resolve();
   private letOn: () => void = () => undefined;
   private isOpen = false;
 
@@ -110,7 +115,8 @@ class LineSocket implements Carrier {
     socket.onmessage = ({ data }: MessageEvent<unknown>) => {
       const message = data instanceof ArrayBuffer ? unpack(data) : null;
       if (message) events.received(message.message, message.buffer);
-      this.letOn(); // a tab that is not seen has hardly any timers, but it has messages
+      // A hidden tab has few timers, but it gets messages.
+      this.letOn();
     };
   }
 
@@ -120,7 +126,8 @@ class LineSocket implements Carrier {
       while (!this.hasRoom()) await this.change();
       this.write(message, buffer);
     });
-    this.turn = sent.catch(() => undefined); // whoever sent it hears of it; the next one tries for itself
+    // The sender gets the error; the next message tries anew.
+    this.turn = sent.catch(() => undefined);
     return sent;
   }
 
@@ -130,14 +137,15 @@ class LineSocket implements Carrier {
 
   private write(message: Message, buffer: Bytes): void {
     if (!this.isOpen) throw new Error("The line is lost.");
-    this.socket.send(this.packer.pack(message, buffer)); // which copies it
+    // The socket copies the packed message.
+    this.socket.send(this.packer.pack(message, buffer));
   }
 
   private hasRoom(): boolean {
     return !this.isOpen || this.socket.bufferedAmount <= MOST_BUFFERED;
   }
 
-  /** Until there may be room: after a little while, or when something comes. */
+  /** Wait until there may be room: a little while, or until a message arrives. */
   private change(): Promise<void> {
     return new Promise((resolve) => {
       const stopTimer = this.clock.after(LOOK_AGAIN, () => this.letOn());

@@ -1,4 +1,4 @@
-/** The parts of one answer, in whatever order they come, and however often. */
+/** Joins the parts of one answer, which may arrive in any order and repeatedly. */
 
 import type { Answer } from "./calls";
 import { type Bytes, isMessage, type Message } from "./frames";
@@ -10,11 +10,12 @@ export class Parts {
   private ok: Message | null = null;
   private bytes = 0;
 
-  /** Take one in; returns the answer once it is whole. What makes no sense is left out, and so asked for again. */
+  /** Add a part; returns the answer once complete. An invalid part is ignored, so it is requested again. */
   add(message: Message, buffer: Bytes): Answer | null {
     const { part = 0, parts = 1 } = message;
     if (!isIndex(part) || !isIndex(parts) || part >= parts || parts > MOST) return null;
-    if (parts !== this.parts.length) this.begin(parts); // repeated on another carrier, and cut otherwise
+    // The answer was repeated on another carrier, and split differently.
+    if (parts !== this.parts.length) this.begin(parts);
     if (this.parts[part] === undefined) this.bytes += buffer.length;
     this.parts[part] ??= buffer;
     if (isMessage(message.ok)) this.ok = message.ok;

@@ -1,4 +1,4 @@
-/** Pulls files of the kernel slice by slice: several requests at a time, each verified, written in their order. */
+/** Pulls files of the kernel slice by slice: several requests at once, each verified, written in order. */
 
 import { type Clock, pause } from "./clock";
 import type { Bytes } from "./frames";
@@ -20,12 +20,12 @@ export type Fetch = (
   signal: AbortSignal,
 ) => Promise<{ digest: unknown; bytes: Bytes }>;
 
-/** Where what is pulled goes; one file after the other. */
+/** The destination of pulled files, one after the other. */
 export interface Target {
   begin(file: KernelFile): Promise<void>;
   write(bytes: Bytes): Promise<void>;
   end(): Promise<void>;
-  /** Throw away the file that is begun. */
+  /** Discard the unfinished file. */
   abort(): Promise<void>;
 }
 
@@ -36,9 +36,11 @@ export interface Means {
 }
 
 const SLICE = 1024 * 1024;
-const FEWEST = 4; // requests at a time
+// Requests at once.
+const FEWEST = 4;
 const MOST = 8;
-const PAUSES = [200, 1000]; // ms before the second and the third try
+// Milliseconds before the second and the third attempt.
+const PAUSES = [200, 1000];
 
 interface Piece {
   file: number;
@@ -46,7 +48,7 @@ interface Piece {
   length: number;
 }
 
-/** Rejects with Refusal, or the signal's reason; the file that was begun is thrown away then. */
+/** Rejects with Refusal or the signal's reason, and then discards the unfinished file. */
 export async function pull(
   files: readonly KernelFile[],
   target: Target,
@@ -83,7 +85,7 @@ export async function pull(
   }
 }
 
-/** Keeps requests under way, more as it goes well. */
+/** Keeps requests open, more of them while answers come quickly. */
 class Puller {
   private readonly pieces: Iterator<Piece>;
   private readonly underWay: { piece: Piece; bytes: Promise<Bytes> }[] = [];
@@ -102,7 +104,8 @@ class Puller {
       const { value: piece, done } = this.pieces.next();
       if (done) break;
       const bytes = this.verified(piece);
-      bytes.catch(() => undefined); // whoever waits for it hears of it; nobody waits for those behind a failed one
+      // The reader gets the error; slices after a failed one have no reader.
+      bytes.catch(() => undefined);
       this.underWay.push({ piece, bytes });
     }
     return this.underWay.shift();
@@ -144,15 +147,11 @@ function* cut(files: readonly KernelFile[]): Generator<Piece, undefined> {
 function unwritable({ message }: DOMException): Refusal {
   return new Refusal(
     "disk",
-    `The browser could not write it: ${message}`,
-    "See whether there is room on the disk.",
+    `The browser could not write the file: ${message}`,
+    "Check that the disk has free space.",
   );
 }
 
 function damaged(): Refusal {
-  return new Refusal(
-    "damaged",
-    "What came from the kernel was damaged on the way, three times.",
-    "Save it again.",
-  );
+  return new Refusal("damaged", "Data from the kernel arrived damaged several times.", "Save it again.");
 }

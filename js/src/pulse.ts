@@ -1,22 +1,25 @@
-/** Whether a kernel stands behind the card: it is asked when nothing came of it for a while. */
+/** Checks whether the kernel still answers, by a question after a while of silence. */
 
 import type { Clock } from "./clock";
 
-const QUIET = 5000; // ms without a view
-const LONGEST = 60_000; // between two questions while nothing is expected
-const SILENT = 20_000; // ms without an answer
+// Milliseconds without a view.
+const QUIET = 5000;
+// Milliseconds between two questions while no news is expected.
+const LONGEST = 60_000;
+// Milliseconds without an answer.
+const SILENT = 20_000;
 
 export interface Asked {
-  /** Asks for a view; when it comes `saw` is called. */
+  /** Asks for a view; `saw` is called when it arrives. */
   look(signal: AbortSignal): Promise<void>;
   isFinal(): boolean;
   isResting(): boolean;
-  /** It became silent, or is not any more. */
+  /** Called when the kernel falls silent, or answers again. */
   changed(): void;
 }
 
 export class Pulse {
-  /** Whether nobody answers. */
+  /** Whether the kernel does not answer. */
   silent = false;
   private stopResting: () => void = () => undefined;
   private stopWaiting: () => void = () => undefined;
@@ -33,7 +36,7 @@ export class Pulse {
     this.rest();
   }
 
-  /** Something came from the kernel, whatever it is. */
+  /** Note any message from the kernel. */
   alive(): void {
     if (this.asking) this.wait();
     if (!this.silent) return;
@@ -41,7 +44,7 @@ export class Pulse {
     this.asked.changed();
   }
 
-  /** A view came. `news`: it shows something else than the one before. */
+  /** Note a view. `news`: it differs from the previous one. */
   saw(news: boolean): void {
     this.asking?.abort();
     this.asking = null;
@@ -70,7 +73,8 @@ export class Pulse {
     this.asking = asking;
     this.wait();
     this.asked.look(asking.signal).catch(() => {
-      if (!asking.signal.aborted) this.saw(false); // a refusal is an answer as well
+      // A refusal is an answer too.
+      if (!asking.signal.aborted) this.saw(false);
     });
   }
 

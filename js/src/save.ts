@@ -1,4 +1,4 @@
-/** Saves files of the kernel to this machine, in the best way that the browser has. */
+/** Saves files of the kernel to this machine, in the best way that the browser offers. */
 
 import { type KernelFile, type Means, pull, type Target } from "./pull";
 import { downloadUrl, type Server } from "./server";
@@ -8,20 +8,21 @@ import { Refusal } from "./types";
 export type Saved = "saved" | "downloading" | "dismissed";
 export type Progress = (done: number, total: number) => void;
 
-/** What of the browser is used. */
+/** The part of the browser that is used. */
 export interface Browser {
   showSaveFilePicker?: Window["showSaveFilePicker"];
   showDirectoryPicker?: Window["showDirectoryPicker"];
-  /** Whether a click is not long ago: without one there are no dialogs. */
+  /** Whether a click was recent; without one the browser opens no dialog. */
   clicked(): boolean;
-  /** Hand something to the browser's own download. */
+  /** Start the browser's own download. */
   download(url: string, name: string): void;
 }
 
 const MOST_IN_MEMORY = 512 * 1024 * 1024;
-const MOST_DOWNLOADS = 10; // at once: browsers ask, or drop some
+// At once; with more, browsers ask or drop some.
+const MOST_DOWNLOADS = 10;
 
-/** To be called from a click. Rejects with Refusal, or the signal's reason. */
+/** Call it from a click. Rejects with Refusal or the signal's reason. */
 export async function save(
   files: readonly KernelFile[],
   browser: Browser,
@@ -50,7 +51,7 @@ export async function save(
   return "downloading";
 }
 
-/** Where a person wants it; null where the browser has no dialog for that. */
+/** Ask a person for the destination; null where the browser has no such dialog. */
 async function choose(files: readonly KernelFile[], browser: Browser): Promise<Target | "dismissed" | null> {
   const [only] = files;
   const alone = files.length === 1 && only && !only.path.includes("/") ? only : null;
@@ -66,11 +67,12 @@ async function choose(files: readonly KernelFile[], browser: Browser): Promise<T
     if (!browser.clicked()) {
       throw new Refusal(
         "click",
-        "The kernel took too long, and the browser wants a new click.",
+        "The kernel took too long, so the browser needs a new click.",
         "Click Save again.",
       );
     }
-    return null; // not allowed in this frame
+    // Not allowed in this frame.
+    return null;
   }
 }
 
@@ -78,11 +80,11 @@ function cannot(what: string): Refusal {
   return new Refusal(
     "browser",
     `This browser cannot save ${what} from here.`,
-    "Open the notebook in Chrome or Edge at an https address or on localhost, or take it out of the kernel's folder.",
+    "Open the notebook in Chrome or Edge at an https address or on localhost, or copy the file from the kernel's folder.",
   );
 }
 
-/** The browser that this runs in. */
+/** The real browser. */
 export const thisBrowser: Browser = {
   get showSaveFilePicker() {
     return window.showSaveFilePicker?.bind(window);

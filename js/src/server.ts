@@ -1,4 +1,4 @@
-/** The Jupyter server from which the page came, if it came from one. */
+/** The Jupyter server of the page, if there is one. */
 
 export interface Server {
   /** Its address, with "/" at the end. */
@@ -8,7 +8,7 @@ export interface Server {
   token: string;
 }
 
-/** As JupyterLab, Notebook and Voilà say it in their pages; null in others, as those of VS Code, Colab and marimo. */
+/** As the pages of JupyterLab, Notebook and Voilà name it; null in others, such as VS Code, Colab and marimo. */
 export function findServer(page: Document = document): Server | null {
   const config = configOf(page);
   if (typeof config.baseUrl !== "string") return null;
@@ -19,11 +19,12 @@ export function findServer(page: Document = document): Server | null {
     sockets.protocol = sockets.protocol.replace(/^http/, "ws");
     return { base: base.href, sockets: sockets.href, token: text(config.token) };
   } catch {
-    return null; // no address of that kind can be made of it
+    // It is not a valid address.
+    return null;
   }
 }
 
-/** Whether lines can be had there. */
+/** Whether the server offers lines. */
 export async function hasLines(server: Server): Promise<boolean> {
   const response = await fetch(`${server.base}nbferry/version`);
   if (!response.ok) return false;
@@ -31,14 +32,14 @@ export async function hasLines(server: Server): Promise<boolean> {
   return typeof said === "object" && said !== null && "pages" in said;
 }
 
-/** Where a line of this name ends. Addresses are written to logs: the token is shown only where there can be no cookie. */
+/** The address of a line. Logs record addresses, so it has the token only where there can be no cookie. */
 export function lineUrl(server: Server, name: string): string {
   const elsewhere = new URL(server.sockets).host !== new URL(server.base).host;
   const query = elsewhere && server.token ? `?token=${encodeURIComponent(server.token)}` : "";
   return `${server.sockets}nbferry/page/${name}${query}`;
 }
 
-/** Where the server itself lets a file be downloaded. */
+/** The address of the server's own download. */
 export function downloadUrl(server: Server, path: string, page: Document = document): string {
   const url = new URL(path, server.base);
   url.searchParams.set("download", "1");

@@ -1,4 +1,4 @@
-/** Slices of the files that are lent, as the kernel asks for them. */
+/** Reads slices of lent files for the kernel. */
 
 import { Budget } from "./budget";
 import { type Clock, pause } from "./clock";
@@ -7,12 +7,14 @@ import type { Perform } from "./hands";
 import { type Done, READS_INTO } from "./hashing";
 import { type Picked, Refusal } from "./types";
 
-const MEMORY = 8 * 1024 * 1024; // bytes between reading and sending
-const PAUSES = [100, 500]; // ms before the second and the third try
+// Bytes between reading and sending.
+const MEMORY = 8 * 1024 * 1024;
+// Milliseconds before the second and the third attempt.
+const PAUSES = [100, 500];
 
 interface Lent {
   readonly file: File;
-  /** As they were when the file was offered; some browsers keep them up to date. */
+  /** Size and time when the file was offered; some browsers update those of the file itself. */
   readonly size: number;
   readonly lastModified: number;
   wasRead: boolean;
@@ -21,14 +23,15 @@ interface Lent {
 export interface Slice {
   digest: string;
   bytes: Bytes;
-  /** To be called when the bytes are not needed any more. */
+  /** Call it when the bytes are no longer needed. */
   release(): void;
 }
 
 export class Slices {
   private lent = new Map<string, Lent>();
   private readonly budget = new Budget(MEMORY);
-  private readonly spare: ArrayBuffer[] = []; // that slices were read into, and are sent
+  // Buffers of slices that have been sent.
+  private readonly spare: ArrayBuffer[] = [];
 
   constructor(
     private readonly perform: Perform,
@@ -36,7 +39,7 @@ export class Slices {
     private readonly readsInto = READS_INTO,
   ) {}
 
-  /** From now on these can be read, and no others. */
+  /** Allow reading these files, and no others. */
   lend(files: readonly Picked[]): void {
     this.lent = new Map();
     for (const { path, file } of files) {
@@ -52,7 +55,7 @@ export class Slices {
   /** Rejects with Refusal: source-away, source-changed, storage. */
   async slice(kind: "read" | "digest", path: string, offset: number, length: number): Promise<Slice> {
     const lent = this.lent.get(path);
-    if (!lent) throw new Refusal("source-away", `This page has no file "${path}" at hand.`);
+    if (!lent) throw new Refusal("source-away", `This page does not have the file "${path}".`);
     if (offset + length > lent.size) throw changed(path);
     const release = await this.budget.take(length);
     try {
@@ -73,7 +76,7 @@ export class Slices {
     }
   }
 
-  /** Memory for a slice: what another one was in, if that is large enough. */
+  /** Memory for a slice: a used buffer, if one is large enough. */
   private memory(length: number): ArrayBuffer | null {
     if (!this.readsInto || length === 0) return null;
     const at = this.spare.findIndex((buffer) => buffer.byteLength >= length);
@@ -104,23 +107,23 @@ function isOther({ file, size, lastModified }: Lent): boolean {
   return file.size !== size || file.lastModified !== lastModified;
 }
 
-/** A browser does not read on in a file that is not as it was; it says the same of one that it may not read at all. */
+/** A browser gives the same error for a file that changed and for one that it may not read. */
 function refused(error: unknown, path: string, lent: Lent): Refusal {
   const { name, message } =
     error instanceof Error || error instanceof DOMException ? error : new Error(String(error));
   if (name === "NotReadableError" && lent.wasRead) return changed(path);
-  const why = name === "NotFoundError" ? "it is not there any more" : message;
+  const why = name === "NotFoundError" ? "it no longer exists" : message;
   return new Refusal(
     "storage",
     `The browser cannot read "${path}": ${why}`,
-    "See whether the file is still there.",
+    "Check that the file still exists.",
   );
 }
 
 function changed(path: string): Refusal {
   return new Refusal(
     "source-changed",
-    `"${path}" was changed since it was chosen.`,
-    "Cancel this, and begin anew with the file as it is now.",
+    `"${path}" has changed since it was chosen.`,
+    "Cancel, and start again with the file as it is now.",
   );
 }

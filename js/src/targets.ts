@@ -1,10 +1,10 @@
-/** Where files of the kernel are written on this machine: a file or a folder that a person chose, or memory. */
+/** Where files of the kernel are saved on this machine: a chosen file or folder, or memory. */
 
 import { freeName } from "./files";
 import type { Bytes } from "./frames";
 import type { KernelFile, Target } from "./pull";
 
-/** One file that a person chose. It gets its new content at the end, all at once. */
+/** One file that a person chose. It gets its new content at the end, at once. */
 export class FileTarget implements Target {
   private out: FileSystemWritableFileStream | null = null;
 
@@ -23,20 +23,23 @@ export class FileTarget implements Target {
   }
 
   async abort(): Promise<void> {
-    await this.out?.abort().catch(ignore); // it may have failed before
+    // It may have failed before.
+    await this.out?.abort().catch(ignore);
     const left = await this.handle.getFile().catch(ignore);
-    if (left?.size === 0) await this.handle.remove?.().catch(ignore); // the dialog has made it
+    // The dialog created the file.
+    if (left?.size === 0) await this.handle.remove?.().catch(ignore);
   }
 }
 
-/** A folder that a person chose; nothing in it is replaced. */
+/** A folder that a person chose; no file in it is replaced. */
 export class FolderTarget implements Target {
   private readonly places: Promise<Places>;
   private current: { target: FileTarget; folder: FileSystemDirectoryHandle; name: string } | null = null;
 
   constructor(private readonly root: FileSystemDirectoryHandle) {
     this.places = Places.in(root);
-    this.places.catch(ignore); // whoever waits for it hears of it
+    // Callers that wait for it get the error.
+    this.places.catch(ignore);
   }
 
   async begin({ path }: KernelFile): Promise<void> {
@@ -63,11 +66,12 @@ export class FolderTarget implements Target {
     if (!this.current) return;
     const { target, folder, name } = this.current;
     await target.abort();
-    await folder.removeEntry(name).catch(ignore); // it is gone already where handles can be removed
+    // Browsers with removable handles have removed it already.
+    await folder.removeEntry(name).catch(ignore);
   }
 }
 
-/** A new file. Some names a browser takes for dangerous, links for instance: they get another ending. */
+/** A new file. Names that a browser considers dangerous, such as links, get another ending. */
 async function fileIn(folder: FileSystemDirectoryHandle, name: string): Promise<FileSystemFileHandle> {
   try {
     return await folder.getFileHandle(name, { create: true });
@@ -77,7 +81,7 @@ async function fileIn(folder: FileSystemDirectoryHandle, name: string): Promise<
   }
 }
 
-/** Which path a file gets in a folder: its own, if all of its names are allowed and nobody has it. */
+/** The path of a file in a folder: its own, if allowed and free. */
 class Places {
   private readonly tops = new Map<string, string>();
   private readonly used = new Set<string>();
@@ -86,7 +90,8 @@ class Places {
 
   static async in(folder: FileSystemDirectoryHandle): Promise<Places> {
     const there = new Set<string>();
-    for await (const name of folder.keys()) there.add(name.toLowerCase()); // to many systems case makes no difference
+    // Many systems ignore case.
+    for await (const name of folder.keys()) there.add(name.toLowerCase());
     return new Places(there);
   }
 
@@ -105,7 +110,7 @@ class Places {
   }
 }
 
-/** Memory, from where the browser's own download takes it. */
+/** Memory, which the browser's own download then saves. */
 export class MemoryTarget implements Target {
   private parts: Bytes[] = [];
   private name = "file";
@@ -125,7 +130,8 @@ export class MemoryTarget implements Target {
     const url = URL.createObjectURL(new Blob(this.parts));
     this.parts = [];
     this.download(url, this.name);
-    setTimeout(() => URL.revokeObjectURL(url), 60_000); // browsers do not say when they have taken it
+    // Browsers do not report when they have read it.
+    setTimeout(() => URL.revokeObjectURL(url), 60_000);
   }
 
   async abort(): Promise<void> {
@@ -137,7 +143,7 @@ export function lastName(path: string): string {
   return allowedName(path.slice(path.lastIndexOf("/") + 1));
 }
 
-/** A name that every system takes: what some of them forbid becomes "_". */
+/** A name that every system accepts: forbidden characters become "_". */
 export function allowedName(name: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
   const plain = name.replace(/[\u0000-\u001f\u007f<>:"/\\|?*]/g, "_").replace(/[. ]+$/, "_");
@@ -145,5 +151,5 @@ export function allowedName(name: string): string {
   return plain === "" ? "_" : reserved ? `_${plain}` : plain;
 }
 
-/** What cleaning up cannot do is not what went wrong. */
+/** Ignored, because a failed cleanup must not hide the first error. */
 function ignore(): undefined {}

@@ -1,4 +1,4 @@
-/** What is known of a view before any has come, and which views make sense. */
+/** The view before the first one arrives, and checks of views. */
 
 import { isMessage } from "./frames";
 import type { State, View } from "./types";
@@ -21,17 +21,17 @@ export function asView(value: unknown): View | null {
   return { ...NO_VIEW, ...(value as Partial<View>) };
 }
 
-/** Whether nothing will come any more. */
+/** Whether no more views will come. */
 export function isFinal({ transfer }: View): boolean {
   return transfer !== null && FINAL.has(transfer.state);
 }
 
-/** Whether it is normal that nothing comes for a long time. */
+/** Whether a long silence is normal. */
 export function isResting({ transfer }: View): boolean {
   return transfer === null || RESTING.has(transfer.state);
 }
 
-/** Whether there is something to be saved. */
+/** Whether there are files to save. */
 export function canSave({ kind, transfer }: View): boolean {
   return kind === "download" || transfer?.can.includes("save") === true;
 }

@@ -7,10 +7,10 @@ export interface ToWorker {
   job: Job;
 }
 
-/** The first is { ready }: whether it can be used. */
+/** The first message is { ready }: whether the worker can be used. */
 export type FromWorker = { ready: boolean } | { id: number; done: Done } | { id: number; failed: Failed };
 
-/** What a worker's global scope is to us. */
+/** The part of a worker's global scope that is used. */
 interface Scope {
   onmessage: ((event: MessageEvent<ToWorker>) => void) | null;
   postMessage(message: FromWorker, transfer: Transferable[]): void;

@@ -81,7 +81,7 @@ test("a file that is gone is a storage error that says so", async () => {
   const { slices, clock } = rig(failing("NotFoundError", "NotFoundError", "NotFoundError"));
   const refused = expect(slices.slice("digest", "d/a.bin", 0, 4)).rejects.toMatchObject({
     code: "storage",
-    message: expect.stringContaining("not there any more"),
+    message: expect.stringContaining("no longer exists"),
   });
   await clock.pass(1000);
   await refused;

@@ -38,7 +38,7 @@ def test_three_wrong_guesses(nbferry: Commands) -> None:
         guesser = nbferry("receive", with_other_word(code), "--json", folder="g")
         assert guesser.end() == 4
         assert guesser.events()[-1]["code"] == "code-wrong"
-        sender.state("waiting", f"({number} of 3)")
+        sender.state("waiting", f"wrong guesses of the code: {number} of 3")
     assert sender.end() == 4
     assert sender.events()[-1] == {
         "event": "error",

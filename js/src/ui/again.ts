@@ -1,4 +1,4 @@
-/** The files of this machine are needed once more: the page that had them was reloaded or closed. */
+/** Asks for the files of this machine again, after their page was reloaded or closed. */
 
 import type { View } from "../types";
 import type { Desk, Part } from "./desk";

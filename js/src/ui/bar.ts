@@ -1,4 +1,4 @@
-/** A progress bar whose parts lie one on the other: sent, verified, durable. */
+/** A progress bar with overlapping parts: sent, verified, durable. */
 
 import { make, marked, setAttribute, setStyle } from "./dom";
 
@@ -18,7 +18,7 @@ export class Bar {
     setAttribute(this.node, "aria-label", label);
   }
 
-  /** Percent for readers, fractions for the eye. */
+  /** Percent for screen readers, fractions for the eye. */
   show(percent: number, words: string, sent: number, verified: number, durable: number): void {
     setAttribute(this.node, "aria-valuenow", String(percent));
     setAttribute(this.node, "aria-valuetext", words);

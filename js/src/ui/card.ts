@@ -1,4 +1,4 @@
-/** The card: its parts in their order, all brought up to date with each view. Nothing is shared with other cards. */
+/** The card: its parts in order, updated with each view. Cards share nothing. */
 
 import type { Ferry, State, View } from "../types";
 import { Again } from "./again";
@@ -18,7 +18,7 @@ import { Rows } from "./rows";
 import { Saving } from "./saving";
 import { Take } from "./take";
 
-/** Draw a card into an element; call what this returns to take it away. */
+/** Draw a card into an element; returns a function that removes it. */
 export function drawCard(el: HTMLElement, ferry: Ferry): () => void {
   const card = new Card(ferry);
   el.append(card.node);
@@ -39,7 +39,8 @@ class Card {
 
   constructor(private readonly ferry: Ferry) {
     this.desk = new Desk(ferry, this.ending.signal, () => this.update());
-    this.node.tabIndex = -1; // so that a click in it makes it the target of a paste
+    // So that a click makes it the target of a paste.
+    this.node.tabIndex = -1;
     this.node.addEventListener("focusin", () => this.keepKeys(), { signal: this.ending.signal });
     const intake = new Intake(this.desk, this.node, () => this.wantsFiles());
     this.parts = this.assemble(intake);
@@ -94,8 +95,8 @@ class Card {
   }
 
   /**
-   * Keys that are pressed here stay here while something is to be chosen: JupyterLab would move, delete and paste
-   * cells by them. Later it may have them, so that Shift+Enter runs the cell after a click on Pause.
+   * Keep keys in the card while a person chooses: JupyterLab would move, delete and paste cells by them. Later let
+   * JupyterLab have them, so that Shift+Enter runs the cell after a click on Pause.
    */
   private keepKeys(): void {
     const target = this.active();
@@ -125,13 +126,13 @@ class Card {
     return view.phase === "pick" && (view.kind === "send" || view.kind === "upload");
   }
 
-  /** What has the focus in the card, if it has it. */
+  /** The focused element of the card, if any. */
   private active(): HTMLElement | null {
     const { activeElement } = this.node.getRootNode() as Document | ShadowRoot;
     return activeElement instanceof HTMLElement && this.node.contains(activeElement) ? activeElement : null;
   }
 
-  /** Where the focus goes when what had it is away: a button beside it, else any, else the card. */
+  /** Where the focus goes when its element is gone: a button beside it, else any button, else the card. */
   private successor(gone: HTMLElement): HTMLElement {
     const beside = gone.parentElement?.querySelectorAll<HTMLElement>("button") ?? [];
     const all = this.node.querySelectorAll<HTMLElement>("button, input:not([type=file])");
@@ -139,13 +140,13 @@ class Card {
   }
 }
 
-/** Show a box with this sentence, or none: what is not so is not in the page either. */
+/** Show a box with this sentence; without one, remove the text from the page too. */
 function say(box: HTMLElement, words: string): void {
   setText(box.lastElementChild ?? box, words);
   setShown(box, words !== "");
 }
 
-/** Whether nothing hides it, up to and without `within`. */
+/** Whether the element and its ancestors below `within` are visible. */
 function isSeen(node: Element, within: Element | null = null): boolean {
   for (let at: Element | null = node; at && at !== within; at = at.parentElement) {
     if (at.hasAttribute("hidden")) return false;

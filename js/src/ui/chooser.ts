@@ -1,4 +1,4 @@
-/** A small file chooser: the kernel's folders, with a box to tick for each file and folder. */
+/** A small file chooser: the kernel's folders, with a checkbox for each file and folder. */
 
 import type { KernelEntry, KernelFolder } from "../types";
 import { type Desk, isBusy } from "./desk";
@@ -74,7 +74,7 @@ export class Chooser {
     else this.crumbs.querySelector<HTMLElement>("button:last-of-type")?.focus();
   }
 
-  /** The way from the top to here; each part but the last is a button. */
+  /** The path from the top to here; each part but the last is a button. */
   private drawCrumbs({ folder, parent }: KernelFolder): void {
     const parts = [...folder.matchAll(/[^\\/]+/g)];
     const root = /^[\\/]+/.exec(folder)?.[0];
@@ -108,7 +108,7 @@ export class Chooser {
     this.tell();
   }
 
-  /** Bring boxes, sum and button up to date. What is in a ticked folder is ticked with it. */
+  /** Update checkboxes, sum and button. The contents of a ticked folder are ticked too. */
   private tell(): void {
     const { text, format } = this.desk;
     const entries = [...this.chosen.values()];
@@ -139,7 +139,7 @@ export class Chooser {
     void sent.then(() => this.tell());
   }
 
-  /** Arrows move between the rows, right opens a folder, left goes up: one stop for the tab key in all. */
+  /** Arrows move between rows, right opens a folder, left goes up; the list is one stop for the tab key. */
   private key(event: KeyboardEvent): void {
     const at = this.lines.findIndex((line) => line.node.contains(event.target as Node));
     const here = this.lines[at];
@@ -191,7 +191,8 @@ class Entry {
     const parts = [icon(entry.folder ? "folder" : "file"), new Name(entry.name).node];
     const open = entry.folder ? bareButton("nf-bare", entered, ...parts) : make("label", "nf-bare", ...parts);
     if (open instanceof HTMLButtonElement) {
-      open.tabIndex = -1; // the box of the row is the stop; right and Enter open it
+      // The checkbox is the stop; right and Enter open the folder.
+      open.tabIndex = -1;
       open.setAttribute("aria-label", label);
     } else open.htmlFor = this.box.id = freshId();
     const size = make("span", "nf-number nf-dim", entry.folder ? "" : format.size(entry.size));
@@ -205,7 +206,7 @@ class Entry {
   }
 }
 
-/** Whether a path is in a folder, by either kind of slash. */
+/** Whether a path is inside a folder, with either kind of slash. */
 function within(path: string, folder: string): boolean {
   return path.startsWith(folder) && (/[\\/]$/.test(folder) || /^[\\/]/.test(path.slice(folder.length)));
 }

@@ -1,10 +1,11 @@
-/** The code of an invitation: to read, to copy, and how to use it. It is asked for, never part of the view. */
+/** The code of an invitation, with how to use it. It is requested, never part of the view. */
 
 import type { View } from "../types";
 import type { Desk, Part } from "./desk";
 import { make, marked, plainButton, setShown, setText } from "./dom";
 
-const COPIED = 2500; // ms for which the card says that it is copied
+// Milliseconds for which the card says that the code is copied.
+const COPIED = 2500;
 
 export class Code implements Part {
   readonly node = make("div", "nf-column nf-soft");
@@ -48,10 +49,11 @@ export class Code implements Part {
       if (!this.desk.signal.aborted) this.desk.trouble.show(error);
     }
     this.update(this.desk.ferry.view);
-    this.asked = !refused; // if so the next view asks again
+    // After a refusal the next view asks again.
+    this.asked = !refused;
   }
 
-  /** A code that is of no use any more is not in the page either. */
+  /** Remove a code from the page as soon as it is useless. */
   private draw(wanted: boolean): void {
     const { text, ferry } = this.desk;
     const coming = ferry.reach.by === "comm" ? text.codeLater : text.codeComes;
@@ -77,11 +79,12 @@ async function copied(value: string): Promise<boolean> {
     await navigator.clipboard.writeText(value);
     return true;
   } catch {
-    return false; // an insecure address, a frame that may not, or a browser without it
+    // An insecure address, a frame without permission, or a browser without it.
+    return false;
   }
 }
 
-/** The old way, which needs a selection in a text field. */
+/** The old way to copy, which needs a selection in a text field. */
 function copiedByHand(beside: HTMLElement, value: string): boolean {
   const field = make("textarea", "nf-unseen");
   field.value = value;

@@ -1,4 +1,4 @@
-/** Pause, Resume, Cancel: as the view says what can be done now. */
+/** Pause, Resume, Cancel: the view says which of them are possible. */
 
 import type { Command, View } from "../types";
 import { type Desk, isBusy, type Part } from "./desk";
@@ -6,7 +6,7 @@ import { make, plainButton, setShown } from "./dom";
 
 type Told = Exclude<Command, "save">;
 
-/** A button that tells the kernel something. `reason` is asked for at the click. */
+/** A button that sends a command to the kernel. `reason` is read at the click. */
 export function commandButton(desk: Desk, name: Told, style = "", reason = () => ""): HTMLButtonElement {
   const followed = () => !desk.ferry.view.transfer?.can.includes(name);
   const act = async () => {

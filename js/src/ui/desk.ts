@@ -1,4 +1,4 @@
-/** What the parts of one card share: the ferry, the words, and how a button's work is shown. */
+/** What the parts of one card share: the ferry, the texts, and how a button's work is shown. */
 
 import type { Command, Ferry, View } from "../types";
 import { setAttribute } from "./dom";
@@ -7,28 +7,29 @@ import { type Strings, tongue } from "./strings";
 import { Trouble } from "./trouble";
 import { Waiting } from "./waiting";
 
-/** A piece of the card: drawn once, then only brought up to date. */
+/** A part of the card: drawn once, then only updated. */
 export interface Part {
   readonly node: HTMLElement;
   update(view: View): void;
 }
 
-const SETTLES = 1000; // ms that a view may take to follow the answer to a command
+// Milliseconds in which a view should follow the answer to a command.
+const SETTLES = 1000;
 
 export class Desk {
   readonly text: Strings;
   readonly format: Format;
   readonly trouble: Trouble;
   readonly waiting: Waiting;
-  /** The command that was asked for and has not shown in the view yet. */
+  /** The command that was sent and does not show in the view yet. */
   doing: Exclude<Command, "save"> | null = null;
   private readonly watchers = new Set<() => void>();
 
   constructor(
     readonly ferry: Ferry,
-    /** Aborted when the card goes. */
+    /** Aborted when the card is removed. */
     readonly signal: AbortSignal,
-    /** Brings the whole card up to date. */
+    /** Updates the whole card. */
     readonly redraw: () => void,
   ) {
     const words = tongue(document.documentElement.lang || "en");
@@ -39,14 +40,14 @@ export class Desk {
   }
 
   /**
-   * Do what a button asks for, once: it is busy at once, says so if nobody answers, and shows what went wrong.
-   * It stays busy until `followed` holds too, within reason: the view comes on its own. Says whether it went well.
+   * Do a button's work once: mark it busy at once, say so if the kernel does not answer, and show errors. The button
+   * stays busy until `followed` holds, for a limited time, because the view comes separately. Resolves to success.
    */
   run(button: HTMLElement, act: () => Promise<unknown>, followed = () => true): Promise<boolean> {
     return this.work(button, () => this.asked(act()), followed);
   }
 
-  /** The same for what is not only a question to the kernel, which is what {@link asked} is for. */
+  /** The same for work that is more than a request to the kernel, for which there is {@link asked}. */
   async work(button: HTMLElement, act: () => Promise<unknown>, followed = () => true): Promise<boolean> {
     if (isBusy(button)) return false;
     this.trouble.clear();
@@ -64,7 +65,7 @@ export class Desk {
     }
   }
 
-  /** Wait for the kernel's answer, and tell the person if it takes long. */
+  /** Wait for the kernel's answer; tell the person if it takes long. */
   async asked<T>(answer: Promise<T>): Promise<T> {
     const answered = this.waiting.begin();
     try {
@@ -74,7 +75,7 @@ export class Desk {
     }
   }
 
-  /** Whether anybody answers, so that buttons are of use. */
+  /** Whether the kernel answers, so that buttons are useful. */
   get reached(): boolean {
     return this.ferry.reach.by !== "none";
   }

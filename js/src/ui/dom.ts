@@ -1,4 +1,4 @@
-/** Elements by plain calls. Text is always a text node: what a peer wrote is never markup. */
+/** Makes elements with plain calls. Text is always a text node, so text from a peer is never markup. */
 
 export type Child = Node | string | null;
 
@@ -13,7 +13,7 @@ export function make<K extends keyof HTMLElementTagNameMap>(
   return node;
 }
 
-/** The setters touch the page only if something is different: a card is drawn again several times a second. */
+/** The setters touch the page only for a change, because a card is redrawn several times a second. */
 export function setText(node: Node, text: string): void {
   if (node.textContent !== text) node.textContent = text;
 }
@@ -34,7 +34,7 @@ export function setStyle(node: HTMLElement, name: string, value: string): void {
 
 let given = 0;
 
-/** An id for aria-describedby and the like, unlike any other on this page. */
+/** A unique id for aria-describedby and similar attributes. */
 export function freshId(): string {
   given += 1;
   return `nbferry-${Date.now().toString(36)}-${given}`;
@@ -57,7 +57,7 @@ export type Shape = keyof typeof SHAPES;
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** A line drawing in the colour of the text. It only repeats what words beside it say, so it is hidden from readers. */
+/** A line drawing in the colour of the text. It repeats the words beside it, so screen readers skip it. */
 export function icon(shape: Shape): SVGSVGElement {
   const svg = marked(document.createElementNS(SVG, "svg"), {
     viewBox: "0 0 16 16",
@@ -68,13 +68,13 @@ export function icon(shape: Shape): SVGSVGElement {
   return svg;
 }
 
-/** Show another drawing in an icon's place, if it is another. */
+/** Replace an icon's drawing if it differs. */
 export function setIcon(svg: SVGSVGElement, shape: Shape): void {
   const path = svg.firstElementChild;
   if (path) setAttribute(path, "d", SHAPES[shape]);
 }
 
-/** A real button; how it looks is the caller's. */
+/** A real button; the caller styles it. */
 export function bareButton(style: string, act: () => unknown, ...children: Child[]): HTMLButtonElement {
   const node = make("button", style, ...children);
   node.type = "button";
@@ -86,7 +86,7 @@ export function plainButton(label: string, act: () => unknown, style = "", shape
   return bareButton(`nf-button ${style}`, act, shape ? icon(shape) : null, make("span", "", label));
 }
 
-/** Give an element attributes that stay. */
+/** Give an element fixed attributes. */
 export function marked<T extends Element>(node: T, values: Record<string, string>): T {
   for (const name in values) node.setAttribute(name, values[name] ?? "");
   return node;

@@ -1,4 +1,4 @@
-/** Numbers, sizes and times as a person reads them: equal to what nbferry.text.rendering (Python) writes in English. */
+/** Numbers, sizes and times for a person: in English the same as nbferry.text.rendering (Python) writes. */
 
 import { fill, type Plural, type Tongue } from "./strings";
 
@@ -21,7 +21,7 @@ export class Format {
     return fill(forms[this.rules.select(n)] ?? forms.other, { n: this.count(n) });
   }
 
-  /** `3.1 GB`: powers of ten, as rates and disks are given. */
+  /** `3.1 GB`: powers of ten, as for rates and disks. */
   size(bytes: number): string {
     let at = 0;
     let value = bytes;
@@ -66,7 +66,7 @@ export class Format {
   }
 }
 
-/** As Python rounds: `toFixed` but for exact halves, of which the even neighbour is taken. With one digit only a quarter is such a half that `toFixed` would take up. */
+/** Rounds like Python: like `toFixed`, but exact halves go to the even neighbour. With one digit only a quarter is such a half. */
 function rounded(value: number, digits: 0 | 1 | number): string {
   const rest = value % 1;
   if (digits === 0 && rest === 0.5) return String(2 * Math.round(value / 2));
@@ -74,7 +74,7 @@ function rounded(value: number, digits: 0 | 1 | number): string {
   return value.toFixed(digits);
 }
 
-/** How much of it in whole percent, never above 100; of nothing it is all or nothing. */
+/** A part in whole percent, at most 100; of an empty whole, 0 or 100. */
 export function share(part: number, all: number, complete: boolean): number {
   if (all <= 0) return complete ? 100 : 0;
   return Math.min(100, Math.max(0, Math.floor((part * 100) / all)));
@@ -82,7 +82,7 @@ export function share(part: number, all: number, complete: boolean): number {
 
 const UNSEEN = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff]/gu;
 
-/** A name with what cannot be seen, or turns the direction of what follows, spelled out, as Python does it. */
+/** A name with invisible and direction-changing characters spelled out, as Python does it. */
 export function visible(name: string): string {
   return name.replace(UNSEEN, (char) => {
     const code = (char.codePointAt(0) ?? 0).toString(16);
@@ -90,7 +90,7 @@ export function visible(name: string): string {
   });
 }
 
-/** A name for the middle of a sentence or an attribute: its direction stays its own. */
+/** A name for the middle of a sentence or an attribute; its direction affects nothing else. */
 export function isolated(name: string): string {
   return `\u2068${visible(name)}\u2069`;
 }

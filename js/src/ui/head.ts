@@ -1,4 +1,4 @@
-/** The card's first lines: what it is about, how it stands, who is there. */
+/** The card's first lines: its content, its state, the other side. */
 
 import type { State, TransferView, View } from "../types";
 import type { Desk, Part } from "./desk";
@@ -60,7 +60,8 @@ export class Head implements Part {
     setText(this.word, doing ? text.doing[doing] : text.states[transfer.state]);
     setIcon(this.sign, this.shape(transfer));
     setAttribute(this.chip, "data-state", transfer.state);
-    const reason = transfer.reason === transfer.state ? "" : sentence(transfer.reason); // "paused" is said already
+    // The state already says "paused".
+    const reason = transfer.reason === transfer.state ? "" : sentence(transfer.reason);
     setText(this.story, reason || text.stories[transfer.role][transfer.state]);
     this.story.classList.toggle("nf-dim", reason === "");
   }
@@ -70,7 +71,7 @@ export class Head implements Part {
   }
 }
 
-/** A reason as a sentence: they come from many places, some as half of one. */
+/** A reason as a full sentence; some reasons come as half of one. */
 function sentence(reason: string): string {
   const trimmed = reason.trim();
   const end = /[.!?…:)\]]$/.test(trimmed) ? "" : ".";

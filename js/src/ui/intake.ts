@@ -1,4 +1,4 @@
-/** How files of this machine come to the card: by dialog, by drop, by paste. What becomes of them the ferry knows. */
+/** How files of this machine come to the card: by dialog, drop or paste. The ferry handles them. */
 
 import { type Found, fromDrop, fromHandles, fromList } from "../files";
 import { type Picked, Refusal } from "../types";
@@ -7,23 +7,24 @@ import { make, marked, setShown, setText } from "./dom";
 
 type Gather = (found: Found) => Promise<Picked[]>;
 
-/** Chromium's dialogs give handles, which outlive a reload; there are none in frames and at insecure addresses. */
+/** Chromium's dialogs return handles, which survive a reload, except in frames and at insecure addresses. */
 interface Dialogs {
   showOpenFilePicker?: (options: { multiple: boolean }) => Promise<FileSystemHandle[]>;
   showDirectoryPicker?: (options: { mode: "read" }) => Promise<FileSystemHandle>;
 }
 
 export class Intake {
-  /** What is going on: files are counted, the transfer is being started. */
+  /** Shows progress: files found, the transfer starting. */
   readonly node = make("p", "nf-note");
   private readonly files = field(false);
   private readonly folder = field(true);
-  private depth = 0; // of dragenter in elements of the card
+  // Counts open dragenter events of elements of the card.
+  private depth = 0;
 
   constructor(
     private readonly desk: Desk,
     private readonly card: HTMLElement,
-    /** Whether files are wanted now. */
+    /** Whether the card accepts files now. */
     private readonly open: () => boolean,
   ) {
     this.node.hidden = true;
@@ -31,7 +32,8 @@ export class Intake {
     for (const input of [this.files, this.folder]) {
       input.addEventListener("change", () => {
         const picked = fromList(input.files ?? []);
-        input.value = ""; // so that the same choice is a change the next time
+        // So that the same choice counts as a change next time.
+        input.value = "";
         void this.take(async () => picked);
       });
       card.append(input);
@@ -39,7 +41,7 @@ export class Intake {
     this.listen();
   }
 
-  /** To be called from a click. */
+  /** Call it from a click. */
   async chooseFiles(): Promise<void> {
     const dialogs = globalThis as Dialogs;
     await this.choose(

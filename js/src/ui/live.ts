@@ -1,4 +1,4 @@
-/** The live region: what changed, in a few words, and nothing about every per cent. */
+/** The live region: announces changes in a few words, but not every percent. */
 
 import type { State, TransferView, View } from "../types";
 import type { Desk, Part } from "./desk";
@@ -22,7 +22,8 @@ export class Live implements Part {
   update(view: View): void {
     const now = view.transfer;
     const news = now && this.begun ? this.news(this.last, now) : "";
-    if (now && !this.begun) this.quarter = reached(now); // what was so when the card came is no news
+    // The state when the card appears is not news.
+    if (now && !this.begun) this.quarter = reached(now);
     this.begun = true;
     this.last = now;
     if (news && now) {

@@ -1,11 +1,12 @@
-/** A file's name where room is scarce: the middle is left out, the whole is in the title. */
+/** A file's name in little space: the middle is left out, the title has all of it. */
 
 import { make, setAttribute, setText } from "./dom";
 import { visible } from "./format";
 
-const TAIL = 12; // characters that stay at the end: the number or the extension is there
+// Characters kept at the end, where the number or the extension is.
+const TAIL = 12;
 
-/** Letters that stand on their own, so that a name of them may be cut anywhere. */
+/** Letters that do not join, so a name of them may be cut anywhere. */
 const SIMPLE = /^[\x20-\u024f]*$/;
 
 export class Name {

@@ -1,4 +1,4 @@
-/** A notification of the browser at the end, for whoever looks elsewhere meanwhile. */
+/** A browser notification at the end, for a person who looks elsewhere meanwhile. */
 
 import type { State, View } from "../types";
 import type { Desk, Part } from "./desk";
@@ -43,7 +43,7 @@ export class Notify implements Part {
         tag: id,
       });
     } catch {
-      // Android's browsers have the class, but only a service worker may use it
+      // Android's browsers have the class, but only a service worker may use it.
     }
   }
 }

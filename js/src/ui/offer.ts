@@ -1,4 +1,4 @@
-/** Accept or reject what is offered; the list of it is the card's list of files. */
+/** Accepts or rejects an offer; the card's list of files shows it. */
 
 import type { View } from "../types";
 import { commandButton } from "./commands";

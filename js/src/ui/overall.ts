@@ -1,4 +1,4 @@
-/** The whole transfer's progress: one bar, and the same in words. */
+/** The progress of the whole transfer: one bar, and the same in words. */
 
 import type { State, TransferView, View } from "../types";
 import { Bar } from "./bar";
@@ -10,7 +10,7 @@ import { fill } from "./strings";
 const NOT_BEGUN: State[] = ["waiting", "connecting", "offered"];
 const ENDED_EARLY: State[] = ["failed", "rejected", "cancelled", "expired"];
 
-/** Whether there is progress to look at: some was made, or it is being made. */
+/** Whether there is progress to show: some was made, or is being made. */
 export function hasProgress(transfer: TransferView): boolean {
   if (transfer.verified > 0 || transfer.state === "done") return true;
   return transfer.files > 0 && ![...NOT_BEGUN, ...ENDED_EARLY].includes(transfer.state);
@@ -113,7 +113,7 @@ export class Overall implements Part {
   }
 }
 
-/** Facts of one line, each in a span of its own, so that the line breaks between them only. */
+/** Facts of one line, each in its own span, so that the line breaks only between them. */
 export function setParts(line: HTMLElement, parts: string[]): void {
   const shown = parts.filter((part) => part !== "");
   while (line.childElementCount > shown.length) line.lastElementChild?.remove();

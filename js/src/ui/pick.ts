@@ -1,4 +1,4 @@
-/** Nothing is chosen yet: the card is a drop zone with buttons. */
+/** Before a choice: the card is a drop zone with buttons. */
 
 import type { View } from "../types";
 import { Chooser } from "./chooser";

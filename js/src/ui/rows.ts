@@ -1,4 +1,4 @@
-/** The files of a transfer, each with its bar: the first ones come with the view, the rest page by page. */
+/** The files of a transfer, each with its bar: the first come with the view, the rest page by page. */
 
 import type { Row, TransferView, View } from "../types";
 import { Bar } from "./bar";
@@ -10,8 +10,10 @@ import { hasProgress } from "./overall";
 import { fill } from "./strings";
 
 const PAGE = 200;
-const FIT = 11; // rows that are seen without scrolling
-const REFRESH = 2000; // ms between two looks at pages that are not in the view
+// Rows visible without scrolling.
+const FIT = 11;
+// Milliseconds between two requests for pages outside the view.
+const REFRESH = 2000;
 
 export class Rows implements Part {
   readonly node = make("div", "nf-column");
@@ -19,13 +21,16 @@ export class Rows implements Part {
   private readonly more: HTMLButtonElement;
   private readonly lines: Line[] = [];
   private extra: Row[] = [];
-  private own = 0; // rows that come with the view
-  private next = 0; // the page to look at next
+  // Rows that come with the view.
+  private own = 0;
+  // The page to request next.
+  private next = 0;
   private timer: ReturnType<typeof setTimeout> | undefined;
   private transfer: TransferView | null = null;
 
   constructor(private readonly desk: Desk) {
-    marked(this.list, { role: "list", "aria-label": desk.text.fileList }); // Safari forgets it without bullets
+    // Safari forgets the role of a list without bullets.
+    marked(this.list, { role: "list", "aria-label": desk.text.fileList });
     this.more = plainButton("", () => this.load(), "nf-quiet");
     this.node.append(this.list, this.more);
     desk.signal.addEventListener("abort", () => clearTimeout(this.timer), { once: true });
@@ -40,7 +45,8 @@ export class Rows implements Part {
   private draw(): void {
     const transfer = this.transfer;
     const rows = transfer ? transfer.rows : [];
-    const told = transfer?.files === 1 && transfer.role !== "receive" && !hasProgress(transfer); // by the title
+    // The title names a single file already.
+    const told = transfer?.files === 1 && transfer.role !== "receive" && !hasProgress(transfer);
     setShown(this.node, rows.length > 0 && !told);
     if (!transfer) return;
     this.own = rows.length;
@@ -50,7 +56,8 @@ export class Rows implements Part {
       this.line(at).show(row, transfer, shown);
     });
     for (const line of this.lines.splice(all.length)) line.node.remove();
-    setAttribute(this.list, "tabindex", all.length > FIT ? "0" : null); // what scrolls is reached by keys
+    // A scrolling list must be reachable by keyboard.
+    setAttribute(this.list, "tabindex", all.length > FIT ? "0" : null);
     const left = transfer.files - all.length;
     setShown(this.more, left > 0);
     const { text, format } = this.desk;
@@ -78,7 +85,7 @@ export class Rows implements Part {
     if (this.more.hidden) this.list.focus();
   }
 
-  /** Ask for one page after the other, at leisure, as long as something moves. */
+  /** Request one page after the other, slowly, while the transfer moves. */
   private watch(transfer: TransferView): void {
     if (transfer.state === "done") {
       this.extra = this.extra.map(([name, size]) => [name, size, size, size]);
@@ -97,7 +104,7 @@ export class Rows implements Part {
         const rows = await this.desk.ferry.rows(this.own + at, page.length);
         this.extra.splice(at, rows.length, ...rows);
       } catch {
-        // the page stays as it was; the next view asks again
+        // The page stays as it was; the next view asks again.
       }
     }
     this.timer = undefined;
@@ -120,7 +127,8 @@ class Line {
 
   show([name, size, verified, durable]: Row, transfer: TransferView, progress: boolean): void {
     const state = [progress, transfer.state === "done", size, verified, durable, name].join();
-    if (state === this.drawn) return; // there may be thousands
+    // There may be thousands of rows.
+    if (state === this.drawn) return;
     this.drawn = state;
     const { format, text } = this.desk;
     const percent = share(verified, size, transfer.state === "done");

@@ -1,4 +1,4 @@
-/** Save to this machine: a button, its progress, and how it ended. */
+/** Saves to this machine: a button, the progress, and the outcome. */
 
 import type { View } from "../types";
 import { Bar } from "./bar";

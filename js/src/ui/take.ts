@@ -1,10 +1,10 @@
-/** Nothing is received yet: a field for the code. */
+/** Before receiving: a field for the code. */
 
 import type { View } from "../types";
 import type { Desk, Part } from "./desk";
 import { freshId, make, marked, plainButton, setShown } from "./dom";
 
-/** What people paste: the code, or the whole call out of the sender's card. */
+/** People paste the code, or the whole call from the sender's card. */
 const CALL = /receive\(\s*(["'])(.+?)\1/;
 
 export class Take implements Part {

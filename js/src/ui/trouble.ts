@@ -1,4 +1,4 @@
-/** What went wrong last: one sentence, what to do about it, and a button to put it away. */
+/** The last error: one sentence, a hint, and a button to dismiss it. */
 
 import { Refusal } from "../types";
 import { bareButton, icon, make, marked, setShown, setText } from "./dom";
@@ -21,7 +21,8 @@ export class Trouble {
       dismiss,
     );
     this.box.hidden = true;
-    marked(this.node, { role: "alert" }); // there before its content, or readers would not say it
+    // Present before its content, or screen readers would not announce it.
+    marked(this.node, { role: "alert" });
     this.node.append(this.box);
   }
 

@@ -1,9 +1,10 @@
-/** The sentence beside the buttons that says when an unanswered command will act. */
+/** The sentence beside the buttons that says when an unanswered command takes effect. */
 
 import type { Desk } from "./desk";
 import { make, setShown, setText } from "./dom";
 
-const PATIENCE = 1500; // ms after which a person wants to know why nothing happens
+// Milliseconds after which a person wants to know why nothing happens.
+const PATIENCE = 1500;
 
 export class Waiting {
   readonly node = make("p", "nf-note nf-later");
@@ -13,7 +14,7 @@ export class Waiting {
     this.node.hidden = true;
   }
 
-  /** A command went out; call what this returns when it is answered. */
+  /** Note that a command was sent; call the returned function when it is answered. */
   begin(): () => void {
     const command = Symbol();
     const timer = setTimeout(() => {
@@ -28,7 +29,7 @@ export class Waiting {
     return end;
   }
 
-  /** Through a line the kernel acts whatever it does; where nobody answers at all the card says so elsewhere. */
+  /** Over a line the kernel acts at once; if it does not answer at all, the card says so elsewhere. */
   update(): void {
     const late = this.late.size > 0 && this.desk.ferry.reach.by === "comm";
     setText(this.node, late ? this.desk.text.later : "");

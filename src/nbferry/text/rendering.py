@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from html import escape
 
-from nbferry.connections.pairing import MAX_GUESSES
 from nbferry.model.names import display_name
 from nbferry.model.roles import Role
 from nbferry.status import FileProgress, Snapshot, State
@@ -78,6 +77,9 @@ def line(view: Snapshot) -> str:
 
 def guessed(view: Snapshot) -> str:
     """Warn a sender of wrong guesses."""
+    # Here, because the key exchange loads slowly; a sender has loaded it already.
+    from nbferry.connections.pairing import MAX_GUESSES  # noqa: PLC0415
+
     return f"wrong guesses of the code: {view.wrong_guesses} of {MAX_GUESSES}"
 
 

@@ -30,17 +30,17 @@ class ScanResult(NamedTuple):
 
 
 def scan_staging(
-    manifest: Manifest, data: Directory, vouched: RangeSet, placed: Container[str] = ()
+    manifest: Manifest, data: Directory, recorded: RangeSet, placed: Container[str] = ()
 ) -> ScanResult:
     """Scan everything in ``data`` except the top-level names in ``placed``; raises OSError."""
-    return _Scan(manifest, data, vouched, placed).run()
+    return _Scan(manifest, data, recorded, placed).run()
 
 
 class _Scan:
     def __init__(
-        self, manifest: Manifest, data: Directory, vouched: RangeSet, placed: Container[str]
+        self, manifest: Manifest, data: Directory, recorded: RangeSet, placed: Container[str]
     ) -> None:
-        self._manifest, self._data, self._vouched, self._placed = manifest, data, vouched, placed
+        self._manifest, self._data, self._recorded, self._placed = manifest, data, recorded, placed
         info = data.look(".")
         self._owner = info.st_uid if info else 0
         self._lost: list[tuple[int, int]] = []
@@ -57,7 +57,7 @@ class _Scan:
         for path in ["", *sorted(folders)]:
             if path.partition("/")[0] not in self._placed:
                 self._look_into(path, inner.get(path, set()), files.get(path, []))
-        have = self._vouched - RangeSet.union(self._lost)
+        have = self._recorded - RangeSet.union(self._lost)
         return ScanResult(have, RangeSet.union(self._unsure) - have)
 
     def _look_into(self, path: str, inner: set[str], files: list[int]) -> None:
@@ -92,7 +92,7 @@ class _Scan:
             self._lost.append(chunks)
         if info.st_size > size:
             _cut(folder, name, size)
-        if info.st_size != size or RangeSet.span(*chunks) - self._vouched:
+        if info.st_size != size or RangeSet.span(*chunks) - self._recorded:
             for start, stop in _written(folder, name, info):
                 self._unsure.append(chunks_within(self._manifest, index, start, stop))
 

@@ -170,7 +170,7 @@ class FolderSink(Sink):
         there = next(folder for folder in (self.path, *self.path.parents) if folder.exists())
         return self._disk.free(str(there))
 
-    # -------------------------------------------------------------- meanwhile
+    # -------------------------------------------------------------- storing
     @override
     def store(self, chunks: Sequence[ChunkData]) -> RangeSet:
         with self._translated("Writing"):

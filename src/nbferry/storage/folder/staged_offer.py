@@ -60,7 +60,7 @@ class StagedOffer:
         try:
             self._journal = Journal(self._staging.root, transfer_id, manifest, disk)
             self._reconcile(self._journal.load())
-            self._files = self._open_files(self._vouched if resume else None)
+            self._files = self._open_files(self._confirmed if resume else None)
         except BaseException:
             self._staging.close()
             raise
@@ -78,7 +78,7 @@ class StagedOffer:
         self.finished = journal.finished if len(have) == manifest.chunk_count else None
         # Kept until the first flush.
         self._recorded: Recorded | None = recorded
-        self._vouched = have
+        self._confirmed = have
         self._stored.start_with(have)
         self._candidates = CandidateFinder(manifest, self.to, self.unsure, have)
         self.candidates = self._candidates.chunks
@@ -92,7 +92,7 @@ class StagedOffer:
 
     def leaves(self) -> Iterable[tuple[int, bytes]]:
         """Do :meth:`Sink.leaves`."""
-        return self._recorded.runs(self._vouched) if self._recorded else ()
+        return self._recorded.runs(self._confirmed) if self._recorded else ()
 
     def close(self) -> None:
         """Close everything, even if one part fails. May be called twice."""
@@ -100,7 +100,7 @@ class StagedOffer:
             for each in (self.to, self._staging, self._journal, self._candidates, self._files):
                 last_first.callback(each.close)
 
-    # -------------------------------------------------------------- meanwhile
+    # -------------------------------------------------------------- storing
     def store(self, chunks: Sequence[ChunkData]) -> RangeSet:
         """Write verified chunks."""
 
