@@ -244,12 +244,10 @@ def verify(path: PathLike) -> Verification:
 
 
 # ------------------------------------------------------------------ the notebook of this process
-_notebooks: dict[Portal, Notebook] = {}
-
-
 def notebook() -> Notebook:
     """The one of this process. After a fork, or once the portal has stopped, it is another one."""
-    used = portal()
-    if used not in _notebooks:
-        _notebooks[used] = Notebook(used, find_relay, state_folders, faces.face, arguments.settings_for)
-    return _notebooks[used]
+    return portal().shared(_new_notebook)
+
+
+def _new_notebook(used: Portal) -> Notebook:
+    return Notebook(used, find_relay, state_folders, faces.face, arguments.settings_for)

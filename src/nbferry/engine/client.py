@@ -22,7 +22,7 @@ class EngineClient:
     def __init__(self, portal: Portal, find_relay: FindRelay, hear: Callable[[Notice], None]) -> None:
         self._portal = portal
         self._hear = hear
-        self._engine = portal.ask(lambda: Engine(find_relay, self._deliver))
+        self._engine = Engine(find_relay, self._deliver)
         portal.at_stop(self._engine.aclose)
 
     def crossing(self, value: T) -> T:
@@ -34,17 +34,15 @@ class EngineClient:
 
     def start(self, start: Start) -> Future[None]:
         """Run a transfer; the future is done once it runs, or fails with what kept it from that."""
-        return self._portal.submit(self._engine.start(self.crossing(start)))
+        started: Future[None] = Future()
+        crossed = self.crossing(start)
+        self._portal.call(lambda: self._engine.start(crossed, started))
+        return started
 
     def post(self, command: Command) -> None:
-        """Have a command obeyed, soon."""
+        """Have a command obeyed, soon, after the starts and commands before it."""
         crossed = self.crossing(command)
         self._portal.call(lambda: self._engine.post(crossed))
-
-    def do(self, command: Command) -> None:
-        """Have a command obeyed, and wait for that."""
-        crossed = self.crossing(command)
-        self._portal.ask(lambda: self._engine.post(crossed))
 
     def files(self, query: GetFiles) -> tuple[FileProgress, ...]:
         """How files stand at this instant."""
@@ -65,3 +63,8 @@ class EngineClient:
     def on_thread(self, function: Callable[[], T]) -> T:
         """Call a function where notices are told, between two of them."""
         return self._portal.ask(function)
+
+    @property
+    def is_on_thread(self) -> bool:
+        """Whether the caller is on that thread, which must not wait."""
+        return self._portal.is_current

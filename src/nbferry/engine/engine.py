@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -37,7 +38,7 @@ from nbferry.engine.messages import (
     WithdrawFiles,
 )
 from nbferry.engine.slots import Slots
-from nbferry.errors import Interrupted, TransferBusy
+from nbferry.errors import Interrupted, NbferryError, TransferBusy
 from nbferry.model.manifest import Manifest
 from nbferry.status import FileProgress
 from nbferry.storage.base import Skipped
@@ -57,6 +58,8 @@ from nbferry.storage.sources.pages import PageFiles, PageSource
 
 if TYPE_CHECKING:
     from nbferry.relay.app import RunningRelay
+
+log = logging.getLogger("nbferry")
 
 # threads for files: two for each of a few active transfers; they wait for disks, not for the processor
 WORKERS = 16
@@ -78,6 +81,7 @@ class Engine:
         # commands for those that are being started
         self._early: dict[str, list[Command]] = {}
         self._find_relay = find_relay
+        self._closing = False
         self._tell = tell
         self._executor = ThreadPoolExecutor(WORKERS, "nbferry-files")
         self._resources = Resources(self._relay_for, Slots(), self._executor, tell)
@@ -86,18 +90,29 @@ class Engine:
         self._starting_relay = asyncio.Lock()
 
     # ---------------------------------------------------------------- in
-    async def start(self, start: Start) -> None:
-        """Run a transfer; raises what keeps it from starting."""
+    def start(self, start: Start, started: Future[None]) -> None:
+        """Run a transfer. ``started`` is done once it runs, or fails with what keeps it from that.
+
+        Commands that follow reach it, however long its start takes.
+        """
         name = start.record.id
         before = self._activities.get(name)
-        if name in self._early or (before and not before.is_over):
-            raise TransferBusy
-        early = self._early[name] = []
+        if self._closing:
+            started.set_exception(Interrupted())
+        elif name in self._early or (before and not before.is_over):
+            started.set_exception(TransferBusy())
+        else:
+            self._early[name] = []
+            starting = asyncio.get_running_loop().create_task(self._start(start))
+            self._running.add(starting)
+            starting.add_done_callback(lambda task: self._started(task, started))
+
+    async def _start(self, start: Start) -> None:
+        name = start.record.id
         try:
-            make = await asyncio.get_running_loop().run_in_executor(self._executor, self._prepared, start)
-            activity = make()
+            activity = await self._made(start)
         finally:
-            del self._early[name]
+            early = self._early.pop(name)
         self._forget_oldest()
         self._activities.pop(name, None)
         self._activities[name] = activity
@@ -107,6 +122,31 @@ class Engine:
         task.add_done_callback(self._running.discard)
         for command in early:
             self.post(command)
+
+    async def _made(self, start: Start) -> Activity:
+        """The activity of a record. Its claim is given up if nothing comes of it."""
+        preparing = asyncio.get_running_loop().run_in_executor(self._executor, self._prepared, start)
+        try:
+            store, make = await asyncio.shield(preparing)
+        except asyncio.CancelledError:
+            preparing.add_done_callback(_release)
+            raise
+        if self._closing:
+            store.release()
+            raise Interrupted
+        return make()
+
+    def _started(self, task: asyncio.Task[None], started: Future[None]) -> None:
+        self._running.discard(task)
+        error = Interrupted() if task.cancelled() else task.exception()
+        if error is None:
+            started.set_result(None)
+        elif isinstance(error, NbferryError):
+            started.set_exception(error)
+        else:
+            log.error("a transfer could not be started", exc_info=error)
+            message = f"Something unexpected went wrong ({type(error).__name__})."
+            started.set_exception(NbferryError(message, hint="Please report it."))
 
     def post(self, command: Command) -> None:
         """Do what a face wants. What comes too late for its transfer changes nothing."""
@@ -121,8 +161,8 @@ class Engine:
                 activity.resume()
             case Cancel(reason=reason):
                 activity.cancel(reason)
-            case Decide(verdict=verdict):
-                activity.decide(verdict)
+            case Decide(verdict=verdict, offer=offer):
+                activity.decide(verdict, offer)
             case LendFiles(page=page) if activity.pages:
                 activity.pages.lend(page)
                 activity.changed()
@@ -144,14 +184,14 @@ class Engine:
                 return activity.skipped if activity else ()
 
     # ---------------------------------------------------------------- from a record to an activity
-    def _prepared(self, start: Start) -> Callable[[], Activity]:
-        """Do what takes a while, in a worker thread; what is returned makes the activity, on the loop's."""
+    def _prepared(self, start: Start) -> tuple[RecordStore[Any], Callable[[], Activity]]:
+        """Do what takes a while, in a worker thread; the function makes the activity, on the loop's."""
         ledger = start.folders.ledger()
         store: RecordStore[Any] = RecordStore(start.record, ledger)
         if start.resume:
             _claim(store, start)
         try:
-            return self._activity_of(store, start.settings, ledger)
+            return store, self._activity_of(store, start.settings, ledger)
         except BaseException:
             store.release()
             raise
@@ -210,6 +250,7 @@ class Engine:
 
     async def aclose(self) -> None:
         """Let go of what runs, so that another process can resume it, and stop."""
+        self._closing = True
         for activity in self._activities.values():
             activity.leave(Interrupted())
         if self._running:
@@ -218,6 +259,11 @@ class Engine:
         for relay in self._own_relays.values():
             await relay.aclose()
         self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _release(preparing: asyncio.Future[tuple[RecordStore[Any], Callable[[], Activity]]]) -> None:
+    if not preparing.cancelled() and not preparing.exception():
+        preparing.result()[0].release()
 
 
 def destination_of(record: FolderRecord) -> Destination:

@@ -63,10 +63,14 @@ class Cancel:
 
 @dataclass(frozen=True)
 class Decide:
-    """Answer the question that an offer puts: True, or False or a reason to reject it, or what fails the transfer."""
+    """Answer the question that an offer puts: True, or False or a reason to reject it, or what fails the transfer.
+
+    ``offer`` is the id of the manifest that was judged; "" decides about the offer that is there, or the next one.
+    """
 
     id: str
     verdict: bool | str | NbferryError
+    offer: str = ""
 
 
 @dataclass(frozen=True)
@@ -130,17 +134,17 @@ class Report:
     """A transfer at one instant, as its handle needs to know it.
 
     ``code`` is a sender's, "" before the relay has given a number. ``invites``: a receiver can still come with it.
-    ``accepted``: the offer was accepted and the transfer is not over, so it can be resumed without a code. ``asks``: an
-    offer waits for :class:`Decide`. ``held``: it was paused here. ``has_pages`` is None for files of this computer,
-    otherwise whether a page lends them. ``result`` or ``error`` is there once it is over in this process, and
-    ``closed`` once nothing of it is in use any more.
+    ``accepted``: the offer was accepted and the transfer is not over, so it can be resumed without a code. ``asks``
+    is the id of an offer that waits for :class:`Decide`, "" if none does. ``held``: it was paused here.
+    ``has_pages`` is None for files of this computer, otherwise whether a page lends them. ``result`` or ``error``
+    is there once it is over in this process, and ``closed`` once nothing of it is in use any more.
     """
 
     snapshot: Snapshot
     code: str = field(default="", repr=False)
     invites: bool = False
     accepted: bool = False
-    asks: bool = False
+    asks: str = ""
     held: bool = False
     has_pages: bool | None = None
     folder: Path | None = None

@@ -27,6 +27,8 @@ class Portal:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
+        self._shared: dict[Any, Any] = {}
+        self._lock = threading.RLock()
         self._closing: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self._thread = threading.Thread(target=self._run, name="nbferry", daemon=True)
         self._thread.start()
@@ -53,6 +55,19 @@ class Portal:
             return function()
 
         return self.submit(answer()).result()
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the caller is on the portal's thread."""
+        return threading.current_thread() is self._thread
+
+    def shared(self, make: Callable[[Portal], T]) -> T:
+        """What ``make`` makes of this portal, once, whichever thread asks first."""
+        with self._lock:
+            if make not in self._shared:
+                self._shared[make] = make(self)
+            made: T = self._shared[make]
+            return made
 
     def at_stop(self, close: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Have this awaited before the loop stops."""

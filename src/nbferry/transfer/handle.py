@@ -27,7 +27,7 @@ from nbferry.engine.messages import (
     Report,
     Resume,
 )
-from nbferry.errors import Cancelled, LocalProtocolError, NbferryError, TimedOut
+from nbferry.errors import Cancelled, LocalProtocolError, NbferryError, TimedOut, TransferBusy
 from nbferry.model.manifest import Manifest
 from nbferry.model.roles import Role
 from nbferry.status import FileProgress, Result, Snapshot, State
@@ -66,8 +66,12 @@ class Transfer:
         self._face = FACELESS
         self._interactive = False
         self._decide: Decider | None = None
-        self._deciding = False
+        # the id of the offer that it judges now, or has judged
+        self._judged = ""
+        # what is behind it: nothing yet, a record, or the engine
         self._parked: Parked | None = None
+        self._started = False
+        self._swapping = threading.RLock()
         self._lending: Lending | None = None
         self._result: Future[Result] = Future()
         self._closed = threading.Event()
@@ -129,7 +133,7 @@ class Transfer:
     @property
     def waits_for_decision(self) -> bool:
         """Whether ``accept`` or ``reject`` has to decide about the offer."""
-        return self._report.asks and self._decide is None
+        return bool(self._report.asks) and self._decide is None
 
     @property
     def offer(self) -> Manifest | None:
@@ -165,8 +169,11 @@ class Transfer:
     def page_files(self) -> Lending | None:
         """The files of a browser's machine that it sends or takes in; None if they are the kernel's."""
         if self._lending is None and self._report.has_pages is not None:
+            # not while the lock is held: the engine's thread may want it
             manifest = self._engine.offer(GetOffer(self.id))
-            self._lending = Lending(self.id, manifest, self._engine) if manifest else None
+            with self._swapping:
+                if self._lending is None and manifest:
+                    self._lending = Lending(self.id, manifest, self._engine)
         return self._lending
 
     @property
@@ -200,23 +207,24 @@ class Transfer:
 
     def resume(self) -> None:
         """Continue after ``pause``, or resume what an earlier process left."""
-        if parked := self._parked:
-            self._unpark()
-            parked.resume().add_done_callback(lambda started: self._started(parked, started))
-        else:
-            self._engine.post(Resume(self.id))
+        with self._swapping:
+            if parked := self._parked:
+                self._run(parked.resume)
+                return
+        self._engine.post(Resume(self.id))
 
     def cancel(self, reason: str = "") -> None:
         """End the transfer on both sides; part data are removed, and it cannot be resumed."""
-        if parked := self._parked:
-            try:
-                parked.discard()
-            except NbferryError as error:
-                self._show_why_not(error)
-            else:
-                self.end(Cancelled())
-        else:
+        parked = self._parked
+        if parked is None:
             self._engine.post(Cancel(self.id, reason))
+            return
+        try:
+            parked.discard()
+        except NbferryError as error:
+            self._show_why_not(error)
+        else:
+            self.end(Cancelled())
 
     def accept(self) -> None:
         """Take the offer that waits for a decision."""
@@ -226,10 +234,10 @@ class Transfer:
         """Decline the offer that waits for a decision; the sender is told why."""
         self._say(reason or False)
 
-    def _say(self, verdict: bool | str | NbferryError) -> None:
+    def _say(self, verdict: bool | str | NbferryError, offer: str = "") -> None:
         if self._role is not Role.RECEIVE:
             raise LocalProtocolError("Only a transfer that receives can be accepted or rejected.")
-        self._engine.post(Decide(self.id, verdict))
+        self._engine.post(Decide(self.id, verdict, offer or self._report.asks))
 
     # ---------------------------------------------------------------- waiting
     def wait(self, timeout: float | None = None) -> Result:
@@ -328,32 +336,80 @@ class Transfer:
             self._decide = decide
             self._decide_if_asked()
 
-    def run(self, start: Callable[[], None]) -> None:
-        """Have the engine behind it from now on. If ``start`` raises, nothing has changed."""
-        before = self._parked, self._report, self._result
-        self._unpark()
-        try:
-            start()
-        except NbferryError:
-            self._parked, self._report, self._result = before
-            raise
+    @property
+    def is_running(self) -> bool:
+        """Whether the engine is behind it, and it is not over."""
+        return self._started and not self._parked and not self.is_over
+
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing was ever behind it."""
+        return not self._started and not self._parked
+
+    def run(self, start: Callable[[], Future[None]], decide: Decider | None = None) -> None:
+        """Have the engine behind it from now on; ``decide`` judges its offer.
+
+        Raises what keeps it from starting, and nothing has changed then. On the engine's thread, which must not wait,
+        the handle shows it instead.
+        """
+        started = self._run(start, decide)
+        if not self._engine.is_on_thread:
+            started.result()
+
+    def _run(self, start: Callable[[], Future[None]], decide: Decider | None = None) -> Future[None]:
+        with self._swapping:
+            if self.is_running:
+                raise TransferBusy
+            before = self._started, self._parked, self._report, self._result, self._decide
+            self._started, self._parked, self._decide = True, None, decide
+            self._judged = ""
+            self._closed.clear()
+            self._report = replace(self._report, result=None, error=None, closed=False, asks="", held=False)
+            if self._result.done():
+                self._result = Future()
+        started = start()
+        # told before who waits for it goes on
+        ended: Future[None] = Future()
+        started.add_done_callback(lambda done: self._has_started(done, before, ended))
+        return ended
+
+    def _has_started(self, started: Future[None], before: Any, ended: Future[None]) -> None:
+        """It runs now; or else what was behind it is behind it again."""
+        error = started.exception()
+        if error is None:
+            if self._lending:
+                self._lending.lend_again()
+            ended.set_result(None)
+            return
+        with self._swapping:
+            self._started, self._parked, self._report, self._result, self._decide = before
+            if self._report.closed:
+                self._closed.set()
+        if isinstance(error, NbferryError) and self._parked:
+            self._show_why_not(error)
+        ended.set_exception(error)
 
     def park(
         self, report: Report, *, resume: Callable[[], Future[None]], discard: Callable[[], None]
     ) -> None:
-        """Have a record behind it: ``resume`` puts the engine there, ``discard`` removes it."""
-        self._renew()
-        self._parked = Parked(resume, discard)
-        self._engine.on_thread(lambda: self.hear(report))
+        """Have a record behind it, unless it runs: ``resume`` puts the engine there, ``discard`` removes it.
+
+        A result that is there stays until it is resumed.
+        """
+        with self._swapping:
+            if self.is_running or (self._started and not self._parked and not self.is_closed):
+                return
+            self._parked = parked = Parked(resume, discard)
+        # not while the lock is held: the engine's thread may want it
+        self._engine.on_thread(lambda: self.hear(report) if self._parked is parked else None)
 
     def end(self, error: NbferryError) -> None:
         """What was parked was removed, or this process leaves."""
         state = State.CANCELLED if isinstance(error, Cancelled) else State.PAUSED
         snapshot = self.snapshot.evolve(state=state, reason=error.message)
         self._parked = None
-        self._engine.on_thread(
-            lambda: self.hear(replace(self._report, snapshot=snapshot, error=error, closed=True))
-        )
+        ended = replace(self._report, snapshot=snapshot, error=error, closed=True)
+        self._engine.on_thread(lambda: self.hear(ended))
 
     def hear(self, report: Report) -> None:
         """The engine reports. On its thread."""
@@ -368,33 +424,16 @@ class Transfer:
             self._closed.set()
         self._decide_if_asked()
 
-    def ask_page(self, question: PageQuestion) -> None:
-        """The engine wants something of a page that lends files."""
-        if lending := self.page_files:
+    def ask_page(self, question: PageQuestion) -> bool:
+        """The engine wants something of a page that lends files; whether there is any."""
+        lending = self.page_files
+        if lending:
             lending.ask(question)
+        return lending is not None
 
     def wait_until_closed(self) -> None:
         """Return when nothing of it is in use any more in this process."""
         self._closed.wait()
-
-    def _unpark(self) -> None:
-        self._parked = None
-        self._renew()
-
-    def _renew(self) -> None:
-        """What was over is not over any more."""
-        self._closed.clear()
-        self._deciding = False
-        self._report = replace(self._report, result=None, error=None, closed=False)
-        if self._result.done():
-            self._result = Future()
-
-    def _started(self, parked: Parked, started: Future[None]) -> None:
-        """It runs now, or another process runs it."""
-        error = started.exception()
-        if isinstance(error, NbferryError):
-            self._parked = parked
-            self._show_why_not(error)
 
     def _show_why_not(self, error: NbferryError) -> None:
         report = replace(self._report, snapshot=self.snapshot.evolve(reason=error.message))
@@ -414,27 +453,31 @@ class Transfer:
             log.exception("a subscriber of transfer %s failed", self.id)
 
     def _decide_if_asked(self) -> None:
-        """Put an offer to the caller's function. It may take its time, so it gets a thread of its own."""
-        if self._report.asks and self._decide and not self._deciding:
-            self._deciding = True
-            threading.Thread(
-                target=self._judge, args=(self._decide,), name="nbferry-accept", daemon=True
-            ).start()
+        """Put an offer to the caller's function, once. It may take its time, so it gets a thread of its own."""
+        question, decide = self._report.asks, self._decide
+        with self._swapping:
+            if not question or decide is None or question == self._judged:
+                return
+            self._judged = question
+        judging = threading.Thread(
+            target=self._judge, args=(decide, question), name="nbferry-accept", daemon=True
+        )
+        judging.start()
 
-    def _judge(self, decide: Decider) -> None:
-        offer = self.offer
-        if offer is None:
-            return
+    def _judge(self, decide: Decider, question: str) -> None:
         try:
-            verdict = decide(offer)
+            offer = self.offer
+            # it has ended meanwhile, or another one has come
+            if offer is None or offer.id != question:
+                return
+            verdict: bool | str | NbferryError = decide(offer)
         except NbferryError as error:
-            self._say(error)
-        except Exception as error:
+            verdict = error
+        except BaseException as error:
             log.exception("the function accept= of transfer %s failed", self.id)
             message = f"Something unexpected went wrong ({type(error).__name__})."
-            self._say(NbferryError(message, hint="Please report it."))
-        else:
-            self._say(verdict)
+            verdict = NbferryError(message, hint="Please report it.")
+        self._say(verdict, question)
 
 
 class Transfers(list[Transfer]):

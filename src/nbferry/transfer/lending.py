@@ -31,12 +31,18 @@ class Lending:
     def lend(self, reader: Reader) -> None:
         """A page has all of them at hand. The newest is asked first."""
         page = self._pages.setdefault(reader, str(next(self._names)))
-        self._engine.do(LendFiles(self._id, page))
+        self._engine.post(LendFiles(self._id, page))
+
+    def lend_again(self) -> None:
+        """The transfer was resumed, and its new activity knows no page. Late answers to the old one go nowhere."""
+        for reader in list(self._pages):
+            self._pages[reader] = str(next(self._names))
+            self._engine.post(LendFiles(self._id, self._pages[reader]))
 
     def gone(self, reader: Reader) -> None:
         """A page has them no more: it was closed or loaded anew."""
         if page := self._pages.pop(reader, None):
-            self._engine.do(WithdrawFiles(self._id, page))
+            self._engine.post(WithdrawFiles(self._id, page))
 
     def ask(self, question: PageQuestion) -> None:
         """Pass a question of the engine on to the page that it is for."""

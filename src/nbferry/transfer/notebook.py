@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -12,9 +13,9 @@ from typing import TypeVar
 from nbferry.connections.settings import Settings
 from nbferry.engine.client import EngineClient
 from nbferry.engine.engine import FindRelay
-from nbferry.engine.messages import EngineStopped, Notice, PageQuestion, Report, Start
+from nbferry.engine.messages import AnswerPage, EngineStopped, Notice, PageQuestion, Report, Start
 from nbferry.engine.portal import Portal
-from nbferry.errors import Cancelled, Interrupted, NbferryError, TransferBusy, TransferUnknown
+from nbferry.errors import Cancelled, Interrupted, NbferryError, SourceAway, TransferBusy, TransferUnknown
 from nbferry.limits import Limits
 from nbferry.model.ice_servers import IceServer
 from nbferry.storage.records.ledger import Ledger, StateFolders
@@ -119,20 +120,22 @@ class Notebook:
         interactive: bool = False,
     ) -> Transfer:
         """Put the engine behind the handle of a transfer. Raises what keeps it from starting."""
-        if self._running(record.id):
-            raise TransferBusy
         # servers that are named now go before those of the record, and both before the environment
         settings = self._settings(record if ice is None else replace(record, ice=ice), limits)
-        settings = replace(settings, asks=decide is not None)
         start = Start(
-            record=record, settings=settings, folders=folders, resume=resume, take_over=take_over, ice=ice
+            record=record,
+            settings=replace(settings, asks=decide is not None),
+            folders=folders,
+            resume=resume,
+            take_over=take_over,
+            ice=ice,
         )
         transfer = self._handle_for(record)
-        transfer.meet(self._face(), interactive=interactive, decide=decide)
+        transfer.meet(self._face(), interactive=interactive)
         try:
-            transfer.run(lambda: self._engine.start(start).result())
+            transfer.run(lambda: self._engine.start(start), decide)
         except NbferryError:
-            self._forget(transfer)
+            self._forget_if_new(transfer)
             raise
         return transfer
 
@@ -162,23 +165,28 @@ class Notebook:
             running.cancel()
             return
         unfinished.discard(ledger, record)
-        if parked := self._handles.get(record.id):
+        parked = self._handles.get(record.id)
+        if parked and parked.is_parked:
             parked.end(Cancelled())
 
     def _park_unless_here(
         self, record: AnyRecord, limits: Limits, folders: StateFolders, ledger: Ledger
     ) -> None:
-        if (there := self._handles.get(record.id)) and not (there.is_parked or there.is_closed):
+        there = self._handles.get(record.id)
+        if there and (there.is_running or not (there.is_parked or there.is_closed)):
             return
+        report = unfinished.report_of(ledger, record)
+        start = Start(record=record, settings=self._settings(record, limits), folders=folders, resume=True)
         transfer = self._handle_for(record)
-        settings = self._settings(record, limits)
-        start = Start(record=record, settings=settings, folders=folders, resume=True)
         transfer.meet(self._face(), interactive=True)
-        transfer.park(
-            unfinished.report_of(ledger, record),
-            resume=lambda: self._engine.start(start),
-            discard=lambda: unfinished.discard(ledger, record),
-        )
+
+        def resume() -> Future[None]:
+            # it may have been dropped from the list since
+            with self._lock:
+                self._handles[record.id] = transfer
+            return self._engine.start(start)
+
+        transfer.park(report, resume=resume, discard=lambda: unfinished.discard(ledger, record))
 
     # ---------------------------------------------------------------- handles
     def _open(self) -> tuple[StateFolders, Ledger]:
@@ -200,23 +208,23 @@ class Notebook:
     def _running(self, id: str) -> Transfer | None:  # noqa: A002  # what it is
         """The transfer of this id, if it runs in this process."""
         transfer = self._handles.get(id)
-        return None if transfer is None or transfer.is_parked or transfer.is_over else transfer
+        return transfer if transfer and transfer.is_running else None
 
     def _handle_for(self, record: AnyRecord) -> Transfer:
         """The one handle of a transfer; it moves to the end of the list."""
         with self._lock:
             transfer = self._handles.pop(record.id, None) or Transfer(record, self._engine)
-            ended = [each for each in self._handles.values() if each.is_over]
+            ended = [each for each in self._handles.values() if each.is_closed]
             for each in ended[: max(0, len(ended) - MAX_ENDED + 1)]:
                 del self._handles[each.id]
             self._handles[record.id] = transfer
         return transfer
 
-    def _forget(self, transfer: Transfer) -> None:
-        """Nothing is behind a handle that was made for a start which failed."""
-        if not (transfer.is_parked or transfer.is_over):
-            with self._lock:
-                self._handles.pop(transfer.id, None)
+    def _forget_if_new(self, transfer: Transfer) -> None:
+        """Drop a handle that was made for a start which failed."""
+        with self._lock:
+            if transfer.is_new and self._handles.get(transfer.id) is transfer:
+                del self._handles[transfer.id]
 
     def _hear(self, notice: Notice) -> None:
         """What the engine says: reports on its own thread, questions from any."""
@@ -224,9 +232,10 @@ class Notebook:
             case Report(snapshot=snapshot):
                 if transfer := self._handles.get(snapshot.id):
                     transfer.hear(notice)
-            case PageQuestion(id=name):
-                if transfer := self._handles.get(name):
-                    transfer.ask_page(notice)
+            case PageQuestion(id=name, page=page, number=number):
+                transfer = self._handles.get(name)
+                if not (transfer and transfer.ask_page(notice)):
+                    self._engine.post(AnswerPage(name, page, number, SourceAway()))
             case EngineStopped():
                 for transfer in [each for each in self._handles.values() if each.is_parked]:
                     transfer.end(Interrupted())

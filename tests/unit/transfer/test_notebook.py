@@ -50,7 +50,7 @@ class Played(Activity):
         self.may_clean_up = threading.Event()
         self.may_clean_up.set()
         self.fault: Exception | None = None
-        self.asks = False
+        self.asks = ""
         self.verdicts: list[object] = []
 
     @property
@@ -86,15 +86,16 @@ class Played(Activity):
     def pump(self) -> None:
         """It has nothing to say."""
 
-    def decide(self, verdict: bool | str | NbferryError) -> None:
+    def decide(self, verdict: bool | str | NbferryError, offer: str) -> None:
         """Take note."""
+        assert offer in ("", OFFER.id)
         self.verdicts.append(verdict)
-        self.asks = False
+        self.asks = ""
         self.changed()
 
     def ask(self) -> None:
         """Put an offer to the caller."""
-        self.asks = True
+        self.asks = OFFER.id
         self.changed()
 
     def files(self, first: int = 0, count: int | None = None) -> tuple[FileProgress, ...]:
@@ -444,7 +445,7 @@ def test_a_function_that_fails_fails_the_transfer(stage: Stage, caplog: pytest.L
 
     stage.start(decide=decide)
     told = threading.Event()
-    stage.played.decide = lambda verdict: (stage.played.verdicts.append(verdict), told.set())  # type: ignore[method-assign,assignment,func-returns-value]
+    stage.played.decide = lambda verdict, _: (stage.played.verdicts.append(verdict), told.set())  # type: ignore[method-assign,assignment,func-returns-value]
     portal.portal().ask(stage.played.ask)
     assert told.wait(PATIENCE)
     (error,) = stage.played.verdicts

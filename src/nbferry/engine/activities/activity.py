@@ -214,8 +214,8 @@ class Activity(ABC):
         """Whether the end of these machines is the end of it all."""
         return bool(running)
 
-    def decide(self, verdict: bool | str | NbferryError) -> None:  # noqa: B027  # a sender has no offer to decide about
-        """Answer the question that an offer puts."""
+    def decide(self, verdict: bool | str | NbferryError, offer: str) -> None:  # noqa: B027  # a sender has no offer to decide about
+        """Answer the question that an offer puts; ``offer`` is the id of the one that was judged, "" for any."""
 
     def leave(self, why: NbferryError) -> None:
         """Let go of everything at once, so that another process can resume it. A cancellation is still completed."""

@@ -9,6 +9,8 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from nbferry._version import AGENT
 from nbferry.connections.connector import Caller, Connector
 from nbferry.connections.link import Lease
@@ -234,9 +236,10 @@ class IncomingActivity(Activity):
         """See :meth:`Activity._ends_with`: what is published is no longer cancelled, only told."""
         return bool(running) or self._receiver.phase.final
 
-    def decide(self, verdict: bool | str | NbferryError) -> None:
-        """See :meth:`Activity.decide`. The first answer counts."""
-        if self._verdict.done():
+    @override
+    def decide(self, verdict: bool | str | NbferryError, offer: str) -> None:
+        # the first answer counts, and only for the offer that was judged
+        if self._verdict.done() or (offer and (self.offer is None or offer != self.offer.id)):
             return
         if isinstance(verdict, NbferryError):
             self._verdict.set_exception(verdict)
@@ -247,17 +250,19 @@ class IncomingActivity(Activity):
     # ---------------------------------------------------------------- views
     def _facts(self) -> dict[str, Any]:
         """See :meth:`Activity._facts`."""
-        return {**super()._facts(), "asks": self._waits_for_verdict(), "folder": self._destination.to}
+        return {**super()._facts(), "asks": self._question(), "folder": self._destination.to}
 
-    def _waits_for_verdict(self) -> bool:
+    def _question(self) -> str:
+        """The id of the offer that waits for a decision."""
         offer = self.offer
-        return (
+        waits = (
             offer is not None
             and not self._store.record.accepted
             and not self._verdict.done()
             and not self._receiver.phase.final
             and self._must_ask(offer)
         )
+        return offer.id if offer and waits else ""
 
     @property
     def offer(self) -> Manifest | None:
@@ -324,7 +329,8 @@ class ReceiveActivity(IncomingActivity):
 
     def _must_ask(self, manifest: Manifest) -> bool:
         """See :meth:`IncomingActivity._must_ask`."""
-        return not self._store.record.accept_all and super()._must_ask(manifest)
+        # what this call says goes before what an earlier one said
+        return self._settings.asks or (not self._store.record.accept_all and super()._must_ask(manifest))
 
     async def _say_that_it_is_done(self) -> None:
         """If the sender cannot be told within a moment, another process may."""
