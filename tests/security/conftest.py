@@ -15,5 +15,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("NBFERRY_RELAY", "JPY_PARENT_PID"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NBFERRY_HOST", "127.0.0.1")
+    # on a busy machine it takes longer to close all sockets than a person would wait
+    monkeypatch.setattr(portal, "STOP_WITHIN", 60)
     yield
     portal.stop()

@@ -7,6 +7,7 @@ import json
 import queue
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,16 @@ from tornado.web import Application
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 import nbferry
+from nbferry.connections import connector
+from nbferry.connections.race import Race
 from nbferry.crypto.pake import Joiner, Sharer
 from nbferry.errors import NbferryError
 from nbferry.status import Snapshot
 
 pytestmark = pytest.mark.usefixtures("engine")
 
-LIMITS = nbferry.Limits(connect_timeout=0.5, dead_after=1.0, backoff_first=0.01)
+LIMITS = nbferry.Limits(backoff_first=0.01)
+HASTY = replace(LIMITS, connect_timeout=0.5, dead_after=1.0)
 WORDS = "amber-canyon-tulip"
 GUESS = b"nbferry/v1/pw\0amber-canyon-amber"
 
@@ -122,15 +126,15 @@ def meet(behave: Behaviour, *victims: Callable[[str], nbferry.Transfer]) -> list
     return asyncio.run(asyncio.wait_for(scenario(), 60))
 
 
-def sender(path: Path) -> Callable[[str], nbferry.Transfer]:
+def sender(path: Path, limits: nbferry.Limits = LIMITS) -> Callable[[str], nbferry.Transfer]:
     """A victim that sends."""
     path.write_bytes(b"x")
-    return lambda url: nbferry.send(path, relay=url, limits=LIMITS)
+    return lambda url: nbferry.send(path, relay=url, limits=limits)
 
 
-def receiver(path: Path, words: str = WORDS) -> Callable[[str], nbferry.Transfer]:
+def receiver(path: Path, limits: nbferry.Limits = LIMITS) -> Callable[[str], nbferry.Transfer]:
     """A victim that receives."""
-    return lambda url: nbferry.receive(f"123456-{words}@{url}", to=path, accept=True, limits=LIMITS)
+    return lambda url: nbferry.receive(f"123456-{WORDS}@{url}", to=path, accept=True, limits=limits)
 
 
 # ------------------------------------------------------------------ nonsense
@@ -166,7 +170,7 @@ def test_nonsense(tmp_path: Path, answer: bytes | str) -> None:
         await line.send(answer)
         await line.hear()
 
-    for error in meet(behave, sender(tmp_path / "x"), receiver(tmp_path / "to")):
+    for error in meet(behave, sender(tmp_path / "x", HASTY), receiver(tmp_path / "to", HASTY)):
         assert error.code in (
             "remote-protocol",
             "relay-refused",
@@ -192,7 +196,7 @@ def test_silence(tmp_path: Path, how: str) -> None:
         else:
             await line.hear()
 
-    for error in meet(behave, sender(tmp_path / "x"), receiver(tmp_path / "to")):
+    for error in meet(behave, sender(tmp_path / "x", HASTY), receiver(tmp_path / "to", HASTY)):
         assert error.code in ("transport-closed", "transport-broken", "connect-failed")
         assert error.hint
 
@@ -224,7 +228,7 @@ def test_a_sender_that_never_answers(tmp_path: Path) -> None:
         while True:
             await line.hear()
 
-    (error,) = meet(behave, receiver(tmp_path / "to"))
+    (error,) = meet(behave, receiver(tmp_path / "to", replace(LIMITS, dead_after=1.0)))
     assert "The sender does not answer." in error.message
 
 
@@ -374,13 +378,22 @@ def trouble(transfer: nbferry.Transfer) -> str:
     """Wait for the first reason that a transfer gives."""
     news: queue.SimpleQueue[Snapshot] = queue.SimpleQueue()
     transfer.subscribe(news.put)
-    while not (reason := news.get(timeout=30).reason):
+    while not (reason := news.get(timeout=60).reason):
         continue
     return reason
 
 
-def test_a_relay_that_never_pairs(tmp_path: Path) -> None:
+class HastyRace(Race):
+    """Each try has half a second."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._limits = HASTY
+
+
+def test_a_relay_that_never_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no connection comes about, both sides say what they tried, go on trying, and can be cancelled."""
+    monkeypatch.setattr(connector, "Race", HastyRace)
 
     async def scenario() -> None:
         async with relay(Mailboxes().behave) as url:

@@ -1,4 +1,4 @@
-"""Associations over a wire in memory, in virtual time: with each other, with aiortc's, and with rule breakers."""
+"""Associations over a wire in memory, in virtual time: with each other, with aiortc's, with who breaks the rules."""
 
 from __future__ import annotations
 
