@@ -10,6 +10,8 @@ from secrets import token_hex
 from time import time
 from typing import Any, NamedTuple
 
+from typing_extensions import override
+
 from nbferry import api
 from nbferry.crypto.digest import chunk_digest
 from nbferry.limits import KiB, Limits
@@ -57,12 +59,12 @@ class Lender(Reader):
         self._spoil = spoil
         self._news = threading.Condition()
 
+    @override
     def read(self, path: str, offset: int, length: int) -> Future[Slice]:
-        """See :meth:`Reader.read`."""
         return self._ask(Question("read", path, offset, length, Future()))
 
+    @override
     def digest(self, path: str, offset: int, length: int) -> Future[bytes]:
-        """See :meth:`Reader.digest`."""
         return self._ask(Question("digest", path, offset, length, Future()))
 
     def _ask(self, question: Question) -> Future[Any]:
