@@ -16,11 +16,12 @@ from jupyter_client.manager import KernelManager
 
 from running import PATIENCE, environment
 
-TOKEN = "4f1c" * 8  # of a server that lives for one test
+# The token of a server that lives for one test.
+TOKEN = "4f1c" * 8
 
 
 class CellError(Exception):
-    """A cell failed: its error's name, its text, and what it had printed on stderr."""
+    """A cell failed. Carries the error's name and text, and what the cell printed on stderr."""
 
 
 class Kernel:
@@ -36,11 +37,11 @@ class Kernel:
         client.wait_for_ready(timeout=PATIENCE)
 
     def start(self, code: str) -> str:
-        """Run a cell, and do not wait for it; its name."""
+        """Start a cell without waiting for it. Returns the id of its request."""
         return str(self._client.execute(code))
 
     def messages(self, cell: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """What a cell causes, until it has ended: type and content."""
+        """Type and content of each message that a cell causes, until the cell ends."""
         while True:
             message = self._client.get_iopub_msg(timeout=PATIENCE)
             if message["parent_header"].get("msg_id") != cell:
@@ -51,7 +52,7 @@ class Kernel:
             yield kind, content
 
     def finish(self, cell: str) -> tuple[str, dict[str, str]]:
-        """Wait for a cell: what it printed, and what it shows as its value; raises what it raised."""
+        """Wait for a cell. Returns what it printed and its displayed value; raises CellError if it failed."""
         printed = {"stdout": "", "stderr": ""}
         shown: dict[str, str] = {}
         failure = None
@@ -68,11 +69,11 @@ class Kernel:
         return printed["stdout"], shown
 
     def run(self, code: str) -> str:
-        """Run a cell to its end; what it printed."""
+        """Run a cell to its end. Returns what it printed."""
         return self.finish(self.start(code))[0].strip()
 
     def show(self, code: str) -> dict[str, str]:
-        """Run a cell to its end; what it shows as its value."""
+        """Run a cell to its end. Returns its displayed value."""
         return self.finish(self.start(code))[1]
 
     def wait_for(self, cell: str, text: str) -> None:
@@ -86,18 +87,18 @@ class Kernel:
         raise AssertionError(f"{text!r} is not in {printed!r}")
 
     def interrupt(self) -> None:
-        """What the button with the square does."""
+        """Interrupt the kernel, as the stop button does."""
         assert self.manager
         self.manager.interrupt_kernel()
 
     def kill_and_restart(self) -> None:
-        """End it as ``kill -9`` does, and start it again in the same folder, as the button with the arrow does."""
+        """Kill the kernel as ``kill -9`` does and restart it in the same folder, as the restart button does."""
         assert self.manager
         self.manager.restart_kernel(now=True)
         self._client.wait_for_ready(timeout=PATIENCE)
 
     def ask_to_exit(self) -> int:
-        """Have the kernel exit by itself; its exit code."""
+        """Ask the kernel to exit by itself. Returns its exit code."""
         assert self.manager
         self._client.shutdown()
         process = self.manager.provisioner.process  # type: ignore[union-attr]  # it is a local one
@@ -105,7 +106,7 @@ class Kernel:
         return code
 
     def close(self) -> None:
-        """End it, if it is ours, and the connection."""
+        """Close the connection, and end the kernel if this test started it."""
         self._client.stop_channels()
         if self.manager:
             self.manager.shutdown_kernel(now=True)
@@ -113,7 +114,7 @@ class Kernel:
 
 
 def start_kernel(folder: Path, **changes: str | None) -> Kernel:
-    """A kernel in a folder, made for it, with these changes to its environment."""
+    """Start a kernel in a new folder, with these changes to its environment."""
     folder.mkdir(parents=True)
     manager = KernelManager()
     env = environment(JUPYTER_RUNTIME_DIR=str(folder.parent / "runtime"), PYTHONWARNINGS=None, **changes)
@@ -140,7 +141,7 @@ class Server:
         return self._kernels[-1]
 
     def ask(self, method: str, path: str, body: object = None) -> Any:
-        """What it answers to a request of its user."""
+        """The server's answer to a request of its user."""
         headers = {"Authorization": f"token {TOKEN}"}
         data = json.dumps(body).encode() if body else None
         request = urllib.request.Request(f"{self.url}{path}", data, headers, method=method)  # noqa: S310  # ours
@@ -148,7 +149,7 @@ class Server:
             return json.load(answer)
 
     def wait_until_it_answers(self) -> None:
-        """It names its address before it listens there, and says nothing later."""
+        """Wait for the server to listen: it prints its address earlier than that."""
         until = time.monotonic() + PATIENCE
         while True:
             try:

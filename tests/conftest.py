@@ -15,28 +15,28 @@ from running import Commands
 
 @pytest.fixture(scope="session")
 def _states(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Folders for the state of one test after the other; they are made when something is kept in them."""
+    """One state folder for each test. A folder is made only when something is stored in it."""
     base = tmp_path_factory.mktemp("states")
     return (base / str(number) for number in count())
 
 
 @pytest.fixture(autouse=True)
 def _state_apart(_states: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """What transfers keep lies neither in the folder that the tests are run from, nor in the user's own."""
+    """Tests store state neither in the folder that they run in nor in the user's own."""
     state = next(_states)
     monkeypatch.setenv("NBFERRY_STATE", str(state))
     monkeypatch.setenv("XDG_STATE_HOME", str(state / "own"))
 
 
 @pytest.fixture(autouse=True)
-def _nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_public_stun_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test asks a public STUN server."""
     monkeypatch.setenv("NBFERRY_ICE_SERVERS", "")
 
 
 @pytest.fixture
 def ordinary_rights() -> Iterator[None]:
-    """Nothing is allowed to root that modes forbid to others: Linux knows that as two capabilities of a thread."""
+    """Take from root the rights that modes deny to other users. In Linux these are two capabilities of a thread."""
     if os.name == "nt" or os.geteuid():
         yield
         return

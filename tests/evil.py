@@ -1,4 +1,4 @@
-"""A peer that knows the code and keeps to no rule: real pairing, real handshake, then whatever frames a test sends."""
+"""A peer that knows the code and breaks the rules: it pairs and connects, then sends the frames that a test chooses."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ class Peer:
             lease.release()
 
     async def say(self, *frames: bytes | memoryview) -> None:
-        """Send frames, sealed as they must be."""
+        """Send frames, correctly sealed."""
         for frame in frames:
             await self.link.send(frame)
 
     async def hear(self, *names: str) -> Control:
-        """The next frame that has one of these names; raises how the connection ended if there is none."""
+        """The next frame with one of these names. Raises the error that ended the connection."""
         while True:
             match await self._heard.get():
                 case Control() as frame if frame.name in names:
@@ -65,13 +65,13 @@ class Peer:
     async def ends(self) -> None:
         """Wait until the victim has closed the connection."""
         try:
-            await self.hear("nothing that anybody says")
+            await self.hear("a name that no frame has")
         except TransportError:
             return
 
     @property
     def socket(self) -> object:
-        """The socket of the operating system's, for a peer that does not read."""
+        """The operating system's socket, for a peer that does not read."""
         return self.link._transport._socket.underlying_transport  # type: ignore[attr-defined]
 
     async def __aenter__(self) -> Self:
@@ -83,7 +83,7 @@ class Peer:
 
 @asynccontextmanager
 async def relay_of_ours() -> AsyncIterator[RelayAddress]:
-    """A relay that does what it should."""
+    """A relay that keeps to the rules."""
     relay = await start_relay()
     try:
         yield RelayAddress(relay.url)
@@ -92,7 +92,7 @@ async def relay_of_ours() -> AsyncIterator[RelayAddress]:
 
 
 class EvilSender:
-    """Hosts a code, and has a connection once the victim has come."""
+    """Hosts a code. The victim joins with it and connects."""
 
     def __init__(self) -> None:
         self.code: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -101,10 +101,10 @@ class EvilSender:
 
     async def __aenter__(self) -> Self:
         relay = await self._stack.enter_async_context(relay_of_ours())
-        self._around = relay, Settings(via=Via.RELAY, limits=LIMITS)
-        reception = InvitationListener(self._issued, self._guessed, lambda _: None, self._paired)
+        self._relay_and_settings = relay, Settings(via=Via.RELAY, limits=LIMITS)
+        listener = InvitationListener(self._issued, self._guessed, lambda _: None, self._paired)
         invitation = Invitation(new_code_words())
-        self._inviting = asyncio.create_task(Inviter(invitation, relay, 60, LIMITS, reception).run())
+        self._inviting = asyncio.create_task(Inviter(invitation, relay, 60, LIMITS, listener).run())
         await self.code
         return self
 
@@ -112,10 +112,10 @@ class EvilSender:
         self.code.set_result(str(ticket))
 
     async def _guessed(self, times: int) -> None:
-        """A victim that guesses wrong is none."""
+        """The victim of these tests never guesses wrong."""
 
     async def _paired(self, keys: SessionKeys) -> None:
-        self._answerer = Answerer(*self._around, keys, seconds=60)
+        self._answerer = Answerer(*self._relay_and_settings, keys, seconds=60)
         self._stack.push_async_callback(self._answerer.aclose, over=True)
         await self._answerer.host()
         self._keys.set_result(keys)
@@ -142,23 +142,23 @@ class EvilSender:
 
 
 class EvilReceiver:
-    """Enters with a victim's code, and connects to it."""
+    """Joins with a victim's code, and connects to it."""
 
     def __init__(self, code: str) -> None:
         self._ticket = parse(code)
         assert self._ticket.url
-        self._around = RelayAddress(self._ticket.url), Settings(via=Via.RELAY, limits=LIMITS)
+        self._relay_and_settings = RelayAddress(self._ticket.url), Settings(via=Via.RELAY, limits=LIMITS)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        transport = await self._around[0].dial(LIMITS)
+        transport = await self._relay_and_settings[0].dial(LIMITS)
         mailbox = await Mailbox.join(transport, self._ticket.room)
-        self._caller = Caller(*self._around, await join(mailbox, self._ticket, self._keep))
+        self._caller = Caller(*self._relay_and_settings, await join(mailbox, self._ticket, self._keep))
         await mailbox.aclose()
         return self
 
     async def _keep(self, keys: SessionKeys) -> None:
-        """Nothing is written down."""
+        """Store nothing."""
 
     async def connect(self) -> Peer:
         """A new connection to the victim."""

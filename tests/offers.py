@@ -14,7 +14,8 @@ from nbferry.storage.folder.publish import Overwrite
 from nbferry.storage.folder.sink import FolderSink
 
 CHUNK = 4 * KiB
-DIGEST = bytes(range(32))  # what a sink does not compute, it does not judge
+# A sink takes this digest from the receiver and does not check it.
+DIGEST = bytes(range(32))
 FILES = {"data/a": b"a", "data/b/c": bytes(range(250)) * 50, "data/empty": b"", "notes.txt": b"hello"}
 PUBLISHED = {**FILES, "data": None, "data/b": None}
 
@@ -51,7 +52,7 @@ def sink_to(
 
 
 def everything(folder: Path) -> dict[str, object]:
-    """What is in a folder: files with their content, folders, links."""
+    """The content of a folder: files with their bytes, folders, links."""
     return {
         path.relative_to(folder).as_posix(): path.readlink()
         if path.is_symlink()
@@ -63,5 +64,5 @@ def everything(folder: Path) -> dict[str, object]:
 
 
 def visible(to: Path) -> dict[str, object]:
-    """What is in a destination, without our own state."""
+    """The content of a destination, without nbferry's own state."""
     return {path: found for path, found in everything(to).items() if path.partition("/")[0] != ".nbferry"}

@@ -1,4 +1,4 @@
-"""Pages that lend files: what a browser does, without one."""
+"""Lenders that act as the page of a browser does, without a browser."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 from secrets import token_hex
 from time import time
 from typing import Any, NamedTuple
+
+from typing_extensions import override
 
 from nbferry import api
 from nbferry.crypto.digest import chunk_digest
@@ -27,7 +29,7 @@ SMALL = Limits(chunk_size=CHUNK, window=8 * CHUNK, read_ahead=8 * CHUNK, backoff
 
 
 class Question(NamedTuple):
-    """What a page was asked, and where its answer goes."""
+    """A question to a page, and the future for its answer."""
 
     op: str
     path: str
@@ -37,9 +39,9 @@ class Question(NamedTuple):
 
 
 class Lender(Reader):
-    """Has files at hand, and answers at once; ``hold`` has it keep what it is asked in ``asked``.
+    """Holds files and answers at once. With ``hold`` it collects its questions in ``asked``.
 
-    ``spoil`` makes something else of a slice: the bytes and their digest are what it returns.
+    ``spoil`` changes a slice: it returns the bytes and the digest that the page answers with.
     """
 
     def __init__(
@@ -57,12 +59,12 @@ class Lender(Reader):
         self._spoil = spoil
         self._news = threading.Condition()
 
+    @override
     def read(self, path: str, offset: int, length: int) -> Future[Slice]:
-        """See :meth:`Reader.read`."""
         return self._ask(Question("read", path, offset, length, Future()))
 
+    @override
     def digest(self, path: str, offset: int, length: int) -> Future[bytes]:
-        """See :meth:`Reader.digest`."""
         return self._ask(Question("digest", path, offset, length, Future()))
 
     def _ask(self, question: Question) -> Future[Any]:
@@ -75,52 +77,53 @@ class Lender(Reader):
         return question.answer
 
     def until_asked(self, count: int = 1) -> None:
-        """Wait until it was asked so many questions."""
+        """Wait until the page was asked this many questions."""
         with self._news:
             assert self._news.wait_for(lambda: self.count >= count, PATIENCE)
 
     def answer_all(self) -> None:
-        """Answer everything that it was asked so far."""
+        """Answer every question so far."""
         with self._news:
             asked, self.asked = self.asked, []
         for question in asked:
             self.answer(question)
 
     def answer(self, question: Question) -> None:
-        """Answer this."""
+        """Answer a question."""
         if self.error:
             question.answer.set_exception(self.error)
             return
         end = question.offset + question.length
         data, digest = self._spoil(self.files[question.path][question.offset : end])
         half = len(data) // 2
-        parts = [data[:half], memoryview(data)[half:]]  # as it comes in several messages
+        # Real pages answer in several messages, too.
+        parts = [data[:half], memoryview(data)[half:]]
         question.answer.set_result(Slice(parts, digest) if question.op == "read" else digest)
 
 
 def entries_of(files: Mapping[str, bytes], folders: tuple[str, ...] = ()) -> tuple[Entry, ...]:
-    """The list of an offer of these."""
+    """The entries of an offer of these files and folders."""
     found = [Entry(path, len(data), 7) for path, data in files.items()]
     found += [Entry(path, mtime_ns=5, folder=True) for path in folders]
     return tuple(sorted(found, key=lambda entry: entry.path))
 
 
 def page_files(files: Mapping[str, bytes], folders: tuple[str, ...] = (), chunk: int = CHUNK) -> PageFiles:
-    """Files that nobody lends yet."""
+    """Files that no page lends yet."""
     return PageFiles(Manifest(entries_of(files, folders), chunk))
 
 
 def lent(transfer: Transfer) -> Lending:
-    """The files of a transfer, for a page to lend."""
+    """The files of a transfer that a page can lend."""
     files = transfer.page_files
     assert files
     return files
 
 
 def upload(
-    files: Mapping[str, bytes] | tuple[Entry, ...], to: Path, *, limits: Limits = SMALL, **wishes: Any
+    files: Mapping[str, bytes] | tuple[Entry, ...], to: Path, *, limits: Limits = SMALL, **settings: Any
 ) -> Transfer:
-    """Begin an upload; a page has to lend the files."""
+    """Start an upload of files that a page must lend."""
     entries = files if isinstance(files, tuple) else entries_of(files)
     defaults = {"overwrite": Overwrite.RENAME, "allow_hidden": False, "ttl": limits.keep_unfinished}
     record = UploadRecord(
@@ -129,13 +132,13 @@ def upload(
         to=str(to),
         entries=entries,
         chunk_size=limits.chunk_size,
-        **(defaults | wishes),
+        **(defaults | settings),
     )
     return api.notebook().start(record, limits)
 
 
 def send_from_page(files: Mapping[str, bytes], *, limits: Limits = SMALL, via: str = Via.AUTO) -> Transfer:
-    """Begin a send of files that a page has to lend."""
+    """Start a send of files that a page must lend."""
     record = SendRecord(
         id=token_hex(6),
         created=time(),

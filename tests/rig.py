@@ -34,7 +34,7 @@ def bytes_of(chunk: int, manifest: Manifest, files: dict[str, bytes]) -> bytes:
 
 
 def read_job(job: ReadJob, manifest: Manifest, files: dict[str, bytes]) -> tuple[RangeSet, dict[int, bytes]]:
-    """Do a sender's job as a source does; what ``chunks_read`` is to be told."""
+    """Run a sender's read job as a source does. Returns the arguments for ``chunks_read``."""
     if job.batch is None:
         return job.chunks, {chunk: chunk_digest(bytes_of(chunk, manifest, files)) for chunk in job.chunks}
     done = []
@@ -53,18 +53,19 @@ def read_job(job: ReadJob, manifest: Manifest, files: dict[str, bytes]) -> tuple
 
 
 class Disk:
-    """Where the receiver writes. ``journal`` has the chunks, with their digests, that a crash does not touch.
+    """The receiver's disk. ``journal`` has the chunks that survive a crash, with their digests.
 
-    ``stored`` are the files as they are now, right or wrong; ``written`` what was stored since the process began.
+    ``stored`` are the files as they are now, right or wrong. ``written`` are the chunks stored since the process began.
     """
 
     def __init__(self, manifest: Manifest) -> None:
         self.stored: dict[str, bytearray] = {}
-        self.damage: Counter[int] = Counter()  # chunks that arrive damaged, so many times
+        # How often a chunk arrives damaged.
+        self.damage: Counter[int] = Counter()
         self.begin(manifest)
 
     def begin(self, manifest: Manifest) -> None:
-        """Take in this offer; what lies under its names stays until something else is written there."""
+        """Prepare for an offer. Files under its names stay until they are overwritten."""
         self.manifest = manifest
         self.journal: dict[int, bytes] = {}
         self.written: dict[int, bytes] = {}
@@ -72,17 +73,17 @@ class Disk:
 
     @property
     def have(self) -> RangeSet:
-        """What the journal vouches for."""
+        """The chunks in the journal."""
         return RangeSet.of(*self.journal)
 
     @property
     def candidates(self) -> RangeSet:
-        """Chunks of files that are there, and that nobody vouches for."""
+        """Chunks of existing files that are not in the journal."""
         files = [index for index, entry in enumerate(self.manifest.entries) if entry.path in self.stored]
         return RangeSet.union(map(self.manifest.chunks_of, files)) - self.have
 
     def write(self, chunk: ChunkData) -> bool:
-        """Check a chunk and write it; whether it was right."""
+        """Check a chunk and write it. Returns whether it was right."""
         data = bytes(chunk.data)
         if self.damage[chunk.chunk]:
             self.damage[chunk.chunk] -= 1
@@ -94,7 +95,7 @@ class Disk:
         return True
 
     def put(self, chunk: int, data: bytes) -> None:
-        """Have these bytes there, whatever they are."""
+        """Put these bytes on the disk, right or wrong."""
         entry, offset, _ = self.manifest.place(chunk)
         path, size = self.manifest.entries[entry].path, self.manifest.entries[entry].size
         file = self.stored.setdefault(path, bytearray(size))
@@ -103,7 +104,7 @@ class Disk:
         file[offset : offset + len(data)] = data
 
     def reuse(self, chunk: int, digest: bytes) -> bool:
-        """Keep what is there of a chunk if it has this digest; whether it has."""
+        """Keep the stored bytes of a chunk if they have this digest. Returns whether they do."""
         entry, offset, length = self.manifest.place(chunk)
         data = bytes(self.stored[self.manifest.entries[entry].path][offset : offset + length])
         if chunk_digest(data) != digest:
@@ -113,28 +114,28 @@ class Disk:
         return True
 
     def sync(self) -> None:
-        """Have the journal vouch for all that was written."""
+        """Add all written chunks to the journal."""
         self.journal |= self.written
 
     def lose(self, chunks: RangeSet) -> None:
-        """These are gone: neither written nor vouched for."""
+        """Lose chunks: they are neither written nor in the journal."""
         for chunk in chunks:
             self.journal.pop(chunk, None)
             self.written.pop(chunk, None)
             self.put(chunk, bytes(self.manifest.place(chunk).length))
 
     def crash(self) -> None:
-        """Only what the journal vouches for is known any more."""
+        """Forget all but the chunks in the journal."""
         self.written = dict(self.journal)
 
 
 class Rig:
     """Both machines, the files of one and the disk of the other.
 
-    ``accept`` None leaves the decision to the test. A disk that is ``stalled`` does nothing; one that is ``full`` has
+    With ``accept=None`` the test decides on the offer. A disk that is ``stalled`` does nothing. A ``full`` one has
     no room until ``make_room``. ``said`` counts the frames of each name; chunk frames count as ``chunks``, those with
-    digests of chunks as ``leaves``. Control frames of the names in ``withheld`` never arrive. ``again`` are the chunks
-    that were wanted although the journal had them.
+    digests of chunks as ``leaves``. Control frames with names in ``withheld`` never arrive. ``again`` are the chunks
+    that the receiver wanted although they were in the journal.
     """
 
     def __init__(
@@ -159,12 +160,14 @@ class Rig:
         self.published = False
         self.syncs = 0
         self.disk = Disk(self.manifest)
-        self.taken = False  # the offer was accepted, and need not be decided on again
+        # The offer was accepted and needs no further decision.
+        self.taken = False
         self.again = RangeSet()
         self.stalled = self.full = False
         self.said: Counter[str] = Counter()
         self.withheld: set[str] = set()
-        self.peak = 0  # bytes that were outstanding at most
+        # The most bytes that were outstanding at once.
+        self.peak = 0
         self.lines: dict[str, deque[bytes]] = {TO_RECEIVER: deque(), TO_SENDER: deque()}
         self._work: deque[Store | Compare | Sync | Publish] = deque()
         self._waits_for_room = False
@@ -181,7 +184,7 @@ class Rig:
 
     @property
     def damage(self) -> Counter[int]:
-        """Chunks that arrive damaged, so many times."""
+        """How often a chunk arrives damaged."""
         return self.disk.damage
 
     # ---------------------------------------------------------------- crashes
@@ -192,7 +195,7 @@ class Rig:
         self.sender = self._new_sender()
 
     def crash_receiver(self) -> None:
-        """The receiver's process ends; another one goes on with what the disk has."""
+        """The receiver's process ends. Another one resumes with the data on the disk."""
         if self.connected:
             self.disconnect()
         self._work.clear()
@@ -200,7 +203,8 @@ class Rig:
         self.offered = None
         self.disk.crash()
         if self.published:
-            assert self.disk.finished is not None  # it was noted before it was published
+            # The digest is recorded before the files are published.
+            assert self.disk.finished is not None
             self.receiver = Receiver.already_done(self.limits, self.disk.finished, self.now)
         else:
             self.receiver = Receiver(
@@ -208,7 +212,7 @@ class Rig:
             )
 
     def change_source(self, files: dict[str, bytes], manifest: Manifest) -> None:
-        """The files are other ones now, and are offered anew; what has arrived of the old ones is still there."""
+        """Offer different files. The data that arrived for the old ones stay."""
         before = self.manifest
         self.files, self.manifest = files, manifest
         self.crash_sender()
@@ -257,7 +261,7 @@ class Rig:
         return "chunks"
 
     def deliver(self, line: str) -> bool:
-        """Hand over the first frame of a line."""
+        """Deliver the first frame of a line."""
         if not self.lines[line]:
             return False
         machine = self.receiver if line == TO_RECEIVER else self.sender
@@ -267,7 +271,7 @@ class Rig:
 
     # ---------------------------------------------------------------- the storage
     def read(self) -> bool:
-        """Do one read job of the sender."""
+        """Run one read job of the sender."""
         job = self.sender.next_read()
         if job is None:
             return False
@@ -275,7 +279,7 @@ class Rig:
         return True
 
     def handle_events(self) -> None:
-        """Do what both drivers do with the machines' events."""
+        """Handle the machines' events as both drivers do."""
         self.sender.events()
         while events := self.receiver.events():
             for event in events:
@@ -294,18 +298,18 @@ class Rig:
                 self._work.append(event)
 
     def take(self) -> None:
-        """Accept the offer, with what the disk has of it."""
+        """Accept the offer with the chunks that the disk has."""
         self.taken = True
         leaves = list(self.disk.journal.items())
         self.receiver.accept(self.now, self.disk.have, leaves, self.disk.candidates)
 
     @property
     def can_work(self) -> bool:
-        """Whether the disk has something to do, and can."""
+        """Whether the disk has work and can do it."""
         return bool(self._work) and not self.stalled and not self._waits_for_room
 
     def work(self) -> bool:
-        """Let the disk do one thing, if it can."""
+        """Let the disk do one piece of work, if it can."""
         if not self.can_work:
             return False
         match self._work.popleft():
@@ -314,7 +318,7 @@ class Rig:
             case Compare(pairs):
                 self._compare(pairs)
             case Publish() if self.receiver.phase is not Phase.WRITING:
-                pass  # something was lost meanwhile
+                pass  # a chunk was lost meanwhile
             case Sync() | Publish() if self.full:
                 self._waits_for_room = True
                 self.receiver.flush_failed(RangeSet(), DiskFull(1))
@@ -331,7 +335,7 @@ class Rig:
         return True
 
     def _store(self, chunks: Sequence[ChunkData]) -> None:
-        """Do what a sink does, and tell the receiver."""
+        """Do one piece of work as a sink does, and tell the receiver."""
         tried = {chunk.chunk: chunk.digest for chunk in chunks}
         if self._has_no_room(tried):
             return
@@ -351,14 +355,14 @@ class Rig:
         return self.full
 
     def lose(self, chunks: RangeSet) -> None:
-        """The disk finds that these are gone."""
+        """The disk finds that it lost these chunks."""
         lost = chunks & self.receiver.verified
         self.disk.lose(lost)
         self.receiver.lost(lost, self.now)
         self.handle_events()
 
     def make_room(self) -> None:
-        """The disk is not full any more."""
+        """Free space on the disk."""
         self.full = False
         if self._waits_for_room:
             self._waits_for_room = False
@@ -367,7 +371,7 @@ class Rig:
 
     # ---------------------------------------------------------------- all of it
     def step(self) -> bool:
-        """Everything that can happen without time passing, once."""
+        """Do once all that is possible without time passing."""
         moved = self.read()
         moved = bool(self.collect(self.sender, TO_RECEIVER)) or moved
         moved = bool(self.collect(self.receiver, TO_SENDER)) or moved
@@ -376,7 +380,7 @@ class Rig:
         return self.deliver(TO_SENDER) or moved
 
     def run(self) -> None:
-        """Until nothing moves, letting a little time pass while something is due."""
+        """Run until no machine has work left. Time advances a little while a timer is due."""
         for _ in range(100_000):
             if self.step():
                 continue
@@ -388,7 +392,7 @@ class Rig:
         raise AssertionError("it never comes to rest")
 
     def pass_time(self, seconds: float) -> None:
-        """Let time pass, and do what is due then."""
+        """Advance the time and handle what is due."""
         self.now += max(0.0, seconds)
         self.sender.deadline_passed(self.now)
         self.receiver.deadline_passed(self.now)
@@ -396,6 +400,6 @@ class Rig:
 
     @property
     def received(self) -> dict[str, bytes]:
-        """The files that are stored, when they are published."""
+        """The stored files, once they are published."""
         assert self.published
         return {path: bytes(data) for path, data in self.stored.items()}

@@ -1,4 +1,4 @@
-"""``nbferry`` as a process of its own: what it prints is read as it comes, and nothing of it may stay behind."""
+"""``nbferry`` as a separate process: tests read its output as it arrives, and no process outlives its test."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-PATIENCE = 60.0  # seconds after which a process that says nothing counts as hung
+# Seconds without output after which a process counts as hung.
+PATIENCE = 60.0
 MIB = 1 << 20
 
 EVENTS = {
@@ -37,17 +38,17 @@ def tell_peak():
 
 atexit.register(tell_peak)
 """
-"""The start of a program that says on stderr, at its end, how many KiB it had in memory at most."""
+"""The start of a program that reports on stderr, at its end, the most KiB of memory that it used."""
 
 LOGGED = re.compile(r"nbferry (?:send|receive) [0-9a-f]{12}: ")
-"""How a line of the log begins."""
+"""The start of a log line."""
 
 COMMAND = "from nbferry.cli.main import main; main()"
-"""The command itself, as the rest of a program."""
+"""The command itself, as the rest of such a program."""
 
 
 def environment(**changes: str | None) -> dict[str, str]:
-    """This process's environment without what steers nbferry, and with ``changes``; None takes one away."""
+    """This process's environment without nbferry's variables, with ``changes``; None removes a variable."""
     unset = ("NBFERRY_", "JUPYTER", "JPY_", "PYTHONWARNINGS")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(unset)}
     usual = {"NBFERRY_HOST": "127.0.0.1", "NBFERRY_ICE_SERVERS": "", "PYTHONWARNINGS": "error"}
@@ -56,7 +57,7 @@ def environment(**changes: str | None) -> dict[str, str]:
 
 
 class Command:
-    """``nbferry`` with these arguments, started."""
+    """A running ``nbferry`` with these arguments."""
 
     def __init__(
         self,
@@ -94,7 +95,7 @@ class Command:
 
     @property
     def pid(self) -> int:
-        """Its number."""
+        """The process's id."""
         return self.process.pid
 
     # ---------------------------------------------------------------- stdout
@@ -118,7 +119,7 @@ class Command:
     def event(
         self, name: str, matching: Callable[[dict[str, Any]], object] = lambda _: True
     ) -> dict[str, Any]:
-        """Read lines of JSON until there is an event of this name that matches."""
+        """Read lines of JSON up to the first event with this name and these fields."""
         while (line := self.line()) is not None:
             fields = read_event(line)
             if fields["event"] == name and matching(fields):
@@ -126,24 +127,24 @@ class Command:
         raise AssertionError(f"no such {name} among {self.said()}")
 
     def state(self, state: str, reason: str = "") -> dict[str, Any]:
-        """Read until it is in a state, with these words in the reason."""
+        """Read until the transfer is in a state, with these words in the reason."""
         return self.event("state", lambda event: event["state"] == state and reason in event["reason"])
 
     def code(self) -> str:
-        """The code, of a sender with ``--json``."""
+        """The code that a sender prints with ``--json``."""
         return str(self.event("code")["code"])
 
     def events(self) -> list[dict[str, Any]]:
-        """All events that were read so far."""
+        """All events read so far."""
         return [read_event(line) for line in self.lines]
 
     def event_of(self, name: str) -> dict[str, Any]:
-        """The first event of this name among those that were read."""
+        """The first event with this name among those read."""
         return next(event for event in self.events() if event["event"] == name)
 
     # ---------------------------------------------------------------- ends
     def end(self) -> int:
-        """Read everything that is still to come; the exit code. No traceback may be anywhere."""
+        """Read the remaining output. Returns the exit code; a traceback fails the test."""
         while self.line() is not None:
             continue
         while self.error_line() is not None:
@@ -152,27 +153,27 @@ class Command:
         return self.process.wait(PATIENCE)
 
     def failure(self) -> tuple[int, str]:
-        """Its exit code and what it says on stderr after its log, when it has ended without a word on stdout."""
+        """Exit code and stderr without the log, of a process that ends with no output on stdout."""
         code = self.end()
         assert self.lines == [], self.said()
         return code, "\n".join(line for line in self.errors if line not in self.log)
 
     @property
     def log(self) -> list[str]:
-        """What was read of how its transfer went, as it writes it to stderr where that is no terminal."""
+        """The log lines on stderr about the transfer's course, printed where stderr is no terminal."""
         return [line for line in self.errors if LOGGED.match(line)]
 
     def interrupt(self) -> None:
-        """What Ctrl-C does."""
+        """Interrupt the process as Ctrl-C does."""
         self.process.send_signal(signal.SIGINT)
 
     def said(self) -> str:
-        """Everything that was read of it so far."""
+        """All output read so far."""
         return "\n".join([*self.lines, "--- stderr", *self.errors])
 
     @property
     def peak_memory(self) -> int:
-        """The most bytes that it had in memory, of a program that begins with :data:`MEASURED` and has ended."""
+        """The most bytes of memory that an ended program used. The program began with :data:`MEASURED`."""
         return 1024 * int(self.errors[-1])
 
     def __enter__(self) -> Self:
@@ -212,7 +213,7 @@ class Commands:
         self.started: list[Command] = []
 
     def __call__(self, *arguments: str | Path, folder: str = "", **options: Any) -> Command:
-        """Start ``nbferry`` in a folder, which is made if need be."""
+        """Start ``nbferry`` in a folder, and make the folder if it is missing."""
         cwd = self.root / folder
         cwd.mkdir(parents=True, exist_ok=True)
         command = Command(*arguments, cwd=cwd, **options)
@@ -220,7 +221,7 @@ class Commands:
         return command
 
     def relay(self, *arguments: str) -> tuple[Command, str]:
-        """A relay of its own, and its address."""
+        """Start a relay. Returns the command and its address."""
         relay = self("relay", "--port", "0", *arguments)
         line = relay.line()
         assert line, relay.said()
@@ -238,14 +239,15 @@ class Commands:
         return file
 
     def received(self, folder: str = "b") -> list[Path]:
-        """Everything in a receiver's folder but our own state, in order."""
+        """All files in a receiver's folder but nbferry's own state, sorted."""
         found = (self.root / folder).rglob("*")
         return sorted(path for path in found if ".nbferry" not in path.parts)
 
     def close(self) -> None:
-        """End what still runs."""
+        """End the processes that still run."""
         for command in self.started:
             command.__exit__(None, None, None)
-        shutil.rmtree(self.root)  # pytest would keep it, and some of it is large
+        # pytest would keep it, and some of it is large
+        shutil.rmtree(self.root)
         for command in self.started:
             assert "Traceback" not in command.said(), command.said()

@@ -1,4 +1,4 @@
-"""A path without time: flows that send over one bottleneck, simulated event by event."""
+"""A network path in virtual time: flows share one bottleneck, simulated event by event."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ACK_DELAY = 0.02
 
 
 class Clock:
-    """What happens when."""
+    """Events in the order of their times."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -25,11 +25,11 @@ class Clock:
         self._numbers = count()
 
     def at(self, when: float, happens: Callable[[], None]) -> None:
-        """Have something happen."""
+        """Schedule an event."""
         heapq.heappush(self._events, (max(when, self.now), next(self._numbers), happens))
 
     def run(self, until: float) -> None:
-        """Let it happen."""
+        """Run the events up to a time."""
         while self._events and self._events[0][0] <= until:
             self.now, _, happens = heapq.heappop(self._events)
             happens()
@@ -54,7 +54,7 @@ class Way:
         self._lots = random.Random(self.seed)  # noqa: S311  # repeatable, not secret
 
     def carry(self, size: int, arrives: Callable[[], None]) -> None:
-        """Take a packet."""
+        """Transport a packet, or drop it."""
         now = self.clock.now
         if size > self.largest or self._lots.random() < self.loss or self.free_at - now > self.queue:
             self.dropped += 1
@@ -90,7 +90,7 @@ class Flow:
 
     # ---------------------------------------------------------------- sender
     def pump(self, *, force: bool = False) -> None:
-        """Send what may be sent."""
+        """Send what the window allows."""
         now, recovery, controller = self.clock.now, self.recovery, self.controller
         window = 1 if recovery.timeouts else controller.window
         controller.begin(now)

@@ -1,4 +1,4 @@
-"""Frames written and read by hand, for tests that are one of the two sides."""
+"""Frames written and read by hand, for tests that act as one side."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def chunk_frame(*pieces: bytes) -> memoryview:
 
 
 def drain(machine: Machine, now: float = 0.0) -> list[Control]:
-    """Every frame that a machine has to send; a chunk frame reads as ``chunks`` with their numbers."""
+    """Every frame that a machine has to send; chunk frames appear as ``chunks`` with their numbers."""
     frames = []
     while (frame := machine.next_frame(now)) is not None:
         read = decode(memoryview(bytes(frame)))
@@ -45,11 +45,11 @@ def drain(machine: Machine, now: float = 0.0) -> list[Control]:
 
 
 def names(frames: list[Control]) -> list[str]:
-    """What frames are called."""
+    """The names of frames."""
     return [frame.name for frame in frames]
 
 
 def the(frames: list[Control], name: str) -> dict[str, Any]:
-    """The fields of the only frame of this name."""
+    """The fields of the only frame with this name."""
     (fields,) = [frame.fields for frame in frames if frame.name == name]
     return fields

@@ -1,4 +1,4 @@
-"""Who listens on the line: a TCP proxy that keeps all that passes, and a tap on the loopback interface."""
+"""Eavesdroppers: a TCP proxy that stores the bytes that pass, and a tap on the loopback interface."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from types import TracebackType
 from typing import Self
 
 ALL_PROTOCOLS = 0x0003  # ETH_P_ALL of <linux/if_ether.h>
-MOST = 1 << 28  # bytes that are kept at most
+# The tap stores at most this many bytes.
+MOST = 1 << 28
 
 
 class Proxy:
-    """Passes every connection on to ``target`` on the loopback interface; ``heard`` is what went through, both ways."""
+    """Forwards every connection to ``target`` on the loopback interface. ``heard`` has the bytes of both directions."""
 
     def __init__(self, target: int) -> None:
         self._target = target
@@ -68,7 +69,7 @@ class Proxy:
 
 
 class Loopback:
-    """What all processes of this machine send over ``lo``; only root may listen, for others it is silent."""
+    """Records what all processes of this machine send over ``lo``. Only root may listen; for others it stays silent."""
 
     def __init__(self) -> None:
         self.listens = False
@@ -77,7 +78,7 @@ class Loopback:
 
     @property
     def heard(self) -> bytes:
-        """All bytes so far, with the headers of packets between them."""
+        """All bytes so far, packet headers included."""
         return b"".join(self._parts)
 
     def _record(self) -> None:

@@ -142,9 +142,9 @@ def test_what_is_kept_for_so_long_expires(nbferry: Commands) -> None:
     receiver.interrupt()
     assert receiver.end() == 130
     (record,) = (nbferry.root / "b/.nbferry").glob("*/record.json")
-    assert '"kept_for": 604800.0' in record.read_text()
+    assert '"ttl": 604800.0' in record.read_text()
     (sent,) = (nbferry.root / "a/.nbferry").glob("*/record.json")
-    assert '"kept_for": 3600.0' in sent.read_text()
+    assert '"ttl": 3600.0' in sent.read_text()
     for path in (nbferry.root / "b/.nbferry").rglob("*"):
         os.utime(path, (1_000_000_000, 1_000_000_000))
     asked = nbferry("resume", record.parent.name, folder="b")

@@ -1,4 +1,4 @@
-"""Plays a few points in a process of their own: children are forked there, and a test run has threads."""
+"""Plays a few points in a separate process. Children are forked there, which a test run with threads cannot do."""
 
 from __future__ import annotations
 

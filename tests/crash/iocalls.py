@@ -52,7 +52,7 @@ real_read, real_write = os.read, os.write
 
 @dataclass
 class Count:
-    """The calls of one process. The one with the number ``fatal``, from 1, is its last; None: it lives."""
+    """The calls of one process. The one numbered ``fatal``, counted from 1, kills it; with None it survives."""
 
     fatal: int | None = None
     when: When = "before"
@@ -68,10 +68,11 @@ class Count:
             return self.total
 
     def die_if_fatal(self, number: int, when: When) -> None:
-        """End the process as ``kill -9`` does, if this is the moment."""
+        """Kill the process as ``kill -9`` does, if this is its fatal call."""
         if number == self.fatal and when == self.when:
             os.kill(os.getpid(), signal.SIGKILL)
-            signal.pause()  # a signal to oneself may be taken by another thread, an instant later
+            # Another thread may take the signal, an instant later.
+            signal.pause()
 
 
 _count: Count | None = None
@@ -79,7 +80,7 @@ _count: Count | None = None
 
 def start(count: Count) -> None:
     """Count this process's calls from now on."""
-    global _count  # noqa: PLW0603  # the wrappers stand for functions of the whole process
+    global _count  # noqa: PLW0603  # the wrappers replace functions of the whole process
     _count = count
 
 
@@ -100,7 +101,7 @@ def _counted(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def wrap_os() -> None:
-    """Put counting functions in the place of those of ``os``, able to do whatever the real ones are listed for."""
+    """Replace functions of ``os`` by counting ones that support the same options."""
     abilities = (os.supports_fd, os.supports_dir_fd, os.supports_follow_symlinks)
     for name in NAMES:
         if (real := getattr(os, name, None)) is None:
@@ -113,7 +114,7 @@ def wrap_os() -> None:
 
 
 def wrap_libc(module: Any) -> None:
-    """Do the same with what ``nbferry.storage.disk.system`` calls by ctypes."""
+    """Count the calls that ``nbferry.storage.disk.system`` makes by ctypes."""
     for name in LIBC_NAMES:
         if (real := getattr(module, f"_{name}", None)) is not None:
             setattr(module, f"_{name}", _counted(name, real))

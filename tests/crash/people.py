@@ -6,7 +6,7 @@
     {"is": "seen", "state": ..., "reason": ..., "verified": ..., "durable": ...}
     {"is": "result", "files": [...], "digest": ...}
     {"is": "error", "type": ..., "message": ...}
-    {"is": "settled"}                                 nothing of the transfer is in use any more
+    {"is": "closed"}                                  the transfer has released its resources
     {"is": "calls", "total": ..., "names": {...}}     at a clean end
 
 A child is a fork of a process without threads that has imported everything, so it starts at once.
@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NoReturn, cast
 
-import cryptography.hazmat.backends.openssl.backend  # noqa: F401  # here so that no child has to import it
+import cryptography.hazmat.backends.openssl.backend  # noqa: F401  # loaded once for all children
 import iocalls
 import tornado.platform.asyncio  # noqa: F401  # the same
 
@@ -48,11 +48,11 @@ from nbferry.relay.limits import RelayLimits
 iocalls.wrap_libc(nbferry.storage.disk.system)
 
 Role = Literal["sender", "receiver", "relay"]
-Start = Literal["again", "resume"]
-"""How a side goes on: by the same cell, or by ``resume()``; that by the same cell if there is nothing."""
+Start = Literal["cell", "resume"]
+"""How a side resumes: by the same cell, or by ``resume()``, with the cell if there is nothing to resume."""
 
 Speak = Callable[..., None]
-"""Writes a line: what it is, and its fields."""
+"""Writes a line with a name and fields."""
 
 KIB = 1024
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
@@ -73,17 +73,18 @@ QUICK = {
     "expires": 120.0,
     "auto_accept": 1 << 30,
 }
-"""Limits that end a point soon and report much; as defaults, because ``resume()`` takes none."""
+"""Limits that make a point short and its reports frequent. They are defaults, as ``resume()`` takes no limits."""
 cast("dict[str, Any]", nbferry.Limits.__init__.__kwdefaults__).update(QUICK)
-machine.LINGER = 2.0  # seconds, of ten, for which a side that has ended tries to tell the other
+# Seconds for which an ended side tries to tell the other one. The usual value is ten.
+machine.LINGER = 2.0
 RELAY_LIMITS = RelayLimits(joins_per_minute=10_000, opens_per_minute=10_000)
 
 
 @dataclass(frozen=True)
 class Task:
-    """What one process is to do, in the folder ``cwd`` with the memos in ``state``.
+    """What one process does in the folder ``cwd``, with the records in ``state``.
 
-    ``sweep``: it had its result when it died, and now only ends what ``resume()`` finds, if anything.
+    ``sweep``: it had its result when it died. It only completes transfers that ``resume()`` finds, if any.
     """
 
     role: Role
@@ -91,7 +92,7 @@ class Task:
     state: Path
     errors: Path
     seconds: float
-    start: Start = "again"
+    start: Start = "cell"
     sweep: bool = False
     fatal: int | None = None
     when: iocalls.When = "before"
@@ -104,10 +105,10 @@ class Task:
 
 
 class Child:
-    """A process that does a task. ``lines`` is readable; at its end the process has ended."""
+    """A process that runs a task. ``lines`` is readable; the process has ended when the lines end."""
 
     def __init__(self, task: Task, strangers: list[Child]) -> None:
-        """``strangers``: other children, whose pipes this one must not hold open."""
+        """``strangers``: other children, whose pipes this process must close."""
         self.task = task
         self.lines, out = os.pipe()
         os.set_blocking(self.lines, False)
@@ -128,7 +129,7 @@ class Child:
         return [fd for fd in (self.lines, self._go) if fd >= 0]
 
     def read(self) -> list[dict[str, Any]] | None:
-        """What it has said since, perhaps nothing; None at its end, when ``status`` is known."""
+        """The lines since the last call, perhaps none; None at the end, when ``status`` is known."""
         try:
             data = iocalls.real_read(self.lines, 1 << 20)
         except BlockingIOError:
@@ -140,17 +141,17 @@ class Child:
         return [json.loads(line) for line in whole]
 
     def release(self) -> None:
-        """Let it end: whoever has a result stays until then, as a notebook does."""
+        """Let it end. A process with a result stays until then, as a notebook does."""
         with contextlib.suppress(BrokenPipeError):
             iocalls.real_write(self._go, b"\n")
 
     def kill(self) -> None:
-        """End it as ``kill -9`` does."""
+        """Kill it as ``kill -9`` does."""
         if self.status is None:
             os.kill(self.pid, signal.SIGKILL)
 
     def end(self) -> None:
-        """Kill it if it lives, and close what is open."""
+        """Kill it if it lives, and close its pipes."""
         self.kill()
         if self.status is None:
             self._reap()
@@ -171,7 +172,8 @@ def _live(task: Task, out: int, into: int) -> NoReturn:
         _settle_in(task)
         speak = _speaker(out)
         count = iocalls.Count(task.fatal, task.when)
-        if task.role == "relay":  # it has no files: its messages count
+        # The relay has no files, so its messages count.
+        if task.role == "relay":
             _count_messages(count)
         else:
             iocalls.start(count)
@@ -180,7 +182,7 @@ def _live(task: Task, out: int, into: int) -> NoReturn:
         portal.stop()
         speak("calls", total=count.total, names=dict(count.names))
         code = 0
-    except BaseException:  # noqa: BLE001  # a child must never go on as its parent
+    except BaseException:  # noqa: BLE001  # a child must never continue as its parent
         traceback.print_exc()
     finally:
         sys.stderr.flush()
@@ -188,7 +190,7 @@ def _live(task: Task, out: int, into: int) -> NoReturn:
 
 
 def die_with_parent() -> None:
-    """Leave nothing behind when whoever started this process is ended, and leave Ctrl-C to that."""
+    """End with the parent process, and leave Ctrl-C to the parent."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -209,7 +211,7 @@ def _settle_in(task: Task) -> None:
 
 
 def _speaker(out: int) -> Speak:
-    """A function that writes a line; lines are shorter than what a pipe takes as a whole."""
+    """A function that writes a line. Each line fits into a pipe as a whole."""
 
     def speak(what: str, **fields: Any) -> None:
         iocalls.real_write(out, json.dumps({"is": what, **fields}).encode() + b"\n")
@@ -225,7 +227,8 @@ def _send(task: Task, speak: Speak, into: int) -> None:
 
 
 def _tell_code(transfer: nbferry.Transfer, speak: Speak) -> None:
-    with contextlib.suppress(NbferryError):  # the transfer itself raises what went wrong
+    # The transfer itself raises the error.
+    with contextlib.suppress(NbferryError):
         speak("code", code=transfer.code)
 
 
@@ -242,7 +245,7 @@ def _receive(task: Task, speak: Speak, into: int) -> None:
 
 
 def _resumed(task: Task) -> nbferry.Transfer | None:
-    """What ``resume()`` goes on with; None if it is not asked for, or knows of nothing."""
+    """The transfer that ``resume()`` continues; None if this task does not use it or it finds none."""
     if task.start != "resume":
         return None
     found = nbferry.resume()
@@ -255,7 +258,7 @@ def _sweep(_: Task, speak: Speak, into: int) -> None:
 
 
 def _follow(transfer: nbferry.Transfer, speak: Speak) -> bool:
-    """Say what becomes of a transfer; whether it comes to a result."""
+    """Report the course of a transfer. Returns whether it had a result."""
     speak("begun", id=transfer.id)
 
     def see(view: nbferry.Snapshot) -> None:
@@ -270,7 +273,7 @@ def _follow(transfer: nbferry.Transfer, speak: Speak) -> bool:
         return False
     speak("result", files=len(result.files), digest=result.digest, reused=result.reused)
     transfer.wait_until_closed()
-    speak("settled")
+    speak("closed")
     return True
 
 
@@ -286,7 +289,7 @@ def _count_messages(count: iocalls.Count) -> None:
         finally:
             count.die_if_fatal(number, "after")
 
-    RelaySocket.on_message = on_message  # type: ignore[method-assign]  # in a process made for it
+    RelaySocket.on_message = on_message  # type: ignore[method-assign]  # only in this child
 
 
 def _relay(task: Task, speak: Speak, into: int) -> None:

@@ -1,4 +1,4 @@
-"""Plays one point: starts the processes, lets the victim die, starts it again, and judges the end."""
+"""Plays one point: starts the processes, kills and restarts the victim, and judges the end."""
 
 from __future__ import annotations
 
@@ -17,12 +17,17 @@ from scene import Offer, differences, left_over, prepare, records, right_bytes
 
 from nbferry.storage.folder.manifest_file import progress_of
 
-SECONDS = {"small": 30.0, "large": 60.0}  # after which a point hangs; whoever is done lingers for ten
-HEARING = 8.0  # seconds after the receiver's result in which the sender should hear of it, and both settle
-DRAIN = 0.02  # seconds in which a sender takes in what a receiver said before it died
-AGAIN = 0.05  # seconds before a side that failed before the two met is started again; doubles
-AGAIN_MOST = 1.0
-FIRST, LAST = 60, 60  # lines of what was said that a failure shows
+# Seconds after which a point counts as hung. An ended side lingers for ten of them.
+SECONDS = {"small": 30.0, "large": 60.0}
+# Seconds after the receiver's result in which the sender must hear of it, and both must close.
+HEARING = 8.0
+# Seconds in which a sender handles what a receiver sent before it died.
+DRAIN = 0.02
+# Seconds before the restart of a side that failed before both met. Doubles each time.
+RESTART_DELAY = 0.05
+MAX_RESTART_DELAY = 1.0
+# How many of the first and last lines a failure shows.
+FIRST, LAST = 60, 60
 
 MET = frozenset({"offered", "hashing", "transferring", "verifying", "writing", "done"})
 SIDES: tuple[Role, ...] = ("sender", "receiver")
@@ -30,16 +35,16 @@ STORING = frozenset({"transferring", "verifying", "writing"})
 
 
 class Wrong(Exception):
-    """What a point shows that must not be."""
+    """A rule that a point breaks."""
 
 
 @dataclass
 class Outcome:
-    """How a point went.
+    """The result of a point.
 
-    ``kills`` is how often the victim died, ``reported`` and ``journal`` the bytes that the sender had been told
-    are durable and that were found so after the last death of a receiver; ``calls`` are those of the victim's
-    last life; ``failure`` is "" if all is as it must be.
+    ``kills`` is how often the victim died. ``reported`` are the bytes that the sender knew as durable after the last
+    death of a receiver, ``journal`` those found in the journal. ``calls`` are those of the victim's last life.
+    ``failure`` is "" if all is right.
     """
 
     point: str
@@ -56,7 +61,7 @@ class Outcome:
 
     @property
     def resumed(self) -> bool:
-        """Whether a receiver died and had something to go on with."""
+        """Whether a receiver died and left chunks to resume from."""
         return self.journal > 0
 
     def fields(self) -> dict[str, Any]:
@@ -65,7 +70,7 @@ class Outcome:
 
 
 def play(point: Point, offer: Offer, root: Path, *, keep: bool = False) -> Outcome:
-    """Play a point in the folder ``root``, which is made, and removed unless ``keep``."""
+    """Play a point in the new folder ``root``, and remove the folder unless ``keep``."""
     outcome = Outcome(str(point), point.kind)
     began = time.monotonic()
     played = Play(point, offer, root, outcome)
@@ -98,23 +103,28 @@ class Play:
         self._lives: dict[Role, int] = {"sender": 0, "receiver": 0, "relay": 0}
         self._results: dict[Role, dict[str, Any]] = {}
         self._errors: dict[Role, str] = {}
-        self._sweeping: set[Role] = set()  # who had a result when it died
-        self._settled: set[Role] = set()
+        # Sides that had a result when they died.
+        self._sweeping: set[Role] = set()
+        self._closed: set[Role] = set()
         self._given_up: set[Role] = set()
         self._met = False
-        self._durable = 0  # the most that the sender was told
-        self._owed = 0  # what a restarted receiver must begin with
-        self._receivers_durable = 0  # in its present life
+        # The most bytes that the sender knew as durable.
+        self._durable = 0
+        # The bytes that a restarted receiver must begin with.
+        self._owed = 0
+        # Reported in its present life.
+        self._receivers_durable = 0
         self._url, self._port, self._code = "", 0, ""
-        self._due: dict[Role, float] = {}  # who is to be started again, and when
-        self._again: dict[Role, float] = dict.fromkeys(self._lives, AGAIN)
+        # When to restart which role.
+        self._due: dict[Role, float] = {}
+        self._restart_delays: dict[Role, float] = dict.fromkeys(self._lives, RESTART_DELAY)
         self._until = time.monotonic() + SECONDS[point.size]
         self._hearing_until: float | None = None
         self._said: list[str] = []
 
     # -------------------------------------------------------------- the course
     def run(self) -> None:
-        """From the first start to the judgement. Raises :class:`Wrong`."""
+        """Play from the first start to the judgement. Raises :class:`Wrong`."""
         self._start("sender" if self.point.path == "own" else "relay")
         while not self._over():
             self._start_who_is_due()
@@ -124,11 +134,11 @@ class Play:
         self._judge()
 
     def _over(self) -> bool:
-        """Whether all have come to their end: both sides, then the relay."""
+        """Whether all processes have ended: both sides, then the relay."""
         if "receiver" not in self._results or {"receiver", "sender"} & self._due.keys():
             return False
         running = [role for role in SIDES if role in self._children] or [*self._children]
-        if busy := [role for role in running if role in SIDES and role not in self._settled]:
+        if busy := [role for role in running if role in SIDES and role not in self._closed]:
             self._wait_for(busy)
             return False
         for role in running:
@@ -136,7 +146,7 @@ class Play:
         return not running
 
     def _wait_for(self, busy: list[Role]) -> None:
-        """The receiver has the files; whoever has still to tell or to hear that gets a little time."""
+        """The receiver has the files. Give both sides a little time to tell each other."""
         now = time.monotonic()
         self._hearing_until = self._hearing_until or now + HEARING
         if now < self._hearing_until:
@@ -156,7 +166,8 @@ class Play:
             self._listen(key.data)
 
     def _listen(self, child: Child) -> None:
-        if (lines := child.lines) < 0:  # it was heard to its end while another's death was looked at
+        # The child's lines ended while another's death was handled.
+        if (lines := child.lines) < 0:
             return
         said = child.read()
         if said is None:
@@ -179,7 +190,7 @@ class Play:
             state=self.root / f"{role}.state",
             errors=self.root / f"{role}.errors",
             seconds=max(0.1, self._until - time.monotonic() - 0.5),
-            start=self.point.start if life else "again",
+            start=self.point.start if life else "cell",
             sweep=role in self._sweeping,
             fatal=fatal,
             when=self.point.when,
@@ -209,7 +220,7 @@ class Play:
             self._start("sender")
 
     def _heard_begun(self, child: Child, id: str) -> None:  # noqa: A002  # the field's name
-        """Nothing to do; it stays in the trace."""
+        """The line only appears in the trace."""
 
     def _heard_code(self, child: Child, code: str) -> None:
         if self._code and code != self._code:
@@ -219,7 +230,7 @@ class Play:
             self._start("receiver")
 
     def _offered_anew(self, child: Child) -> None:
-        """A sender that had written down its end is over; the same cell then begins another transfer."""
+        """A sender that recorded its end is over, so its cell starts another transfer."""
         if "receiver" not in self._results:
             self._note("another code before the receiver had its result")
             return
@@ -239,8 +250,8 @@ class Play:
     def _heard_result(self, child: Child, **fields: Any) -> None:
         self._results[child.task.role] = fields
 
-    def _heard_settled(self, child: Child) -> None:
-        self._settled.add(child.task.role)
+    def _heard_closed(self, child: Child) -> None:
+        self._closed.add(child.task.role)
 
     def _heard_error(self, child: Child, type: str, message: str) -> None:  # noqa: A002  # the field's name
         self._errors[child.task.role] = f"{type}: {message}"
@@ -250,7 +261,7 @@ class Play:
             self.outcome.calls, self.outcome.names = total, names
 
     def _check_kept(self, durable: int) -> None:
-        """What was reported durable must be so in the next life too, and stay so in this one."""
+        """Bytes reported durable must stay so in this life and in the next."""
         owed = max(self._owed, self._receivers_durable)
         if durable < owed:
             raise Wrong(f"{owed} bytes were reported durable, and {durable} are")
@@ -279,7 +290,7 @@ class Play:
             return
         self.outcome.kills += 1
         self._hearing_until = None
-        self._settled.discard(role)
+        self._closed.discard(role)
         if role == "receiver":
             self._look_at_the_journal()
         if role in self._results or self._was_over(role):
@@ -288,7 +299,7 @@ class Play:
         self._due[role] = time.monotonic()
 
     def _was_over(self, role: Role) -> bool:
-        """Whether a side died between its end and saying so: it has no memo any more, and the files are there."""
+        """Whether a side died between its end and its report: its record is gone, and the files are in place."""
         return (
             role in SIDES
             and not records(self.root / f"{role}.state")
@@ -296,16 +307,16 @@ class Play:
         )
 
     def _failed(self, role: Role) -> None:
-        """Before the two met, a side may fail because of the other's death, and is started again."""
+        """Restart a side that failed because the other one died before both met."""
         error = self._errors.pop(role)
         if self._met or not self.point.at:
             raise Wrong(f"the {role} failed: {error}")
-        self._note(f"the {role} was started again: {error.partition(':')[0]}")
-        self._due[role] = time.monotonic() + self._again[role]
-        self._again[role] = min(2 * self._again[role], AGAIN_MOST)
+        self._note(f"the {role} restarts: {error.partition(':')[0]}")
+        self._due[role] = time.monotonic() + self._restart_delays[role]
+        self._restart_delays[role] = min(2 * self._restart_delays[role], MAX_RESTART_DELAY)
 
     def _look_at_the_journal(self) -> None:
-        """After a receiver's death: the journal must cover what the sender was told."""
+        """After a receiver's death the journal must cover all bytes that the sender knew as durable."""
         until = time.monotonic() + DRAIN
         while (left := until - time.monotonic()) > 0 and (sender := self._children.get("sender")):
             if select.select([sender.lines], [], [], left)[0]:
@@ -327,7 +338,7 @@ class Play:
         return max((manifest.bytes_in(have) for manifest, have in filter(None, known)), default=0)
 
     def _check_vouched_for(self, journal: int) -> None:
-        """While nothing is published, no more may be in the journal than right bytes are in the staging folder."""
+        """Before publication the journal must not exceed the right bytes in the staging folder."""
         right = sum(right_bytes(self.offer, data) for data in self._to.glob(".nbferry/*/data"))
         if journal > right:
             raise Wrong(f"{journal} bytes are in the journal, and {right} of them are right")
@@ -338,23 +349,23 @@ class Play:
             raise Wrong("; ".join(wrong))
         unfinished = records(self.root / "receiver.state")
         if unfinished:
-            self._note("the receiver could not tell the sender, and keeps its memo")
+            self._note("the receiver could not tell the sender, and keeps its record")
         if left := [name for name in left_over(self._to) if name not in unfinished]:
             raise Wrong(f"left at the destination: {', '.join(left)}")
         for role in SIDES:
             state = self.root / f"{role}.state"
             if set(left_over(state)) - set(records(state)):
-                self._note(f"something without a memo stays beside the {role}'s notebook")
+                self._note(f"files without a record stay beside the {role}'s notebook")
 
     def complaints(self) -> str:
-        """What the processes wrote on stderr, where nothing should be."""
+        """What the processes wrote to stderr, which must be empty."""
         for file in sorted(self.root.glob("*.errors")):
             if "Traceback" in (text := file.read_text()):
                 return f"{file.name}: {text.strip().splitlines()[-1]}"
         return ""
 
     def trace(self) -> list[str]:
-        """What the processes said first and last, and their stderr."""
+        """The first and last lines of the processes, and their stderr."""
         texts = [f"--- {file.name}\n{file.read_text()}" for file in sorted(self.root.glob("*.errors"))]
         said = (
             self._said if len(self._said) <= FIRST + LAST else [*self._said[:FIRST], "…", *self._said[-LAST:]]

@@ -1,4 +1,4 @@
-"""A point: who is killed, when, in what surroundings; and which points there are."""
+"""Points: which process is killed, when, and in which scene. Also the list of all points."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from scene import Mode
 T = TypeVar("T")
 
 Path = Literal["direct", "relay", "own"]
-"""Straight, through a relay, or straight with a relay in the sender's own process."""
+"""Directly, through a relay, or directly with a relay in the sender's own process."""
 Scene = tuple[Role, Path, Mode]
 Size = Literal["small", "large"]
 How = Literal["before", "after", "bytes"]
-"""Right before or after an I/O call (a relay: a message), or when this many bytes have arrived."""
+"""Just before or after an I/O call (of a relay: a message), or after this many bytes."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """``at`` numbers the moment in each life of the victim; when it has died at the last, it may live on."""
+    """``at`` numbers the moment of death in each life of the victim. After the last one it may live on."""
 
     victim: Role
     path: Path
@@ -35,7 +35,7 @@ class Point:
 
     @property
     def kind(self) -> str:
-        """Points of one kind are counted together."""
+        """The group in which the point is counted."""
         moment = f"{self.how} {'messages' if self.victim == 'relay' else 'calls'}"
         return (
             f"{self.size}, {'any moment' if self.how == 'bytes' else moment}{', twice' * (len(self.at) > 1)}"
@@ -43,7 +43,7 @@ class Point:
 
     @property
     def when(self) -> When:
-        """When the call with the fatal number is to end the process."""
+        """When the fatal call kills the process."""
         return "after" if self.how == "after" else "before"
 
     def __str__(self) -> str:
@@ -66,7 +66,7 @@ def parse(text: str) -> Point:
     return Point(victim, path, size, mode, start, how, at)
 
 
-# ------------------------------------------------------------------ which there are
+# ------------------------------------------------------------------ all points
 SCENES: tuple[Scene, ...] = (
     ("receiver", "direct", "rename"),
     ("receiver", "direct", "replace"),
@@ -78,14 +78,14 @@ SCENES: tuple[Scene, ...] = (
     ("relay", "relay", "fresh"),
     ("relay", "relay", "replace"),
 )
-"""Victims with what surrounds them, of which every call or message of the small transfer is a point."""
+"""Victims and their scenes, where every call or message of the small transfer is a point."""
 
 TWICE: tuple[Scene, ...] = (
     ("receiver", "relay", "rename"),
     ("receiver", "own", "replace"),
     ("sender", "own", "fresh"),
 )
-"""The same for victims that die again in their second life, at each of its calls."""
+"""Victims that also die in their second life, at each of its calls."""
 
 LARGE: tuple[Scene, ...] = (
     ("receiver", "direct", "fresh"),
@@ -96,34 +96,34 @@ LARGE: tuple[Scene, ...] = (
     ("relay", "direct", "fresh"),
     ("relay", "relay", "fresh"),
 )
-"""The same for the large one, which is ended at any moment."""
+"""Victims of the large transfer, which die at random moments."""
 
 
 def counting(scenes: Iterable[Scene]) -> list[Point]:
-    """Runs without a death, to see how many calls there are."""
-    return [Point(victim, path, "small", mode, "again", "before") for victim, path, mode in scenes]
+    """Runs without a death, which count the calls."""
+    return [Point(victim, path, "small", mode, "cell", "before") for victim, path, mode in scenes]
 
 
 def enumerated(counted: Point, calls: int) -> Iterator[Point]:
-    """Before and after each of so many calls; going on by the same cell and by ``resume()`` in turn."""
+    """Points before and after each of ``calls`` calls. They alternate between the two ways to resume."""
     for number in range(1, calls + 1):
-        for turn, how in enumerate(get_args(How)[:2]):
-            yield replace(counted, start=_STARTS[(number + turn) % 2], how=how, at=(number,))
+        for index, how in enumerate(get_args(How)[:2]):
+            yield replace(counted, start=_STARTS[(number + index) % 2], how=how, at=(number,))
 
 
 def first_deaths(counted: Point, calls: int, parts: int) -> list[Point]:
-    """Deaths spread over the calls of a first life, to see how many calls the second one has."""
+    """Deaths spread over the calls of a first life. They count the calls of the second one."""
     numbers = enumerate(spread(range(1, calls + 1), parts))
     return [replace(counted, start=_STARTS[index % 2], at=(number,)) for index, number in numbers]
 
 
 def second_deaths(first: Point, calls: int) -> Iterator[Point]:
-    """Before each of so many calls of the second life."""
+    """Points before each of ``calls`` calls of the second life."""
     return (replace(first, at=(*first.at, number)) for number in range(1, calls + 1))
 
 
 def at_random(generator: random.Random, number: int, total: int) -> Iterator[Point]:
-    """So many points at random moments of a large transfer."""
+    """``number`` points at random moments of a large transfer."""
     for index in range(number):
         victim, path, mode = LARGE[index % len(LARGE)]
         deaths = generator.choice((1, 1, 2))
@@ -132,7 +132,7 @@ def at_random(generator: random.Random, number: int, total: int) -> Iterator[Poi
 
 
 def spread(all_of: Iterable[T], parts: int) -> list[T]:
-    """At most so many of these, each from the middle of an equal part."""
+    """At most ``parts`` items, each from the middle of an equal part."""
     found = list(all_of)
     parts = min(parts, len(found))
     return [found[(2 * part + 1) * len(found) // (2 * parts)] for part in range(parts)]

@@ -1,4 +1,4 @@
-"""What is sent, what lies at the destination before, and what must lie there at the end."""
+"""The files that are sent, the destination's content before, and what it must be at the end."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Literal
 
 Mode = Literal["fresh", "rename", "replace"]
-"""The destination is empty; or has the names of the offer, which gets numbers; or an older copy to be replaced."""
+"""An empty destination; one where the offered names exist; or one with an older copy that is replaced."""
 
 KIB = 1024
 MIB = 1024 * KIB
 STATE_FOLDER = ".nbferry"
-OWN_FILES = frozenset({".gitignore", "README.txt"})  # what nbferry puts beside the receipts
+# Files that nbferry puts beside the receipts.
+OWN_FILES = frozenset({".gitignore", "README.txt"})
 BLOCK = MIB
 
 FOLDER, BESIDE = "set", "beside.bin"
@@ -29,14 +30,14 @@ SMALL = {
     f"{FOLDER}/several": 300 * KIB + 17,
     BESIDE: 70 * KIB,
 }
-"""Files of the small offer and their bytes; ``b.bin`` may be executed, and ``void`` is an empty folder."""
+"""Files of the small offer with their sizes. ``b.bin`` is executable, and ``void`` is an empty folder."""
 
-UNTOUCHED = f"{FOLDER}/mine"  # of an older copy, and not in the offer
+UNTOUCHED = f"{FOLDER}/mine"  # in the older copy only
 
 
 @dataclass(frozen=True)
 class Item:
-    """A file, by its bytes' digest, or a folder; ``mtime`` in ns, None where it may be any."""
+    """A file, known by its digest, or a folder. ``mtime`` is in ns; None accepts any."""
 
     digest: str
     mtime: int | None = None
@@ -48,7 +49,7 @@ Tree = dict[str, Item]
 
 @dataclass(frozen=True)
 class Offer:
-    """A folder ``path`` with what is sent: these names in it."""
+    """The offered names and items in the folder ``path``."""
 
     path: Path
     tree: Tree
@@ -56,12 +57,12 @@ class Offer:
 
     @property
     def paths(self) -> list[Path]:
-        """What ``send`` is given."""
+        """The arguments of ``send``."""
         return [self.path / name for name in self.tree if "/" not in name]
 
 
 def make_small(path: Path) -> Offer:
-    """A few files, folders and chunks; two names are to be published."""
+    """A few files, folders and chunks, under two top-level names."""
     for name, size in SMALL.items():
         _write(path / name, _bytes_of(name, size))
     (path / FOLDER / "void").mkdir()
@@ -71,9 +72,9 @@ def make_small(path: Path) -> Offer:
 
 
 def make_large(path: Path, size: int) -> Offer:
-    """One file of this many bytes, and a small one."""
+    """One large file of this size, and a small one."""
     path.mkdir(parents=True)
-    generator = random.Random(size)  # noqa: S311  # the same bytes every time are what is wanted
+    generator = random.Random(size)  # noqa: S311  # the same in every run
     with (path / "large.bin").open("wb") as file:
         for at in range(0, size, BLOCK):
             file.write(generator.randbytes(min(BLOCK, size - at)))
@@ -83,7 +84,7 @@ def make_large(path: Path, size: int) -> Offer:
 
 
 def prepare(mode: Mode, offer: Offer, to: Path) -> Tree:
-    """Fill the destination; what must be there at the end."""
+    """Fill the destination. Returns what it must contain at the end."""
     if mode == "fresh":
         return dict(offer.tree)
     to.mkdir()
@@ -100,7 +101,7 @@ def _of_any_age(item: Item) -> Item:
 
 
 def numbered(path: str) -> str:
-    """How a path is called at the destination if its first name was taken."""
+    """A path at the destination when its top-level name already existed."""
     top, slash, rest = path.partition("/")
     stem, dot, suffix = top.partition(".")
     return f"{stem} (1){dot}{suffix}{slash}{rest}"
@@ -114,7 +115,7 @@ def _put_names_there(offer: Offer, to: Path) -> None:
 
 
 def _put_older_copy_there(offer: Offer, to: Path) -> None:
-    """The same tree, some of it changed: what is equal need not travel, what is not must be replaced."""
+    """Put a copy of the tree at the destination and change some files of it."""
     for name in offer.tree:
         if "/" not in name:
             here = offer.path / name
@@ -127,7 +128,7 @@ def _put_older_copy_there(offer: Offer, to: Path) -> None:
 
 
 def _bytes_of(name: str, size: int) -> bytes:
-    return random.Random(name).randbytes(size)  # noqa: S311  # the same bytes every time are what is wanted
+    return random.Random(name).randbytes(size)  # noqa: S311  # the same in every run
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -136,15 +137,15 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _age(path: Path) -> None:
-    """Give everything a time of its own, long ago and not of whole seconds."""
+    """Give each file a different old time with a fraction of a second."""
     for number, each in enumerate(sorted(path.rglob("*"), reverse=True)):
         when = 1_500_000_000_123_456_789 + number * 1_000_000_007
         os.utime(each, ns=(when, when))
 
 
-# ------------------------------------------------------------------ what is there
+# ------------------------------------------------------------------ what is found
 def tree_of(path: Path) -> Tree:
-    """Everything in a folder but nbferry's own one."""
+    """Everything in a folder but nbferry's own state."""
     found = {}
     for each in sorted(path.rglob("*")):
         name = each.relative_to(path).as_posix()
@@ -168,7 +169,7 @@ def _digest(path: Path) -> str:
 
 
 def differences(expected: Tree, to: Path) -> list[str]:
-    """What is not as it must be at the destination, in words; nothing if all is."""
+    """The destination's differences from what it must be, in words."""
     found = tree_of(to)
     wrong = [f"{name} is missing" for name in expected.keys() - found.keys()]
     wrong += [f"{name} should not be there" for name in found.keys() - expected.keys()]
@@ -185,20 +186,20 @@ def _unlike(expected: Item, found: Item) -> list[str]:
 
 
 def left_over(folder: Path) -> list[str]:
-    """What a finished transfer should have taken out of ``folder/.nbferry``."""
+    """Files in ``folder/.nbferry`` that a finished transfer should have removed."""
     state = folder / STATE_FOLDER
     kept = OWN_FILES | {"receipts", "ended", "digests"}
     return sorted(each.name for each in state.iterdir() if each.name not in kept) if state.is_dir() else []
 
 
 def records(state: Path) -> list[str]:
-    """Ids of the transfers that have not ended, by what lies beside a notebook."""
+    """Ids of the unfinished transfers that are recorded beside a notebook."""
     found = {record.parent.name for record in state.glob(f"{STATE_FOLDER}/*/record.json")}
     return sorted(found - {ended.stem for ended in state.glob(f"{STATE_FOLDER}/ended/*.json")})
 
 
 def right_bytes(offer: Offer, data: Path) -> int:
-    """Bytes of a staging folder that are as in the offer: an upper bound for what can be durable there."""
+    """Bytes of a staging folder that equal the offer: an upper bound for the durable ones."""
     total = 0
     for name, item in offer.tree.items():
         if item.digest != "folder" and (data / name).is_file():

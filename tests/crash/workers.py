@@ -1,4 +1,4 @@
-"""Plays many points in a few processes at once."""
+"""Plays many points in a few parallel processes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Progress = Callable[[Outcome], None]
 
 
 class Worker:
-    """A process that plays its points one after the other; ``lines`` gives their outcomes."""
+    """A process that plays its points one by one. ``lines`` has the outcomes."""
 
     def __init__(self, chosen: Sequence[Point], offers: dict[str, Offer], root: Path) -> None:
         self.lines, out = os.pipe()
@@ -35,7 +35,7 @@ class Worker:
         self._rest = b""
 
     def read(self) -> list[Outcome] | None:
-        """The outcomes since; None at the end."""
+        """The outcomes since the last call; None at the end."""
         data = iocalls.real_read(self.lines, 1 << 20)
         if not data:
             return None
@@ -43,7 +43,7 @@ class Worker:
         return [Outcome(**json.loads(line)) for line in whole]
 
     def end(self) -> int:
-        """Kill it, if it still lives; its children die with it. Returns its status."""
+        """Kill the worker, if it still lives, and with it its children. Returns its status."""
         os.kill(self.pid, signal.SIGKILL)
         os.close(self.lines)
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
@@ -52,7 +52,7 @@ class Worker:
 def play_all(
     chosen: Sequence[Point], offers: dict[str, Offer], root: Path, workers: int, progress: Progress
 ) -> list[Outcome]:
-    """Play all points; their outcomes in the order in which they came. Raises RuntimeError if a worker dies."""
+    """Play all points. Returns outcomes in order of completion. Raises RuntimeError if a worker dies."""
     outcomes: list[Outcome] = []
     root.mkdir()
     busy = [Worker(chosen[i::workers], offers, root / str(i)) for i in range(workers)]
@@ -86,7 +86,7 @@ def _work(chosen: Sequence[Point], offers: dict[str, Offer], root: Path, out: in
             with open(out, "wb", closefd=False) as file:
                 file.write(json.dumps(outcome.fields()).encode() + b"\n")
         code = 0
-    except BaseException:  # noqa: BLE001  # a worker must never go on as its parent
+    except BaseException:  # noqa: BLE001  # a worker must never continue as its parent
         traceback.print_exc()
     finally:
         sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""What transfers in one process need."""
+"""Fixtures for transfers within one process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 from nbferry.engine import portal
 from nbferry.storage.folder.sink import FolderSink
 
-PATIENCE = 60  # seconds after which something hangs
+# Seconds after which a transfer counts as hung.
+PATIENCE = 60
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +24,7 @@ def _loopback(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """Holds every write to the disk until it is set."""
+    """Blocks every write to the disk until the event is set."""
     opened = threading.Event()
     store = FolderSink.store
 

@@ -1,4 +1,4 @@
-"""What tests of whole transfers share: files, and how one waits for a state or an end."""
+"""Helpers for tests of whole transfers: files, and functions that wait for a state or an end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from nbferry.model.names import STATE_FOLDER
 from nbferry.status import Snapshot, State
 from nbferry.transfer.handle import Transfer
 
-PATIENCE = 60  # seconds after which something hangs
+# Seconds after which a transfer counts as hung.
+PATIENCE = 60
 KIB = 1 << 10
 MIB = 1 << 20
 CHUNK = 64 * KIB
@@ -28,7 +29,7 @@ def make(path: Path, size: int) -> Path:
 
 
 def tree(folder: Path) -> dict[str, bytes | None]:
-    """Everything that was received into a folder: contents of files, None for folders."""
+    """All received files and folders: contents of files, None for folders."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None
         for path in folder.rglob("*")
@@ -37,7 +38,7 @@ def tree(folder: Path) -> dict[str, bytes | None]:
 
 
 class Watch:
-    """Waits until a transfer has been seen in a state."""
+    """Waits until a transfer has a matching snapshot."""
 
     def __init__(self, transfer: Transfer, wanted: Callable[[Snapshot], bool]) -> None:
         self._seen = threading.Event()
@@ -52,13 +53,13 @@ class Watch:
             self._seen.set()
 
     def wait(self) -> Snapshot:
-        """The first snapshot that was as wanted."""
+        """Wait for the first snapshot that matches."""
         assert self._seen.wait(PATIENCE)
         return self.view
 
 
 def until(transfer: Transfer, state: State) -> Snapshot:
-    """The first snapshot in a state."""
+    """Wait for the first snapshot in a state."""
     return Watch(transfer, lambda view: view.state is state).wait()
 
 

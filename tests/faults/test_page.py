@@ -1,4 +1,4 @@
-"""Files of a browser's machine: uploaded and sent, with pages that come, go, change, lie or keep silent."""
+"""Files of a browser's machine, uploaded and sent. The pages come, go, change, lie or stay silent."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ LIMITS = replace(SMALL, sync_bytes=4 * CHUNK, auto_accept=1 << 30)
 
 
 class Sparing(Lender):
-    """Answers so many questions, and none after that; ``out`` is set then."""
+    """Answers this many questions and no more, then sets ``out``."""
 
     def __init__(self, files: dict[str, bytes], answers: int) -> None:
         super().__init__(files)
@@ -44,7 +44,7 @@ class Sparing(Lender):
         self._left = answers
 
     def answer_all(self) -> None:
-        """Answer as many as are left."""
+        """Answer as many questions as are left."""
         while self.asked and self._left:
             self._left -= 1
             self.answer(self.asked.pop(0))
@@ -53,31 +53,31 @@ class Sparing(Lender):
 
 
 def ended(transfer: Transfer) -> type | None:
-    """How it ended, once nothing of it is in use any more."""
+    """Wait until the transfer has released its resources. Returns the class of its error, or None."""
     error = transfer._result.exception(PATIENCE)
     assert transfer._closed.wait(PATIENCE)
     return type(error) if error else None
 
 
 def both_end(*transfers: Transfer) -> tuple[type | None, ...]:
-    """How each side ended."""
+    """The class of each transfer's error, or None."""
     return tuple(map(ended, transfers))
 
 
 def away(transfer: Transfer) -> Snapshot:
-    """Wait until it is paused because no page has the files."""
+    """Wait until the transfer is paused because no page has the files."""
     return Watch(transfer, lambda view: view.state is State.PAUSED and AWAY in view.reason).wait()
 
 
 @pytest.fixture
 def to(tmp_path: Path) -> Path:
-    """Where uploads go."""
+    """The destination of uploads."""
     return tmp_path / "to"
 
 
 @pytest.fixture
 def half(to: Path) -> Iterator[tuple[Transfer, Sparing]]:
-    """An upload that a page has served in part, something of which is durable, and that waits for the rest."""
+    """An upload that a page served in part. Some of it is durable, and it waits for the rest."""
     transfer = upload(FILES, to, limits=LIMITS)
     page = Sparing(FILES, 24)
     lent(transfer).lend(page)
@@ -90,7 +90,7 @@ def half(to: Path) -> Iterator[tuple[Transfer, Sparing]]:
 
 # ------------------------------------------------------------------ uploads
 def test_an_upload(to: Path) -> None:
-    """It waits for a page; then everything is at its place, empty files and folders too, and nothing is left over."""
+    """An upload waits for a page, then puts every file and folder in place and leaves nothing behind."""
     entries = (Entry("deep", folder=True), Entry("deep/nothing in it", folder=True))
     files = {"deep/er/a.bin": DATA, "deep/empty": b"", "top.txt": b"hello"}
     entries += tuple(Entry(path, len(data), 1_700_000_000_000_000_000) for path, data in files.items())
@@ -115,25 +115,25 @@ def test_an_upload(to: Path) -> None:
 
 
 def test_folders_alone(to: Path) -> None:
-    """What has no bytes needs no page."""
+    """Folders need no page."""
     assert ended(upload((Entry("only", folder=True),), to)) is None
     assert tree(to) == {"only": None}
 
 
-def test_a_page_that_goes_and_comes_back(half, to: Path) -> None:
-    """It is paused, with the reason; another page goes on where the first was, and what travelled does not again."""
+def test_a_page_that_leaves_and_returns(half, to: Path) -> None:
+    """Without its page an upload pauses and says why. Another page continues it, and no byte is sent twice."""
     transfer, page = half
     lent(transfer).gone(page)
     assert away(transfer).verified >= 8 * CHUNK
     assert not lent(transfer).present
-    lent(transfer).lend(again := Lender(FILES))
+    lent(transfer).lend(second := Lender(FILES))
     assert ended(transfer) is None
     assert tree(to) == {**FILES, "trips": None}
-    assert page.count + again.count <= 43 + 2 * SMALL.window // CHUNK + 2
+    assert page.count + second.count <= 43 + 2 * SMALL.window // CHUNK + 2
 
 
-def test_a_page_that_is_replaced(half, to: Path) -> None:
-    """A newer page is asked at once for what the silent one owes; the answers of that one come too late."""
+def test_a_newer_page_takes_over(half, to: Path) -> None:
+    """A newer page gets the open questions at once, and late answers of the silent one are ignored."""
     transfer, page = half
     lent(transfer).lend(Lender(FILES))
     assert ended(transfer) is None
@@ -143,8 +143,8 @@ def test_a_page_that_is_replaced(half, to: Path) -> None:
     assert tree(to) == {**FILES, "trips": None}
 
 
-def test_a_person_who_pauses(half) -> None:
-    """When the page is back it is still paused; until it is resumed."""
+def test_a_returning_page_does_not_end_a_pause(half) -> None:
+    """An upload that the user paused stays paused when its page returns, until it is resumed."""
     transfer, page = half
     transfer.pause()
     until(transfer, State.PAUSED)
@@ -157,8 +157,8 @@ def test_a_person_who_pauses(half) -> None:
 
 
 @pytest.mark.parametrize("goes", [False, True], ids=["silent page", "no page"])
-def test_cancelling_while_it_waits(half, to: Path, goes: bool) -> None:
-    """It ends at once, though nobody answers, and nothing is left."""
+def test_cancelling_an_upload_that_waits(half, to: Path, goes: bool) -> None:
+    """A cancel ends the upload at once, even while a page is silent, and leaves no files."""
     transfer, page = half
     if goes:
         lent(transfer).gone(page)
@@ -176,7 +176,7 @@ def test_cancelling_while_it_waits(half, to: Path, goes: bool) -> None:
     ids=["wrong bytes", "wrong length"],
 )
 def test_a_page_that_lies(to: Path, spoil: Callable[[bytes], tuple[bytes, bytes]]) -> None:
-    """After a few tries the upload fails."""
+    """Wrong answers fail the upload after a few tries."""
     transfer = upload(FILES, to)
     lent(transfer).lend(Lender(FILES, spoil=spoil))
     assert ended(transfer) is errors.DigestMismatch
@@ -184,7 +184,7 @@ def test_a_page_that_lies(to: Path, spoil: Callable[[bytes], tuple[bytes, bytes]
 
 
 def test_a_file_that_changed(half, to: Path) -> None:
-    """It fails with the page's words and keeps its parts; chosen anew, what is still right does not travel again."""
+    """The upload fails with the page's message and keeps its parts. Chosen anew, only changed chunks are sent."""
     transfer, page = half
     page.error = errors.SourceChanged('"a.bin" was changed.')
     page._left = 100
@@ -193,14 +193,14 @@ def test_a_file_that_changed(half, to: Path) -> None:
         transfer.wait(PATIENCE)
     assert transfer._closed.wait(PATIENCE)
     assert list((to / ".nbferry").glob("*/data"))
-    (again,) = nbferry.resume(limits=LIMITS)
-    lent(again).lend(Lender(FILES))
-    assert ended(again) is None
+    (resumed,) = nbferry.resume(limits=LIMITS)
+    lent(resumed).lend(Lender(FILES))
+    assert ended(resumed) is None
     assert tree(to) == {**FILES, "trips": None}
 
 
-def test_a_process_that_ends(half, to: Path) -> None:
-    """Another one lists it, and goes on as soon as a page lends the same files; what is durable does not travel."""
+def test_an_upload_of_an_ended_process(half, to: Path) -> None:
+    """The next process lists the upload and resumes it once a page lends the files. Durable bytes are not resent."""
     transfer, _ = half
     there = transfer.snapshot.durable
     portal.stop()
@@ -219,12 +219,12 @@ def test_a_process_that_ends(half, to: Path) -> None:
 
 
 class Counting(Lender):
-    """Counts the bytes that travel."""
+    """Counts the bytes that it answers with."""
 
     travelled = 0
 
     def answer(self, question) -> None:
-        """Count, and answer."""
+        """Count and answer."""
         self.travelled += question.length if question.op == "read" else 0
         super().answer(question)
 
@@ -243,11 +243,11 @@ Watch(transfer, lambda view: view.durable >= 8 * CHUNK).wait()
 print("half", flush=True)
 sys.stdin.read()
 """
-"""A process that uploads a part, says so, and waits for its end."""
+"""A process that uploads a part, reports it, and waits to be killed."""
 
 
-def test_a_process_that_is_killed(to: Path) -> None:
-    """Nothing that was durable is asked for again, and everything is right in the end."""
+def test_an_upload_of_a_killed_process(to: Path) -> None:
+    """After ``kill -9`` no durable byte is read again, and the files are right in the end."""
     tests = str(Path(__file__).parents[1])
     command = [sys.executable, "-c", KILLED, str(to)]
     with subprocess.Popen(
@@ -256,17 +256,17 @@ def test_a_process_that_is_killed(to: Path) -> None:
         assert process.stdout
         assert process.stdout.readline() == b"half\n"
         process.kill()
-    (again,) = nbferry.resume(limits=LIMITS)
-    assert again.snapshot.role == "upload"
-    away(again)
-    lent(again).lend(page := Counting(FILES))
-    assert ended(again) is None
+    (resumed,) = nbferry.resume(limits=LIMITS)
+    assert resumed.snapshot.role == "upload"
+    away(resumed)
+    lent(resumed).lend(page := Counting(FILES))
+    assert ended(resumed) is None
     assert page.travelled <= len(DATA) + 5 - 8 * CHUNK
     assert tree(to) == {**FILES, "trips": None}
 
 
-def test_what_is_left_is_discarded(half, to: Path) -> None:
-    """An unfinished upload of another process is removed with all its parts."""
+def test_discarding_an_unfinished_upload(half, to: Path) -> None:
+    """``discard`` removes an unfinished upload of an earlier process with all its parts."""
     transfer, _ = half
     portal.stop()
     nbferry.discard(transfer.id)
@@ -276,16 +276,16 @@ def test_what_is_left_is_discarded(half, to: Path) -> None:
 
 
 @pytest.mark.usefixtures("half")
-def test_a_page_is_missed_while_all_is_verified(to: Path) -> None:
-    """Resumed, digests of what is there are asked of the page; one that goes then pauses it too."""
+def test_a_page_that_leaves_during_verification(to: Path) -> None:
+    """A resumed upload asks the page for digests of stored data. It pauses when that page leaves."""
     portal.stop()
-    (again,) = nbferry.resume(limits=LIMITS)
-    lent(again).lend(first := OnlyBytes(FILES))
+    (resumed,) = nbferry.resume(limits=LIMITS)
+    lent(resumed).lend(first := OnlyBytes(FILES))
     assert first.asked_for_digests.wait(PATIENCE)
-    lent(again).gone(first)
-    away(again)
-    lent(again).lend(Lender(FILES))
-    assert ended(again) is None
+    lent(resumed).gone(first)
+    away(resumed)
+    lent(resumed).lend(Lender(FILES))
+    assert ended(resumed) is None
     assert tree(to) == {**FILES, "trips": None}
 
 
@@ -297,15 +297,15 @@ class OnlyBytes(Lender):
         self.asked_for_digests = threading.Event()
 
     def answer(self, question) -> None:
-        """Answer, or do not."""
+        """Answer reads only."""
         if question.op == "read":
             super().answer(question)
         else:
             self.asked_for_digests.set()
 
 
-def test_those_that_wait_for_a_page_keep_nobody_waiting(to: Path) -> None:
-    """Any number of uploads may have lost their pages; another one goes ahead."""
+def test_waiting_uploads_do_not_block_others(to: Path) -> None:
+    """Uploads that wait for their pages take no slot, so another upload runs."""
     waiting = [upload(FILES, to / str(number)) for number in range(LIMITS.max_active + 1)]
     for transfer in waiting:
         away(transfer)
@@ -318,7 +318,7 @@ def test_those_that_wait_for_a_page_keep_nobody_waiting(to: Path) -> None:
 
 
 def test_many_small_files(to: Path) -> None:
-    """Questions for many files are under way at once, so that none waits for the one before."""
+    """Questions for many files run at the same time, so no file waits for the one before it."""
     many = {f"many/{number:05}": b"%d" % number for number in range(2_000)}
     transfer = upload(many, to, limits=nbferry.Limits())
     page = Batches(many)
@@ -332,19 +332,19 @@ FULL = MiB // (4 * 1024)  # small slices in the window that every page begins wi
 
 
 class Batches(Lender):
-    """Answers in a thread of its own, when there is nothing more to be asked or the first window is full."""
+    """Answers in its own thread, once all questions are asked or the first window is full."""
 
     most = 0
 
     def answer_all(self) -> None:
-        """Wait for more."""
+        """Wait for more questions."""
         self.most = max(self.most, len(self.asked))
         if len(self.asked) >= FULL or self.count >= len(self.files):
             threading.Thread(target=super().answer_all).start()
 
 
-def test_published_before_the_process_ended(to: Path) -> None:
-    """If all that is missing is the note that it is over, no page is needed."""
+def test_an_upload_published_before_its_process_ended(to: Path) -> None:
+    """An upload that lacks only the record of its end needs no page to finish."""
     transfer = upload(FILES, to)
     lent(transfer).lend(Lender(FILES))
     assert ended(transfer) is None
@@ -360,15 +360,15 @@ def test_published_before_the_process_ended(to: Path) -> None:
         chunk_size=CHUNK,
     )
     state_folders().ledger().save(accepted)
-    (again,) = nbferry.resume()
-    assert ended(again) is None
-    assert again.wait().files == first.files
+    (resumed,) = nbferry.resume()
+    assert ended(resumed) is None
+    assert resumed.wait().files == first.files
     assert tree(to) == {**FILES, "trips": None}
     assert nbferry.resume() == []
 
 
-def test_what_is_there_already(to: Path) -> None:
-    """The ways to deal with a name that exists are those of a receive; what is equal does not travel."""
+def test_names_that_exist(to: Path) -> None:
+    """An upload treats existing names as a receive does, and reads only chunks that differ."""
     to.mkdir()
     (to / "a.bin").write_bytes(DATA[:CHUNK] + bytes(CHUNK))
     files = {"a.bin": DATA}
@@ -388,8 +388,8 @@ def test_what_is_there_already(to: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["../out", "/etc/out", "a/../../out", ".nbferry/record.json", ".git/config", "con"]
 )
-def test_names_that_are_not_safe(to: Path, name: str) -> None:
-    """They are refused, though they come from the page of the same person; nothing is written."""
+def test_unsafe_names_are_refused(to: Path, name: str) -> None:
+    """Unsafe names from the user's own page are refused, too, and nothing is written."""
     transfer = upload({name: b"x"}, to)
     lent(transfer).lend(Lender({name: b"x"}))
     assert ended(transfer) is errors.UnsafePath
@@ -400,7 +400,7 @@ def test_names_that_are_not_safe(to: Path, name: str) -> None:
 # ------------------------------------------------------------------ sent from a page to another kernel
 @pytest.mark.parametrize("via", ["direct", "relay"])
 def test_sent_from_a_page(to: Path, via: Literal["direct", "relay"]) -> None:
-    """Files of a browser's machine go to another kernel, chunk by chunk; nothing of them is kept in between."""
+    """A browser's files reach another kernel chunk by chunk, and the kernel between stores none of them."""
     sending = send_from_page(FILES, via=via)
     receiving = nbferry.receive(sending.code, to=to, accept=True, limits=LIMITS, via=via)
     lent(sending).lend(Lender(FILES))
@@ -410,7 +410,7 @@ def test_sent_from_a_page(to: Path, via: Literal["direct", "relay"]) -> None:
 
 
 def test_both_sides_see_that_the_page_is_away(to: Path) -> None:
-    """Sender and receiver are paused with the reason, and both go on when a page lends the files again."""
+    """Both sides pause and say why, and both continue when a page lends the files again."""
     sending = send_from_page(FILES, limits=LIMITS)
     receiving = nbferry.receive(sending.code, to=to, accept=True, limits=LIMITS)
     page = Sparing(FILES, 24)
@@ -425,7 +425,7 @@ def test_both_sides_see_that_the_page_is_away(to: Path) -> None:
 
 
 def test_a_changed_file_fails_both_sides(to: Path) -> None:
-    """Each says so."""
+    """Both sides report the changed file."""
     sending = send_from_page(FILES, limits=LIMITS)
     receiving = nbferry.receive(sending.code, to=to, accept=True, limits=LIMITS)
     page = Lender(FILES)
@@ -435,7 +435,7 @@ def test_a_changed_file_fails_both_sides(to: Path) -> None:
 
 
 def test_a_sender_whose_kernel_restarts(to: Path) -> None:
-    """It goes on with its receiver, and asks for the same files again."""
+    """The sender resumes with its receiver and asks a page for the same files."""
     sending = send_from_page(FILES, limits=LIMITS)
     receiving = nbferry.receive(sending.code, to=to, accept=True, limits=LIMITS)
     page = Sparing(FILES, 24)
@@ -452,8 +452,8 @@ def test_a_sender_whose_kernel_restarts(to: Path) -> None:
 
 
 @pytest.mark.parametrize("goes", [False, True], ids=["silent page", "no page"])
-def test_cancelling_a_send_whose_page_keeps_silent(to: Path, goes: bool) -> None:
-    """Both sides end, though a thread waits for the page."""
+def test_cancelling_a_send_with_a_silent_page(to: Path, goes: bool) -> None:
+    """A cancel ends both sides even while a thread waits for the page."""
     sending = send_from_page(FILES, limits=LIMITS)
     receiving = nbferry.receive(sending.code, to=to, accept=True, limits=LIMITS)
     page = Sparing(FILES, 24)

@@ -1,4 +1,4 @@
-"""Transfers that change their path in the middle, between two sides of one process, over real sockets."""
+"""Transfers that switch paths midway, between two sides in one process, over real sockets."""
 
 from __future__ import annotations
 
@@ -21,35 +21,37 @@ from nbferry.transfer.handle import Transfer
 from nbferry.transports.webrtc.datachannel import DataChannelTransport
 from network.toxics import Pace, ToxicProxy
 
-CHUNKS = 2  # the first byte of a frame that carries them
+# The first byte of a frame with chunks.
+CHUNKS = 2
 LIMITS = replace(SMALL, path_trial=0.5)
 
 
 class Road:
-    """What both sides have in common, and a count of what goes over it."""
+    """The network between both sides, with a count of the frames that cross it."""
 
     def __init__(self, relay: str, pace: ToxicProxy) -> None:
         self.relay = relay
         self.pace = pace
         self.sent = 0
-        self.paths: list[str] = []  # in the order in which chunks went over them
+        # The paths of chunks, in order.
+        self.paths: list[str] = []
         self.channels: list[DataChannelTransport] = []
 
     def transfer(self, source: Path, to: Path, via: str = "auto") -> tuple[Transfer, Transfer]:
-        """A transfer that has begun."""
+        """Start a transfer."""
         options = {"relay": self.relay, "via": via, "limits": LIMITS}
         sending = nbferry.send(source, **options)  # type: ignore[arg-type]
         return sending, nbferry.receive(sending.code, to=to, accept=True, **options)  # type: ignore[arg-type]
 
     def count(self, link: AnyLink, frame: bytes | memoryview) -> None:
-        """A frame is sent."""
+        """Count a frame."""
         if len(frame) and frame[0] == CHUNKS:
             self.sent += len(frame)
             if self.paths[-1:] != [link.via]:
                 self.paths.append(link.via)
 
     def cut_channels(self) -> None:
-        """Both ends lose their data channels."""
+        """Close the data channels of both ends."""
 
         def cut() -> None:
             for channel in self.channels:
@@ -61,7 +63,7 @@ class Road:
 
 @pytest.fixture
 def road(monkeypatch: pytest.MonkeyPatch) -> Iterator[Road]:
-    """A relay behind a slow line; the two sides cannot dial each other."""
+    """A relay behind a slow line. The two sides cannot dial each other."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -88,8 +90,8 @@ def road(monkeypatch: pytest.MonkeyPatch) -> Iterator[Road]:
     loop.close()
 
 
-def test_a_quicker_path_takes_over(road: Road, tmp_path: Path) -> None:
-    """A transfer begins by the relay, and moves to WebRTC when that carries more; no byte goes twice."""
+def test_a_transfer_moves_to_a_faster_path(road: Road, tmp_path: Path) -> None:
+    """A transfer starts over the relay and moves to WebRTC, which is faster. No byte is sent twice."""
     road.pace.pace = Pace(rate=2 * MIB)
     source = make(tmp_path / "from" / "x.bin", 24 * MIB)
     sending, receiving = road.transfer(source, tmp_path / "to")
@@ -102,8 +104,8 @@ def test_a_quicker_path_takes_over(road: Road, tmp_path: Path) -> None:
     assert tree(tmp_path / "to") == tree(tmp_path / "from")
 
 
-def test_a_slower_path_is_left_again(road: Road, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where WebRTC turns out to be slower, the transfer goes back to the relay, without a new call."""
+def test_a_transfer_leaves_a_slower_path(road: Road, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If WebRTC proves slower, the transfer returns to the relay without a new call."""
     send = DataChannelTransport.send
 
     async def wearily(self: DataChannelTransport, size: int, fill: object) -> None:
@@ -121,7 +123,7 @@ def test_a_slower_path_is_left_again(road: Road, tmp_path: Path, monkeypatch: py
 
 
 def test_a_path_that_dies_is_replaced(road: Road, tmp_path: Path) -> None:
-    """Cut again and again in mid-transfer, it goes on by itself, and every byte is right."""
+    """A path that is cut repeatedly is replaced each time, and every byte is right."""
     source = make(tmp_path / "from" / "x.bin", 48 * MIB)
     sending, receiving = road.transfer(source, tmp_path / "to", via="webrtc")
     for part in range(1, 6):
@@ -132,8 +134,8 @@ def test_a_path_that_dies_is_replaced(road: Road, tmp_path: Path) -> None:
     assert tree(tmp_path / "to") == tree(tmp_path / "from")
 
 
-def test_the_other_path_takes_over_at_once(road: Road, tmp_path: Path) -> None:
-    """When the path in use is lost while another one is up, that one is used; nobody has to call anew."""
+def test_the_second_path_replaces_a_lost_one_at_once(road: Road, tmp_path: Path) -> None:
+    """A transfer that loses its path uses the other open one, without a new call."""
     road.pace.pace = Pace(rate=1 * MIB)
     source = make(tmp_path / "from" / "x.bin", 4 * MIB)  # too small for a trial
     sending, receiving = road.transfer(source, tmp_path / "to")

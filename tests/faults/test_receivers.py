@@ -1,4 +1,4 @@
-"""Several receivers of one offer; lines that damage what they carry; decisions and clean-ups that go wrong."""
+"""Several receivers of one offer; lines that damage data; decisions and clean-ups that fail."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def test_a_cancel_is_for_all_receivers(tmp_path, source, gate):
-    """Who cancels an offer to several ends it for those who receive and for those who would come later."""
+    """Cancelling an offer ends it for current receivers and for later ones."""
     sending = nbferry.send(source, to=3, limits=SMALL)
     code = sending.code
     receiving = nbferry.receive(code, to=tmp_path / "to", accept=True, limits=SMALL)
@@ -47,7 +47,7 @@ def test_a_cancel_is_for_all_receivers(tmp_path, source, gate):
 
 
 def test_a_receiver_that_ends_early_is_not_counted(tmp_path, source):
-    """Of several receivers one that rejects or cancels leaves its place to another."""
+    """A receiver that rejects or cancels frees its place for another."""
     sending = nbferry.send(source, to=2, limits=SMALL)
     code = sending.code
     rejecting = nbferry.receive(code, to=tmp_path / "no", accept=False, limits=SMALL)
@@ -59,12 +59,13 @@ def test_a_receiver_that_ends_early_is_not_counted(tmp_path, source):
     assert sending.wait(PATIENCE).bytes == source.stat().st_size
 
 
-def test_what_is_under_way_outlives_the_offer(tmp_path, source, gate):
-    """An offer that expires lets nobody in any more, but whoever is being served is served."""
+def test_running_receives_outlive_the_offer(tmp_path, source, gate):
+    """An expired offer admits no new receiver, but finishes the running ones."""
     sending = nbferry.send(source, to=None, limits=SMALL, expires=2)
     receiving = nbferry.receive(sending.code, to=tmp_path / "to", accept=True, limits=SMALL)
     until(receiving, State.TRANSFERRING)
-    hasty = nbferry.Limits(connect_timeout=1)  # who comes in the instant of the end tries for so long
+    # A receiver that joins in the instant of expiry tries for this long.
+    hasty = nbferry.Limits(connect_timeout=1)
     while error_of(nbferry.receive(sending.code, to=tmp_path, accept=False, limits=hasty)) is errors.Rejected:
         continue
     gate.set()
@@ -73,8 +74,8 @@ def test_what_is_under_way_outlives_the_offer(tmp_path, source, gate):
     assert (tmp_path / "to" / "x.bin").read_bytes() == source.read_bytes()
 
 
-def test_who_loses_the_relay_while_coming_in_finds_the_way(tmp_path, source, monkeypatch):
-    """If the relay is lost in the instant of pairing, both sides have the keys, and meet by them."""
+def test_the_relay_is_lost_while_pairing(tmp_path, source, monkeypatch):
+    """If the relay is lost just after the key exchange, both sides have the keys and still meet."""
     send, failed = Mailbox.send, []
 
     async def send_but_once(self, body, *, to=0):
@@ -93,8 +94,8 @@ def test_who_loses_the_relay_while_coming_in_finds_the_way(tmp_path, source, mon
     assert error_of(sending) is None
 
 
-def test_part_data_that_cannot_be_removed(tmp_path, source, gate, monkeypatch, caplog):
-    """If cleaning up fails it is logged, and the transfer has ended all the same, on both sides."""
+def test_a_clean_up_that_fails(tmp_path, source, gate, monkeypatch, caplog):
+    """A failing clean-up is logged, and the transfer still ends on both sides."""
 
     def refuse(self):
         raise StorageError("The disk is gone.")
@@ -114,8 +115,8 @@ def test_part_data_that_cannot_be_removed(tmp_path, source, gate, monkeypatch, c
 
 @pytest.mark.parametrize("via", ["direct", "relay"])
 @pytest.mark.parametrize("how", ["drop", "repeat", "damage", "cut"])
-def test_a_line_that_cannot_be_trusted(tmp_path, source, monkeypatch, via, how):
-    """A line that drops, repeats, damages or cuts messages costs a connection, and what arrives is right."""
+def test_an_unreliable_line(tmp_path, source, monkeypatch, via, how):
+    """A line that drops, repeats, damages or cuts messages costs a connection, and the file is right."""
     arrived, faults = WebSocketTransport._message_arrived, []
     counts: dict[int, int] = {}
 
@@ -141,7 +142,8 @@ def test_a_line_that_cannot_be_trusted(tmp_path, source, monkeypatch, via, how):
                 arrived(self, message[:-1])
 
     monkeypatch.setattr(WebSocketTransport, "_message_arrived", faulty)
-    limits = replace(SMALL, ping_interval=0.05)  # what is dropped is missed when something follows it
+    # A later message reveals a dropped one.
+    limits = replace(SMALL, ping_interval=0.05)
     sending = nbferry.send(source, via=via, limits=limits)
     receiving = nbferry.receive(sending.code, to=tmp_path / "to", accept=True, via=via, limits=limits)
     assert error_of(receiving) is None
@@ -151,7 +153,7 @@ def test_a_line_that_cannot_be_trusted(tmp_path, source, monkeypatch, via, how):
 
 
 def test_a_deciding_function_that_fails(tmp_path, source, caplog):
-    """A function that raises instead of deciding fails the transfer on both sides, and leaves nothing."""
+    """An exception in the deciding function fails the transfer on both sides and leaves nothing."""
 
     def decide(offer):
         raise KeyError("no such thing")
@@ -165,7 +167,7 @@ def test_a_deciding_function_that_fails(tmp_path, source, caplog):
 
 
 def test_a_disk_that_is_full_from_the_start(tmp_path, source, monkeypatch):
-    """A disk without room pauses an offer that was accepted; when there is room it begins by itself."""
+    """A full disk pauses an accepted offer, which starts by itself once space is free."""
     full = threading.Event()
     full.set()
     prepare, missing = FolderSink.prepare, FolderSink.missing_space

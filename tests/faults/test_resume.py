@@ -1,6 +1,6 @@
-"""Transfers that go on after one side, or both, have let go of them; sources, disks and offers that changed meanwhile.
+"""Transfers that resume after one or both sides ended. Sources, disks and offers change meanwhile.
 
-A process that ends is played by its portal, which is stopped and made anew; killed ones are in tests/crash.
+Stopping the portal stands for the end of a process; tests/crash kills real processes.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def source(tmp_path: Path) -> Path:
 
 
 class Brake:
-    """Lets so many chunks be stored, and holds the next one until it is let go."""
+    """Lets this many chunks be stored and blocks the next one until ``go`` is set."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, chunks: int) -> None:
         self.go = threading.Event()
@@ -55,7 +55,7 @@ class Brake:
 
 
 def interrupted(sending: Transfer, receiving: Transfer, brake: Brake) -> Snapshot:
-    """The process of both ends when something is durable; the receiver's last snapshot."""
+    """End the process of both sides once a byte is durable. Returns the receiver's last snapshot."""
     view = Watch(receiving, lambda view: view.durable > 0).wait()
     stopping = threading.Thread(target=portal.stop)
     stopping.start()
@@ -65,8 +65,8 @@ def interrupted(sending: Transfer, receiving: Transfer, brake: Brake) -> Snapsho
     return view
 
 
-def test_both_sides_go_on(tmp_path, source, monkeypatch):
-    """``resume`` has both go on, without a code, and what was durable is there from the start."""
+def test_both_sides_resume(tmp_path, source, monkeypatch):
+    """``resume`` continues both sides without a code, and durable bytes count from the start."""
     brake = Brake(monkeypatch, 12)
     sending = nbferry.send(source, limits=QUICK)
     receiving = nbferry.receive(sending.code, to=tmp_path / "to", accept=True, limits=QUICK)
@@ -81,51 +81,51 @@ def test_both_sides_go_on(tmp_path, source, monkeypatch):
     assert nbferry.resume() == []
 
 
-def test_the_same_cells_go_on(tmp_path, source, monkeypatch):
-    """So do the same calls; while they run, the receiver's gives the handle of what runs."""
+def test_the_same_cells_resume(tmp_path, source, monkeypatch):
+    """Repeating the calls resumes, too. A repeated receive returns the handle of the running transfer."""
     brake = Brake(monkeypatch, 12)
     sending = nbferry.send(source, limits=QUICK)
     code = sending.code
     receiving = nbferry.receive(code, to=tmp_path / "to", accept=True, limits=QUICK)
     interrupted(sending, receiving, brake)
-    again = nbferry.send(source, limits=QUICK)
-    assert again.id == sending.id
-    assert not again.code_works
+    repeated = nbferry.send(source, limits=QUICK)
+    assert repeated.id == sending.id
+    assert not repeated.code_works
     taken = nbferry.receive(code, to=tmp_path / "to", accept=True, limits=QUICK)
     assert taken.id == receiving.id
-    assert both_end(again, taken) == (None, None)
+    assert both_end(repeated, taken) == (None, None)
     assert (tmp_path / "to/x.bin").read_bytes() == source.read_bytes()
 
 
-def test_a_code_that_nobody_used_works_after_a_restart(tmp_path, source):
-    """The sender's process ended before anybody came: the same cell has the same code, and it works."""
+def test_an_unused_code_works_after_a_restart(tmp_path, source):
+    """A sender restarted before a receiver came has the same code, and the code works."""
     sending = nbferry.send(source, limits=QUICK)
     code = sending.code
     portal.stop()
-    again = nbferry.send(source, limits=QUICK)
-    assert again.code == code
+    repeated = nbferry.send(source, limits=QUICK)
+    assert repeated.code == code
     receiving = nbferry.receive(code, to=tmp_path / "to", accept=True, limits=QUICK)
-    assert both_end(again, receiving) == (None, None)
+    assert both_end(repeated, receiving) == (None, None)
 
 
-def test_a_ticket_goes_on_for_those_who_are_not_done(tmp_path, source, monkeypatch):
-    """One receiver is served, one is interrupted, one comes after the restart: each has everything in the end."""
+def test_a_resumed_ticket_serves_the_remaining_receivers(tmp_path, source, monkeypatch):
+    """One receiver is done, one is interrupted, one joins after the restart; each gets the whole file."""
     sending = nbferry.send(source, to=3, limits=QUICK)
     code = sending.code
     assert error_of(nbferry.receive(code, to=tmp_path / "1", accept=True, limits=QUICK)) is None
     brake = Brake(monkeypatch, 12)
     second = nbferry.receive(code, to=tmp_path / "2", accept=True, limits=QUICK)
     interrupted(sending, second, brake)
-    again, resumed = nbferry.resume(limits=QUICK)
-    third = nbferry.receive(again.code, to=tmp_path / "3", accept=True, limits=QUICK)
-    assert both_end(resumed, third) == (None, None)
-    assert error_of(again) is None
+    offering, second = nbferry.resume(limits=QUICK)
+    third = nbferry.receive(offering.code, to=tmp_path / "3", accept=True, limits=QUICK)
+    assert both_end(second, third) == (None, None)
+    assert error_of(offering) is None
     for name in "123":
         assert (tmp_path / name / "x.bin").read_bytes() == source.read_bytes()
 
 
 def test_a_source_that_changed_is_sent_again(tmp_path, source, monkeypatch):
-    """Both sides say so and keep what is there; sent again, the chunks that are still right do not travel."""
+    """A changed source ends both sides and keeps the parts. Sent again, only changed chunks travel."""
     brake = Brake(monkeypatch, 12)
     sending = nbferry.send(source, limits=QUICK)
     code = sending.code
@@ -136,16 +136,16 @@ def test_a_source_that_changed_is_sent_again(tmp_path, source, monkeypatch):
     source.write_bytes(content)
     brake.go.set()
     assert both_end(sending, receiving) == (errors.SourceChanged, errors.SourceChanged)
-    again = nbferry.send(source, limits=QUICK)
+    repeated = nbferry.send(source, limits=QUICK)
     taken = nbferry.receive(code, to=tmp_path / "to", accept=True, limits=QUICK)
-    assert (again.id, taken.id) == (sending.id, receiving.id)
-    assert both_end(again, taken) == (None, None)
+    assert (repeated.id, taken.id) == (sending.id, receiving.id)
+    assert both_end(repeated, taken) == (None, None)
     assert (tmp_path / "to/x.bin").read_bytes() == content
     assert taken.wait().reused >= 3 * CHUNK
 
 
 def test_an_older_copy_is_reused(tmp_path, source):
-    """What is equal in an older copy at the destination does not travel; the copy itself is left alone."""
+    """Equal chunks of an older copy are not sent, and the copy itself stays unchanged."""
     (tmp_path / "to").mkdir()
     older = bytearray(source.read_bytes())
     older[10 * CHUNK] ^= 1
@@ -157,8 +157,8 @@ def test_an_older_copy_is_reused(tmp_path, source):
     assert tree(tmp_path / "to") == {"x.bin": bytes(older), "x (1).bin": source.read_bytes()}
 
 
-def test_a_lost_journal_costs_hashing_only(tmp_path, source, monkeypatch):
-    """Without its journal the staging data are compared with what the sender has, and kept."""
+def test_a_lost_journal_costs_only_hashing(tmp_path, source, monkeypatch):
+    """Without its journal, staged data are compared with the sender's digests and kept."""
     brake = Brake(monkeypatch, 12)
     sending = nbferry.send(source, limits=QUICK)
     receiving = nbferry.receive(sending.code, to=tmp_path / "to", accept=True, limits=QUICK)
@@ -172,7 +172,7 @@ def test_a_lost_journal_costs_hashing_only(tmp_path, source, monkeypatch):
 
 
 def test_a_cancelled_transfer_cannot_be_resumed(tmp_path, source, monkeypatch):
-    """Nothing of it stays, on either side, but a line that says how it ended."""
+    """A cancelled transfer leaves only a record of how it ended, on both sides."""
     brake = Brake(monkeypatch, 12)
     sending = nbferry.send(source, limits=QUICK)
     receiving = nbferry.receive(sending.code, to=tmp_path / "to", accept=True, limits=QUICK)
@@ -187,8 +187,8 @@ def test_a_cancelled_transfer_cannot_be_resumed(tmp_path, source, monkeypatch):
         nbferry.resume(receiving.id)
 
 
-def test_what_nobody_touched_for_long_expires(tmp_path, source, monkeypatch):
-    """Part data are removed after the time for which they are kept, and whoever asks is told."""
+def test_old_unfinished_transfers_expire(tmp_path, source, monkeypatch):
+    """Parts are removed after the time to keep them, and ``resume`` reports that they expired."""
     brake = Brake(monkeypatch, 12)
     limits = Limits(
         chunk_size=CHUNK, window=8 * CHUNK, read_ahead=8 * CHUNK, sync_bytes=4 * CHUNK, keep_unfinished=1
@@ -209,7 +209,7 @@ def test_what_nobody_touched_for_long_expires(tmp_path, source, monkeypatch):
 
 @pytest.fixture
 def untold(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
-    """Sender and receiver of a transfer that was published in the instant in which both were interrupted."""
+    """Sender and receiver of a transfer that was interrupted in the instant of its publication."""
     writing, go = threading.Event(), threading.Event()
     leave_receipt = Destination.leave_receipt
 
@@ -231,44 +231,44 @@ def untold(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> tup
 
 
 def test_a_sender_is_told_before_the_receiver_returns(tmp_path, untold):
-    """All was published when the process ended: resumed, the receiver has its result when the sender knows."""
+    """A resumed receiver that published everything returns its result once the sender knows."""
     sending, receiving = untold
     told = nbferry.resume(sending, limits=QUICK)
-    again = nbferry.resume(receiving, limits=QUICK)
-    assert again.wait(PATIENCE).files == (tmp_path / "to/x.bin",)
+    resumed = nbferry.resume(receiving, limits=QUICK)
+    assert resumed.wait(PATIENCE).files == (tmp_path / "to/x.bin",)
     assert told.snapshot.state is State.DONE
     assert error_of(told) is None
-    assert not again.accepted
+    assert not resumed.accepted
 
 
-def test_what_is_published_is_no_longer_cancelled(tmp_path, untold):
-    """A receiver that has everything cannot take that back; it only looks for the sender, to tell it."""
+def test_a_published_transfer_cannot_be_cancelled(tmp_path, untold):
+    """A receiver with all files ignores a cancel and still tells the sender."""
     sending, receiving = untold
-    again = nbferry.resume(receiving, limits=QUICK)
-    until(again, State.DONE)
-    assert again.accepted
-    again.cancel("too late")
+    resumed = nbferry.resume(receiving, limits=QUICK)
+    until(resumed, State.DONE)
+    assert resumed.accepted
+    resumed.cancel("too late")
     told = nbferry.resume(sending, limits=QUICK)
-    assert both_end(told, again) == (None, None)
+    assert both_end(told, resumed) == (None, None)
     assert nbferry.resume() == []
 
 
 @pytest.mark.parametrize("accept", [None, True])
-def test_whoever_receives_again_can_decide(tmp_path, source, monkeypatch, accept):
-    """The same cell once more, while the offer waits for a decision: that one asks, or has decided."""
+def test_a_repeated_receive_can_decide(tmp_path, source, monkeypatch, accept):
+    """Repeating the cell while the offer waits asks the user again, or decides."""
     monkeypatch.setattr("builtins.input", lambda _: "y")
     limits = replace(QUICK, auto_accept=0)
     sending = nbferry.send(source, limits=limits)
     receiving = nbferry.receive(sending.code, to=tmp_path / "to", limits=limits)
     until(receiving, State.OFFERED)
-    again = nbferry.receive(sending.code, to=tmp_path / "to", limits=limits, accept=accept)
-    assert again.id == receiving.id
-    assert error_of(again) is None
+    repeated = nbferry.receive(sending.code, to=tmp_path / "to", limits=limits, accept=accept)
+    assert repeated.id == receiving.id
+    assert error_of(repeated) is None
     assert error_of(sending) is None
 
 
-def test_a_listed_transfer_that_the_same_cell_goes_on_with(tmp_path, source, monkeypatch):
-    """Who holds the paused one follows what goes on."""
+def test_listed_handles_follow_resumed_transfers(tmp_path, source, monkeypatch):
+    """A handle from ``transfers()`` follows its transfer when ``resume`` continues it."""
     brake = Brake(monkeypatch, 12)
     sending = nbferry.send(source, limits=QUICK)
     receiving = nbferry.receive(sending.code, to=tmp_path / "to", accept=True, limits=QUICK)
@@ -280,8 +280,8 @@ def test_a_listed_transfer_that_the_same_cell_goes_on_with(tmp_path, source, mon
     assert [transfer.snapshot.state for transfer in listed] == [State.DONE, State.DONE]
 
 
-def test_what_is_listed_and_discarded_has_ended(tmp_path, source, monkeypatch):
-    """By its handle or by its id: part data and memo are gone, and who waits is told."""
+def test_discarded_transfers_have_ended(tmp_path, source, monkeypatch):
+    """``cancel`` of a listed handle and ``discard`` of an id remove parts and record, and end every wait."""
     brake = Brake(monkeypatch, 12)
     sending = nbferry.send(source, limits=QUICK)
     receiving = nbferry.receive(sending.code, to=tmp_path / "to", accept=True, limits=QUICK)
@@ -297,8 +297,8 @@ def test_what_is_listed_and_discarded_has_ended(tmp_path, source, monkeypatch):
             nbferry.resume(transfer.id)
 
 
-def test_a_fault_while_inviting_ends_the_send(tmp_path, source, monkeypatch, caplog):
-    """It is named, and nothing is said to have been sent."""
+def test_a_fault_of_the_invitation_ends_the_send(tmp_path, source, monkeypatch, caplog):
+    """The send fails with the fault, which is logged."""
 
     async def broken(*_, **__):
         raise KeyError("no such room")
@@ -314,7 +314,7 @@ def test_a_fault_while_inviting_ends_the_send(tmp_path, source, monkeypatch, cap
 # ------------------------------------------------------------------ failing disks
 @pytest.mark.parametrize("times", [1, 100])
 def test_a_disk_that_fails_to_flush(tmp_path, source, monkeypatch, times):
-    """What an I/O error lost in a flush is fetched again; after a second one the transfer fails and keeps its parts."""
+    """Chunks lost by a failed flush are fetched again. A second failure fails the transfer and keeps its parts."""
     left = [times]
     sync = REAL_DISK.sync
 

@@ -1,4 +1,4 @@
-"""Whole transfers in one process, with real files and sockets, when things go wrong and when they go right."""
+"""Whole transfers in one process, with real files and sockets: those that succeed and those that fail."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from network.toxics import Faults, ToxicProxy
 
 @pytest.fixture
 def relay() -> Iterator[RunningRelay]:
-    """A relay in a thread of its own."""
+    """A relay in its own thread."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -39,7 +39,7 @@ def relay() -> Iterator[RunningRelay]:
 # ------------------------------------------------------------------ what arrives
 @pytest.mark.parametrize("via", ["direct", "relay"])
 def test_files_of_every_size_arrive_as_they_were(tmp_path, via):
-    """Sizes around the chunk's, empty folders, modes, times and names in any script: identical on arrival."""
+    """Sizes around a chunk's, empty folders, modes, times and names in any script arrive unchanged."""
     root = tmp_path / "from" / "data"
     for size in (0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 5 * CHUNK + 7):
         make(root / f"{size}.bin", size)
@@ -62,7 +62,7 @@ def test_files_of_every_size_arrive_as_they_were(tmp_path, via):
 
 
 def test_thousands_of_small_files_arrive(tmp_path):
-    """2,000 files of 1 KiB arrive, by a line that carries a few dozen frames."""
+    """2,000 files of 1 KiB arrive over a line that holds a few dozen frames."""
     for number in range(2000):
         make(tmp_path / "from" / "many" / str(number % 20) / f"{number}.bin", KIB)
     sending = nbferry.send(tmp_path / "from" / "many")
@@ -70,8 +70,8 @@ def test_thousands_of_small_files_arrive(tmp_path):
     assert tree(tmp_path / "to") == tree(tmp_path / "from")
 
 
-def test_several_paths_arrive_side_by_side(tmp_path):
-    """A list of files and folders becomes just these at the destination."""
+def test_several_paths_in_one_send(tmp_path):
+    """Several files and folders arrive side by side at the destination."""
     one, two = make(tmp_path / "a" / "one.bin", 10), make(tmp_path / "b" / "folder" / "two.bin", 20).parent
     sending = nbferry.send([one, two])
     result = nbferry.receive(sending.code, to=tmp_path / "to").wait(PATIENCE)
@@ -80,7 +80,7 @@ def test_several_paths_arrive_side_by_side(tmp_path):
 
 
 def test_a_transfer_can_be_awaited_in_any_loop(tmp_path):
-    """``await`` gives the same result as ``wait``."""
+    """``await`` returns the same result as ``wait``."""
 
     async def main():
         sending = nbferry.send(make(tmp_path / "x.bin", 100))
@@ -93,7 +93,7 @@ def test_a_transfer_can_be_awaited_in_any_loop(tmp_path):
 
 
 def test_many_receivers_share_a_ticket(tmp_path):
-    """A ticket for three serves three at once, and is used up by then."""
+    """A ticket for three receivers serves all three at once and is used up afterwards."""
     source = make(tmp_path / "x.bin", 3 * MIB)
     sending = nbferry.send(source, to=3)
     assert sending.code.startswith("nbf1")
@@ -103,8 +103,8 @@ def test_many_receivers_share_a_ticket(tmp_path):
     assert error_of(nbferry.receive(sending.code, to=tmp_path / "late")) is errors.CodeUsed
 
 
-def test_the_queue_lets_three_at_a_time_through(tmp_path, gate):
-    """Of five transfers three move bytes at once, the others wait, and all complete."""
+def test_three_transfers_run_at_once(tmp_path, gate):
+    """Three of five transfers move bytes at once. The others queue, and all complete."""
     sendings = [nbferry.send(make(tmp_path / f"{n}.bin", 4 * CHUNK), limits=SMALL) for n in range(5)]
     receivings = [
         nbferry.receive(s.code, to=tmp_path / f"to-{n}", accept=True, limits=SMALL)
@@ -112,13 +112,11 @@ def test_the_queue_lets_three_at_a_time_through(tmp_path, gate):
     ]
     queued = [Watch(r, lambda v: "queue" in v.reason) for r in receivings]
     moving = [Watch(r, lambda v: v.state is State.TRANSFERRING) for r in receivings]
-    settled = threading.Event()
     both = threading.Semaphore(0)
     for watch in (*queued, *moving):
         threading.Thread(target=lambda w=watch: (w._seen.wait(PATIENCE), both.release()), daemon=True).start()
     for _ in range(5):
         assert both.acquire(timeout=PATIENCE)
-    settled.set()
     assert sum(r.snapshot.state is State.TRANSFERRING for r in receivings) == 3
     gate.set()
     for transfer in (*sendings, *receivings):
@@ -127,7 +125,7 @@ def test_the_queue_lets_three_at_a_time_through(tmp_path, gate):
 
 # ------------------------------------------------------------------ lost connections
 def test_a_relayed_transfer_survives_cuts(tmp_path, relay):
-    """A connection through a relay that is reset six times carries everything in the end, nothing twice over."""
+    """A relay connection that is reset six times transfers the file, and resends little of it."""
     source = make(tmp_path / "x.bin", 12 * MIB)
     cuts = [200 * KIB, 900 * KIB, 300 * KIB, MIB, 2 * MIB, 700 * KIB]
     with ToxicProxy(Faults(list(cuts))) as proxy:
@@ -137,13 +135,14 @@ def test_a_relayed_transfer_survives_cuts(tmp_path, relay):
         receiving.wait(PATIENCE)
         sending.wait(PATIENCE)
         assert len(proxy.faults.times) == len(cuts)
-        resent = proxy.carried / 2 - source.stat().st_size  # every byte passes the proxy twice
+        # every byte passes the proxy twice
+        resent = proxy.carried / 2 - source.stat().st_size
         assert resent < len(cuts) * (SMALL.window + SMALL.read_ahead + SMALL.high_water + 8 * MIB)
     assert (tmp_path / "to" / "x.bin").read_bytes() == source.read_bytes()
 
 
 def test_a_direct_transfer_survives_cuts(tmp_path, monkeypatch):
-    """A direct connection that breaks after each MiB carries 8 MiB."""
+    """A direct connection that breaks after each MiB transfers 8 MiB."""
     send, cuts = WebSocketTransport.send, []
 
     async def send_and_break(self, size, fill):
@@ -163,10 +162,10 @@ def test_a_direct_transfer_survives_cuts(tmp_path, monkeypatch):
     assert (tmp_path / "to" / "x.bin").read_bytes() == source.read_bytes()
 
 
-# ------------------------------------------------------------------ wishes
+# ------------------------------------------------------------------ commands
 @pytest.mark.parametrize("side", ["sender", "receiver"])
 def test_either_side_pauses_and_resumes(tmp_path, gate, side):
-    """A pause shows on both sides, and ``resume`` lets the transfer end well."""
+    """Both sides show a pause, and after ``resume`` the transfer completes."""
     sending = nbferry.send(make(tmp_path / "x.bin", 20 * CHUNK), limits=SMALL)
     receiving = nbferry.receive(sending.code, to=tmp_path / "to", accept=True, limits=SMALL)
     until(receiving, State.TRANSFERRING)
@@ -181,8 +180,8 @@ def test_either_side_pauses_and_resumes(tmp_path, gate, side):
 
 
 @pytest.mark.parametrize("side", ["sender", "receiver"])
-def test_either_side_cancels_and_nothing_is_left(tmp_path, gate, side):
-    """A cancel ends both sides; no part data stay, nothing is published."""
+def test_either_side_cancels(tmp_path, gate, side):
+    """A cancel ends both sides. No part stays, and no file is published."""
     sending = nbferry.send(make(tmp_path / "x.bin", 20 * CHUNK), limits=SMALL)
     receiving = nbferry.receive(sending.code, to=tmp_path / "to", accept=True, limits=SMALL)
     until(receiving, State.TRANSFERRING)
@@ -191,12 +190,12 @@ def test_either_side_cancels_and_nothing_is_left(tmp_path, gate, side):
     assert both_end(sending, receiving) == (errors.Cancelled, errors.Cancelled)
     other = receiving if side == "sender" else sending
     assert "enough" in other.snapshot.reason
-    portal.stop()  # returns when everything is cleaned up
+    portal.stop()  # returns after the clean-up
     assert tree(tmp_path / "to") == {}
 
 
 def test_a_rejection_says_why(tmp_path):
-    """What a deciding function returns reaches the sender, and nothing is written."""
+    """The sender reads the reason that the deciding function returned, and nothing is written."""
     sending = nbferry.send(make(tmp_path / "x.bin", 10))
     receiving = nbferry.receive(sending.code, to=tmp_path / "to", accept=lambda offer: "no room on my desk")
     assert both_end(sending, receiving) == (errors.Rejected, errors.Rejected)
@@ -205,7 +204,7 @@ def test_a_rejection_says_why(tmp_path):
 
 
 def test_a_large_offer_waits_for_a_decision(tmp_path):
-    """Above the threshold nothing moves before ``accept``; the list is there to be looked at."""
+    """An offer above the threshold lists its files and transfers none before ``accept``."""
     limits = nbferry.Limits(auto_accept=10)
     sending = nbferry.send(make(tmp_path / "x.bin", 11), limits=limits)
     receiving = nbferry.receive(sending.code, to=tmp_path / "to", limits=limits)
@@ -225,8 +224,8 @@ def test_a_large_offer_waits_for_a_decision(tmp_path):
         ("refuse", {"x.bin": b"old"}),
     ],
 )
-def test_names_that_exist_are_treated_as_was_said(tmp_path, overwrite, left):
-    """The receiver alone says what happens to its files."""
+def test_overwrite_decides_on_names_that_exist(tmp_path, overwrite, left):
+    """The receiver alone decides what happens to its files."""
     (tmp_path / "from").mkdir()
     (tmp_path / "from" / "x.bin").write_bytes(b"new")
     (tmp_path / "to").mkdir()
@@ -238,8 +237,8 @@ def test_names_that_exist_are_treated_as_was_said(tmp_path, overwrite, left):
     assert tree(tmp_path / "to") == left
 
 
-def test_a_faulty_subscriber_hurts_nobody(tmp_path, caplog):
-    """What a callback raises is logged, and the transfer goes on."""
+def test_a_faulty_subscriber_does_no_harm(tmp_path, caplog):
+    """A callback's exception is logged, and the transfer continues."""
     sending = nbferry.send(make(tmp_path / "x.bin", 10))
     faulty = [False]
     sending.subscribe(lambda view: 1 // 0 if faulty[0] else faulty.append(True))
@@ -251,7 +250,7 @@ def test_a_faulty_subscriber_hurts_nobody(tmp_path, caplog):
 
 # ------------------------------------------------------------------ storage
 def test_a_file_that_changes_ends_the_transfer(tmp_path, gate):
-    """A source that is written to while it is sent is reported on both sides, and nothing is published."""
+    """A source that changes while it is sent fails both sides, and nothing is published."""
     source = make(tmp_path / "x.bin", 60 * CHUNK)
     sending = nbferry.send(source, limits=SMALL)
     receiving = nbferry.receive(sending.code, to=tmp_path / "to", accept=True, limits=SMALL)
@@ -266,7 +265,7 @@ def test_a_file_that_changes_ends_the_transfer(tmp_path, gate):
 
 
 def test_a_missing_file_is_an_error_of_the_code_and_of_the_wait(tmp_path):
-    """Whoever asks first hears that there is no such file."""
+    """Both ``code`` and ``wait`` report the missing file."""
     sending = nbferry.send(tmp_path / "missing.bin")
     with pytest.raises(errors.StorageError, match=r"missing\.bin"):
         _ = sending.code
@@ -274,7 +273,7 @@ def test_a_missing_file_is_an_error_of_the_code_and_of_the_wait(tmp_path):
 
 
 def test_a_full_disk_pauses_until_there_is_room(tmp_path, monkeypatch):
-    """Both sides say how many bytes are needed; when there is room the transfer goes on by itself."""
+    """Both sides show how many bytes are missing. Once space is free, the transfer continues by itself."""
     full = threading.Event()
     full.set()
     store = FolderSink.store
@@ -301,7 +300,7 @@ def test_a_full_disk_pauses_until_there_is_room(tmp_path, monkeypatch):
 
 
 def test_a_failed_flush_costs_only_what_it_lost(tmp_path, monkeypatch):
-    """Chunks that a full disk lost at the end are fetched again, and the file is whole."""
+    """Chunks that a full disk lost at the end are fetched again, and the file is right."""
     publish, sync, calls = FolderSink.publish, FolderSink.sync, []
 
     def publish_second_time(self, digest):
@@ -321,8 +320,8 @@ def test_a_failed_flush_costs_only_what_it_lost(tmp_path, monkeypatch):
     assert (tmp_path / "to" / "x.bin").read_bytes() == (tmp_path / "x.bin").read_bytes()
 
 
-def test_a_fault_of_our_own_ends_both_sides(tmp_path, monkeypatch, caplog):
-    """An exception that nobody foresaw fails the transfer here and there, and hangs nobody."""
+def test_an_internal_fault_ends_both_sides(tmp_path, monkeypatch, caplog):
+    """An unexpected exception fails the transfer on both sides, and both end."""
 
     def broken(self, chunks, batch):
         raise RuntimeError("a bug")
@@ -335,8 +334,8 @@ def test_a_fault_of_our_own_ends_both_sides(tmp_path, monkeypatch, caplog):
 
 
 # ------------------------------------------------------------------ codes
-def test_an_offer_that_nobody_takes_expires(tmp_path):
-    """After ``expires`` seconds the sender ends, and the code says that it has expired."""
+def test_an_unused_offer_expires(tmp_path):
+    """The sender ends after ``expires`` seconds, and the code no longer works."""
     sending = nbferry.send(make(tmp_path / "x.bin", 10), expires=0.2)
     code = sending.code
     assert error_of(sending) is errors.Expired
@@ -347,8 +346,8 @@ def test_an_offer_that_nobody_takes_expires(tmp_path):
     )
 
 
-def test_waiting_has_an_end_and_the_transfer_goes_on(tmp_path):
-    """``wait(timeout)`` raises TimedOut and leaves the transfer alone."""
+def test_a_wait_that_times_out(tmp_path):
+    """``wait(timeout)`` raises TimedOut and does not end the transfer."""
     sending = nbferry.send(make(tmp_path / "x.bin", 10))
     with pytest.raises(errors.TimedOut):
         sending.wait(0.01)
@@ -357,7 +356,7 @@ def test_waiting_has_an_end_and_the_transfer_goes_on(tmp_path):
 
 
 def test_the_transfers_of_a_process_are_listed(tmp_path):
-    """``transfers()`` has both sides of a transfer that both run here."""
+    """``transfers()`` lists both sides of a transfer within one process."""
     sending = nbferry.send(make(tmp_path / "x.bin", 10))
     nbferry.receive(sending.code, to=tmp_path / "to").wait(PATIENCE)
     assert [transfer.snapshot.role for transfer in nbferry.transfers()] == ["send", "receive"]

@@ -19,7 +19,7 @@ from running import PATIENCE, environment
 
 @pytest.fixture(scope="module")
 def kernels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Kernel, Kernel]]:
-    """Two kernels in two folders, that have imported nbferry."""
+    """Two kernels in two folders, with nbferry imported."""
     root = tmp_path_factory.mktemp("kernels").resolve()
     both = start_kernel(root / "sender"), start_kernel(root / "receiver")
     for kernel in both:
@@ -39,7 +39,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 @contextmanager
 def jupyter_server(root: Path, port: int = 0) -> Iterator[Server]:
-    """A Jupyter server in which the extension is enabled as ``pip install`` does it: by a file of configuration."""
+    """A Jupyter server with the extension enabled by a configuration file, as ``pip install`` does it."""
     enabled = root / "etc/jupyter_server_config.d/nbferry.json"
     enabled.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(Path(nbferry.jupyter.__file__).with_name("nbferry.json"), enabled)
@@ -71,7 +71,7 @@ def jupyter_server(root: Path, port: int = 0) -> Iterator[Server]:
 
 
 def address_of(process: subprocess.Popen[str]) -> str:
-    """Wait until a server says where it is."""
+    """Wait for the address that a server prints."""
     said = ""
     assert process.stderr
     for line in process.stderr:

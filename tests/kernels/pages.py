@@ -1,4 +1,4 @@
-"""A page that shows a card, as a kernel sees it: what JupyterLab says for it on the comm, and what comes back."""
+"""A page that shows a card, as a kernel sees it: JupyterLab's messages on the comm and the kernel's answers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NAME = "00112233445566aa"
 
 
 class Page:
-    """A page at a kernel. It is there before the card that it shows, as it must hear of it."""
+    """A page at a kernel. Open it before the card, as it must hear of the card."""
 
     def __init__(self, kernel: Kernel) -> None:
         assert kernel.manager
@@ -26,15 +26,15 @@ class Page:
     # ---------------------------------------------------------------- subshells
     @property
     def may_have_a_subshell(self) -> bool:
-        """Whether the kernel has them; asked as JupyterLab asks."""
+        """Whether the kernel supports subshells. Asks as JupyterLab does."""
         return "kernel subshells" in self._control("kernel_info_request").get("supported_features", [])
 
     def get_a_subshell(self) -> None:
-        """From now on what it says goes there."""
+        """Create a subshell, and send all later messages to it."""
         self.subshell = self._control("create_subshell_request")["subshell_id"]
 
     def reload(self) -> None:
-        """Its subshell goes with it, and it gets another."""
+        """Replace the subshell, as a reloaded page does."""
         self._control("delete_subshell_request", subshell_id=self.subshell)
         self.get_a_subshell()
 
@@ -49,7 +49,7 @@ class Page:
 
     # ---------------------------------------------------------------- the card
     def find_card(self) -> None:
-        """Wait until the kernel has made one."""
+        """Wait until the kernel has made a card."""
         while not self._model:
             message = self._next()
             if message["msg_type"] == "comm_open" and "view" in message["content"]["data"].get("state", {}):
@@ -57,7 +57,7 @@ class Page:
                 self.view = message["content"]["data"]["state"]["view"]
 
     def say(self, op: str, **arguments: Any) -> int:
-        """Ask the card for something, once; the request's number."""
+        """Send a request to the card. Returns the request's number."""
         self._last_id += 1
         content = {"page": NAME, "id": self._last_id, "op": op, **arguments}
         data = {"method": "custom", "content": content}
@@ -74,7 +74,7 @@ class Page:
                 return content
 
     def ask(self, op: str, **arguments: Any) -> dict[str, Any]:
-        """Ask the card for something; what it answers."""
+        """Send a request to the card and wait for its answer."""
         answer = self.answer(self.say(op, **arguments))
         assert "ok" in answer, answer
         found: dict[str, Any] = answer["ok"]
@@ -85,7 +85,7 @@ class Page:
         return message
 
     def _said(self, message: dict[str, Any]) -> dict[str, Any]:
-        """What the card says to the page with a message, if it is one from it."""
+        """The content of a message from the card; empty for other messages."""
         if message["msg_type"] != "comm_msg" or message["content"]["comm_id"] != self._model:
             return {}
         data = message["content"]["data"]

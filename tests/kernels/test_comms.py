@@ -1,4 +1,4 @@
-"""What a page says on a comm acts: in an idle kernel, and while a cell runs where the kernel can do that."""
+"""Requests of a page on a comm act in an idle kernel. While a cell runs they act if the kernel supports it."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ while not {condition}:
     time.sleep(0.01)
 print(transfer.snapshot.state)
 """
-"""A cell that leaves the kernel no time for anything else."""
+"""A cell that keeps the kernel busy."""
 
 
 def installed(version: str, folder: Path) -> Path:
-    """Another version of ipykernel, in a folder of its own that goes before what is installed."""
+    """Install another version of ipykernel in a folder that precedes the installed one on the path."""
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder)]
     subprocess.run(
         [*command, f"ipykernel=={version}.*"], check=True, stderr=subprocess.PIPE, env=environment()
@@ -62,7 +62,7 @@ def kernel(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture
 def tab(kernel: Kernel, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """A page that shows a card for a send; it has no subshell yet."""
+    """A page that shows the card of a send. It has no subshell yet."""
     page = Page(kernel)
     kernel.run(CARD.format(file=request.node.originalname))
     page.find_card()
@@ -80,7 +80,7 @@ def subshell_tab(tab: Page) -> Page:
 
 
 def assert_cancelled(kernel: Kernel) -> None:
-    """The transfer ends as cancelled."""
+    """Assert that the transfer ends as cancelled."""
     with pytest.raises(CellError, match="Cancelled"):
         kernel.run("transfer.wait(60)")
 
@@ -93,24 +93,24 @@ def test_idle(kernel: Kernel, tab: Page) -> None:
 
 
 def test_idle_over_a_subshell(kernel: Kernel, subshell_tab: Page) -> None:
-    """So they do for a page that has a subshell."""
+    """A page with a subshell can command an idle kernel, too."""
     subshell_tab.ask("cancel", reason="")
     assert_cancelled(kernel)
 
 
 def test_busy(kernel: Kernel, tab: Page) -> None:
-    """Without a subshell a command waits until a computing cell ends; then it acts."""
-    cell = kernel.start(BUSY.format(condition="os.path.exists('go on')"))
+    """Without a subshell a command waits until the busy cell ends, and then acts."""
+    cell = kernel.start(BUSY.format(condition="os.path.exists('continue')"))
     kernel.wait_for(cell, "now")
     cancelling = tab.say("cancel", reason="")
-    (kernel.folder / "go on").touch()
+    (kernel.folder / "continue").touch()
     assert kernel.finish(cell)[0].strip() == "waiting"
     assert "ok" in tab.answer(cancelling)
     assert_cancelled(kernel)
 
 
 def test_busy_over_a_subshell(kernel: Kernel, subshell_tab: Page) -> None:
-    """Over a subshell it acts while the cell computes; on ipykernel 7.4 too, though a cell has made the card."""
+    """With a subshell a command acts while a cell computes; on ipykernel 7.4 also for a card that a cell made."""
     cell = kernel.start(BUSY.format(condition="transfer.snapshot.state.final"))
     kernel.wait_for(cell, "now")
     subshell_tab.ask("look")
@@ -119,7 +119,7 @@ def test_busy_over_a_subshell(kernel: Kernel, subshell_tab: Page) -> None:
 
 
 def test_awaiting_over_a_subshell(kernel: Kernel, subshell_tab: Page) -> None:
-    """It acts while a cell awaits the transfer, which ends the waiting."""
+    """With a subshell a command acts while a cell awaits the transfer, and ends the wait."""
     cell = kernel.start("print('now', flush=True); await transfer")
     kernel.wait_for(cell, "now")
     subshell_tab.ask("cancel", reason="")
@@ -128,7 +128,7 @@ def test_awaiting_over_a_subshell(kernel: Kernel, subshell_tab: Page) -> None:
 
 
 def test_awaiting_and_interrupted(kernel: Kernel, tab: Page) -> None:
-    """Without a subshell a command acts at the latest when the awaiting cell has been interrupted."""
+    """Without a subshell a command acts at the latest when the awaiting cell is interrupted."""
     cell = kernel.start("print('now', flush=True); await transfer")
     kernel.wait_for(cell, "now")
     cancelling = tab.say("cancel", reason="")
@@ -140,7 +140,7 @@ def test_awaiting_and_interrupted(kernel: Kernel, tab: Page) -> None:
 
 
 def test_after_a_reload(kernel: Kernel, subshell_tab: Page) -> None:
-    """A page that was loaded again has another subshell, and what it says on that acts while a cell computes."""
+    """A reloaded page has a new subshell, and its commands act while a cell computes."""
     subshell_tab.ask("look")
     subshell_tab.reload()
     subshell_tab.ask("look")

@@ -1,4 +1,4 @@
-"""Two kernels of one Jupyter server: it is found by itself, carries the bytes, and lets nobody else in."""
+"""Two kernels of one Jupyter server find its relay by themselves. The relay rejects other users."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def ask(server: Server, message: Mapping[str, object], **headers: str) -> dict[s
 
 
 def test_kernels_of_a_server(server: Server, nbferry: Commands) -> None:
-    """The server's relay is found without a setting and carries a folder; its token stays at home."""
+    """Kernels find the server's relay without a setting. It transfers a folder and keeps its token secret."""
     sender, receiver = server.kernel("sender"), server.kernel("receiver")
     content = os.urandom(2 * MIB + 1)
     (sender.folder / "flights").mkdir()
@@ -66,7 +66,7 @@ def test_kernels_of_a_server(server: Server, nbferry: Commands) -> None:
 
 
 def test_a_server_that_is_killed(tmp_path: Path, nbferry: Commands) -> None:
-    """With it die its kernel and its relay. Started again, the same cell goes on, and the receiver only had to wait."""
+    """A killed server takes kernel and relay with it. After a restart the same cell resumes, and the receiver waits."""
     root = tmp_path.resolve() / "server"
     cell = "import nbferry; sending = nbferry.send('data.bin', via='relay'); print(sending.code)"
     with jupyter_server(root) as first:

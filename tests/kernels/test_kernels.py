@@ -1,4 +1,4 @@
-"""Transfers between two real kernels: while cells run, after Ctrl-C, shown as text and as HTML, at the end."""
+"""Transfers between two real kernels: while cells run, after Ctrl-C, shown as text and as HTML, at exit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Kernels = tuple[Kernel, Kernel]
 
 
 def test_send_here_receive_there(kernels: Kernels) -> None:
-    """One cell sends and has a code, the other kernel's cell receives with it; ``await`` gives the result."""
+    """One cell sends and shows a code. The other kernel receives with it, and ``await`` returns the result."""
     sender, receiver = kernels
     content = os.urandom(3 * MIB)
     (sender.folder / "trips.parquet").write_bytes(content)
@@ -31,7 +31,7 @@ def test_send_here_receive_there(kernels: Kernels) -> None:
 
 
 def test_busy_cells(kernels: Kernels) -> None:
-    """A transfer runs on while both kernels compute, and ends before their cells do."""
+    """A transfer continues while both kernels compute, and ends before their cells do."""
     sender, receiver = kernels
     content = os.urandom(40 * MIB)
     (sender.folder / "busy").write_bytes(content)
@@ -45,7 +45,7 @@ def test_busy_cells(kernels: Kernels) -> None:
 
 
 def test_transfers_are_listed(kernels: Kernels) -> None:
-    """``nbferry.transfers()`` lists what this kernel sends and receives, the oldest first."""
+    """``nbferry.transfers()`` lists what this kernel sends and receives, oldest first."""
     sender, _ = kernels
     (sender.folder / "listed").write_bytes(b"")
     before = int(sender.run("print(len(nbferry.transfers()))"))
@@ -58,11 +58,11 @@ def test_transfers_are_listed(kernels: Kernels) -> None:
 
 @pytest.mark.parametrize("wait", ["waiting.wait()", "await waiting"])
 def test_interrupted(kernels: Kernels, wait: str) -> None:
-    """An interrupt ends the waiting, not the transfer, and what is printed says how to end it; then it goes on."""
+    """An interrupt ends only the wait. The kernel prints how to end the transfer, which continues."""
     sender, receiver = kernels
     (sender.folder / "later").write_bytes(b"later")
     code = sender.run("waiting = nbferry.send('later'); print(waiting.code)")
-    # Called once the waiting has begun, and nobody is asked on a sender.
+    # Called once the waiting has begun. A sender asks no question.
     says_when = "waiting._decide_if_asked = lambda: print('now', flush=True)"
     cell = sender.start(f"{says_when}\n{wait}")
     sender.wait_for(cell, "now")
@@ -71,14 +71,14 @@ def test_interrupted(kernels: Kernels, wait: str) -> None:
         sender.finish(cell)
     name, _, printed = caught.value.args
     assert name in ("KeyboardInterrupt", "CancelledError")
-    assert "goes on. To end it: transfer.cancel()" in printed
+    assert "is still running. To end it: transfer.cancel()" in printed
     assert sender.run("print(waiting.snapshot.state)") == "waiting"
     assert receiver.run(f"print(nbferry.receive({code!r}).wait(30).bytes)") == "5"
     assert sender.run("print(waiting.wait(30).bytes)") == "5"
 
 
-def test_a_question(kernels: Kernels) -> None:
-    """A large offer waits for ``accept()`` where nobody is asked; the table says so."""
+def test_a_large_offer_waits(kernels: Kernels) -> None:
+    """A large offer waits for ``accept()`` where no question is possible, and the table says so."""
     sender, receiver = kernels
     with (sender.folder / "large").open("wb") as file:
         file.truncate(11 * MIB)
@@ -95,7 +95,7 @@ def test_a_question(kernels: Kernels) -> None:
 
 
 def test_shown_as_a_value(kernels: Kernels) -> None:
-    """Without cards a transfer is a table in HTML, with all that others chose escaped, and lines of text."""
+    """Without cards a transfer shows as an HTML table with foreign text escaped, and as lines of text."""
     sender, receiver = kernels
     sender.run('import os; os.environ["NBFERRY_UI"] = "text"')
     (sender.folder / "R&D's.csv").write_bytes(b"1")
@@ -117,7 +117,7 @@ def test_shown_as_a_value(kernels: Kernels) -> None:
 
 
 def test_paused_in_a_cell(kernels: Kernels) -> None:
-    """What one kernel pauses both show as paused, with the reason, until it goes on."""
+    """A pause of one kernel shows on both with its reason, until the transfer resumes."""
     sender, receiver = kernels
     with (sender.folder / "paused").open("wb") as file:
         file.truncate(300 * MIB)
@@ -141,7 +141,7 @@ def test_paused_in_a_cell(kernels: Kernels) -> None:
 
 @pytest.mark.parametrize("leaver", ["sender", "receiver"])
 def test_a_kernel_that_exits(tmp_path: Path, leaver: str) -> None:
-    """A kernel that is shut down in mid-transfer exits by itself; the other one waits for it."""
+    """A kernel that is shut down during a transfer exits by itself, and the other one waits for it."""
     root = tmp_path.resolve()
     sender, receiver = start_kernel(root / "sender"), start_kernel(root / "receiver")
     try:

@@ -33,7 +33,7 @@ async def page_of(server: Server) -> WebSocketClientConnection:
 
 
 async def ask(page: WebSocketClientConnection, number: int, op: str, buffer: bytes) -> bytes:
-    """The buffer with which the kernel answers a page."""
+    """The buffer of the kernel's answer to a page."""
     await page.write_message(pack({"id": number, "op": op}) + buffer, binary=True)
     answer = await page.read_message()
     head = pack({"re": number})
@@ -43,7 +43,7 @@ async def ask(page: WebSocketClientConnection, number: int, op: str, buffer: byt
 
 
 def test_a_busy_kernel(server: Server) -> None:
-    """A page reaches the kernel while a cell runs, and again after it closed its socket."""
+    """A page reaches a busy kernel, and again after it closed its socket."""
     kernel = server.kernel("notebooks")
     cell = kernel.start(f"{LINE}\nprint('busy'); released.wait(); print('released')")
 

@@ -1,4 +1,4 @@
-"""A real kernel of a real Jupyter server finds the folder of its notebook, also after that was moved."""
+"""A real kernel of a real Jupyter server finds its notebook's folder, even after a move."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ FOLDER = "print(state_folder(dict(os.environ, NBFERRY_STATE='')))"
 
 
 def test_a_notebook_that_is_moved(server: Server) -> None:
-    """The state is beside the notebook, not in the kernel's folder, and stays beside it when it is moved."""
+    """State lies beside the notebook, not in the kernel's folder, and stays there when the notebook moves."""
     for name in ("here", "there"):
         server.ask("PUT", f"api/contents/{name}", {"type": "directory"})
     notebook = {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}

@@ -1,4 +1,4 @@
-"""Processes that fork, and interpreters that end: no thread is missed, nothing hangs."""
+"""Processes that fork and interpreters that exit: no engine is shared and no exit hangs."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ print(sent.code)
 """
 
 
-def test_a_fork_has_an_engine_of_its_own(nbferry: Commands) -> None:
-    """A child of a process that uses nbferry leaves its parent's transfers alone, and runs its own."""
+def test_a_fork_has_its_own_engine(nbferry: Commands) -> None:
+    """A forked child leaves its parent's transfers alone and runs its own."""
     nbferry.file("x", b"x")
     command = nbferry(program=FORK, PYTHONWARNINGS=None)
     assert command.end() == 0, command.said()
@@ -60,8 +60,8 @@ def test_a_pool_of_forks(nbferry: Commands) -> None:
     assert command.lines == ["1"]
 
 
-def test_an_interpreter_that_ends(nbferry: Commands) -> None:
-    """A script that ends while its offer waits ends at once and quietly; run again, it has the same code."""
+def test_an_interpreter_that_exits(nbferry: Commands) -> None:
+    """A script whose offer still waits exits at once and quietly. Run again, it has the same code."""
     nbferry.file("x", b"x")
     _, url = nbferry.relay()
     codes = []

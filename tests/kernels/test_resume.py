@@ -1,4 +1,4 @@
-"""Kernels that are killed in the middle of a transfer, and go on with it after their restart."""
+"""Kernels that are killed during a transfer and resume it after their restart."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 from cells import Kernel, start_kernel
 from running import MIB
 
-SIZE = 500 * MIB  # with holes; enough to be killed in the middle of
+# Holes instead of data; large enough that the kill comes during the transfer.
+SIZE = 500 * MIB
 
 Kernels = tuple[Kernel, Kernel]
 
@@ -26,7 +27,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernels]:
 
 @pytest.fixture
 def kernels(pair: Kernels) -> Iterator[Kernels]:
-    """Two kernels in the middle of a transfer."""
+    """Two kernels during a transfer."""
     sender, receiver = pair
     with (sender.folder / "data.bin").open("wb") as file:
         file.truncate(SIZE)
@@ -41,13 +42,13 @@ def kernels(pair: Kernels) -> Iterator[Kernels]:
 
 
 def is_whole(kernels: Kernels) -> bool:
-    """Whether the file arrived as it was."""
+    """Whether the file arrived unchanged."""
     sender, receiver = kernels
     return (receiver.folder / "data.bin").read_bytes() == (sender.folder / "data.bin").read_bytes()
 
 
 def test_a_receiving_kernel_that_is_killed(kernels: Kernels) -> None:
-    """After its restart the transfer is listed, with what is there of it, and ``resume`` ends it."""
+    """The restarted receiver lists the transfer with its progress, and ``resume`` completes it."""
     sender, receiver = kernels
     receiver.kill_and_restart()
     listed = receiver.run(
@@ -62,7 +63,7 @@ def test_a_receiving_kernel_that_is_killed(kernels: Kernels) -> None:
 
 
 def test_a_sending_kernel_that_is_killed(kernels: Kernels) -> None:
-    """After its restart the same cell goes on, and the receiver has to do nothing."""
+    """After a restart the same cell resumes, and the receiver does nothing."""
     sender, receiver = kernels
     sender.kill_and_restart()
     sender.run("import nbferry\nsending = nbferry.send('data.bin'); sending.wait(60)")
@@ -70,8 +71,8 @@ def test_a_sending_kernel_that_is_killed(kernels: Kernels) -> None:
     assert is_whole(kernels)
 
 
-def test_a_listed_transfer_is_gone_on_with_by_its_handle(kernels: Kernels) -> None:
-    """``transfer.resume()`` starts what an earlier process left; it can be awaited like any other."""
+def test_a_listed_transfer_is_resumed_by_its_handle(kernels: Kernels) -> None:
+    """``transfer.resume()`` resumes a transfer of an earlier process, and its handle can be awaited."""
     _, receiver = kernels
     receiver.kill_and_restart()
     receiver.run("import nbferry\n(rests,) = nbferry.transfers(); rests.resume(); await rests")
@@ -79,7 +80,7 @@ def test_a_listed_transfer_is_gone_on_with_by_its_handle(kernels: Kernels) -> No
 
 
 def test_a_listed_transfer_is_discarded_by_its_handle(kernels: Kernels) -> None:
-    """``transfer.cancel()`` removes what an earlier process left."""
+    """``transfer.cancel()`` removes a transfer of an earlier process."""
     _, receiver = kernels
     receiver.kill_and_restart()
     listed = receiver.run(

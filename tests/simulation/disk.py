@@ -1,4 +1,4 @@
-"""A disk that fills up, fails, is slow, forgets what was not flushed, and outlives the process that writes to it."""
+"""A disk that fills up, fails, is slow and forgets unflushed data. It outlives the process that writes to it."""
 
 from __future__ import annotations
 
@@ -14,38 +14,40 @@ from nbferry.limits import GiB
 from nbferry.storage.disk.system import Disk
 from simulation.loop import Killed
 
-FREE = 1 * GiB  # bytes while the disk is not full
+# Free bytes while the disk is not full.
+FREE = 1 * GiB
 
 
 @dataclass
 class _Unflushed:
-    """What a file was when it was last flushed, and what was written since."""
+    """A file's content at its last flush, and the writes since then."""
 
     before: bytes
     writes: list[tuple[int, bytes]] = field(default_factory=list)
 
 
 class SimDisk:
-    """Real files in one folder, whose calls go wrong when they are told to.
+    """Real files in one folder, whose calls fail on command.
 
-    ``full_until``: no byte fits before this time. ``over_quota_until``: the same, though there seems to be room.
-    ``bad_writes``, ``bad_flushes``: so many of the next calls fail with EIO; a flush that fails has lost some of the
-    data. ``short``: the probability that a write takes only part of its bytes. ``dies_after``: in so many calls
-    the process is killed.
+    ``full_until``: no byte fits before this time. ``over_quota_until``: the same, but the disk reports free space.
+    ``bad_writes``, ``bad_flushes``: this many of the next calls fail with EIO, and a failed flush loses some of the
+    data. ``short``: the probability that a write takes only part of its bytes. ``dies_after``: the process is killed
+    in this many calls.
     """
 
     def __init__(self, root: Path, random: Random, now: Callable[[], float]) -> None:
         self._root, self._random, self._now = root, random, now
         self.full_until = self.over_quota_until = 0.0
         self.bad_writes = self.bad_flushes = 0
-        self.failed_flushes = 0  # how many have failed so far, for whatever reason
+        # How many flushes have failed so far, for any reason.
+        self.failed_flushes = 0
         self.short = 0.0
         self.dies_after: int | None = None
         self._boots = 1
         self._unflushed: dict[tuple[int, int], _Unflushed] = {}
 
     def for_new_life(self) -> Disk:
-        """What a sink is given; a process that was about to die is another one now."""
+        """The disk of a new process. A planned death of the old process is void."""
         self.dies_after = None
         return Disk(
             write=self._write, sync=self._sync, sync_whole=self._sync_whole, free=self._free, boot=self._boot
@@ -53,7 +55,7 @@ class SimDisk:
 
     @property
     def is_full(self) -> bool:
-        """Whether there is no room."""
+        """Whether the disk is full."""
         return self._now() < max(self.full_until, self.over_quota_until)
 
     # ---------------------------------------------------------------- the calls
@@ -65,7 +67,7 @@ class SimDisk:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         if len(data) > 1 and self._random.random() < self.short:
             data = data[: self._random.randrange(1, len(data))]
-        self._note(fd, data, offset)
+        self._record_write(fd, data, offset)
         return os.pwrite(fd, data, offset)
 
     def _sync(self, fd: int) -> None:
@@ -98,7 +100,7 @@ class SimDisk:
                 raise OSError(number, os.strerror(number))
 
     def _may_fail(self, forget: Callable[[int], None], fd: int) -> None:
-        """Fail a flush as some file systems do: only now they find that there is no room, or that data are lost."""
+        """Fail a flush as some file systems do: only the flush reports a full disk or lost data."""
         number = 0
         if self.bad_flushes:
             self.bad_flushes -= 1
@@ -111,7 +113,7 @@ class SimDisk:
             raise OSError(number, os.strerror(number))
 
     # ---------------------------------------------------------------- what is not flushed
-    def _note(self, fd: int, data: memoryview, offset: int) -> None:
+    def _record_write(self, fd: int, data: memoryview, offset: int) -> None:
         key = _key(fd)
         if key not in self._unflushed:
             self._unflushed[key] = _Unflushed(os.pread(fd, os.fstat(fd).st_size, 0))
@@ -122,12 +124,12 @@ class SimDisk:
             self._damage(fd, unflushed)
 
     def lose_power(self) -> None:
-        """Of what was written and not flushed, any part is gone."""
+        """Lose any part of the unflushed data."""
         self._boots += 1
         self._forget_all(0)
 
     def rot(self, path: Path) -> None:
-        """One bit of a file turns over, whatever was flushed."""
+        """Flip one bit of a file, flushed or not."""
         data = bytearray(path.read_bytes())
         data[self._random.randrange(len(data))] ^= 1 << self._random.randrange(8)
         info = path.stat()
@@ -154,7 +156,7 @@ class SimDisk:
                 case 0:
                     continue
                 case 1:
-                    data = data[: self._random.randrange(len(data) + 1)]  # noqa: PLW2901  # it is torn
+                    data = data[: self._random.randrange(len(data) + 1)]  # noqa: PLW2901  # the write is torn
             content.extend(bytes(max(0, offset - len(content))))
             content[offset : offset + len(data)] = data
         if self._random.random() < 0.5:
@@ -164,7 +166,7 @@ class SimDisk:
 
 
 def drop_files(folder: Path) -> None:
-    """Close what a killed process had open below a folder, as the system does for it."""
+    """Close the files that a killed process had open below a folder, as the system does."""
     for fd in open_files():
         with suppress(OSError):
             if Path(f"/proc/self/fd/{fd}").readlink().is_relative_to(folder):

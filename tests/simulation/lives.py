@@ -1,4 +1,4 @@
-"""The two processes of a transfer, as the engine runs them: a machine, a session, a storage, worker threads."""
+"""Both processes of a transfer, built as the engine builds them: machine, session, storage and worker threads."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from typing_extensions import override
 
 from nbferry.connections.link import Lease
 from nbferry.engine.sessions.serving import Serving
@@ -34,17 +36,17 @@ if TYPE_CHECKING:
 
 
 class WatchedSink(FolderSink):
-    """A sink whose promises are checked as soon as it makes them."""
+    """A sink that checks each promise as soon as it makes it."""
 
     world: World
 
+    @override
     def prepare(self) -> None:
-        """See :meth:`FolderSink.prepare`."""
         super().prepare()
         self.world.prepared(self)
 
+    @override
     def publish(self, digest: bytes) -> tuple[Path, ...]:
-        """See :meth:`FolderSink.publish`."""
         files = super().publish(digest)
         self.world.published(self.manifest, files)
         return files
@@ -56,8 +58,8 @@ class SimDestination(Destination):
 
     world: World = field(kw_only=True)
 
+    @override
     def open(self, manifest: Manifest, *, resume: bool) -> FolderSink:
-        """See :meth:`Destination.open`."""
         disk = self.world.disk.for_new_life()
         sink = WatchedSink(
             manifest, self.to, transfer_id=self.id, overwrite=self.overwrite, resume=resume, disk=disk
@@ -69,7 +71,7 @@ class SimDestination(Destination):
 class Life:
     """One process, from its start until it ends or is killed."""
 
-    direction: int  # of its end of a line
+    direction: int  # of this end's messages on a line
     machine: Machine
     session: Session | None = None
 
@@ -81,7 +83,7 @@ class Life:
         self.task: asyncio.Task[None]
 
     def kill(self, *, noticed: bool = True) -> None:
-        """End it at once: nothing more is done, said or written."""
+        """Kill the process: no more calls, messages or writes."""
         if self.dead or self.task.done():
             return
         self.dead = True
@@ -91,13 +93,13 @@ class Life:
         self.task.cancel()
 
     def pump(self) -> None:
-        """After a wish was passed to the machine."""
+        """Send what a command changed in the machine."""
         if not self.dead and self.session:
             self.session.pump()
 
     @property
     def error(self) -> NbferryError | None:
-        """How it ended, if not well; an error that has no type of ours is raised."""
+        """How it ended: None for success. An unexpected error is raised."""
         try:
             self.task.result()
         except NbferryError as error:
@@ -106,7 +108,7 @@ class Life:
 
     @property
     def trouble(self) -> str:
-        """Why there is no connection, in words."""
+        """Why the process has no connection, in words."""
         return self.session.trouble if self.session else ""
 
 
@@ -162,7 +164,7 @@ class SenderLife(Life):
 
 
 class ReceiverLife(Life):
-    """The process that receives; it goes on with what an earlier one has left."""
+    """The process that receives. It resumes what an earlier life left."""
 
     direction = 1
     machine: Receiver
@@ -175,13 +177,14 @@ class ReceiverLife(Life):
         self.storing: Storing | None = None
         self.machine = Receiver(world.limits)
         self._verified = RangeSet()
-        self._losses = world.disk.failed_flushes  # that were heard of
+        # Failed flushes that this life has seen.
+        self._losses = world.disk.failed_flushes
         self.task = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
         try:
             if self.world.accepted:
-                await self.threads.call(self._pick_up)
+                await self.threads.call(self._resume)
             self.session = session = Session(
                 self.machine,
                 Calling(self.world.network),
@@ -197,13 +200,13 @@ class ReceiverLife(Life):
             if self.dead:
                 drop_files(self.world.to)
 
+    @override
     def kill(self, *, noticed: bool = True) -> None:
-        """See :meth:`Life.kill`."""
         self.world.remember_durable()
         super().kill(noticed=noticed)
 
-    def _pick_up(self) -> None:
-        """Go on from what an earlier life has left."""
+    def _resume(self) -> None:
+        """Resume from the data of an earlier life."""
         left, limits = self.world.destination.recover(), self.world.limits
         if left.receipt:
             self.world.note("has a receipt")
@@ -232,7 +235,7 @@ class ReceiverLife(Life):
         self.world.destination.leave_receipt(receiver.manifest, files, receiver.digest, digests)
 
     def _put_away(self) -> None:
-        """Keep what another life can go on with; remove everything else."""
+        """Keep the data that a later life can resume from, and remove the rest."""
         if self.sink:
             self.sink.close()
         if self.machine.phase is Phase.FAILED or (

@@ -1,4 +1,4 @@
-"""Time that passes only when nothing is left to do: hours of a transfer in milliseconds, the same in every run."""
+"""Virtual time: it advances only when no task can run. Hours of a transfer take milliseconds, the same in every run."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from contextlib import suppress
 from random import Random
 from typing import Any, TypeVar
 
+from typing_extensions import override
+
 T = TypeVar("T")
 
-MOST_TURNS = (
-    400_000  # of the loop; a run takes some thousands, so beyond this it turns without getting anywhere
-)
-
-
-INSTANT = 1e-9  # seconds: rounding must not leave the clock a hair before the timer that it was to reach
+# A run takes some thousand turns of the loop. One that takes this many gets nowhere.
+MAX_TURNS = 400_000
+# Seconds. Rounding must not leave the clock just before the timer that it was to reach.
+INSTANT = 1e-9
 
 
 class Stuck(AssertionError):
-    """Nothing will ever happen again, or the same things happen for ever."""
+    """No task can ever run again, or the same ones run forever."""
 
 
 class Killed(BaseException):
-    """The process that made this call is gone: no error handler of it may see that."""
+    """The process that made this call is dead, so no error handler of it may run."""
 
 
 class _Jump(selectors.SelectSelector):
-    """Waits for no file: whatever it is to wait for has happened at once."""
+    """Waits for no file. Each awaited event has already happened."""
 
-    def __init__(self, most_turns: int, turn: float) -> None:
+    def __init__(self, max_turns: int, turn: float) -> None:
         super().__init__()
         self.now = 0.0
         self.turns = 0
-        self._most = most_turns
+        self._most = max_turns
         self._turn = turn
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """Let the time pass that a real one would wait."""
+        """Advance the clock by the time that a real selector would wait."""
         self.turns += 1
         if timeout is None:
             raise Stuck("every task waits, and nothing is due")
@@ -50,13 +50,13 @@ class _Jump(selectors.SelectSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop whose clock stands still while anything can be done, and then jumps to the next timer.
+    """An event loop whose clock stands still while a task can run, and then jumps to the next timer.
 
-    A ``turn`` of it takes so many seconds. ``faults`` collects what callbacks and forgotten tasks raised.
+    Each turn takes ``turn`` seconds. ``faults`` collects exceptions of callbacks and of forgotten tasks.
     """
 
-    def __init__(self, most_turns: int, turn: float) -> None:
-        self._jump = _Jump(most_turns, turn)
+    def __init__(self, max_turns: int, turn: float) -> None:
+        self._jump = _Jump(max_turns, turn)
         self.faults: list[str] = []
         super().__init__(self._jump)
         self.set_exception_handler(self._note)
@@ -67,7 +67,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     @property
     def turns(self) -> int:
-        """How often the loop has turned."""
+        """How many turns the loop has taken."""
         return self._jump.turns
 
     def _note(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -77,14 +77,14 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 def run(
     main: Callable[[VirtualLoop], Coroutine[Any, Any, T]],
     *,
-    most_turns: int = MOST_TURNS,
+    max_turns: int = MAX_TURNS,
     turn: float = INSTANT,
 ) -> T:
-    """Run a coroutine on a loop of its own; AssertionError if it leaves a task behind or a callback failed.
+    """Run a coroutine on a new loop. AssertionError if it leaves a task behind or a callback fails.
 
     Raises :class:`Stuck` if it gets nowhere.
     """
-    loop = VirtualLoop(most_turns, turn)
+    loop = VirtualLoop(max_turns, turn)
     asyncio.set_event_loop(loop)
     try:
         result = loop.run_until_complete(main(loop))
@@ -99,7 +99,7 @@ def run(
 
 
 def _end_all(loop: VirtualLoop) -> None:
-    """Leave nothing behind that would complain when it is collected, or that holds files open."""
+    """Cancel the tasks that are left, as they would complain when collected, or hold files open."""
     left = asyncio.all_tasks(loop)
     for task in left:
         task.cancel()
@@ -109,10 +109,10 @@ def _end_all(loop: VirtualLoop) -> None:
 
 
 class Workers(Executor):
-    """The worker threads of one process: calls take a while of virtual time, and happen as a whole at its end.
+    """The worker threads of one process. A call takes some virtual time and happens as a whole at its end.
 
-    ``died`` is called when a call raises :class:`Killed`. After that, or ``kill``, nothing that was asked for
-    happens any more, and nobody hears of it.
+    ``died`` is called when a call raises :class:`Killed`. After that, or after ``kill``, no further call happens and
+    no future completes.
     """
 
     def __init__(
@@ -132,8 +132,8 @@ class Workers(Executor):
         self._coming: set[asyncio.TimerHandle] = set()
         self._dead = False
 
+    @override
     def submit(self, function: Callable[..., T], /, *arguments: Any, **named: Any) -> Future[T]:
-        """See :meth:`Executor.submit`."""
         future: Future[T] = Future()
         if not self._dead:
             thread = self._free_at.index(min(self._free_at))
@@ -154,11 +154,11 @@ class Workers(Executor):
         except Killed:
             self.kill()
             self._died()
-        except BaseException as error:  # noqa: BLE001  # whoever waits for the call gets it, as from a thread
+        except BaseException as error:  # noqa: BLE001  # as with a thread, the caller gets it
             future.set_exception(error)
 
     def kill(self) -> None:
-        """The process is gone."""
+        """The process is dead."""
         self._dead = True
         for handle in self._coming:
             handle.cancel()

@@ -1,4 +1,4 @@
-"""Connections between two simulated processes: slow, cut, silent, damaged; and how the two find each other."""
+"""Connections between two simulated processes: slow, cut, silent or damaged. Also how both find each other."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
+
+from typing_extensions import override
 
 from nbferry.connections.connector import Connector
 from nbferry.connections.link import Link
@@ -15,13 +17,15 @@ from nbferry.limits import Limits, MiB
 from nbferry.model.paths import Via
 from nbferry.transports.base import Fill, Transport, closed_here
 
-PATIENCE = 1.0  # seconds for which a connection that is closed tries to send what is unsent
-REKEY_EVERY = 64  # sealed frames: small, so that keys are replaced in a short run
+# Seconds for which a closed connection tries to send the rest.
+PATIENCE = 1.0
+# In sealed frames. Small, so that a short run replaces keys.
+REKEY_EVERY = 64
 
 
 @dataclass
 class Trouble:
-    """What befalls a connection when its ``after``-th message is sent in a direction (0 or 1)."""
+    """A fault of a connection when its ``after``-th message is sent in a direction (0 or 1)."""
 
     kind: str  # cut, silent, deaf (both directions silent), flip, shorten, stall
     direction: int
@@ -43,8 +47,8 @@ class SimTransport(Transport):
         self._drained = asyncio.Event()
         self.unsent = 0
 
+    @override
     async def send(self, size: int, fill: Fill) -> None:
-        """See :meth:`Transport.send`."""
         self._check_open()
         message = bytearray(size)
         fill(memoryview(message))
@@ -59,12 +63,12 @@ class SimTransport(Transport):
             await self._drained.wait()
 
     def has_left(self, size: int) -> None:
-        """That much of what was sent is on its way."""
+        """Count bytes that have left the buffer."""
         self.unsent -= size
         self._drained.set()
 
     def arrive(self, message: bytearray) -> None:
-        """A message comes in."""
+        """Deliver a message."""
         if self._end is None:
             try:
                 self._message_arrived(memoryview(message))
@@ -72,26 +76,26 @@ class SimTransport(Transport):
                 self.end(error)
 
     def end(self, error: TransportError) -> None:
-        """It is over at this end."""
+        """End this side of the connection."""
         self._ended(error)
         self._drained.set()
 
+    @override
     async def aclose(self) -> None:
-        """See :meth:`Transport.aclose`."""
         if self._end is None:
             try:
                 async with asyncio.timeout(PATIENCE):
                     await self._until(0)
             except TimeoutError:
-                pass  # what is unsent by now is lost
+                pass  # the rest is lost
             self._line.close(self._direction)
         self.end(closed_here())
 
 
 class Line:
-    """Two ends, each sending to the other, in order.
+    """Two ends, each sending to the other in order.
 
-    ``latency`` in seconds, ``rate`` in bytes per second. ``troubles`` happen until ``calm`` says that it is over.
+    ``latency`` in seconds, ``rate`` in bytes per second. ``troubles`` happen until ``calm`` is true.
     """
 
     def __init__(
@@ -121,7 +125,7 @@ class Line:
 
     # ---------------------------------------------------------------- carrying
     def carry(self, direction: int, message: bytearray) -> None:
-        """Take a message on its way, as the line is by now."""
+        """Transport a message, as the state of the line allows."""
         self._sent[direction] += 1
         for trouble in self._troubles:
             if (trouble.direction, trouble.after) == (direction, self._sent[direction]) and not self._calm():
@@ -134,11 +138,11 @@ class Line:
         self._at(direction, leaves, lambda: self.ends[1 - direction].arrive(message))
 
     def _leave(self, direction: int, size: int) -> None:
-        if not self._silent[direction]:  # nothing acknowledges what nobody gets
+        if not self._silent[direction]:  # a lost message is never acknowledged
             self.ends[direction].has_left(size)
 
     def _at(self, direction: int, leaves: float, then: Callable[[], None]) -> None:
-        """Do something at the other end, after everything before it."""
+        """Do something at the other end, after all earlier events."""
         when = max(leaves + self._latency, self._arrives_at[direction])
         self._arrives_at[direction] = when
         self._loop.call_at(when, self._pass, direction, then)
@@ -148,7 +152,7 @@ class Line:
             then()
 
     def close(self, direction: int) -> None:
-        """One end was closed: the other hears of it after what was sent before."""
+        """Close one end. The other one hears of it after all earlier messages."""
         self._at(direction, self._loop.time(), lambda: self.ends[1 - direction].end(TransportClosed()))
 
     # ---------------------------------------------------------------- troubles
@@ -170,13 +174,13 @@ class Line:
                 )
 
     def cut(self) -> None:
-        """Both ends lose it, and what is under way."""
+        """Both ends lose the connection and the messages in transit."""
         self._cut = True
         for end in self.ends:
             self._loop.call_soon(end.end, TransportBroken())
 
     def abandon(self, direction: int, *, noticed: bool) -> None:
-        """The process at one end is gone; its system tells the other one, or is gone as well."""
+        """The process at one end dies. Its system tells the other end, unless it dies as well."""
         self._silent = [True, True]
         self.ends[direction].end(TransportBroken())
         if noticed:
@@ -184,18 +188,18 @@ class Line:
 
 
 Expect = Callable[[bool, str], None]
-"""Told a fact that must hold, and what it means if it does not."""
+"""Told whether a fact holds, and what it means if it does not."""
 
 
 class Seals:
-    """Every number that was ever used to seal, under every key."""
+    """All numbers that were ever used to seal, under every key."""
 
     def __init__(self, expect: Expect) -> None:
         self._expect = expect
         self._used: set[tuple[bytes, int, bytes]] = set()
 
     def note(self, key: bytes, generation: int, nonce: bytes) -> None:
-        """One more."""
+        """Record a number."""
         seal = (key, generation, nonce)
         self._expect(seal not in self._used, "I6: a number is used twice under one key")
         self._used.add(seal)
@@ -205,7 +209,7 @@ class Seals:
 
 
 class NotedSealer(Sealer):
-    """A sealer each of whose numbers is taken note of."""
+    """A sealer that records its numbers."""
 
     def __init__(self, key: bytes, seals: Seals) -> None:
         super().__init__(key, rekey_every=REKEY_EVERY)
@@ -219,7 +223,7 @@ class NotedSealer(Sealer):
 
 @dataclass
 class Network:
-    """Where the two processes find each other, until the network is down; makes a line for each connection."""
+    """The network in which both processes find each other. Makes a line for each connection."""
 
     random: Random
     limits: Limits
@@ -227,10 +231,11 @@ class Network:
     seals: Seals
     latency: float
     rate: float
-    troubled: float  # probability that a connection has trouble coming
+    troubled: float  # probability of a fault of each connection
     max_message: int
     high_water: int = 2 * MiB
-    others: int = 0  # links that follow the first one of a call, some seconds later
+    # Links that follow the first one of a call some seconds later.
+    others: int = 0
     down_until: float = 0.0
     answering: Answering | None = None
     lines: list[Line] = field(default_factory=list)
@@ -238,7 +243,7 @@ class Network:
 
     @property
     def is_down(self) -> bool:
-        """Whether nothing gets through."""
+        """Whether the network is down."""
         return asyncio.get_running_loop().time() < self.down_until
 
     def connect(self) -> tuple[Link, Link]:
@@ -259,17 +264,17 @@ class Network:
         return self._link(line.ends[0], down, up), self._link(line.ends[1], up, down)
 
     def cut(self, *, all_of_them: bool) -> None:
-        """Both ends lose a line, or every one."""
+        """Both ends lose one line, or all lines."""
         for line in self.lines if all_of_them else self.random.sample(self.lines, min(1, len(self.lines))):
             line.cut()
 
     def abandon(self, direction: int, *, noticed: bool) -> None:
-        """The process at one end of all lines is gone."""
+        """The process at one end of all lines dies."""
         for line in self.lines:
             line.abandon(direction, noticed=noticed)
 
     def follow(self, answering: Answering, calling: Calling) -> None:
-        """The other paths of a call come up, while both sides still want them."""
+        """Open the other paths of a call while both sides still want them."""
         self.lines = self.lines[-1:]
         call = answering.call = calling.call = object()
 
@@ -290,39 +295,37 @@ class Network:
     def _troubles(self) -> list[Trouble]:
         if self.random.random() >= self.troubled:
             return []
-        after = round(
-            2 ** self.random.uniform(0, 6)
-        )  # as often among the first frames as among all later ones
+        after = round(2 ** self.random.uniform(0, 6))  # half of them among the first frames
         return [
             Trouble(self.random.choice(KINDS), self.random.randrange(2), after, self.random.uniform(1, 60))
         ]
 
 
 class Simulated(Connector):
-    """What both sides have in common: the links that follow the first of a call."""
+    """Common parts of both sides: the links that follow the first of a call."""
 
     def __init__(self, network: Network) -> None:
         self._network = network
         self.others: asyncio.Queue[Link] = asyncio.Queue()
         self.call: object = None
 
+    @override
     async def another(self) -> Link:
-        """See :meth:`Connector.another`."""
         return await self.others.get()
 
+    @override
     async def settle(self) -> None:
-        """See :meth:`Connector.settle`."""
         self.call = None
         while not self.others.empty():
             await self.others.get_nowait().aclose()
 
+    @override
     async def aclose(self, *, over: bool) -> None:
-        """See :meth:`Connector.aclose`."""
         await self.settle()
 
 
 class Answering(Simulated):
-    """The sender's side: waits for calls. A newer call ends what an older one led to."""
+    """The sender's side, which waits for calls. A newer call ends the older connection."""
 
     def __init__(self, network: Network) -> None:
         super().__init__(network)
@@ -335,8 +338,8 @@ class Answering(Simulated):
         self._calls.append((call, by))
         self._called.set()
 
+    @override
     async def connect(self) -> Link:
-        """See :meth:`Connector.connect`."""
         await self.settle()
         try:
             async with asyncio.timeout(self._network.limits.dead_after):
@@ -350,34 +353,34 @@ class Answering(Simulated):
         self._called.clear()
         ours, theirs = self._network.connect()
         if not self._network.calm() and self._network.random.random() < 0.05:
-            return ours  # the last message of the handshake is lost: the receiver knows nothing of this
+            return ours  # the last message of the handshake is lost, so the receiver has no link
         call.set_result(theirs)
         self._network.follow(self, caller)
         return ours
 
+    @override
     async def superseded(self) -> None:
-        """See :meth:`Connector.superseded`."""
         await self._called.wait()
 
+    @override
     async def aclose(self, *, over: bool) -> None:
-        """See :meth:`Connector.aclose`."""
         await super().aclose(over=over)
         if self._network.answering is self:
             self._network.answering = None
 
 
 class Calling(Simulated):
-    """The receiver's side: calls."""
+    """The receiver's side, which calls."""
 
+    @override
     async def connect(self) -> Link:
-        """See :meth:`Connector.connect`."""
         await self.settle()
         await asyncio.sleep(self._network.latency)
         if self._network.is_down:
             await asyncio.sleep(self._network.random.uniform(0, self._network.limits.connect_timeout))
             raise ConnectFailed("No way there.")
         if self._network.answering is None:
-            raise ConnectFailed("Nobody hosts the room.")
+            raise ConnectFailed("No sender hosts the room.")
         call: asyncio.Future[Link] = asyncio.get_running_loop().create_future()
         self._network.answering.take(call, self)
         try:

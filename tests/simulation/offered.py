@@ -1,4 +1,4 @@
-"""The files that are sent, every version of them, and what else lies about."""
+"""The files that are sent, all their versions, and the files around them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from simulation.trees import Tree, tree_of, write_tree
 CHUNK = 4 * KiB
 SIZES = (0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 3 * CHUNK + 7, 6 * CHUNK, 9 * CHUNK + 1)
 NAMES = ("data/a", "data/b.bin", "data/deep/c", "data/deep/er/d", "notes.txt")
-BEGIN = 1_600_000_000 * 10**9  # nanoseconds since 1970: when the files were made
-MOST_COPIES = 6  # numbers that a name may get at the destination
+# When the files were made, in nanoseconds since 1970.
+BEGIN = 1_600_000_000 * 10**9
+# Numbers that a name may get at the destination.
+MOST_COPIES = 6
 
 
 class Offered:
-    """Files below ``here``, some of them also at the destination ``to`` in an older version; all by chance.
+    """Random files below ``here``, some of them also at the destination ``to`` in an older version.
 
     No two versions of a file have the same time of modification.
     """
@@ -32,7 +34,7 @@ class Offered:
         self.paths = sorted(self.here.iterdir())
         self.edited = False
         self.manifests: list[Manifest] = []
-        self._before = self._around()
+        self._before = self._neighbours()
 
     def _make(self) -> None:
         pick = self._random
@@ -41,7 +43,7 @@ class Offered:
         if pick.random() < 0.3:
             (self.here / "data" / "empty").mkdir(parents=True)
         write_tree(self._folder / "around", {"keep.txt": b"not yours", "folder/x": b"1"})
-        write_tree(self.to, {"other.txt": b"somebody's"})
+        write_tree(self.to, {"other.txt": b"not yours"})
         if pick.random() < 0.4:
             self._leave_older_copy()
 
@@ -66,7 +68,7 @@ class Offered:
         return sum(map(len, self._versions.values()))
 
     def edit(self, how: float) -> None:
-        """Change a file: in place, or by another in its place; ``how`` from 1 to 60."""
+        """Change a file in place or replace it. ``how`` is from 1 to 60."""
         self.edited = True
         name, when = self._random.choice(sorted(self._versions))
         data = bytearray(self._versions[name, when])
@@ -81,20 +83,20 @@ class Offered:
         self._write(name, bytes(data))
 
     def version(self, entry: Entry) -> bytes:
-        """The bytes of a file as they were when it was offered."""
+        """The bytes of a file when it was offered."""
         return self._versions[entry.path, entry.mtime_ns]
 
     # ---------------------------------------------------------------- what became of it
-    def _around(self) -> Tree:
+    def _neighbours(self) -> Tree:
         tree = tree_of(self._folder)
         return {path: data for path, data in tree.items() if not path.startswith("here/")}
 
     def wrong(self, *, replaced: bool) -> str:
-        """What is at the destination or around it, and should not be (I1, I2); nothing if all is well.
+        """Wrong changes at the destination or around it (I1, I2); empty if all is well.
 
-        ``replaced``: files that were there may have been replaced.
+        ``replaced``: existing files may have been replaced.
         """
-        after, before = self._around(), self._before
+        after, before = self._neighbours(), self._before
         for path, data in after.items():
             if path not in before and not self._is_offered(path, data):
                 return f"I1: {path} is no version of anything"
@@ -108,7 +110,7 @@ class Offered:
         return ""
 
     def _is_offered(self, path: str, data: bytes | None) -> bool:
-        """Whether this is a version of what was offered, under its name or a free one beside it."""
+        """Whether this is a version of an offered file, under its name or a free one beside it."""
         where, _, inside = path.partition("/")
         entries = {entry for manifest in self.manifests for entry in manifest.entries}
         return where == "to" and any(

@@ -1,12 +1,12 @@
-"""Power failures, all of them: what a program did to files is recorded, then every disk that it could leave is made.
+"""Power failures at every moment. A program's file operations are recorded, then each disk that could result is built.
 
-What may be lost at a crash point, as on Linux's local file systems in practice:
+What may be lost at a crash point, as in practice on Linux's local file systems:
 
     bytes written and sizes set       unless the file was flushed since; a write may be torn in two
     a name made, moved, taken away    unless the folder was flushed since (the new one, if it was moved between two)
 
-Any part of it may be lost and the rest kept, but for one rule: what happened to one name later presupposes what
-happened to it before. A rename is lost or kept as a whole. Flushing a file does not keep its name.
+Any part may be lost and the rest kept, with one rule: a later operation on a name presupposes the earlier ones.
+A rename is lost or kept as a whole. Flushing a file does not keep its name.
 """
 
 from __future__ import annotations
@@ -24,16 +24,18 @@ from nbferry.storage.disk import rename, run_log
 from nbferry.storage.disk.system import REAL_DISK, Disk, rename_exclusively
 from nbferry.storage.folder.journal import RecordKind
 
-MOST_EXACT = 10  # operations that may be lost, up to which every subset is tried
-SAMPLE = 1 << MOST_EXACT  # subsets that are tried beyond that
+# Up to this many losable operations, every subset is tried.
+MOST_EXACT = 10
+# Above that, this many subsets are tried.
+SAMPLE = 1 << MOST_EXACT
 
-Name = tuple[int, str]  # folder, name in it
+Name = tuple[int, str]  # folder, name in the folder
 
 
 # ---------------------------------------------------------------------- operations
 @dataclass(frozen=True, slots=True)
 class Op:
-    """One operation. Files and folders go by their inodes; ``names`` are those it gives or takes."""
+    """One operation. Files and folders are known by inode. ``names`` are those it gives or takes."""
 
     kind: str  # make, folder, write, resize, move, link, remove, flush, flush all, mark
     inode: int = 0
@@ -49,7 +51,7 @@ class Op:
         return flush.kind == "flush" and flush.inode == (self.names[-1][0] if self.names else self.inode)
 
 
-LASTING = frozenset({"flush", "flush all", "mark"})  # these change nothing
+LASTING = frozenset({"flush", "flush all", "mark"})  # these change no file
 
 
 class Files:
@@ -61,7 +63,7 @@ class Files:
         self.folders: dict[int, dict[str, int]] = {root: {}}
 
     def apply(self, op: Op) -> None:
-        """Do one operation."""
+        """Apply one operation."""
         match op.kind:
             case "make" | "link":
                 self.files.setdefault(op.inode, bytearray())
@@ -89,7 +91,7 @@ class Files:
         return self.folders.setdefault(name[0], {}).pop(name[1])
 
     def walk(self, folder: int | None = None, above: str = "") -> Iterator[tuple[str, int]]:
-        """Path and inode of everything that can be reached, folders before what is in them."""
+        """Path and inode of all reachable files and folders, each folder before its content."""
         inside = self.folders[self.root if folder is None else folder]
         for name, inode in sorted(inside.items()):
             path = f"{above}{name}"
@@ -104,20 +106,21 @@ class Files:
 
 # ---------------------------------------------------------------------- recording
 class Recorder:
-    """Takes note of everything that is done below one folder, while ``recording``."""
+    """Records all operations below one folder while ``recording`` is active."""
 
     def __init__(self, base: Path) -> None:
         self.base = base
         self.ops: list[Op] = []
         self.now = Files(base.stat().st_ino)
-        self._held: dict[int, int] = {}  # inode -> a descriptor, so that nobody else gets the inode
+        # Inode -> a descriptor, which keeps the system from reusing the inode.
+        self._held: dict[int, int] = {}
         self._real = {name: getattr(os, name) for name in ("open", "stat", "fsync")}
         self._take_in(base)
         self.before = list(self.ops)
         self.ops.clear()
 
     def _take_in(self, folder: Path) -> None:
-        """What is there at the start is durable."""
+        """Count all files at the start as durable."""
         for path in sorted(folder.iterdir()):
             inode, name = path.stat().st_ino, (folder.stat().st_ino, path.name)
             if path.is_dir():
@@ -129,16 +132,16 @@ class Recorder:
                 self.catch_up()
 
     def disk(self, boot: str) -> Disk:
-        """The disk of a sink that is recorded."""
+        """A disk for a sink, whose operations are recorded."""
         return Disk(write=self._write, sync=os.fsync, sync_whole=self._sync_whole, boot=lambda: boot)
 
     def mark(self, what: Any) -> None:
-        """Note that the program has got so far."""
+        """Record that the program has reached a point."""
         self.catch_up()
         self._add(Op("mark", mark=what))
 
     def close(self) -> None:
-        """Let go of all files."""
+        """Close all files."""
         for fd in self._held.values():
             os.close(fd)
         self._held.clear()
@@ -151,7 +154,7 @@ class Recorder:
         self._held[inode] = fd
 
     def catch_up(self) -> None:
-        """Note what was written by other ways than ours, before anything else happens."""
+        """Record writes of other origin before the next operation."""
         for inode, fd in list(self._held.items()):
             real, known = os.pread(fd, os.fstat(fd).st_size, 0), self.now.files[inode]
             if real == known:
@@ -165,7 +168,7 @@ class Recorder:
                 self._note_write(inode, first, real[first:])
 
     def _note_write(self, inode: int, offset: int, data: bytes) -> None:
-        """A write may be torn: it counts as two, one for each half."""
+        """Record a write as two halves, because it may be torn."""
         middle = len(data) // 2
         for at, part in ((0, data[:middle]), (middle, data[middle:])):
             if part:
@@ -174,7 +177,7 @@ class Recorder:
     # ---------------------------------------------------------------- the calls
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Record what this process does to files, until the end of the block; see that nothing was missed."""
+        """Record this process's file operations until the end of the block, and check that none was missed."""
         calls: dict[str, Callable[..., Any]] = {
             "open": self._open,
             "mkdir": self._named(os.mkdir, self._made_folder),
@@ -309,26 +312,26 @@ def _content(path: Path) -> bytes | None:
 # ---------------------------------------------------------------------- what may be left
 @dataclass(frozen=True)
 class Disks:
-    """Every disk that a failure of the power could leave, at any point of what was recorded.
+    """Every disk that a power failure could leave at any recorded point.
 
-    ``most``: subsets of what may be lost that are tried at each point; a sample beyond that, the same in every run.
+    ``most``: how many subsets of losable operations are tried at each point. Beyond that a fixed sample is tried.
     """
 
     recorder: Recorder
     most: int = SAMPLE
 
     def points(self) -> Iterator[int]:
-        """The crash points: so many operations had happened."""
+        """The crash points, as numbers of completed operations."""
         return iter(range(len(self.recorder.ops) + 1))
 
     def at(self, point: int) -> Iterator[Files]:
-        """The disks that are possible when so many operations had happened."""
+        """The possible disks after this many operations."""
         ops = self.recorder.ops[:point]
         pending = self._not_durable(ops)
         needs = self._needs(ops, pending)
         for choice in self._choices(len(pending), point):
             lost = {number for bit, number in enumerate(pending) if not choice >> bit & 1}
-            for number in pending:  # in order, so that what is lost takes along what follows from it
+            for number in pending:  # in order: a lost operation takes its successors along
                 if needs[number] & lost:
                     lost.add(number)
             yield self._made_of(op for number, op in enumerate(ops) if number not in lost)
@@ -343,7 +346,7 @@ class Disks:
         return self._not_presupposed(ops, pending)
 
     def _not_presupposed(self, ops: Sequence[Op], pending: list[int]) -> list[int]:
-        """Leave out what something durable that came later needs: it cannot have been lost."""
+        """Leave out operations that a later durable one needs, as they cannot have been lost."""
         may_be_lost, needed = set(pending), set[Name]()
         for number in reversed(range(len(ops))):
             if number not in may_be_lost or needed.intersection(ops[number].names):
@@ -352,7 +355,7 @@ class Disks:
         return sorted(may_be_lost)
 
     def _needs(self, ops: Sequence[Op], pending: list[int]) -> dict[int, set[int]]:
-        """Of each operation on names, those before it on one of the same names."""
+        """For each operation on names, the earlier ones on the same names."""
         return {
             number: {
                 each for each in pending if each < number and set(ops[each].names) & set(ops[number].names)
@@ -361,7 +364,7 @@ class Disks:
         }
 
     def _choices(self, count: int, point: int) -> Iterator[int]:
-        """What is kept, as bits: everything, nothing, and all or many choices between."""
+        """Which operations are kept, as bits: none, all, and all or many choices between."""
         everything = (1 << count) - 1
         if 1 << count <= self.most:
             yield from range(everything + 1)
@@ -380,7 +383,7 @@ class Disks:
 
 
 def build(files: Files, base: Path, key: bytes) -> None:
-    """Make these files and folders. ``key`` is that of the journal, which goes by inodes, and they are others here."""
+    """Make these files and folders. ``key`` is the journal's, which stores inodes, and these differ here."""
     logs: list[tuple[Path, bytes]] = []
     inodes: dict[int, int] = {}
     for path, inode in files.walk():
@@ -398,7 +401,7 @@ def build(files: Files, base: Path, key: bytes) -> None:
 
 
 def _with_inodes(log: bytes, key: bytes, inodes: dict[int, int]) -> bytes:
-    """A log that names the same entries by the inodes that they have now."""
+    """A log of the same entries with their present inodes."""
     derived = run_log._derived(key)
     writer = run_log._writer_of(log[: run_log._HEADER], derived)
     out, at = bytearray(log), run_log._HEADER

@@ -1,4 +1,4 @@
-"""A small transfer whose storage is recorded, and what must be true of whatever a failure of the power leaves of it."""
+"""A small transfer with recorded storage, and what must hold after a power failure at any point."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ MANIFEST = Manifest.of(
     ],
     CHUNK,
 )
-OTHER: Tree = {"other.txt": b"somebody's"}
+OTHER: Tree = {"other.txt": b"not yours"}
 OLDER: Tree = {"data": None, "data/a.bin": FILES["data/a.bin"][:-1] + b"?", "notes.txt": b"older"}
 NEWER: Tree = {"data": None, **FILES}
 BESIDE: Tree = {"data (1)": None, "data (1)/a.bin": FILES["data/a.bin"], "notes (1).txt": FILES["notes.txt"]}
@@ -53,7 +53,8 @@ AFTER: dict[str, Tree] = {
     "replace": OTHER | NEWER,
     "refuse": OTHER | NEWER,
 }
-UNITS: dict[str, list[Sequence[str]]] = {  # what appears as a whole
+# Files that appear together.
+UNITS: dict[str, list[Sequence[str]]] = {
     "rename": [("data (1)", "data (1)/a.bin"), ("notes (1).txt",)],
     "replace": [("data/a.bin",), ("notes.txt",)],
     "refuse": [("data", "data/a.bin"), ("notes.txt",)],
@@ -77,7 +78,7 @@ LEAVES.update({chunk.chunk: chunk.digest for chunk in CHUNKS})
 
 
 class Mark(NamedTuple):
-    """How far the transfer has got: what was reported as durable, and whether everything was reported as published."""
+    """The progress of a transfer: the chunks reported durable, and whether all was reported as published."""
 
     durable: RangeSet
     done: bool = False
@@ -85,14 +86,14 @@ class Mark(NamedTuple):
 
 @dataclass(frozen=True)
 class Receiving:
-    """The transfer, with one way to treat names that are taken, and so many chunks between two flushes."""
+    """The transfer, with one ``overwrite`` setting, and ``step`` chunks between two flushes."""
 
     overwrite: Overwrite
     step: int = 2
 
     # ---------------------------------------------------------------- what is recorded
     def record(self, base: Path) -> Recorder:
-        """Do it below ``base``; what was recorded, with a :class:`Mark` whenever the other side heard of something."""
+        """Run the transfer below ``base``. The record has a :class:`Mark` for each report to the sender."""
         to = base / "to"
         write_tree(to, BEFORE[self.overwrite])
         recorder = Recorder(base)
@@ -101,12 +102,12 @@ class Receiving:
         assert tree_of(to) == AFTER[self.overwrite]
         return recorder
 
-    def record_again(self, files: Files, base: Path) -> Recorder:
-        """Go on below ``base`` with what a failure of the power has left; what was recorded of that."""
+    def record_recovery(self, files: Files, base: Path) -> Recorder:
+        """Resume below ``base`` from the disk that a power failure left, and record that."""
         build(files, base, KEY)
         recorder = Recorder(base)
         with recorder.recording():
-            self._go_on(base / "to", recorder.disk("second"), recorder.mark)
+            self._resume(base / "to", recorder.disk("second"), recorder.mark)
         return recorder
 
     def _receive(self, to: Path, recorder: Recorder) -> None:
@@ -135,7 +136,7 @@ class Receiving:
 
     # ---------------------------------------------------------------- what must be true
     def check_names(self, files: Files, *, done: bool) -> None:
-        """Under each name that is published: all of it and right, or what was there before. ``done``: all of it."""
+        """Each published name has all of its files, right and complete, or the old content. ``done``: all are new."""
         tree = {
             path.removeprefix("to/"): files.content(inode)
             for path, inode in files.walk()
@@ -152,12 +153,12 @@ class Receiving:
             "something else changed"
         )
 
-    def go_on(self, files: Files, base: Path) -> RangeSet:
-        """Another process goes on with what is left, and ends it; what counted as stored without being fetched."""
+    def resume(self, files: Files, base: Path) -> RangeSet:
+        """Resume from a disk in another process, to the end. Returns the chunks that were not fetched."""
         build(files, base, KEY)
-        return self._go_on(base / "to", Disk(boot=lambda: "last"), lambda _: None)
+        return self._resume(base / "to", Disk(boot=lambda: "last"), lambda _: None)
 
-    def _go_on(self, to: Path, disk: Disk, mark: Callable[[Mark], None]) -> RangeSet:
+    def _resume(self, to: Path, disk: Disk, mark: Callable[[Mark], None]) -> RangeSet:
         place = self._place(to, disk)
         have = EVERY if place.recover().receipt else self._end(place, mark)
         assert tree_of(to) == AFTER[self.overwrite], "what was published in the end is not what was offered"
@@ -202,7 +203,7 @@ class Receiving:
 # ---------------------------------------------------------------------- all of it
 @dataclass
 class Tally:
-    """What was tried: ``states`` of disks, of which so many ``different`` were built and gone on with."""
+    """What was tried: ``states`` of disks, of which ``different`` ones were built and resumed from."""
 
     points: int = 0
     states: int = 0
@@ -210,7 +211,7 @@ class Tally:
 
 
 class Trial:
-    """Failures of the power at every point of what a recorder has seen; ``left`` are the disks that differ."""
+    """Power failures at every recorded point. ``left`` are the distinct disks."""
 
     def __init__(self, receiving: Receiving, work: Path, most: int) -> None:
         self._receiving, self._work, self._most = receiving, work, most
@@ -219,7 +220,7 @@ class Trial:
         self.tally = Tally()
 
     def run(self, recorder: Recorder) -> None:
-        """Try all of them; AssertionError if one is not survived."""
+        """Try all failures. AssertionError if the transfer does not survive one."""
         disks = Disks(recorder, self._most)
         for point in disks.points():
             self.tally.points += 1
@@ -237,15 +238,18 @@ class Trial:
         key = tuple((path, inode, files.content(inode)) for path, inode in files.walk())
         if key not in self._have:
             with self._folder() as left:
-                self._have[key] = self._receiving.go_on(files, left)
+                self._have[key] = self._receiving.resume(files, left)
             self.left.append(files)
             self.tally.different += 1
         durable = RangeSet.union(pair for mark in marks for pair in mark.durable.ranges)
         assert not durable - self._have[key], f"{durable - self._have[key]} was reported as durable"
 
-    def run_again(self, files: Files) -> None:
-        """Go on with a disk that was left, and try every failure of the power meanwhile."""
-        with self._folder("again") as again, closing(self._receiving.record_again(files, again)) as recorder:
+    def run_recovery(self, files: Files) -> None:
+        """Resume from a disk and try every power failure meanwhile."""
+        with (
+            self._folder("again") as folder,
+            closing(self._receiving.record_recovery(files, folder)) as recorder,
+        ):
             self.run(recorder)
 
     @contextmanager
@@ -259,10 +263,10 @@ class Trial:
 
 
 def survives(receiving: Receiving, work: Path, *, most: int, twice: int = 0) -> Tally:
-    """Try every crash point of a transfer, with at most so many states each.
+    """Try every crash point of a transfer, with at most ``most`` states each.
 
-    ``twice``: of so many of the disks that are left, what is done to go on is tried in the same way. AssertionError if
-    anything is not survived.
+    ``twice``: for this many of the disks, the recovery is tried in the same way. AssertionError if the transfer does
+    not survive a failure.
     """
     trial = Trial(receiving, work, most)
     (work / "recorded").mkdir()
@@ -270,5 +274,5 @@ def survives(receiving: Receiving, work: Path, *, most: int, twice: int = 0) -> 
         trial.run(recorder)
     pick = Random(twice)  # noqa: S311  # the same in every run
     for files in pick.sample(trial.left, min(twice, len(trial.left))):
-        trial.run_again(files)
+        trial.run_recovery(files)
     return trial.tally

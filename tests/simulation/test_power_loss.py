@@ -1,4 +1,4 @@
-"""The power fails at any point of a transfer; nothing that was promised is lost, and the transfer goes on."""
+"""The power fails at any point of a transfer. No promised data are lost, and the transfer resumes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from simulation.power import Disks, Files, Op, Recorder
 from simulation.receiving import Receiving, survives
 from simulation.trees import fast_folder
 
-MOST = 20  # states for each crash point; bench/simulation.py tries many more
+# States for each crash point; bench/simulation.py tries many more.
+MOST = 20
 
 
 @pytest.mark.parametrize("overwrite", [Overwrite.RENAME, Overwrite.REPLACE, Overwrite.REFUSE])
 @pytest.mark.parametrize("step", [2, 9])
-def test_whatever_a_power_failure_leaves_is_gone_on_with(overwrite: Overwrite, step: int) -> None:
-    """At every crash point: complete or older files, a journal that is right, and a good end after it."""
+def test_a_transfer_resumes_after_a_power_failure(overwrite: Overwrite, step: int) -> None:
+    """After every crash point files are new or old as a whole, the journal is right, and the transfer completes."""
     with fast_folder() as work:
         tally = survives(Receiving(overwrite, step), work, most=MOST)
     assert tally.points > 50
@@ -25,8 +26,8 @@ def test_whatever_a_power_failure_leaves_is_gone_on_with(overwrite: Overwrite, s
 
 
 @pytest.mark.parametrize("overwrite", [Overwrite.RENAME, Overwrite.REPLACE, Overwrite.REFUSE])
-def test_the_power_may_fail_again(overwrite: Overwrite) -> None:
-    """Going on with what a failure of the power has left survives another one."""
+def test_a_recovery_survives_another_power_failure(overwrite: Overwrite) -> None:
+    """The power fails at any point of a recovery, which then completes."""
     with fast_folder() as work:
         survives(Receiving(overwrite), work, most=3, twice=6)
 
@@ -36,7 +37,7 @@ ROOT = 1
 
 
 class Scripted(Recorder):
-    """Operations that a test makes up."""
+    """Invented operations."""
 
     def __init__(self, *ops: Op) -> None:
         self.ops, self.before = list(ops), list[Op]()
@@ -44,7 +45,7 @@ class Scripted(Recorder):
 
 
 def possible(*ops: Op) -> set[tuple[tuple[str, bytes | None], ...]]:
-    """The trees that may be left when all of these have happened."""
+    """The possible trees after all of these operations."""
     states = Disks(Scripted(*ops)).at(len(ops))
     return {tuple((path, state.content(inode)) for path, inode in state.walk()) for state in states}
 
@@ -55,8 +56,8 @@ MOVED = Op("move", names=((ROOT, "a"), (ROOT, "b")))
 FLUSHED, NAMED = Op("flush", 2), Op("flush", ROOT)
 
 
-def test_what_is_flushed_stays() -> None:
-    """A file whose bytes and whose folder were flushed is there."""
+def test_a_flushed_file_stays() -> None:
+    """A file exists if its bytes and its folder were flushed."""
     assert possible(MADE, WRITTEN, FLUSHED, NAMED) == {(("a", b"xy"),)}
 
 
@@ -66,22 +67,22 @@ def test_a_flushed_file_may_lose_its_name() -> None:
 
 
 def test_a_name_may_stay_without_the_bytes() -> None:
-    """Flushing a folder alone does not keep what is in its files."""
+    """Flushing a folder alone does not keep its files' bytes."""
     assert possible(MADE, WRITTEN, NAMED) == {(("a", b""),), (("a", b"xy"),)}
 
 
 def test_a_rename_is_kept_or_lost_as_a_whole() -> None:
-    """A file has its old name or its new one, never both and never none."""
+    """A renamed file has its old name or its new one, never both and never none."""
     assert possible(MADE, WRITTEN, FLUSHED, NAMED, MOVED) == {(("a", b"xy"),), (("b", b"xy"),)}
 
 
 def test_a_later_name_presupposes_the_earlier_one() -> None:
-    """A rename cannot be kept of a file that was never there."""
+    """A rename is kept only if the file's creation was."""
     assert possible(MADE, MOVED) == {(), (("a", b""),), (("b", b""),)}
 
 
-def test_what_happens_is_recorded(tmp_path: Path) -> None:
-    """Files, folders, links and renames are recorded, and nothing is missed."""
+def test_operations_are_recorded(tmp_path: Path) -> None:
+    """The recorder sees files, folders, links and renames, and misses none."""
     (tmp_path / "old").write_bytes(b"old")
     recorder = Recorder(tmp_path)
     with recorder.recording():

@@ -14,8 +14,8 @@ Tree = dict[str, bytes | None]
 
 @contextmanager
 def fast_folder() -> Iterator[Path]:
-    """A folder for a while, in memory if there is one."""
-    memory = Path("/dev/shm")  # noqa: S108  # a folder of our own is made in it
+    """A temporary folder, in memory if the system allows it."""
+    memory = Path("/dev/shm")  # noqa: S108  # the test makes its own folder there
     with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
         yield Path(folder).resolve()
 
@@ -30,7 +30,7 @@ def tree_of(folder: Path) -> Tree:
 
 
 def write_tree(folder: Path, tree: Tree) -> None:
-    """Make a folder, unless it is there, with files and folders in it."""
+    """Make a folder if it is missing, and fill it with files and folders."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, data in tree.items():
         path = folder / name

@@ -1,18 +1,18 @@
-"""One transfer from one seed: two processes, a network, a disk, and everything that can befall them.
+"""One transfer from one seed: two processes, a network, a disk, and every trouble that can happen to them.
 
     seed -> files, limits, an older copy, a plan of troubles
-    two lives, of a sender's and a receiver's process; whoever ends early is started again, as a person would
-    in the end: what was promised is checked
+    two lives, the sender's and the receiver's process; one that ends early is restarted, as a user would
+    at the end: the promises are checked
 
-I1  what is published is, byte for byte, a version of the file that was offered, never a mix
-I2  nothing else at the destination or around it has changed
-I3  what the journal vouches for is on the disk, and right
-I4  what was reported durable survives the end of the process and of the power
-I5  progress only grows, but for what a disk that fails has lost
+I1  each published file is, byte for byte, one version of the offered file, never a mix
+I2  no other file at the destination or around it has changed
+I3  the journal's chunks are on the disk, and right
+I4  chunks reported durable survive the end of the process and a power failure
+I5  progress only grows, except for chunks that a failing disk lost
 I6  no number seals twice under one key
 I7  memory stays within its bounds
-I8  it ends: done, or with an error that has a type, or it waits and says for what
-I9  no task and no open file is left
+I8  it completes, or ends with a typed error, or waits and says for what
+I9  no task and no open file remains
 """
 
 from __future__ import annotations
@@ -48,9 +48,11 @@ from simulation.offered import BEGIN, CHUNK, Offered, places_of
 from simulation.trees import fast_folder
 
 TRANSFER = "00c0ffee0123"
-TIME_LIMIT = 6 * 3600.0  # seconds of virtual time; what happens to a transfer happens in the first minutes
+# Seconds of virtual time. All troubles happen in the first minutes.
+TIME_LIMIT = 6 * 3600.0
 MOST_LIVES = 60
-PATIENCE = 300.0  # seconds after which it is looked whether anybody waits in vain
+# Seconds between checks for a side that waits in vain.
+PATIENCE = 300.0
 
 
 @dataclass(frozen=True)
@@ -67,19 +69,20 @@ class Outcome:
 
 
 class Violation(AssertionError):
-    """Something that was promised did not hold."""
+    """A broken promise."""
 
 
 def replay(seed: int) -> str:
-    """How to see a run again."""
+    """The command that replays a run."""
     return f"replay: python bench/simulation.py --seed {seed}"
 
 
 def simulate(seed: int, *, log: Callable[[str], None] | None = None) -> Outcome:
-    """Run the transfer of a seed; AssertionError, with the way to replay it, if anything promised does not hold."""
+    """Run the transfer of a seed. AssertionError with the replay command if a promise is broken."""
     before, world = len(open_files()), None
     state = standard_random.getstate()
-    standard_random.seed(seed)  # the jitter of a session's backoff
+    # The jitter of a session's backoff comes from there.
+    standard_random.seed(seed)
     try:
         with fast_folder() as folder:
             world = World(seed, folder, log or (lambda _: None))
@@ -94,7 +97,7 @@ def simulate(seed: int, *, log: Callable[[str], None] | None = None) -> Outcome:
 
 
 class World:
-    """Everything that one seed decides."""
+    """All that a seed decides."""
 
     def __init__(self, seed: int, folder: Path, log: Callable[[str], None]) -> None:
         self.seed = seed
@@ -105,11 +108,14 @@ class World:
         self.to, self.state = folder / "to", folder / ".nbferry"
         self.offered = Offered(folder, self.random)
         self._log = log
-        self.accepted = False  # as the receiver's memo says
-        self.excuses = 0  # things after which a side may end with an error of its storage
-        self.rotten = False  # what was durable is not any more: it has to be found before it is published
+        self.accepted = False  # as in the receiver's record
+        # Troubles that excuse an end with a storage error.
+        self.excuses = 0
+        # Durable data were damaged; a receiver must find that before it publishes.
+        self.rotten = False
         self.broken: list[str] = []
-        self._durable = ("", RangeSet())  # reported so far, of which offer
+        # The durable chunks reported so far, and their offer.
+        self._durable = ("", RangeSet())
         self._sender: SenderLife | None = None
         self._receiver: ReceiverLife | None = None
         self._placed: tuple[Manifest, tuple[Path, ...]] | None = None
@@ -136,14 +142,14 @@ class World:
         )
 
     def expect(self, fact: bool, otherwise: str) -> None:
-        """Take note of what is not as it should be, whoever catches the error, and stop."""
+        """Record a broken promise, even if a later handler catches the error, and stop."""
         if not fact:
             self.note(f"BROKEN: {otherwise}")
             self.broken.append(otherwise)
             raise Violation(otherwise)
 
     def call_takes(self) -> float:
-        """Seconds that a call in a worker thread takes: now and then a flush takes seconds."""
+        """Seconds of a call in a worker thread. Sometimes a flush takes seconds."""
         return self.random.uniform(3, 8) if self.random.random() < 0.01 else self.random.uniform(0.0005, 0.02)
 
     def clock(self) -> int:
@@ -151,16 +157,16 @@ class World:
         return BEGIN + (10**6 + round(self.loop.time())) * 10**9
 
     def calm(self) -> bool:
-        """Whether the time of troubles is over."""
+        """Whether the troubles are over."""
         return self.loop.time() > self._quiet_at
 
     def note(self, what: str) -> None:
-        """Something happened."""
+        """Log an event."""
         self._log(f"{self.loop.time():10.3f}  {what}")
 
     # ---------------------------------------------------------------- running
     async def run(self, loop: VirtualLoop) -> Outcome:
-        """From the first call to the end of both processes."""
+        """Run from the first call to the end of both processes."""
         self.loop = loop
         pick = self.random
         self.disk = SimDisk(self.to, pick, loop.time)
@@ -204,7 +210,7 @@ class World:
         )
 
     async def _live(self) -> str:
-        """Start what is not running, until it is over; how it ended."""
+        """Start the missing sides until the transfer is over. Returns how it ended."""
         while not (ended := self._bury()):
             self._start_what_is_missing()
             tasks = [life.task for life in (self._sender, self._receiver) if life and not life.task.done()]
@@ -219,10 +225,10 @@ class World:
         if self._receiver is None:
             self._receiver = ReceiverLife(self)
             self._lives += 1
-        self.expect(self._lives <= MOST_LIVES, "I8: it is started again and again")
+        self.expect(self._lives <= MOST_LIVES, "I8: it is started too often")
 
     def _bury(self) -> str:
-        """See how those who ended have ended; whether that is the end of it all, and what it is called."""
+        """Examine the lives that ended. Returns the transfer's end, or "" if it is not over."""
         sender, receiver = self._sender, self._receiver
         if not sender or not receiver:
             return ""
@@ -242,11 +248,11 @@ class World:
         return ""
 
     def _has_gone(self, life: Life) -> bool:
-        """Whether a life is over, and not because a person wanted that."""
+        """Whether a life ended without the user's command."""
         return life.task.done() and (life.dead or not isinstance(life.machine.error, Cancelled))
 
     def _all_over(self, sender: Life, receiver: Life) -> bool:
-        """Whether a cancelled transfer has ended on both sides, or a side waits in vain, and says so."""
+        """Whether each side of a cancelled transfer has ended, or waits and says so."""
         for life in (sender, receiver):
             over = life.task.done() and not self._has_gone(life)
             waits = life.trouble and not life.machine.is_connected and self.calm()
@@ -263,7 +269,7 @@ class World:
         self.expect(self._is_expected(error), f"I8: the {life.machine.role} ends with {error!r}")
 
     def _is_expected(self, error: NbferryError | None) -> bool:
-        """Whether anything that was done to the transfer explains this end."""
+        """Whether a trouble explains this error."""
         match error:
             case Cancelled():
                 return self._cancelled
@@ -278,7 +284,7 @@ class World:
         return error is None
 
     async def _stop(self) -> None:
-        """End whoever still runs."""
+        """Kill the lives that still run."""
         for life in (self._sender, self._receiver):
             if life and not life.task.done():
                 life.kill()
@@ -286,7 +292,7 @@ class World:
 
     # ---------------------------------------------------------------- troubles
     def _plan(self, lasts: float) -> list[tuple[float, str, float]]:
-        """When which trouble comes, and for how many seconds."""
+        """Times, names and durations of the troubles."""
         pick = self.random
         names = [name.removeprefix("_do_") for name in dir(self) if name.startswith("_do_")]
         if pick.random() < 0.8:
@@ -358,7 +364,7 @@ class World:
             self.disk.lose_power()
 
     def _do_rot(self, _: float) -> None:
-        """The power fails, and a disk that had promised more has lost what was durable on it."""
+        """The power fails, and the disk damages durable data."""
         staged = self.to / ".nbferry" / TRANSFER / "data"
         files = [path for path in sorted(staged.rglob("*")) if path.is_file() and path.stat().st_size]
         if self._receiver and files:
@@ -378,13 +384,13 @@ class World:
 
     # ---------------------------------------------------------------- what the lives tell
     def offers(self, manifest: Manifest) -> None:
-        """A sender offers this."""
+        """Record a sender's offer."""
         if manifest not in self.offered.manifests:
             self.offered.manifests.append(manifest)
             self.note(f"offers {len(manifest.entries)} entries, {manifest.chunk_count} chunks")
 
     def remember_durable(self) -> None:
-        """Note what was reported as durable when the receiver dies."""
+        """Record what was reported durable when the receiver dies."""
         receiver, sender = self._receiver, self._sender
         if receiver and receiver.machine.offer_id and receiver.machine.manifest:
             offer_id, durable = receiver.machine.offer_id, receiver.machine.durable
@@ -393,7 +399,7 @@ class World:
             self._durable = (offer_id, durable)
 
     def prepared(self, sink: FolderSink) -> None:
-        """A sink is ready: see that it vouches for what is right (I3), and for all that was durable (I4)."""
+        """Check a prepared sink: its chunks are right (I3) and include all durable ones (I4)."""
         manifest = sink.manifest
         self.note(
             f"prepared: has {len(sink.have)}, candidates {len(sink.candidates)} of {manifest.chunk_count}"
@@ -415,19 +421,19 @@ class World:
         return any(place.is_file() and _piece(place, offset, length) == right for place in places)
 
     def published(self, manifest: Manifest, files: tuple[Path, ...]) -> None:
-        """A sink says where everything is."""
+        """Record where a sink published the files."""
         self.note("published")
         self._placed = (manifest, files)
         self._check_published()
 
     def sender_done(self) -> None:
-        """The sender has heard that everything is at its place and durable."""
+        """Record that the sender was told of the published files."""
         self._check_published()
         self._done = True
 
     # ---------------------------------------------------------------- the end
     def _check_published(self) -> None:
-        """I1, of what the receiver says that it has published."""
+        """Check the receiver's published files (I1)."""
         self.expect(self._placed is not None, "I8: an end that has not come")
         assert self._placed
         manifest, placed = self._placed

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
+from typing_extensions import override
+
 from nbferry.connections.link import Link
 from nbferry.engine.sessions.serving import LARGEST, QUICK, SLOW, SMALLEST, STREAK, Serving
 from nbferry.engine.sessions.session import Session
@@ -119,14 +121,14 @@ class Away(MemorySource):
         self.away = True
         self.waiting: list[Callable[[], None]] = []
 
+    @override
     def read(self, chunks: RangeSet, batch: ChunkBatch) -> RangeSet:
-        """See :meth:`Source.read`."""
         if self.away:
             raise SourceAway
         return super().read(chunks, batch)
 
+    @override
     def when_back(self, callback: Callable[[], None]) -> None:
-        """See :meth:`Source.when_back`."""
         self.waiting.append(callback)
 
 
