@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 MIB = 1 << 20
 MESSAGES = 4  # of 1 MiB, each way
-PATIENCE = 30
+PATIENCE = 60
 
 PAGE = """
 () => {

@@ -49,7 +49,7 @@ def test_kernels_of_a_server(server: Server, nbferry: Commands) -> None:
     via = receiver.run(
         f"import nbferry; result = await nbferry.receive({code!r}, via='relay'); print(result.via, result.digest)"
     )
-    assert via.split() == ["relay", sender.run("print(sending.wait(30).digest)")]
+    assert via.split() == ["relay", sender.run("print(sending.wait(60).digest)")]
     assert (receiver.folder / "flights/table.csv").read_bytes() == content
 
     code = sender.run("sending = nbferry.send('flights'); print(sending.code)")

@@ -23,7 +23,7 @@ def test_send_here_receive_there(kernels: Kernels) -> None:
         f"result = await nbferry.receive({code!r}, to='data/')\n"
         "print(*result.files, result.bytes, result.digest, result.via)"
     )
-    sent = sender.run("result = sending.wait(30); print(result.bytes, result.digest, result.via)")
+    sent = sender.run("result = sending.wait(60); print(result.bytes, result.digest, result.via)")
     assert (receiver.folder / "data/trips.parquet").read_bytes() == content
     assert result == f"{receiver.folder}/data/trips.parquet {sent}"
     assert sent.startswith(f"{3 * MIB} ")
@@ -73,8 +73,8 @@ def test_interrupted(kernels: Kernels, wait: str) -> None:
     assert name in ("KeyboardInterrupt", "CancelledError")
     assert "is still running. To end it: transfer.cancel()" in printed
     assert sender.run("print(waiting.snapshot.state)") == "waiting"
-    assert receiver.run(f"print(nbferry.receive({code!r}).wait(30).bytes)") == "5"
-    assert sender.run("print(waiting.wait(30).bytes)") == "5"
+    assert receiver.run(f"print(nbferry.receive({code!r}).wait(60).bytes)") == "5"
+    assert sender.run("print(waiting.wait(60).bytes)") == "5"
 
 
 def test_a_large_offer_waits(kernels: Kernels) -> None:
@@ -90,8 +90,8 @@ def test_a_large_offer_waits(kernels: Kernels) -> None:
     shown = receiver.show("asked")
     assert "transfer.accept() or transfer.reject()" in shown["text/plain"]
     assert receiver.run("print(asked.offer.entries[0].path, asked.waits_for_decision)") == "large True"
-    assert receiver.run("asked.accept(); print(asked.wait(30).bytes)") == str(11 * MIB)
-    assert sender.run("print(asking.wait(30).bytes)") == str(11 * MIB)
+    assert receiver.run("asked.accept(); print(asked.wait(60).bytes)") == str(11 * MIB)
+    assert sender.run("print(asking.wait(60).bytes)") == str(11 * MIB)
 
 
 def test_shown_as_a_value(kernels: Kernels) -> None:
@@ -108,7 +108,7 @@ def test_shown_as_a_value(kernels: Kernels) -> None:
     reason = "<script>alert(1)</script>\x1b[31m"
     receiver.run(f"rejecting = nbferry.receive({code!r}, accept=lambda manifest: {reason!r})")
     with pytest.raises(CellError, match="Rejected"):
-        sender.run("shown.wait(30)")
+        sender.run("shown.wait(60)")
     rejected = sender.show("shown")
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in rejected["text/html"]
     assert "<script" not in rejected["text/html"]
@@ -136,7 +136,7 @@ def test_paused_in_a_cell(kernels: Kernels) -> None:
     )
     assert shown == "paused by the other side"
     assert receiver.run("receiving.resume(); print(receiving.wait(60).bytes)") == str(300 * MIB)
-    assert sender.run("print(sending.wait(30).bytes)") == str(300 * MIB)
+    assert sender.run("print(sending.wait(60).bytes)") == str(300 * MIB)
 
 
 @pytest.mark.parametrize("leaver", ["sender", "receiver"])

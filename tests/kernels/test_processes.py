@@ -13,12 +13,12 @@ child = os.fork()
 if child == 0:
     assert [each.snapshot.reason for each in nbferry.transfers()] == ["another process runs it"]
     sent = nbferry.send("x")
-    nbferry.receive(sent.code, to="child").wait(30)
-    sent.wait(30)
+    nbferry.receive(sent.code, to="child").wait(60)
+    sent.wait(60)
     raise SystemExit(7)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
-nbferry.receive(code, to="parent").wait(30)
-kept.wait(30)
+nbferry.receive(code, to="parent").wait(60)
+kept.wait(60)
 print([transfer.snapshot.state.value for transfer in nbferry.transfers()])
 """
 
@@ -26,13 +26,13 @@ POOL = """
 import multiprocessing, nbferry
 
 def receive(code):
-    return nbferry.receive(code, to="pool").wait(30).bytes
+    return nbferry.receive(code, to="pool").wait(60).bytes
 
 if __name__ == "__main__":
     sent = nbferry.send("x")
     with multiprocessing.get_context("fork").Pool(1) as pool:
         print(pool.apply(receive, (sent.code,)))
-        sent.wait(30)
+        sent.wait(60)
 """
 
 LEFT_BEHIND = """

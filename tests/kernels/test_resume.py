@@ -85,7 +85,7 @@ def test_a_listed_transfer_is_discarded_by_its_handle(kernels: Kernels) -> None:
     receiver.kill_and_restart()
     listed = receiver.run(
         "import nbferry\n(rests,) = nbferry.transfers(); rests.cancel()\n"
-        "try:\n    rests.wait(30)\nexcept nbferry.NbferryError as error:\n    print(error.code)\n"
+        "try:\n    rests.wait(60)\nexcept nbferry.NbferryError as error:\n    print(error.code)\n"
         "print(list(nbferry.resume()))"
     )
     assert listed == "cancelled\n[]"
