@@ -1,7 +1,7 @@
-"""Measure files between a browser and a kernel: nbferry's card beside what JupyterLab has, in the same Chromium.
+"""Measure files between a browser and a kernel: nbferry's card and JupyterLab's own ways, in the same Chromium.
 
-Every round moves the file once each way, so that a noisy minute hits all of them. Prints a table and writes JSON. The
-files lie in memory if there is room, for the reason that ``run.py`` gives; ``--work DIR`` measures with a disk.
+Every round moves the file once each way, so that a noisy minute affects all of them. Prints a table, writes JSON.
+The files lie in memory if it has space, for the reason in ``run.py``; ``--work DIR`` measures with a disk.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # that has a package of this script's name
+# The tests have a package with this script's name.
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from browser.lab import Lab, jupyter
 from browser.person import NO_PICKERS, OPEN, RUN, SHOWN
@@ -39,7 +40,7 @@ SAVE_PICKER = f"""
         return folder.getFileHandle(suggestedName, {{create: true}});
     }};
 """
-"""A person who is asked where to save answers at once: in the page's own file system, on the browser's disk."""
+"""A person who picks a place at once, in the page's own file system on the browser's disk."""
 
 SAVED = """(async (name) => {{
     const folder = await navigator.storage.getDirectory();
@@ -62,16 +63,16 @@ WATCH_UPLOADS = """(() => {
 
 @dataclass
 class Desk:
-    """Where it is measured."""
+    """JupyterLab, the browser and their folders."""
 
     lab: Lab
     browser: Chromium
     tab: Tab
     source: Path
-    folder: Path  # where the browser puts downloads
+    folder: Path  # the browser's downloads
 
     def show(self, folder: str, cell: str) -> Path:
-        """Run a cell in a new notebook in a folder, and wait for its card; the folder."""
+        """Run a cell in a notebook in a new folder and wait for its card. Returns the folder."""
         notebook = self.lab.notebook(f"{folder}/notebook.ipynb", cell)
         self.tab.run(f"({OPEN})('{folder}/notebook.ipynb')")
         self.tab.until(f"({SHOWN})('{folder}/notebook.ipynb')")
@@ -80,13 +81,13 @@ class Desk:
         return notebook.parent
 
     def clear(self) -> None:
-        """Close what is open, and end the kernels."""
+        """Close the pages and end the kernels."""
         self.tab.run("[...window.jupyterapp.shell.widgets('main')].forEach(each => each.dispose())")
         self.lab.end_kernels()
         self.tab.collect_garbage()
 
     def watch(self) -> Watch:
-        """Watch the memory of everybody who has to do with it."""
+        """Measure the memory of browser, server and kernel."""
         pages, others = self.browser.processes()
         server = self.lab.pid
         kernels = [pid for pid in below(server) if "ipykernel" in command_of(pid)]
@@ -94,7 +95,7 @@ class Desk:
 
 
 class Way(ABC):
-    """One way to move the file. What is timed begins with the last thing that a person does."""
+    """One way to move the file. The timed part begins with a person's last action."""
 
     name: str
     to_kernel = True
@@ -102,19 +103,19 @@ class Way(ABC):
 
     @abstractmethod
     def prepare(self, desk: Desk) -> None:
-        """Everything up to the last thing that a person does."""
+        """Do everything before the person's last action."""
 
     @abstractmethod
     def move(self, desk: Desk) -> None:
-        """Do that, and return when the file is there."""
+        """Do the last action and wait for the file."""
 
     @abstractmethod
     def is_right(self, desk: Desk) -> bool:
-        """Whether the copy is the same as the source; then it is removed."""
+        """Whether the copy equals the source. Removes the copy."""
 
 
 class Upload(Way):
-    """nbferry's card takes in files."""
+    """nbferry's card uploads files."""
 
     name = "nbferry upload"
 
@@ -142,7 +143,8 @@ class LabUpload(Way):
         desk.tab.run(WATCH_UPLOADS)
         warm(desk.source, desk.lab.root)
         desk.tab.choose("document.querySelector('.jp-id-upload jp-button').click()", desk.source)
-        desk.tab.until("document.querySelector('.jp-Dialog button.jp-mod-warn')")  # is it to be that large
+        # Confirm the upload of a large file.
+        desk.tab.until("document.querySelector('.jp-Dialog button.jp-mod-warn')")
 
     def move(self, desk: Desk) -> None:
         desk.tab.run("document.querySelector('.jp-Dialog button.jp-mod-warn').click()")
@@ -156,7 +158,7 @@ class LabUpload(Way):
 
 
 class Save(Way):
-    """nbferry's card writes to a file that the browser's person has chosen."""
+    """nbferry's card saves to a file that the person has picked."""
 
     name = "nbferry save"
     to_kernel = False
@@ -211,7 +213,7 @@ WAYS = (Upload, LabUpload, Save, LabDownload)
 
 
 def click_on(name: str) -> str:
-    """A script that clicks on a button of the card."""
+    """A script that clicks a button of the card."""
     buttons = "[...document.querySelectorAll('section.nbferry button')]"
     return f"{buttons}.find((button) => (button.ariaLabel ?? button.innerText).trim() === '{name}').click()"
 
@@ -224,13 +226,14 @@ def digests_of(path: Path) -> list[str]:
 
 @dataclass
 class Measured:
-    """What was measured of one way."""
+    """The results of one way."""
 
     seconds: list[float] = field(default_factory=list)
-    extra: dict[str, int] = field(default_factory=dict)  # bytes that each had more than at first, at most
+    # How far the memory of each process exceeded its first value, at most.
+    extra: dict[str, int] = field(default_factory=dict)
 
     def add(self, seconds: float, extra: dict[str, int]) -> None:
-        """One round more."""
+        """Add a round."""
         self.seconds.append(seconds)
         self.extra = {name: max(size, self.extra.get(name, 0)) for name, size in extra.items()}
 
@@ -260,7 +263,7 @@ def main() -> None:
 
 
 def measure(ways: list[Way], desk: Desk, rounds: int) -> dict[str, Measured]:
-    """Seconds and memory of each round, after one that warms the caches and counts for nobody."""
+    """Seconds and memory of each round, after an uncounted one that warms the caches."""
     found = {way.name: Measured() for way in ways}
     for number in range(rounds + 1):
         for way in ways:

@@ -1,6 +1,6 @@
-"""Chromium, told what to do over its own protocol, and how much memory it takes.
+"""Chromium, controlled by its own protocol, and its memory.
 
-Not through Playwright: that has the browser report all traffic with its content, which weighs on what is measured.
+Playwright is not used: it has the browser report the content of all traffic, which distorts the measurement.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ UNTIL = """new Promise((done) => {{
 
 
 class PageError(Exception):
-    """Something in the page failed."""
+    """An error in the page."""
 
 
 class Tab:
@@ -56,7 +56,7 @@ class Tab:
         self.call("Emulation.setFocusEmulationEnabled", enabled=True)
 
     def call(self, method: str, **params: object) -> dict[str, Any]:
-        """Call a method of the protocol; its result."""
+        """Call a method of the protocol. Returns its result."""
         number = next(self._numbers)
         self._socket.send(json.dumps({"id": number, "method": method, "params": params}))
         while True:
@@ -70,7 +70,7 @@ class Tab:
                 return found
 
     def event(self, name: str) -> dict[str, Any]:
-        """Wait for an event; its fields."""
+        """Wait for an event. Returns its fields."""
         while True:
             message = self._events.pop(0) if self._events else json.loads(self._socket.recv())
             if message.get("method") == name:
@@ -78,7 +78,7 @@ class Tab:
                 return found
 
     def run(self, script: str) -> Any:
-        """Evaluate an expression as if a person had just clicked, and wait for it if it is a promise; its value."""
+        """Evaluate an expression as after a click, and await a promise. Returns its value."""
         done = self.call(
             "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True, userGesture=True
         )
@@ -91,7 +91,7 @@ class Tab:
         self.run(UNTIL.format(condition))
 
     def open(self, url: str, before: str = "") -> None:
-        """Go to an address; ``before`` runs there before everything else."""
+        """Go to an address. ``before`` runs there first."""
         if before:
             self.call("Page.addScriptToEvaluateOnNewDocument", source=before)
         self._events.clear()
@@ -99,32 +99,32 @@ class Tab:
         self.event("Page.loadEventFired")
 
     def choose(self, click: str, *files: Path) -> None:
-        """Have a script click on something that opens the file chooser, and choose these."""
+        """Run a script that opens the file chooser, and choose these files."""
         self.call("Page.setInterceptFileChooserDialog", enabled=True)
         self.run(click)
         opened = self.event("Page.fileChooserOpened")
         self.call("DOM.setFileInputFiles", files=[*map(str, files)], backendNodeId=opened["backendNodeId"])
 
     def collect_garbage(self) -> None:
-        """So that what is measured next is not what the last one left behind."""
+        """Collect garbage, so that the next measurement starts clean."""
         self.call("HeapProfiler.collectGarbage")
 
     def close(self) -> None:
-        """Close it."""
+        """Close the page."""
         with suppress(OSError):
             self.call("Page.close")
         self._socket.close()
 
 
 class Chromium:
-    """A browser that has just been started."""
+    """A new browser."""
 
     def __init__(self, pid: int, port: int) -> None:
         self.pid = pid
         self._port = port
 
     def tab(self, url: str, before: str = "") -> Tab:
-        """Open a page; ``before`` runs in it before everything else."""
+        """Open a page. ``before`` runs in it first."""
         request = urllib.request.Request(f"http://127.0.0.1:{self._port}/json/new?about:blank", method="PUT")
         with urllib.request.urlopen(request, timeout=WITHIN) as answer:
             tab = Tab(json.load(answer)["webSocketDebuggerUrl"])
@@ -132,21 +132,22 @@ class Chromium:
         return tab
 
     def processes(self) -> tuple[list[int], list[int]]:
-        """Those that pages live in, workers and all; and all others."""
+        """The processes of pages, workers included; and all others."""
         pages = [pid for pid in below(self.pid) if "--type=renderer" in command_of(pid)]
         return pages, [self.pid, *(pid for pid in below(self.pid) if pid not in pages)]
 
 
 @contextmanager
 def chromium(folder: Path) -> Iterator[Chromium]:
-    """A browser with a profile of its own."""
+    """A browser with a new profile."""
     program = next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:
         raise Missing("Chromium is not installed")
     command = [program, *OPTIONS, f"--user-data-dir={folder}", "about:blank"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
         assert process.stderr
-        reader = threading.Thread(target=process.stderr.read)  # it must not be kept waiting
+        # The browser must not block on a full pipe.
+        reader = threading.Thread(target=process.stderr.read)
         try:
             port = next(int(found[1]) for line in process.stderr if (found := LISTENS.search(line)))
             reader.start()
@@ -165,7 +166,7 @@ def command_of(pid: int) -> str:
 
 
 def below(pid: int) -> list[int]:
-    """All processes that a process has started, and those that they have."""
+    """All descendants of a process."""
     parents: dict[int, list[int]] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
@@ -180,7 +181,7 @@ def below(pid: int) -> list[int]:
 
 
 def memory_of(pids: list[int]) -> int:
-    """Bytes that processes have in memory, what they share counted once."""
+    """Bytes that processes have in memory, with shared pages counted once."""
     total = 0
     for pid in pids:
         with suppress(OSError):
@@ -190,7 +191,7 @@ def memory_of(pids: list[int]) -> int:
 
 
 class Watch:
-    """Samples the memory of groups of processes while it is entered: how much each had at first, and at most."""
+    """Samples the memory of process groups while the context is active: the first value and the largest."""
 
     def __init__(self, **groups: list[int]) -> None:
         self._groups = groups
@@ -201,7 +202,7 @@ class Watch:
 
     @property
     def extra(self) -> dict[str, int]:
-        """How much more each had at most than at first."""
+        """How far each group's largest value exceeds its first."""
         return {name: self.most[name] - self.first[name] for name in self._groups}
 
     def _sample(self) -> None:
@@ -222,7 +223,7 @@ class Watch:
 
 
 def seconds_of(work: Callable[[], object]) -> float:
-    """How long something takes."""
+    """The duration of a block."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started

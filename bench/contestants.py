@@ -1,7 +1,7 @@
-"""What is measured: each moves one file from one process of this machine to another, through the loopback interface.
+"""The contestants: each moves one file between two processes of this machine over the loopback interface.
 
-A contestant is set up once, then timed again and again. What is timed is the receiving command, from its start to its
-exit, while the sending side is up and waiting; for scp and rsync that is the command itself, with sshd up.
+A contestant is set up once and timed in each round. The time is that of the receiving command, from start to exit,
+while the sending side waits. For scp and rsync it is the command itself, with sshd running.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ WARM_BLOCK = 1 << 20
 
 
 class Missing(Exception):
-    """A program that is needed is not installed here."""
+    """A program is not installed."""
 
 
 class Contestant(ABC):
@@ -37,15 +37,15 @@ class Contestant(ABC):
     verified = True
 
     def set_up(self, work: Path, cleanup: ExitStack) -> None:
-        """Get ready; raises :class:`Missing`."""
+        """Get ready. Raises :class:`Missing`."""
 
     @abstractmethod
     def move(self, source: Path, to: Path) -> float:
-        """Move ``source`` into the folder ``to``; the seconds that it took."""
+        """Move ``source`` into the folder ``to``. Returns the seconds that it took."""
 
 
 def needed(program: str, *places: str) -> str:
-    """Where a program is."""
+    """The path of a program."""
     found = shutil.which(program, path=os.pathsep.join([str(HERE), os.environ["PATH"], *places]))
     if not found:
         raise Missing(f"{program} is not installed")
@@ -53,10 +53,10 @@ def needed(program: str, *places: str) -> str:
 
 
 def warm(source: Path, to: Path) -> None:
-    """Touch as much memory as the copy will take, just before it is timed.
+    """Touch as much memory as the copy takes, just before it is timed.
 
-    A virtual machine gives memory that is free for a second or two back to its host, and whoever writes a file next
-    pays some 2 s of processor per GB to get it again. That is no contestant's doing.
+    A virtual machine returns unused memory to its host after a second or two. The next process that writes a file
+    then needs about 2 s of processor time per GB to get it back, which no contestant causes.
     """
     ballast = to / "ballast"
     with ballast.open("wb") as file:
@@ -66,7 +66,7 @@ def warm(source: Path, to: Path) -> None:
 
 
 def timed(command: list[str], **options: object) -> float:
-    """Run a command; the seconds that it took."""
+    """Run a command. Returns the seconds that it took."""
     started = time.perf_counter()
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=600, **options)  # type: ignore[call-overload]
     seconds = time.perf_counter() - started
@@ -76,7 +76,7 @@ def timed(command: list[str], **options: object) -> float:
 
 
 def daemon(cleanup: ExitStack, command: list[str], **options: object) -> subprocess.Popen[bytes]:
-    """Start a process that runs until the end."""
+    """Start a process that runs until the end of the benchmark."""
     process = subprocess.Popen(command, **{**QUIET, **options})  # type: ignore[call-overload]
     cleanup.callback(process.wait, 10)
     cleanup.callback(process.terminate)
@@ -84,13 +84,13 @@ def daemon(cleanup: ExitStack, command: list[str], **options: object) -> subproc
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody uses."""
+    """A free port of the loopback interface."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
 
 
 def wait_for_port(port: int) -> None:
-    """Return when somebody listens."""
+    """Wait until a process listens on a port."""
     until = time.monotonic() + READY_WITHIN
     while True:
         try:
@@ -98,25 +98,26 @@ def wait_for_port(port: int) -> None:
         except OSError:
             if time.monotonic() > until:
                 raise
-            time.sleep(0.05)  # a process says nothing else when it is ready
+            # The process gives no other sign.
+            time.sleep(0.05)
         else:
             return
 
 
 class Cp(Contestant):
-    """No network, no encryption, no check: what the disk allows."""
+    """No network, no encryption, no check: the limit that the disk sets."""
 
     name = "cp"
     encrypted = verified = False
 
     def move(self, source: Path, to: Path) -> float:
-        """See :class:`Contestant`."""
+        """Copy with ``cp``."""
         warm(source, to)
         return timed(["cp", "--reflink=never", str(source), str(to)])
 
 
 class Nbferry(Contestant):
-    """Everything on: hashed, sealed, verified, synced, published."""
+    """nbferry with all features: hashed, sealed, verified, synced, published."""
 
     def __init__(self, via: str) -> None:
         self.name = f"nbferry {via}"
@@ -125,14 +126,14 @@ class Nbferry(Contestant):
         self.transfer_seconds: list[float] = []
 
     def set_up(self, work: Path, cleanup: ExitStack) -> None:
-        """See :class:`Contestant`. The relay is a process of its own."""
+        """Start a relay as a separate process."""
         port = free_port()
         daemon(cleanup, [sys.executable, "-m", "nbferry", "relay", "--port", str(port)])
         wait_for_port(port)
         self._relay = f"http://127.0.0.1:{port}/"
 
     def move(self, source: Path, to: Path) -> float:
-        """See :class:`Contestant`."""
+        """Send, and time the receiver."""
         base = [sys.executable, "-m", "nbferry"]
         options = ["--via", self._via, "--json"]
         env = {**os.environ, "NBFERRY_HOST": "127.0.0.1", "NBFERRY_ICE_SERVERS": ""}
@@ -163,12 +164,12 @@ class Nbferry(Contestant):
 
 
 class Ssh(Contestant):
-    """What scp and rsync have in common: an sshd with keys of its own."""
+    """Common part of scp and rsync: an sshd with new keys."""
 
-    verified = False  # each packet is authenticated; the file is not compared
+    verified = False  # packets are authenticated, but the file is not compared
 
     def set_up(self, work: Path, cleanup: ExitStack) -> None:
-        """See :class:`Contestant`."""
+        """Start sshd with new keys."""
         self._program = needed(self.name.split()[0])
         sshd = needed("sshd", "/usr/sbin")
         folder, port = work / f"ssh-{self.name.split()[0]}", free_port()
@@ -189,31 +190,31 @@ class Ssh(Contestant):
 
 
 class Scp(Ssh):
-    """Copy over ssh."""
+    """scp copies over ssh."""
 
     name = "scp"
 
     def move(self, source: Path, to: Path) -> float:
-        """See :class:`Contestant`."""
+        """Copy with scp."""
         warm(source, to)
         return timed([self._program, "-q", "-P", self._port, *self._options, str(source), f"127.0.0.1:{to}"])
 
 
 class Rsync(Ssh):
-    """Whole files over ssh; rsync compares a checksum at the end."""
+    """rsync copies whole files over ssh and compares a checksum at the end."""
 
     name = "rsync over ssh"
     verified = True
 
     def move(self, source: Path, to: Path) -> float:
-        """See :class:`Contestant`."""
+        """Copy with rsync."""
         warm(source, to)
         ssh = " ".join(["ssh", "-p", self._port, *self._options])
         return timed([self._program, "-W", "-e", ssh, str(source), f"127.0.0.1:{to}"])
 
 
 class Wormhole(Contestant):
-    """magic-wormhole with its own servers on the loopback interface."""
+    """magic-wormhole with local servers on the loopback interface."""
 
     def __init__(self, name: str, *options: str) -> None:
         self.name = name
@@ -221,7 +222,7 @@ class Wormhole(Contestant):
         self._number = 0
 
     def set_up(self, work: Path, cleanup: ExitStack) -> None:
-        """See :class:`Contestant`."""
+        """Start both servers."""
         self._program, twist = needed("wormhole"), needed("twist")
         folder = work / self.name.replace(" ", "-")
         folder.mkdir()
@@ -243,7 +244,7 @@ class Wormhole(Contestant):
         ]
 
     def move(self, source: Path, to: Path) -> float:
-        """See :class:`Contestant`."""
+        """Send, and time the receiver."""
         command = [*self._base, "send", "--hide-progress", "--no-qr", *self._options, str(source)]
         with subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True

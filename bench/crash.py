@@ -1,12 +1,12 @@
 """Kill -9 at every I/O call of a small transfer, and at random moments of a large one.
 
-Victims are the receiver, the sender and the relay; a victim is started again until the receiver has its result. A
-point fails if that takes too long, if a byte, a time or a name differs, if anything else is left at the destination,
-or if bytes that were reported durable are missing from the journal. Exit code 1 if any point fails.
+Victims are the receiver, the sender and the relay. A victim is restarted until the receiver has its result. A point
+fails if that takes too long, if a byte, a time or a name differs, if extra files are left at the destination, or if
+bytes that were reported durable are missing from the journal. Exit code 1 if any point fails.
 
     python bench/crash.py                    all points; writes bench/results/crash.json
-    python bench/crash.py --few 24           so many of small transfers, spread over the calls
-    python bench/crash.py --replay POINT     one, by the name that a failure gives; its folder is kept
+    python bench/crash.py --few 24           a few points of small transfers, spread over the calls
+    python bench/crash.py --replay POINT     one point, named as in a failure; its folder is kept
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests" / "crash"))
 
-import iocalls  # noqa: E402, F401  # before all that imports nbferry, which binds functions that it wraps
+import iocalls  # noqa: E402, F401  # before nbferry, which binds the functions that this module wraps
 import points  # noqa: E402
 from play import Outcome, play  # noqa: E402
 from points import Point  # noqa: E402
@@ -38,20 +38,24 @@ from workers import play_all  # noqa: E402
 RESULTS = HERE / "results" / "crash.json"
 LARGE = 64 * MIB
 RANDOM = 140  # points at random moments of the large transfer
-FIRST_DEATHS = 2  # in each scene, after which every call of the second life is a point
+# First deaths in each scene after which every call of the second life is a point.
+FIRST_DEATHS = 2
 EVERY = 50  # points between two lines of progress
 
 
 def main() -> int:
-    """Run the points; the exit code."""
+    """Run the points. Returns the exit code."""
     arguments = parse_arguments()
     with ExitStack() as cleanup:
         root = Path(tempfile.mkdtemp(prefix="nbferry-crash-", dir=arguments.work))
         if arguments.replay:
             return replay(root, points.parse(arguments.replay))
         cleanup.callback(
-            shutil.rmtree, root, ignore_errors=True
-        )  # a child that is being killed may write still
+            shutil.rmtree,
+            root,
+            ignore_errors=True,
+            # A child that is being killed may still write.
+        )
         stage = Stage(root, arguments.workers)
         began = time.monotonic()
         if arguments.few:
@@ -79,13 +83,13 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def in_memory() -> Path | None:
-    """A folder in memory; None: a temporary one on a disk. A killed process loses nothing of either."""
+    """A folder in memory; None for a temporary one on a disk. A killed process loses data in neither."""
     shared = Path("/dev/shm")
     return shared if shared.is_dir() and shutil.disk_usage(shared).free > 2 << 30 else None
 
 
 class Stage:
-    """Chooses points and has them played below ``root``; ``outcomes`` are all that were."""
+    """Chooses points and plays them below ``root``. ``outcomes`` has all results."""
 
     def __init__(self, root: Path, workers: int) -> None:
         self.outcomes: list[Outcome] = []
@@ -95,7 +99,7 @@ class Stage:
         self._expected = 0
 
     def play_everything(self, generator: random.Random, every: int) -> None:
-        """Every call of every scene; every call of some second lives; random moments. Of these every nth."""
+        """Every call of every scene, every call of some second lives, and random moments. Of these every nth."""
         calls = self._count(points.counting(points.SCENES))
         chosen = [each for one in calls for each in points.enumerated(one, calls[one])]
         lives = self._count(points.counting(points.TWICE))
@@ -103,11 +107,12 @@ class Stage:
         lives = self._count(firsts)
         chosen += [each for one in lives for each in points.second_deaths(one, lives[one])]
         chosen += points.at_random(generator, RANDOM, LARGE)
-        generator.shuffle(chosen)  # so that no worker gets all the slow ones
+        # Spread the slow points over all workers.
+        generator.shuffle(chosen)
         self._play(chosen[::every])
 
     def play_few(self, number: int) -> None:
-        """So many points, shared out between all scenes and spread over the calls of each."""
+        """This many points, divided among all scenes and spread over the calls of each."""
         calls = self._count(points.counting(points.SCENES))
         chosen: list[Point] = []
         for index, one in enumerate(calls):
@@ -116,7 +121,7 @@ class Stage:
         self._play(chosen)
 
     def _count(self, chosen: Sequence[Point]) -> dict[Point, int]:
-        """How many calls the last life of each victim has; without those that fail, which is in ``outcomes``."""
+        """How many calls the last life of each victim has, leaving out failures, which are in ``outcomes``."""
         found = {outcome.point: outcome for outcome in self._play(chosen)}
         return {point: found[str(point)].calls for point in chosen if not found[str(point)].failure}
 
@@ -139,7 +144,7 @@ class Stage:
 
 
 def replay(root: Path, point: Point) -> int:
-    """Play one point and say everything about it."""
+    """Play one point and print its details."""
     make = make_small if point.size == "small" else lambda path: make_large(path, LARGE)
     outcome = play(point, make(root / "offer"), root / "point", keep=True)
     print("\n".join(outcome.trace))
@@ -150,7 +155,7 @@ def replay(root: Path, point: Point) -> int:
 
 # ------------------------------------------------------------------ the report
 def report_of(outcomes: Sequence[Outcome], seconds: float) -> dict[str, Any]:
-    """What the points showed, by victim, path and kind; each failure with all that is known of it."""
+    """The results by victim, path and kind; each failure with all details."""
     died = [outcome for outcome in outcomes if outcome.kills]
     return {
         "points": len(died),
@@ -183,12 +188,12 @@ def rows_of(died: Iterable[Outcome]) -> list[dict[str, Any]]:
 
 
 def calls_of(outcomes: Iterable[Outcome]) -> dict[str, dict[str, int]]:
-    """The calls that were counted where nobody died, by name."""
+    """The counted calls of runs without a death, by name."""
     return {each.point: each.names for each in outcomes if not each.kills and each.point.endswith(" -")}
 
 
 def notes_of(died: Iterable[Outcome]) -> dict[str, dict[str, Any]]:
-    """What is worth knowing and no failure, how often, and for instance where."""
+    """Remarkable results that are no failures: how often, and an example."""
     found: dict[str, dict[str, Any]] = {}
     for each in died:
         for note in each.notes:
@@ -197,7 +202,7 @@ def notes_of(died: Iterable[Outcome]) -> dict[str, dict[str, Any]]:
 
 
 def publish(report: dict[str, Any], file: Path) -> None:
-    """Print a table, write the file."""
+    """Print a table and write the file."""
     for row in report["kinds"]:
         print("{victim:9} {path:7} {kind:32} {points:6,} points, {identical:6,} identical".format(**row))
     print(f"{report['points']:,} points in {report['seconds']:.0f} s, {len(report['failures'])} failures")

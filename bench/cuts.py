@@ -1,7 +1,7 @@
-"""Whole transfers of which the path in use is cut again and again, for ``webrtc.py``.
+"""Whole transfers whose active path is cut many times, for ``webrtc.py``.
 
-Both sides are in this process and cannot dial each other. A cut is what an end sees when its connection is gone; the
-other end finds out by itself. What counts is what was sent, and that every byte is right.
+Both sides are in this process and cannot dial each other. A cut looks to one end like a lost connection; the other
+end notices by itself. Measured are the bytes sent, and that every byte is right.
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ Row = dict[str, Any]
 
 
 class Cutter:
-    """Cuts the path that the receiver uses each time that so many bytes more are verified."""
+    """Cuts the receiver's active path at each mark of verified bytes."""
 
     def __init__(self, marks: list[int]) -> None:
         self.cuts = 0
         self.paths: list[str] = []
         self.sent = 0
         self._marks = marks
-        self._strand: BundledLink | None = None
+        self._link: BundledLink | None = None
 
     def look(self, view: Snapshot) -> None:
-        """How far the receiver is; on the loop's thread."""
-        if self._marks and view.verified >= self._marks[0] and self._strand:
-            strand, self._strand = self._strand, None
+        """Check the receiver's progress, on the loop's thread."""
+        if self._marks and view.verified >= self._marks[0] and self._link:
+            link, self._link = self._link, None
             del self._marks[0]
             self.cuts += 1
-            strand.link._transport._ended(TransportBroken())
+            link.link._transport._ended(TransportBroken())
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
-        """Know what is sent, and over which links."""
+        """Observe the bytes sent and the links that carry them."""
         send, switch_to, dialable = Link.send, Bundle.switch_to, race.dialable
         cutter = self
 
@@ -58,12 +58,12 @@ class Cutter:
             cutter.sent += len(frame)
             await send(self, frame)
 
-        def turned(self: Bundle, strand: BundledLink) -> None:
-            cutter._strand = strand
-            cutter.paths.append(strand.via)
-            switch_to(self, strand)
+        def observed(self: Bundle, link: BundledLink) -> None:
+            cutter._link = link
+            cutter.paths.append(link.via)
+            switch_to(self, link)
 
-        Link.send, Bundle.switch_to = counted, turned  # type: ignore[method-assign]
+        Link.send, Bundle.switch_to = counted, observed  # type: ignore[method-assign]
         race.dialable = lambda urls, same_machine: []  # type: ignore[assignment]
         try:
             yield

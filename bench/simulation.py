@@ -1,7 +1,7 @@
-"""Run the simulation at length: transfers from many seeds, and every disk that a failure of the power can leave.
+"""Run the simulation at length: transfers from many seeds, and every disk that a power failure can leave.
 
-Writes ``bench/results/simulation.json`` and prints each seed that fails, with the way to see it again. ``--seed N``
-runs one of them and says what happens.
+Writes ``bench/results/simulation.json`` and prints each failing seed with the command to replay it. ``--seed N``
+runs one seed and prints what happens.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results" / "simulation.json"
-sys.path[0] = str(ROOT / "tests")  # in the place of this folder, which has a module of the same name
+# Replaces this folder, which has a module of the same name.
+sys.path[0] = str(ROOT / "tests")
 
 from nbferry.storage.folder.publish import Overwrite  # noqa: E402  # found by the line above
 from simulation.receiving import Receiving, survives  # noqa: E402  # found by the line above
@@ -27,13 +28,13 @@ from simulation.trees import fast_folder  # noqa: E402  # found by the line abov
 from simulation.world import Outcome, Violation, simulate  # noqa: E402
 
 WAYS: tuple[Overwrite, ...] = ("rename", "replace", "refuse")
-STEPS = (1, 2, 9)  # chunks between two flushes: after each, after two, none before the end
-TOGETHER = 50  # seeds that a process runs in one go
+STEPS = (1, 2, 9)  # chunks between two flushes; nine means none before the end
+TOGETHER = 50  # seeds in one task of a process
 YEAR = 365.25 * 24 * 3600
 
 
 def main() -> int:
-    """Run, print, write; 1 if anything failed."""
+    """Run, print and write. Returns 1 if a seed or a crash point failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=10_000)
     parser.add_argument("--first", type=int, default=0)
@@ -58,7 +59,7 @@ def main() -> int:
 
 # ------------------------------------------------------------------ transfers
 def transfers(pool: ProcessPoolExecutor, first: int, count: int) -> dict[str, object]:
-    """Run that many seeds; what came of them, in all."""
+    """Run this many seeds. Returns a summary."""
     started = time.monotonic()
     ends: Counter[str] = Counter()
     troubles: Counter[str] = Counter()
@@ -89,7 +90,7 @@ def transfers(pool: ProcessPoolExecutor, first: int, count: int) -> dict[str, ob
 
 
 def all_of(pool: ProcessPoolExecutor, first: int, count: int) -> Iterator[tuple[int, Outcome | str]]:
-    """Each seed with its outcome, or with why it failed."""
+    """Each seed with its outcome or its failure."""
     starts = range(first, first + count, TOGETHER)
     stops = [min(start + TOGETHER, first + count) for start in starts]
     for some in pool.map(run_some, starts, stops):
@@ -97,12 +98,12 @@ def all_of(pool: ProcessPoolExecutor, first: int, count: int) -> Iterator[tuple[
 
 
 def run_some(first: int, stop: int) -> list[tuple[int, Outcome | str]]:
-    """The same, of a few."""
+    """The outcomes of a few seeds."""
     return [(seed, run_one(seed)) for seed in range(first, stop)]
 
 
 def run_one(seed: int) -> Outcome | str:
-    """How a seed ended, or why it failed."""
+    """A seed's outcome or its failure."""
     try:
         return simulate(seed)
     except Violation as why:
@@ -111,14 +112,14 @@ def run_one(seed: int) -> Outcome | str:
 
 # ------------------------------------------------------------------ failures of the power
 def power_losses(pool: ProcessPoolExecutor, most: int, twice: int) -> dict[str, dict[str, object]]:
-    """Try every crash point of a transfer: by the way to treat names that are taken, and by chunks between flushes."""
+    """Try every crash point of a transfer for each ``overwrite`` and each number of chunks between flushes."""
     cases = [Receiving(overwrite, step) for overwrite in WAYS for step in STEPS]
     names = [f"{case.overwrite}, flushed after {case.step}" for case in cases]
     return dict(zip(names, pool.map(power_loss, cases, repeat(most), repeat(twice)), strict=True))
 
 
 def power_loss(case: Receiving, most: int, twice: int) -> dict[str, object]:
-    """The same, for one of them."""
+    """Try one of these combinations."""
     started = time.monotonic()
     with fast_folder() as work:
         try:

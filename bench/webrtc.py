@@ -1,7 +1,7 @@
-"""Measure data channels: two processes, one sends for some seconds, the other receives and discards.
+"""Measure data channels between two processes: one sends for some seconds, the other receives and discards.
 
-Every round runs each contestant once, so that a noisy minute hits all of them. Then whole transfers whose path is cut
-again and again (``cuts.py``). Prints tables and JSON, writes ``results/webrtc.json``. The lines with a delay are TUN
+Every round runs each contestant once, so that a noisy minute affects all of them. Then whole transfers whose path is
+cut many times (``cuts.py``). Prints tables and JSON, writes ``results/webrtc.json``. The lines with a delay are TUN
 devices between two network namespaces, which needs root and ``tests`` in PYTHONPATH: ``make webrtc``.
 """
 
@@ -29,13 +29,13 @@ MIB = 1 << 20
 RESULTS = Path(__file__).parent / "results"
 PATIENCE = 60
 MESSAGE = 1 * MIB
-PIECE = 64 * 1024  # of a message to plain aiortc, which takes no more by default
+PIECE = 64 * 1024  # the largest message that plain aiortc takes by default
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Road:
-    """Where the packets go: loopback, or a line between two namespaces."""
+    """The network of the packets: loopback, or a line between two namespaces."""
 
     name: str
     rtt: float = 0.0  # seconds
@@ -59,7 +59,7 @@ CONTESTANTS = ("aiortc", "packets of 1,200", "packets of any size")
 # ------------------------------------------------------------------ the two ends, as processes
 @dataclass
 class Measured:
-    """What the receiver has seen."""
+    """The receiver's measurements."""
 
     bytes: int = 0
     first: float = 0.0
@@ -68,16 +68,16 @@ class Measured:
     rss: int = 0
 
     def take(self, size: int) -> None:
-        """A message came."""
+        """Count a message."""
         if not self.bytes:
             self.first, self.cpu, self.rss = time.monotonic(), time.process_time(), peak()
         else:
-            self.bytes += size  # the first one only starts the clock
+            self.bytes += size  # not for the first one, which only starts the clock
         self.bytes = self.bytes or 1
         self.last = time.monotonic()
 
     def row(self) -> Row:
-        """For the parent."""
+        """The report for the parent."""
         return {
             "bytes": self.bytes,
             "seconds": self.last - self.first,
@@ -87,23 +87,23 @@ class Measured:
 
 
 def peak() -> int:
-    """Bytes of memory that this process has had at most."""
+    """The most bytes of memory that this process has used."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def say(value: Any) -> None:
-    """To the other end, or the parent."""
+    """Write a line to the other end or the parent."""
     print(json.dumps(value), flush=True)
 
 
 async def hear() -> Any:
-    """What the other end said."""
+    """Read a line of the other end."""
     return json.loads(await asyncio.to_thread(sys.stdin.readline))
 
 
 async def nbferry_end(sends: bool, road: Road, most_packet: int | None) -> None:
-    """One end of our own transport."""
-    from nbferry.errors import TransportError  # noqa: PLC0415  # the parent needs none of it
+    """Run one end with our transport."""
+    from nbferry.errors import TransportError  # noqa: PLC0415  # the parent needs no transport
     from nbferry.limits import Limits  # noqa: PLC0415
     from nbferry.transports.webrtc.datachannel import Description, Peer  # noqa: PLC0415
 
@@ -131,7 +131,7 @@ async def nbferry_end(sends: bool, road: Road, most_packet: int | None) -> None:
 
 
 async def aiortc_end(sends: bool, road: Road) -> None:
-    """One end of aiortc as its documentation shows it."""
+    """Run one end with aiortc, as in its documentation."""
     from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription  # noqa: PLC0415
 
     connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
@@ -169,7 +169,8 @@ async def aiortc_end(sends: bool, road: Road) -> None:
         say(connection.localDescription.sdp)
         await over.wait()
         say(measured.row())
-        await asyncio.sleep(2 * road.rtt + 0.2)  # for the thanks to arrive
+        # Wait for the acknowledgement.
+        await asyncio.sleep(2 * road.rtt + 0.2)
 
 
 async def aiortc_send(channel: Any, seconds: float) -> None:
@@ -186,7 +187,7 @@ async def aiortc_send(channel: Any, seconds: float) -> None:
 
 
 def end(contestant: str, sends: bool, road: Road) -> None:
-    """Be one end, and leave without a goodbye."""
+    """Run one end, and exit without a close."""
     most = 1160 if contestant == CONTESTANTS[1] else None
     work = aiortc_end(sends, road) if contestant == "aiortc" else nbferry_end(sends, road, most)
     asyncio.run(work)
@@ -199,7 +200,7 @@ Start = Callable[[list[str]], "subprocess.Popen[str]"]
 
 
 def start(command: list[str]) -> subprocess.Popen[str]:
-    """A process that talks by its standard streams."""
+    """A child process with pipes to its standard streams."""
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
@@ -209,7 +210,7 @@ def built(road: Road) -> Iterator[tuple[Start, Start]]:
     if road is LOOPBACK:
         yield start, start
         return
-    from network.line import Weather  # noqa: PLC0415  # of the tests
+    from network.line import Weather  # noqa: PLC0415  # a module of the tests
     from network.namespaces import two_hosts  # noqa: PLC0415
 
     with two_hosts() as network:
@@ -223,7 +224,7 @@ def built(road: Road) -> Iterator[tuple[Start, Start]]:
 
 
 def run(contestant: str, road: Road, ends: tuple[Start, Start]) -> Row:
-    """One contestant, once."""
+    """Run one contestant once."""
     command = [sys.executable, __file__, "--end", contestant, "--road", json.dumps(asdict(road))]
     with ExitStack() as stack:
         sender, receiver = ends[0]([*command, "--sends"]), ends[1](command)
@@ -250,7 +251,7 @@ def run(contestant: str, road: Road, ends: tuple[Start, Start]) -> Row:
 
 
 def pass_on(one: subprocess.Popen[str], other: subprocess.Popen[str]) -> None:
-    """What one end has to say to the other."""
+    """Forward one end's line to the other."""
     assert one.stdout
     assert other.stdin
     other.stdin.write(one.stdout.readline())
@@ -258,7 +259,7 @@ def pass_on(one: subprocess.Popen[str], other: subprocess.Popen[str]) -> None:
 
 
 def heard(process: subprocess.Popen[str]) -> Row:
-    """The figures of an end."""
+    """An end's results."""
     assert process.stdout
     line = process.stdout.readline()
     if not line:
@@ -284,7 +285,7 @@ def measure(rounds: int, roads: list[Road], contestants: list[str]) -> list[Row]
 
 
 def median(runs: list[Row]) -> Row:
-    """One row of several; what is no number is of the last."""
+    """Several rows as one: medians of numbers, and the last of other values."""
     return {
         name: statistics.median(row[name] for row in runs) if isinstance(value, float) else value
         for name, value in runs[-1].items()
@@ -331,7 +332,7 @@ def main() -> None:
         print(json.dumps(rows, indent=1))
         return
     os.environ |= {"NBFERRY_HOST": "127.0.0.1", "NBFERRY_UI": "none"}
-    import cuts  # noqa: PLC0415  # the ends need none of it
+    import cuts  # noqa: PLC0415  # the ends do not need it
 
     report(rows, cuts.rows(arguments.mib, arguments.cuts))
 

@@ -1,1 +1,1 @@
-"""The cards in a real browser, of real kernels below a real JupyterLab."""
+"""The cards in a real browser, with real kernels of a real JupyterLab."""

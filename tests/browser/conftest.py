@@ -1,4 +1,4 @@
-"""JupyterLab, a browser, and what they said when a test fails."""
+"""JupyterLab, a browser, and their output when a test fails."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 @pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
-    """A browser. It ends with this folder's tests: while it is there, no other event loop can run in this thread."""
+    """A browser for this folder's tests. While it runs, this thread can run no other event loop."""
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     assert found, "These tests need Chromium; `make test` installs it where there is apt."
     expect.set_options(timeout=PATIENCE / 2 * 1000)
@@ -44,7 +44,7 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture(scope="package")
 def _persons(chromium: Browser, lab: Lab) -> Iterator[list[Person]]:
-    """The person that the next test gets, if there is one."""
+    """The person for the next test, if one exists."""
     persons: list[Person] = []
     yield persons
     for person in persons:
@@ -55,7 +55,7 @@ def _persons(chromium: Browser, lab: Lab) -> Iterator[list[Person]]:
 def person(
     request: pytest.FixtureRequest, chromium: Browser, lab: Lab, _persons: list[Person]
 ) -> Iterator[Person]:
-    """A browser with nothing open; after a test that failed it is a new one."""
+    """A browser without open pages; a new one after a failed test."""
     if not _persons:
         _persons.append(Person(chromium, lab))
     lab.said.clear()
@@ -68,7 +68,7 @@ def person(
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A test that fails shows what was to be seen, and what page and server said."""
+    """A failed test shows a screenshot and the output of page and server."""
     report = yield
     person = getattr(item, "funcargs", {}).get("person")
     if report.failed and isinstance(person, Person):
@@ -81,7 +81,8 @@ def _seen(test: str, person: Person) -> Iterator[tuple[str, str]]:
     SCREENSHOTS.mkdir(exist_ok=True)
     for number, page in enumerate(person.context.pages):
         picture = SCREENSHOTS / f"failed-{re.sub('[^a-z0-9_-]', '-', test)}-{number}.png"
-        with suppress(Error):  # a page that hangs or is gone shows nothing
+        # A page that hangs or is closed has no screenshot.
+        with suppress(Error):
             page.screenshot(path=picture)
             yield "screenshot", str(picture)
     yield "console", "\n".join(person.said[-LINES:])

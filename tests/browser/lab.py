@@ -1,4 +1,4 @@
-"""A JupyterLab of our own, and the kernels of its notebooks."""
+"""A separate JupyterLab and the kernels of its notebooks."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ SETTINGS: dict[str, dict[str, object]] = {
     "@jupyterlab/apputils-extension/themes": {"theme": "JupyterLab Light"},
     "@jupyterlab/docmanager-extension/plugin": {"autosave": False},
 }
-"""What a person would have set: no questions, and nothing is written that a test did not ask for."""
+"""A person's settings: no questions, and no files but those of the test."""
 
 
 class Lab:
-    """JupyterLab, or another program on a Jupyter server, with folders of its own for everything."""
+    """JupyterLab, or another program on a Jupyter server, in separate folders."""
 
     def __init__(self, root: Path, port: int, process: subprocess.Popen[str]) -> None:
         self.root = root / "notebooks"
@@ -40,7 +40,7 @@ class Lab:
         self.url = f"http://127.0.0.1:{port}/"
         self._place = root
         self._process = process
-        self.said: list[str] = []  # lines of its log
+        self.said: list[str] = []  # lines of the server's log
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
         self._clients: list[Kernel] = []
@@ -56,7 +56,7 @@ class Lab:
 
     # ---------------------------------------------------------------- requests
     def ask(self, method: str, path: str, body: object = None) -> Any:
-        """What it answers to a request of its user."""
+        """The server's answer to a request of its user."""
         headers = {"Authorization": f"token {TOKEN}"}
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.url}{path}", data, headers, method=method)  # noqa: S310  # ours
@@ -76,12 +76,12 @@ class Lab:
         return file
 
     def kernel_id(self, path: str) -> str:
-        """The name of the kernel of an open notebook."""
+        """The id of the kernel of an open notebook."""
         (session,) = (session for session in self.ask("GET", "api/sessions") if session["path"] == path)
         return str(session["kernel"]["id"])
 
     def kernel(self, path: str) -> Kernel:
-        """The kernel of an open notebook, for what a test does behind the page's back."""
+        """The kernel of an open notebook, for code that a test runs without the page."""
         client = BlockingKernelClient(
             connection_file=str(self._place / f"runtime/kernel-{self.kernel_id(path)}.json")
         )
@@ -90,15 +90,15 @@ class Lab:
         return self._clients[-1]
 
     def interrupt(self, path: str) -> None:
-        """What the button with the square does."""
+        """Interrupt the kernel, as the stop button does."""
         self.ask("POST", f"api/kernels/{self.kernel_id(path)}/interrupt")
 
     def restart(self, path: str) -> None:
-        """What the button with the arrow does."""
+        """Restart the kernel, as the restart button does."""
         self.ask("POST", f"api/kernels/{self.kernel_id(path)}/restart")
 
     def end_kernels(self) -> None:
-        """End all kernels, and forget the connections to them."""
+        """End all kernels and close the connections to them."""
         for client in self._clients:
             client.close()
         self._clients.clear()
@@ -113,13 +113,13 @@ class Lab:
 
     # ---------------------------------------------------------------- settings
     def set(self, plugin: str, **values: object) -> None:
-        """Change a setting; pages that are loaded from now on have it."""
+        """Change a setting for pages that load later."""
         file = self._place / f"settings/{plugin}.jupyterlab-settings"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps({**SETTINGS.get(plugin, {}), **values}))
 
     def close(self) -> None:
-        """End it and its kernels."""
+        """End the server and its kernels."""
         self._process.send_signal(signal.SIGTERM)
         self._process.wait(PATIENCE)
         self._reader.join(PATIENCE)
@@ -129,7 +129,7 @@ class Lab:
 
 @contextmanager
 def jupyter(root: Path, program: str = "jupyterlab") -> Iterator[Lab]:
-    """A program on a Jupyter server, with our extension enabled as ``pip install`` does it."""
+    """A program on a Jupyter server, with the extension enabled as ``pip install`` does it."""
     enabled = root / "etc/jupyter_server_config.d/nbferry.json"
     enabled.parent.mkdir(parents=True)
     shutil.copy(Path(nbferry.jupyter.__file__).with_name("nbferry.json"), enabled)
@@ -153,7 +153,7 @@ def jupyter(root: Path, program: str = "jupyterlab") -> Iterator[Lab]:
         "--port=0",
         "--allow-root",
         f"--ServerApp.root_dir={root / 'notebooks'}",
-        "--ServerApp.allow_remote_access=True",  # a page may call it by another name
+        "--ServerApp.allow_remote_access=True",  # a page may use another host name
         "--LabApp.expose_app_in_browser=True",
         "--JupyterNotebookApp.expose_app_in_browser=True",
     ]
@@ -177,7 +177,7 @@ def jupyter(root: Path, program: str = "jupyterlab") -> Iterator[Lab]:
 
 
 def port_of(process: subprocess.Popen[str]) -> int:
-    """Read a server's log until it says where it listens."""
+    """Read a server's log up to its address."""
     assert process.stderr
     said = ""
     for line in process.stderr:
@@ -188,10 +188,10 @@ def port_of(process: subprocess.Popen[str]) -> int:
 
 
 def process_of(kernel: Kernel) -> int:
-    """The number of a kernel's process."""
+    """The process id of a kernel."""
     return int(kernel.run("import os; print(os.getpid())"))
 
 
 def kill(pid: int) -> None:
-    """End a process without asking it."""
+    """Kill a process."""
     os.kill(pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""A browser with notebooks open in it, as a person has them: pages of JupyterLab, notebooks, cells, cards."""
+"""A browser with open notebooks, as a person has them: pages of JupyterLab, notebooks, cells, cards."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from browser.lab import Lab, kill, process_of
 from cells import TOKEN, Kernel
 from running import MIB, PATIENCE
 
-LOOK_EVERY = 50  # ms; a page in the background draws no frames, which is when one would look otherwise
+# Milliseconds. Playwright would look once per frame, and a page in the background draws no frames.
+LOOK_EVERY = 50
 
 IN_LAB = "lab/workspaces/visit-{number}/tree/{path}?reset"
-"""Where JupyterLab shows a notebook, as the only one of a workspace."""
+"""The URL at which JupyterLab shows a single notebook in a workspace."""
 
 ELSEWHERE = "notebooks.example"
-"""A name that our own computer has for the browser, and for nobody else."""
+"""A name of this computer that only the browser resolves."""
 
 NO_PICKERS = "for (const what of ['OpenFile', 'SaveFile', 'Directory']) delete window[`show${what}Picker`]"
-"""As in Firefox; a browser without a screen has them and cannot show them."""
+"""No file pickers, as in Firefox: a headless browser has them but cannot show them."""
 
 CODE = re.compile("[0-9]{6}(-[a-z]+){3,}(@.*)?")
 OPEN = """async (path) => {
@@ -68,39 +69,40 @@ DATA_TRANSFER = """files => {
 }"""
 
 
-_numbers = count()  # of folders and workspaces: what one person left another must not find
+# Numbers of folders and workspaces, so that no person finds another one's.
+_numbers = count()
 
 
 class Card:
-    """A card in a page, by the roles and names that a person, or a screen reader, finds it by."""
+    """A card in a page, with the roles and names by which a person or a screen reader finds its parts."""
 
     def __init__(self, root: Locator) -> None:
         self.root = root
 
     def button(self, name: str) -> Locator:
-        """A button of this name."""
+        """The button with this name."""
         return self.root.get_by_role("button", name=name, exact=True)
 
     def click(self, *names: str) -> None:
-        """Click on buttons, one after the other."""
+        """Click buttons one by one."""
         for name in names:
             self.button(name).click()
 
     def waits_until(self, state: str) -> None:
-        """Return when it shows this state."""
+        """Wait until the card shows this state."""
         expect(self.root).to_have_attribute("data-state", state)
 
     def is_in_the_middle(self) -> None:
-        """Return when something has arrived; what holds it up sees to it that something is left."""
+        """Wait until some bytes arrived. A slow disk makes sure that more are to come."""
         expect(self.overall).not_to_have_attribute("aria-valuenow", "0")
         expect(self.root).to_have_attribute("data-state", "transferring")
 
     def has_durable_bytes(self) -> None:
-        """Return when something is on the disk for good, so that it survives the kernel."""
+        """Wait until some bytes are durable and survive the kernel."""
         expect(self.root.locator(".nf-amount-durable .nf-number")).not_to_have_text("0 B")
 
     def reach(self, target: Locator) -> None:
-        """Press Tab until something has the focus, from the start of the card on."""
+        """Press Tab from the start of the card until an element has the focus."""
         self.root.evaluate("card => { card.tabIndex = -1; card.focus(); }")
         for _ in range(30):
             if target.evaluate("target => target === document.activeElement"):
@@ -109,14 +111,14 @@ class Card:
         raise AssertionError(f"{target} cannot be reached by keyboard")
 
     def tick(self, *names: str) -> None:
-        """Choose files or folders of the kernel that are listed."""
+        """Select listed files or folders of the kernel."""
         for name in names:
             label = re.compile(f"^{re.escape(name)}( \\(folder\\))?$")
             self.root.get_by_role("checkbox", name=label).check()
 
     @property
     def overall(self) -> Locator:
-        """The progress bar of everything."""
+        """The progress bar of the whole transfer."""
         return self.root.get_by_role("progressbar", name="All files", exact=True)
 
     def bar(self, file: str) -> Locator:
@@ -125,30 +127,31 @@ class Card:
 
     @property
     def percent(self) -> float:
-        """What the progress bar of everything says."""
+        """The value of the progress bar of the whole transfer."""
         return float(self.overall.get_attribute("aria-valuenow") or 0)
 
     @property
     def code(self) -> str:
-        """The invitation, when it is shown."""
+        """The displayed code."""
         shown = self.root.locator("code.nbferry-code")
         expect(shown).to_have_text(CODE)
         return shown.inner_text()
 
     def enter(self, code: str) -> None:
-        """Type a code, and go."""
+        """Enter a code and connect."""
         self.root.get_by_label("Code", exact=True).fill(code)
         self.click("Receive")
 
     def choose(self, button: str, *paths: Path) -> None:
-        """Click on a button that opens the browser's file chooser, and choose there."""
-        self.root.page.bring_to_front()  # a page in the background cannot be given a folder
+        """Click a button that opens the browser's file chooser, and choose there."""
+        # A page in the background cannot be given a folder.
+        self.root.page.bring_to_front()
         with self.root.page.expect_file_chooser() as opened:
             self.click(button)
         opened.value.set_files(list(paths))
 
     def drop(self, *paths: Path) -> None:
-        """Drop files and folders of this machine, as the desktop does."""
+        """Drop files and folders of this machine, as a desktop does."""
         self.root.scroll_into_view_if_needed()
         box = self.root.bounding_box()
         assert box
@@ -179,30 +182,30 @@ class Notebook:
 
     @property
     def folder(self) -> Path:
-        """Where its kernel runs."""
+        """The kernel's folder."""
         return (self.lab.root / self.path).parent
 
     @property
     def kernel(self) -> Kernel:
-        """Its kernel, for what a test does behind the page's back."""
+        """The notebook's kernel, for code that a test runs without the page."""
         return self.lab.kernel(self.path)
 
     def run(self, cell: int = 0) -> Locator:
-        """Run a cell to its end; its output."""
+        """Run a cell to its end. Returns its output."""
         self.page.evaluate(RUN, cell)
         return self.output(cell)
 
     def start(self, cell: int = 0) -> Locator:
-        """Run a cell, and do not wait until it ends; its output."""
+        """Start a cell without waiting. Returns its output."""
         self.page.evaluate(f"cell => void ({RUN})(cell)", cell)
         return self.output(cell)
 
     def output(self, cell: int) -> Locator:
-        """What is below a cell."""
+        """The output below a cell."""
         return self.page.locator(".jp-Notebook .jp-Cell").nth(cell).locator(".jp-Cell-outputWrapper")
 
     def prompt(self, cell: int) -> Locator:
-        """The number beside a cell."""
+        """The prompt number beside a cell."""
         return self.page.locator(".jp-Notebook .jp-Cell").nth(cell).locator(".jp-InputPrompt")
 
     def card(self, cell: int = 0) -> Card:
@@ -219,37 +222,37 @@ class Notebook:
         return self.card(cell)
 
     def save(self) -> None:
-        """What Ctrl-S does."""
+        """Save, as Ctrl-S does."""
         self.page.evaluate(SAVE)
 
     def reload(self) -> None:
-        """Save the notebook and load its page again."""
+        """Save the notebook and reload its page."""
         self.save()
         self.page.reload()
         self.page.wait_for_function(READY, polling=LOOK_EVERY)
 
     def restart(self) -> None:
-        """What the button with the arrow does."""
+        """Restart the kernel, as the restart button does."""
         self.page.evaluate(RESTART)
         self.page.wait_for_function(READY, polling=LOOK_EVERY)
 
     def kill_kernel(self) -> None:
-        """End its kernel as ``kill -9`` does; the server starts it again."""
+        """Kill the kernel as ``kill -9`` does. The server restarts it."""
         kill(process_of(self.kernel))
         self.page.get_by_role("dialog").get_by_role("button", name="Ok").click()
         self.page.wait_for_function(READY, polling=LOOK_EVERY)
 
     def minutes_later(self) -> None:
-        """Let its page take it to be a minute later; of a notebook that was visited."""
+        """Advance the page's clock by a minute. Only for a visited notebook."""
         self.page.clock.run_for(60_000)
 
     def interrupt(self) -> None:
-        """What the button with the square does."""
+        """Interrupt the kernel, as the stop button does."""
         self.lab.interrupt(self.path)
 
 
 class Person:
-    """Pages of one browser. They stay for the next test, with other notebooks in them: that is four times as quick."""
+    """Pages of one browser. They stay open for the next test, which makes it four times as fast."""
 
     def __init__(self, browser: Browser, lab: Lab) -> None:
         self.lab = lab
@@ -262,14 +265,14 @@ class Person:
         self._folders: list[Path] = []
 
     def page(self) -> Page:
-        """A page; what it writes to its console is kept."""
+        """A new page whose console output is stored."""
         page = self.context.new_page()
         page.on("console", lambda message: self.said.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: self.said.append(f"uncaught: {error.message}\n{error.stack}"))
         return page
 
     def at(self, path: str) -> str:
-        """The address of something on the server, for one who has not logged in."""
+        """The URL of a path on the server, for a browser that is not logged in."""
         return f"{self.lab.url}{path}{'&' if '?' in path else '?'}token={TOKEN}"
 
     def _lab_page(self, number: int) -> Page:
@@ -283,7 +286,7 @@ class Person:
     def notebook(
         self, *cells: str, name: str = "notebook", files: dict[str, bytes | int] | None = None
     ) -> str:
-        """Write a notebook into a folder of its own, with these files beside it; its path."""
+        """Write a notebook into a new folder, with these files beside it. Returns its path."""
         path = f"{next(_numbers)}/{name}.ipynb"
         file = self.lab.notebook(path, *cells)
         self._folders.append(file.parent)
@@ -292,7 +295,7 @@ class Person:
         return path
 
     def open(self, *cells: str, page: int = 0, **options: Any) -> Notebook:
-        """Write a notebook, and open it in a page."""
+        """Write a notebook and open it in a page."""
         path = self.notebook(*cells, **options)
         shown = self._lab_page(page)
         shown.evaluate(OPEN, path)
@@ -300,7 +303,7 @@ class Person:
         return Notebook(shown, self.lab, path)
 
     def visit(self, path: str, *, host: str = "127.0.0.1", before: str = "", place: str = IN_LAB) -> Notebook:
-        """Open a notebook in a page of its own, at another name of the server, or elsewhere there, after a script."""
+        """Open a notebook in a new page. ``host`` and ``place`` choose the URL; ``before`` is a script to run first."""
         page = self.page()
         page.clock.install()
         if before:
@@ -311,7 +314,7 @@ class Person:
         return Notebook(page, self.lab, path)
 
     def clear(self) -> None:
-        """Close the notebooks, end their kernels, and remove what is large."""
+        """Close the notebooks, end their kernels, and remove large files."""
         for page in self._pages:
             page.evaluate(CLOSE)
         for page in set(self.context.pages) - set(self._pages):
@@ -320,7 +323,7 @@ class Person:
         self.said.clear()
 
     def _tidy(self) -> None:
-        """The folders stay: JupyterLab's list of files may show one, and would complain in the next test."""
+        """Remove files but keep folders: JupyterLab's file list may show one and would complain in the next test."""
         self.lab.end_kernels()
         for folder in self._folders:
             for file in folder.rglob("*"):
@@ -329,13 +332,13 @@ class Person:
         self._folders.clear()
 
     def close(self) -> None:
-        """Close all pages, and clear up."""
+        """Close all pages and remove the files."""
         self.context.close()
         self._tidy()
 
 
 def write(file: Path, content: bytes | int) -> Path:
-    """Make a file with this content, or with a hole of this size."""
+    """Make a file with this content, or a sparse one of this size."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("wb") as opened:
         if isinstance(content, int):

@@ -1,11 +1,12 @@
-"""Transfers that a test finds in the middle: they get there on a slow disk, and end on a quick one."""
+"""Transfers slow enough for a test to act during them: the disk is slow at first and fast later."""
 
 from __future__ import annotations
 
 from browser.person import Notebook
 from running import MIB
 
-LARGE = 96 * MIB  # with holes; half a minute on the slow disk
+# Holes instead of data; half a minute on the slow disk.
+LARGE = 96 * MIB
 
 SLOW_DISK = """
 import pathlib, time
@@ -20,9 +21,9 @@ def store(self, chunks, quickly=FolderSink.store):
 FolderSink.store = store
 import nbferry
 """
-"""The start of a cell in whose kernel everything but the first is stored slowly."""
+"""The first lines of a cell whose kernel stores all chunks but the first one slowly."""
 
 
 def hurry(notebook: Notebook) -> None:
-    """Its disk is quick from now on."""
+    """Make the disk fast."""
     (notebook.folder / ".quick").touch()

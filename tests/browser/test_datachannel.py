@@ -1,4 +1,4 @@
-"""A browser at the other end of a data channel: what is fast between two kernels is WebRTC to everybody else."""
+"""A browser as the peer of a data channel: the fast path between kernels is standard WebRTC."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ PAGE = """
 
 @pytest.fixture
 def page(chromium: Browser) -> Iterator[Page]:
-    """A page with a peer connection, and nothing else."""
+    """A page with only a peer connection."""
     context = chromium.new_context()
     page = context.new_page()
     page.evaluate(PAGE)
@@ -70,7 +70,7 @@ def page(chromium: Browser) -> Iterator[Page]:
 
 
 class Loop:
-    """An event loop in a thread of its own: Playwright has this one."""
+    """An event loop in another thread, as Playwright occupies this one."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -78,11 +78,11 @@ class Loop:
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do something there."""
+        """Run a coroutine there."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE)
 
     def start(self, work: Coroutine[Any, Any, T]) -> Any:
-        """Begin something there; has ``result``."""
+        """Start a coroutine there. Returns a future."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def close(self) -> None:
@@ -94,14 +94,14 @@ class Loop:
 
 @pytest.fixture
 def loop() -> Iterator[Loop]:
-    """Where our end runs."""
+    """The loop of our end."""
     loop = Loop()
     yield loop
     loop.close()
 
 
 def described(sdp: str) -> Description:
-    """What a browser's SDP says."""
+    """The fields of a browser's SDP."""
 
     def value(name: str) -> str:
         found = re.search(rf"^a={name}:(\S+)", sdp, re.MULTILINE)
@@ -121,13 +121,14 @@ def described(sdp: str) -> Description:
             "password": value("ice-pwd"),
             "candidates": candidates,
             "fingerprints": {"sha-256": fingerprint[1]},
-            "max_message": 65_536,  # it says more in an offer, and nothing in an answer
+            # Chromium states the size in an offer only.
+            "max_message": 65_536,
         }
     )
 
 
 def sdp_of(description: Description, setup: str) -> str:
-    """What a browser wants to read."""
+    """The SDP that a browser accepts."""
     lines = [
         "v=0",
         "o=- 1 1 IN IP4 127.0.0.1",
@@ -166,8 +167,8 @@ def connected(page: Page, loop: Loop, *, browser_offers: bool) -> Transport:
 
 
 @pytest.mark.parametrize("browser_offers", [True, False])
-def test_messages_go_to_a_browser_and_back(page, loop, browser_offers):
-    """Megabytes arrive whole on each side, in packets that a browser takes, and its goodbye is understood."""
+def test_messages_to_a_browser_and_back(page, loop, browser_offers):
+    """Megabytes arrive whole on both sides in packets that a browser accepts, and its close is understood."""
     transport = connected(page, loop, browser_offers=browser_offers)
     sent = [os.urandom(MIB) for _ in range(MESSAGES)]
 

@@ -1,4 +1,4 @@
-"""Other programs that show notebooks: the same card works in them."""
+"""The same card works in other programs that show notebooks."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_notebook_7(person: Person, tmp_path: Path) -> None:
 
 @pytest.fixture
 def marimo(tmp_path: Path) -> Iterator[str]:
-    """The address of marimo with an app that shows a card."""
+    """The address of a marimo app that shows a card."""
     write(tmp_path / "app/app.py", MARIMO.encode())
     command = [
         sys.executable,
@@ -79,7 +79,7 @@ def marimo(tmp_path: Path) -> Iterator[str]:
 
 
 def test_marimo(person: Person, marimo: str, tmp_path: Path) -> None:
-    """An upload in marimo, where there is nothing but the comm."""
+    """An upload in marimo, where only the comm exists."""
     picked = write(tmp_path / "data.bin", os.urandom(3 * MIB))
     page = person.page()
     page.goto(marimo)

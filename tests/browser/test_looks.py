@@ -1,4 +1,4 @@
-"""What the cards look like, dark and light: pictures to be looked at, and what a machine can say about them."""
+"""The looks of the cards, dark and light: screenshots for people, and the checks that a machine can make."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ def switch(notebook: Notebook, theme: str) -> None:
 
 
 def look(notebook: Notebook, name: str, card: Card | None = None) -> None:
-    """Take pictures of a card in both themes; nobody may be kept from using it."""
+    """Take screenshots of a card in both themes, and check its accessibility."""
     card = card or notebook.card()
-    notebook.page.bring_to_front()  # one in the background takes seconds to be drawn
+    # A page in the background draws only after seconds.
+    notebook.page.bring_to_front()
     for theme in ("Dark", "Light"):
         switch(notebook, f"JupyterLab {theme}")
         card.root.screenshot(path=SCREENSHOTS / f"{name}-{theme.lower()}.png", animations="disabled")
@@ -50,7 +51,7 @@ def _folder() -> None:
 
 
 def test_picking(person: Person) -> None:
-    """What there is before anything is chosen."""
+    """The card before a choice."""
     sender = person.open(SEND, files={"flights/2013.parquet": 3 * MIB, "plot.png": 70_000, "notes.md": 1_234})
     card = sender.show()
     look(sender, "send-pick")
@@ -68,7 +69,7 @@ def test_picking(person: Person) -> None:
 
 
 def test_transferring(person: Person) -> None:
-    """A transfer from its offer to its end."""
+    """The card from offer to end."""
     sender, receiver = two(person)
     sending, receiving = sender.show(), receiver.show()
     assert sending.code
@@ -112,7 +113,7 @@ def test_many_files(person: Person) -> None:
 
 
 def test_cancelled(person: Person) -> None:
-    """How it looks when it did not go well."""
+    """The card of a cancelled transfer."""
     sender, receiver = two(person)
     sending, receiving = in_the_middle(sender, receiver)
     receiving.click("Cancel")

@@ -1,4 +1,4 @@
-"""File names that somebody hopes are taken for something else: they are shown as they are, and do nothing."""
+"""File names that try to pass for markup, code or other names are shown as they are, and do nothing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ALLOWED = (
     "\u7530\u4e2d\u3055\u3093\u306b\u3042\u3052\u3066\u4e0b\u3055\u3044.md",
     "l" * 240 + "ong.txt",
 )
-"""Any computer can store them."""
+"""Names that every system can store."""
 
 REFUSED = (
     "<img src=x onerror=window.harmed=1>.txt",
@@ -39,26 +39,26 @@ REFUSED = (
     "bell\x07 and \x1b[31mred.txt",
     "two\nlines.txt",
 )
-"""Linux can store them; no receiver takes them."""
+"""Names that Linux can store and every receiver refuses."""
 
 
 @pytest.fixture
 def hostile(tmp_path: Path) -> Path:
-    """A folder with all of them."""
+    """A folder with files of all these names."""
     for name in (*ALLOWED, *REFUSED):
         write(tmp_path / "names" / name, b"content")
     return tmp_path / "names"
 
 
 def expect_no_harm(page: Page) -> None:
-    """No name became an element, and none was run."""
+    """Assert that no name became an element and none was run as code."""
     harmful = "img, script, iframe, a, object, style, [onmouseover], [onerror], [onload]"
     expect(page.locator(f"section.nbferry :is({harmful})")).to_have_count(0)
     assert page.evaluate("window.harmed") is None
 
 
 def test_names_that_arrive(person: Person) -> None:
-    """A receiver sees each as it is, with what cannot be seen written out, and the files have these names."""
+    """A receiver shows each name as it is, with invisible characters escaped, and the files have these names."""
     content = {f"names/{name}": b"content" for name in ALLOWED}
     sender = person.open("import nbferry\nnbferry.send('names')", files=content)
     receiver = person.open(RECEIVE, page=1)
@@ -73,7 +73,7 @@ def test_names_that_arrive(person: Person) -> None:
 
 
 def test_names_in_the_chooser(person: Person) -> None:
-    """The kernel's files are listed as they are called."""
+    """The chooser lists the kernel's files under their true names."""
     content = dict.fromkeys((*ALLOWED, *REFUSED), b"content")
     card = person.open(SEND, files=content).show()
     card.click("The kernel's files")
@@ -83,7 +83,7 @@ def test_names_in_the_chooser(person: Person) -> None:
 
 
 def test_names_that_are_refused(person: Person, hostile: Path) -> None:
-    """Who offers one is told, and the name is in the sentence as it is; another file can be chosen then."""
+    """A hostile name is refused in a sentence that shows it, and another file can be chosen."""
     card = person.open(SEND).show()
     for name in REFUSED:
         card.choose("Choose files", hostile / name)

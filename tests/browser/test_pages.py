@@ -1,4 +1,4 @@
-"""Pages come and go, kernels too: what a card shows is the truth."""
+"""A card shows the truth after pages and kernels come and go."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def two(person: Person) -> tuple[Notebook, Notebook]:
 
 
 def ends_well(receiver: Notebook, cards: tuple[Card, Card]) -> None:
-    """It goes on to its end."""
+    """Wait for the transfer's end."""
     hurry(receiver)
     both_wait_until(cards, "done")
     assert (receiver.folder / "data.bin").stat().st_size == LARGE
 
 
-def test_a_reload_in_the_middle(person: Person) -> None:
-    """The cards are back, with the state as it is, and their buttons act."""
+def test_a_reload_during_a_transfer(person: Person) -> None:
+    """After a reload the cards show the current state, and their buttons act."""
     sender, receiver = two(person)
     in_the_middle(sender, receiver)
     sender.reload()
@@ -40,7 +40,7 @@ def test_a_reload_in_the_middle(person: Person) -> None:
 
 
 def test_a_killed_receiver(person: Person) -> None:
-    """After the kernel's restart ``resume`` shows a card of what was unfinished, and it goes on."""
+    """After the kernel's restart ``resume`` shows a card of the unfinished transfer and completes it."""
     sender, receiver = two(person)
     sending, receiving = in_the_middle(sender, receiver)
     receiving.has_durable_bytes()
@@ -49,7 +49,7 @@ def test_a_killed_receiver(person: Person) -> None:
 
 
 def test_a_killed_sender(person: Person) -> None:
-    """After the kernel's restart ``resume`` shows a card of what was unfinished, and the receiver has to do nothing."""
+    """After the kernel's restart ``resume`` shows a card of the unfinished transfer, and the receiver only waits."""
     sender, receiver = two(person)
     _, receiving = in_the_middle(sender, receiver)
     sender.kill_kernel()
@@ -57,7 +57,7 @@ def test_a_killed_sender(person: Person) -> None:
 
 
 def test_a_dead_kernel(person: Person) -> None:
-    """A card whose kernel is gone says so, stays as it was, and has no buttons but the one that copies the code."""
+    """A card without a kernel says so, keeps its content, and only offers to copy the code."""
     notebook = person.visit(person.notebook(SEND_LARGE, files={"data.bin": LARGE}))
     card = notebook.show()
     assert card.code
@@ -69,7 +69,7 @@ def test_a_dead_kernel(person: Person) -> None:
 
 
 def test_two_pages(person: Person) -> None:
-    """The same notebook in two pages: both cards are right, and what is done in one is seen in the other."""
+    """The same notebook in two pages: both cards are right, and each shows the other's actions."""
     sender, receiver = two(person)
     sending, receiving = in_the_middle(sender, receiver)
     receiver.save()

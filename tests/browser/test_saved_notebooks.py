@@ -1,4 +1,4 @@
-"""A notebook that is saved: what is in it, and what one sees who opens it without its kernel."""
+"""Saved notebooks: their content, and what they show without a kernel."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def sent(person: Person) -> tuple[Notebook, str]:
 
 @pytest.mark.parametrize("with_state", [False, True])
 def test_no_secret_is_saved(with_state: bool, sent: tuple[Notebook, str]) -> None:
-    """No code, no token, no path: neither in the outputs, nor where the widgets' state is saved with them."""
+    """A saved notebook has no code, token or path, neither in outputs nor in widget state."""
     notebook, code = sent
     (save_with_state if with_state else Notebook.save)(notebook)
     saved = (notebook.lab.root / notebook.path).read_text()
@@ -46,7 +46,7 @@ def test_no_secret_is_saved(with_state: bool, sent: tuple[Notebook, str]) -> Non
 
 
 def test_without_its_kernel(sent: tuple[Notebook, str], person: Person) -> None:
-    """Saved with the widgets' state, a card is there as it was; it says that nobody answers, and has no buttons."""
+    """Saved with widget state, a card shows its last content, says that the kernel is gone, and has no buttons."""
     notebook, _ = sent
     save_with_state(notebook)
     person.lab.end_kernels()
@@ -60,7 +60,7 @@ def test_without_its_kernel(sent: tuple[Notebook, str], person: Person) -> None:
 
 
 def test_as_a_web_page(sent: tuple[Notebook, str], person: Person) -> None:
-    """What nbconvert makes of it has the table too, and it can be read."""
+    """A web page made by nbconvert shows the same table."""
     notebook, _ = sent
     notebook.save()
     file = notebook.lab.root / notebook.path

@@ -1,4 +1,4 @@
-"""Files of the kernel onto the browser's machine."""
+"""The kernel's files are saved on the browser's machine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SAVE_PICKER = """
     window.showSaveFilePicker = async ({suggestedName}) => (await root()).getFileHandle(suggestedName, {create: true});
     window.showDirectoryPicker = root;
 """
-"""A person who is asked where to save answers at once: in the page's own file system."""
+"""A person who picks a place at once, in the page's own file system."""
 
 DIGEST = """async (name) => {
     const handle = await (await navigator.storage.getDirectory()).getFileHandle(name);
@@ -27,12 +27,12 @@ DIGEST = """async (name) => {
 
 
 def saved(page: Page, name: str) -> str:
-    """The digest of what was saved under a name."""
+    """The digest of a saved file."""
     return str(page.evaluate(DIGEST, name))
 
 
-def test_to_a_place_that_is_chosen(person: Person) -> None:
-    """Where the browser asks for a place, the file is written there as it comes."""
+def test_to_a_chosen_place(person: Person) -> None:
+    """If the browser asks for a place, the file is written there as it arrives."""
     content = os.urandom(20 * MIB + 1)
     notebook = person.visit(person.notebook(DOWNLOAD, files={"data.bin": content}), before=SAVE_PICKER)
     card = notebook.show()
@@ -42,7 +42,7 @@ def test_to_a_place_that_is_chosen(person: Person) -> None:
 
 
 def test_beside_a_flood_of_output(person: Person) -> None:
-    """What a cell prints all the while takes nothing away from it."""
+    """A cell's steady output does not damage the saved file."""
     content = os.urandom(20 * MIB)
     path = person.notebook(DOWNLOAD, FLOOD, files={"data.bin": content})
     notebook = person.visit(path, before=SAVE_PICKER)
@@ -57,7 +57,7 @@ def test_beside_a_flood_of_output(person: Person) -> None:
 
 
 def test_as_a_download(person: Person) -> None:
-    """Where the browser cannot ask, the server's own download is used."""
+    """If the browser cannot ask for a place, it uses the server's own download."""
     content = os.urandom(3 * MIB)
     notebook = person.visit(person.notebook(DOWNLOAD, files={"data.bin": content}))
     card = notebook.show()
@@ -67,8 +67,8 @@ def test_as_a_download(person: Person) -> None:
     assert downloading.value.path().read_bytes() == content
 
 
-def test_what_was_received(person: Person) -> None:
-    """A card of a transfer that is done saves what has arrived."""
+def test_saving_a_received_file(person: Person) -> None:
+    """The card of a completed transfer saves the received files."""
     content = os.urandom(2 * MIB)
     sender = person.open("import nbferry\nprint(nbferry.send('data.bin').code)", files={"data.bin": content})
     code = sender.run().inner_text().strip()

@@ -1,4 +1,4 @@
-"""From one notebook to another, by what the cards offer."""
+"""Transfers from one notebook to another with the cards' buttons."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ RECEIVE_SLOWLY = SLOW_DISK + "nbferry.receive()"
 
 
 def files_below(folder: Path) -> dict[str, bytes]:
-    """What a person sees in a folder: the files, by their paths."""
+    """The visible files in a folder, by their paths."""
     found = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".ipynb")
     paths = {path.relative_to(folder).as_posix(): path for path in found}
     return {name: path.read_bytes() for name, path in paths.items() if not name.startswith(".")}
 
 
 def both_wait_until(cards: tuple[Card, Card], state: str) -> None:
-    """Return when both cards show this state."""
+    """Wait until both cards show this state."""
     for card in cards:
         card.waits_until(state)
 
@@ -39,7 +39,7 @@ def notebooks(person: Person) -> tuple[Notebook, Notebook]:
 
 @pytest.fixture
 def cards(notebooks: tuple[Notebook, Notebook]) -> tuple[Card, Card]:
-    """Their cards, in the middle of a transfer."""
+    """Their cards during a transfer."""
     return in_the_middle(*notebooks)
 
 
@@ -54,7 +54,7 @@ def in_the_middle(sender: Notebook, receiver: Notebook) -> tuple[Card, Card]:
 
 
 def test_clicking_only(person: Person) -> None:
-    """A folder and a file are chosen, the code is copied and pasted, the offer accepted; they arrive as they were."""
+    """Select a folder and a file, copy and paste the code, accept: the files arrive unchanged."""
     content = {
         "flights/2013.parquet": os.urandom(11 * MIB),
         "flights/notes/read me.txt": b"!",
@@ -81,7 +81,7 @@ def test_clicking_only(person: Person) -> None:
 
 
 def test_pause_and_resume(notebooks: tuple[Notebook, Notebook], cards: tuple[Card, Card]) -> None:
-    """Either side pauses, both show it, and who has paused resumes."""
+    """Either side pauses, both show it, and the same side resumes."""
     sending, receiving = cards
     for here, there in ((sending, receiving), (receiving, sending)):
         here.click("Pause")
@@ -97,7 +97,7 @@ def test_pause_and_resume(notebooks: tuple[Notebook, Notebook], cards: tuple[Car
 
 @pytest.mark.parametrize("by", ["sender", "receiver"])
 def test_cancel(by: str, notebooks: tuple[Notebook, Notebook], cards: tuple[Card, Card]) -> None:
-    """Either side cancels, both show it, and nothing stays behind."""
+    """Either side cancels, both show it, and no file is left."""
     cards[by == "receiver"].click("Cancel")
     both_wait_until(cards, "cancelled")
     for card in cards:
@@ -108,7 +108,7 @@ def test_cancel(by: str, notebooks: tuple[Notebook, Notebook], cards: tuple[Card
 
 
 def test_reject(person: Person) -> None:
-    """An offer is declined with a reason; the sender's card shows it."""
+    """A declined offer shows its reason on the sender's card."""
     sender = person.open(SEND_LARGE, files={"data.bin": LARGE})
     receiver = person.open(RECEIVE, page=1)
     sending, receiving = sender.show(), receiver.show()
@@ -121,7 +121,7 @@ def test_reject(person: Person) -> None:
 
 
 def test_a_wrong_code(person: Person) -> None:
-    """What cannot be a code is said at once, and another one can be entered."""
+    """Text that is no code is rejected at once, and another code can be entered."""
     receiving = person.open(RECEIVE).show()
     receiving.enter("no code at all")
     expect(receiving.root.get_by_role("alert")).to_be_visible()
@@ -129,7 +129,7 @@ def test_a_wrong_code(person: Person) -> None:
 
 
 def test_by_keyboard(person: Person) -> None:
-    """Code, offer and its end: Tab and Enter are enough."""
+    """Tab and Enter are enough for code, offer and end."""
     sender = person.open(SEND_LARGE, files={"data.bin": 11 * MIB})
     receiver = person.open(RECEIVE, page=1)
     sending, receiving = sender.show(), receiver.show()
@@ -144,7 +144,7 @@ def test_by_keyboard(person: Person) -> None:
 
 
 def test_an_address_that_only_the_page_knows(person: Person, tmp_path: Path) -> None:
-    """The code carries the address under which the page reaches the server; not a secure one, but files can be sent."""
+    """The code has the address at which the page reaches the server. Files can be sent without HTTPS."""
     picked = write(tmp_path / "local.bin", os.urandom(2 * MIB))
     sender = person.visit(person.notebook(SEND, name="sender"), host=ELSEWHERE)
     receiver = person.open(RECEIVE, name="receiver")
@@ -158,7 +158,7 @@ def test_an_address_that_only_the_page_knows(person: Person, tmp_path: Path) -> 
 
 
 def test_files_of_the_browser_to_another_kernel(person: Person, tmp_path: Path) -> None:
-    """They go from the browser to the other kernel, and nothing of them is written where the sender's kernel runs."""
+    """A browser's files reach the other kernel, and the sender's kernel writes none of them."""
     picked = write(tmp_path / "local.bin", os.urandom(20 * MIB))
     sender = person.open(SEND, name="sender")
     receiver = person.open(RECEIVE, name="receiver", page=1)
@@ -172,8 +172,8 @@ def test_files_of_the_browser_to_another_kernel(person: Person, tmp_path: Path) 
     assert written < MIB
 
 
-def test_the_page_with_the_files_is_gone_for_a_while(person: Person, tmp_path: Path) -> None:
-    """Both sides show why it is paused; when the same files are chosen again it goes on."""
+def test_a_page_with_the_files_that_leaves_and_returns(person: Person, tmp_path: Path) -> None:
+    """Both sides show why they pause, and continue when the user chooses the same files again."""
     picked = write(tmp_path / "local.bin", LARGE)
     sender = person.open(SEND, name="sender")
     receiver = person.open(RECEIVE_SLOWLY, name="receiver", page=1)

@@ -1,4 +1,4 @@
-"""Files of the browser's machine into the kernel's folder."""
+"""The files of the browser's machine are uploaded into the kernel's folder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OPEN_PICKER = f"""
         return [handle];
     }};
 """
-"""A person who is asked for files at once chooses this one, in the page's own file system."""
+"""A person who chooses this file at once, in the page's own file system."""
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_by_button(person: Person, folder: Path) -> None:
-    """Several files are chosen, and arrive."""
+    """Several chosen files arrive."""
     write(folder / "two.csv", b"1,2")
     notebook = person.open(UPLOAD)
     card = notebook.show()
@@ -51,7 +51,7 @@ def test_by_button(person: Person, folder: Path) -> None:
 
 
 def test_a_folder_by_button(person: Person, folder: Path) -> None:
-    """A folder is chosen, and is the same in the kernel's folder."""
+    """A chosen folder arrives unchanged in the kernel's folder."""
     notebook = person.open(UPLOAD)
     card = notebook.show()
     card.choose("Choose a folder", folder / "photos")
@@ -60,7 +60,7 @@ def test_a_folder_by_button(person: Person, folder: Path) -> None:
 
 
 def test_by_drop(person: Person, folder: Path) -> None:
-    """A folder and a file are dropped onto the card, and arrive, empty folders too."""
+    """A folder and a file that are dropped onto the card arrive, with empty folders."""
     (folder / "photos/none yet").mkdir()
     write(folder / "two.csv", b"1,2")
     notebook = person.open(UPLOAD)
@@ -72,7 +72,7 @@ def test_by_drop(person: Person, folder: Path) -> None:
 
 
 def test_by_paste(person: Person) -> None:
-    """Files are pasted, and arrive."""
+    """Pasted files arrive."""
     notebook = person.open(UPLOAD)
     card = notebook.show()
     card.paste(**{"one.txt": "1", "two.txt": "2"})
@@ -80,8 +80,8 @@ def test_by_paste(person: Person) -> None:
     assert files_below(notebook.folder) == {"one.txt": b"1", "two.txt": b"2"}
 
 
-def test_a_reload_in_the_middle(person: Person, tmp_path: Path) -> None:
-    """The card asks for the same files, takes no other ones, and goes on where it was."""
+def test_a_reload_during_an_upload(person: Person, tmp_path: Path) -> None:
+    """The card asks for the same files, refuses others, and continues where it stopped."""
     picked, other = write(tmp_path / "data.bin", LARGE), write(tmp_path / "other/data.bin", 5)
     notebook = person.open(UPLOAD_SLOWLY)
     card = notebook.show()
@@ -98,11 +98,12 @@ def test_a_reload_in_the_middle(person: Person, tmp_path: Path) -> None:
     assert (notebook.folder / "data.bin").stat().st_size == LARGE
     sent, verified, _ = map(int, notebook.kernel.run(COUNTS).split())
     assert verified == LARGE
-    assert sent <= LARGE + 32 * MIB  # what was on its way when the page went, and no more
+    # The bytes in transit when the page left, and no more.
+    assert sent <= LARGE + 32 * MIB
 
 
 def test_handles_outlive_a_reload(person: Person) -> None:
-    """Where the browser keeps handles of files, one click goes on after a reload."""
+    """If the browser stores file handles, one click continues after a reload."""
     notebook = person.visit(person.notebook(UPLOAD_SLOWLY), before=OPEN_PICKER)
     card = notebook.show()
     card.click("Choose files")
@@ -117,7 +118,7 @@ def test_handles_outlive_a_reload(person: Person) -> None:
 
 
 def test_a_killed_kernel(person: Person, tmp_path: Path) -> None:
-    """After its restart ``resume`` shows the upload; the same files are chosen again, and it goes on."""
+    """After the restart ``resume`` shows the upload, and continues when the same files are chosen."""
     picked = write(tmp_path / "data.bin", LARGE)
     notebook = person.open(UPLOAD_SLOWLY, "import nbferry\nnbferry.resume()")
     card = notebook.show()
@@ -131,7 +132,7 @@ def test_a_killed_kernel(person: Person, tmp_path: Path) -> None:
 
 
 def test_beside_a_flood_of_output(person: Person, tmp_path: Path) -> None:
-    """A cell prints a megabyte a second all the while: everything arrives, and the card is right about it."""
+    """While a cell prints a megabyte a second, all files arrive, and the card is right about it."""
     picked = write(tmp_path / "data.bin", os.urandom(10 * MIB))
     notebook = person.open(UPLOAD, FLOOD)
     card = notebook.show()
@@ -147,7 +148,7 @@ def test_beside_a_flood_of_output(person: Person, tmp_path: Path) -> None:
 
 
 def test_while_a_cell_runs(person: Person, tmp_path: Path) -> None:
-    """Files are chosen, paused, resumed and cancelled, and the cell that runs all the while is not asked."""
+    """Files are chosen, paused, resumed and cancelled while a cell runs, without its help."""
     notebook = person.open(UPLOAD_SLOWLY, "import time\ntime.sleep(1000)")
     card = notebook.show()
     notebook.start(1)
@@ -167,5 +168,5 @@ def test_while_a_cell_runs(person: Person, tmp_path: Path) -> None:
 
 
 def expect_busy(notebook: Notebook) -> None:
-    """Return when the kernel runs a cell."""
+    """Wait until the kernel runs a cell."""
     expect(notebook.prompt(1)).to_have_text("[*]:")

@@ -1,4 +1,4 @@
-"""What the tests of the command share."""
+"""Fixtures for the tests of the command."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class _Silent(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        """Know nothing."""
+        """Find no page."""
         self.send_error(404)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the library's name for it
-        """Say nothing."""
+        """Log no request."""
 
 
 @pytest.fixture

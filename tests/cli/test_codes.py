@@ -1,4 +1,4 @@
-"""Codes that are wrong, used, burnt or expired: exit code 4, and nobody is left in the dark."""
+"""Codes that are wrong, used, burnt or expired end both sides with exit code 4 and a reason."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_wrong_guess(nbferry: Commands) -> None:
 
 
 def test_three_wrong_guesses(nbferry: Commands) -> None:
-    """The third wrong guess burns the code: the sender ends with exit code 4 and says how to get a new one."""
+    """The third wrong guess burns the code. The sender ends with exit code 4 and says how to get a new one."""
     nbferry.file("a/x", b"x")
     _, url = nbferry.relay()
     sender = nbferry("send", "x", "--json", "--relay", url, folder="a")
@@ -66,7 +66,7 @@ def test_guesses_shown_to_a_person(nbferry: Commands) -> None:
 
 
 def test_a_used_code(nbferry: Commands) -> None:
-    """A code that was used says so, with exit code 4."""
+    """A used code is reported as such, with exit code 4."""
     nbferry.file("a/x", b"x")
     _, url = nbferry.relay()
     sender = nbferry("send", "x", "--json", "--relay", url, folder="a")
@@ -79,7 +79,7 @@ def test_a_used_code(nbferry: Commands) -> None:
 
 
 def test_an_expired_code(nbferry: Commands) -> None:
-    """An offer that nobody took in time ends with exit code 4 on both sides, the later one too."""
+    """An offer without a receiver expires. Both sides end with exit code 4, the later one too."""
     nbferry.file("a/x", b"x")
     _, url = nbferry.relay()
     sender = nbferry("send", "x", "--json", "--expires", "1s", "--relay", url, folder="a")
@@ -92,7 +92,7 @@ def test_an_expired_code(nbferry: Commands) -> None:
     assert late.events()[-1]["code"] == "code-expired"
 
 
-def test_a_code_that_nobody_offers(nbferry: Commands) -> None:
+def test_an_unknown_code(nbferry: Commands) -> None:
     """A number that the relay does not know ends with exit code 4 and a hint."""
     _, url = nbferry.relay()
     receiver = nbferry("receive", f"123456-amber-canyon-tulip@{url}", folder="b")
@@ -114,8 +114,8 @@ def test_a_code_that_nobody_offers(nbferry: Commands) -> None:
         ("\x1b[31m-evil", "A code begins with a number of six digits."),
     ],
 )
-def test_what_cannot_be_a_code(nbferry: Commands, code: str, says: str) -> None:
-    """What cannot be a code is told so at once, before anybody hears of it, with exit code 4 and a hint."""
+def test_text_that_is_no_code(nbferry: Commands, code: str, says: str) -> None:
+    """Text that is no code is rejected before any connection, with exit code 4 and a hint."""
     exit_code, text = nbferry("receive", code, folder="b").failure()
     assert exit_code == 4
     assert text.startswith(f"Error: {says} ")
@@ -123,7 +123,7 @@ def test_what_cannot_be_a_code(nbferry: Commands, code: str, says: str) -> None:
 
 
 def test_a_misspelt_word_is_no_guess(nbferry: Commands) -> None:
-    """Any number of words that are not in the list leave the code as good as it was."""
+    """Words outside the list cost the code none of its guesses."""
     nbferry.file("a/x", b"x")
     sender = nbferry("send", "x", "--json", folder="a")
     code = sender.code()

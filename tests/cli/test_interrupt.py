@@ -1,4 +1,4 @@
-"""Sides that stop in the middle: with Ctrl-C, by a signal, or killed."""
+"""Sides that stop during a transfer: by Ctrl-C, by a signal, or killed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import pytest
 
 from running import MIB, Command, Commands
 
-LARGE = 20_000 * MIB  # with holes; more than goes through while a test looks on
+# Holes instead of data, and more than a test can transfer.
+LARGE = 20_000 * MIB
 
 
 def under_way(nbferry: Commands) -> tuple[Command, Command]:
-    """A sender and a receiver in the middle of a large file."""
+    """A sender and a receiver during the transfer of a large file."""
     nbferry.file("a/large", LARGE)
     sender = nbferry("send", "large", "--json", folder="a")
     receiver = nbferry("receive", sender.code(), "--yes", "--json", folder="b")
@@ -23,7 +24,7 @@ def under_way(nbferry: Commands) -> tuple[Command, Command]:
 
 
 def published(nbferry: Commands) -> list[Path]:
-    """What a person sees in the receiver's folder."""
+    """The visible files in the receiver's folder."""
     return [path for path in (nbferry.root / "b").iterdir() if path.name != ".nbferry"]
 
 
@@ -37,7 +38,7 @@ def published(nbferry: Commands) -> list[Path]:
     ],
 )
 def test_a_side_that_is_interrupted(nbferry: Commands, who: str, number: signal.Signals) -> None:
-    """Interrupted, a side ends with exit code 130 and keeps what is there; the other side waits for it."""
+    """An interrupted side ends with exit code 130 and keeps its data, and the other side waits for it."""
     sender, receiver = under_way(nbferry)
     interrupted, other = (sender, receiver) if who == "sender" else (receiver, sender)
     interrupted.process.send_signal(number)
@@ -49,18 +50,18 @@ def test_a_side_that_is_interrupted(nbferry: Commands, who: str, number: signal.
     assert interrupted.errors == other.errors == []
 
 
-def test_interrupted_again_and_again(nbferry: Commands) -> None:
-    """Who presses Ctrl-C once more does not have to wait until an other side that hangs was told."""
+def test_interrupted_twice(nbferry: Commands) -> None:
+    """A second Ctrl-C ends at once, even if the other side hangs."""
     sender, receiver = under_way(nbferry)
     receiver.process.send_signal(signal.SIGSTOP)
     while sender.process.poll() is None:
         sender.interrupt()
-    assert sender.end() in (130, -signal.SIGINT)  # which shells call 130, too
+    assert sender.end() in (130, -signal.SIGINT)  # shells report both as 130
     assert sender.errors == []
 
 
-def test_a_sender_interrupted_before_anybody_came(nbferry: Commands) -> None:
-    """Ctrl-C while nobody has come yet ends with exit code 130, and its code is over."""
+def test_a_sender_interrupted_while_it_waits(nbferry: Commands) -> None:
+    """Ctrl-C before a receiver came ends with exit code 130 and invalidates the code."""
     nbferry.file("a/x", b"x")
     _, url = nbferry.relay()
     sender = nbferry("send", "x", "--json", "--relay", url, folder="a")
@@ -91,8 +92,8 @@ def test_a_sender_that_is_killed(nbferry: Commands) -> None:
     assert published(nbferry) == []
 
 
-def test_a_relay_that_comes_back(nbferry: Commands) -> None:
-    """When the relay that carries the bytes is killed and started again, the transfer goes on by itself."""
+def test_a_relay_that_restarts(nbferry: Commands) -> None:
+    """A transfer continues by itself when its relay was killed and restarted."""
     nbferry.file("a/large", 700 * MIB)
     relay, url = nbferry.relay()
     port = url.rstrip("/").rpartition(":")[2]
@@ -102,15 +103,15 @@ def test_a_relay_that_comes_back(nbferry: Commands) -> None:
     relay.process.kill()
     for command in (sender, receiver):
         command.state("connecting")
-    again = nbferry("relay", "--port", port)
-    assert again.line() == f"The relay is at {url}"
+    restarted = nbferry("relay", "--port", port)
+    assert restarted.line() == f"The relay is at {url}"
     assert (receiver.end(), sender.end()) == (0, 0)
     assert sender.events()[-1]["digest"] == receiver.events()[-1]["digest"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_relay_that_is_interrupted(nbferry: Commands, number: signal.Signals) -> None:
-    """A relay ends quietly: with exit code 130 after Ctrl-C, with 0 when it is told to terminate."""
+    """A relay ends quietly: with exit code 130 after Ctrl-C, with 0 after SIGTERM."""
     relay, _ = nbferry.relay()
     relay.process.send_signal(number)
     assert relay.end() == (130 if number == signal.SIGINT else 0)

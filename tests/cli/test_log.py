@@ -1,4 +1,4 @@
-"""What is written to stderr while somebody waits where there is no terminal: in CI, or behind a pipe."""
+"""The log on stderr of a command or script that waits without a terminal: in CI, or behind a pipe."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ except nbferry.NbferryError as error:
 
 
 def said(command: Command) -> list[str]:
-    """What the log of a command that has ended says, without the beginnings of its lines."""
+    """The log of an ended command, without the prefix of each line."""
     assert command.errors == command.log
     return [line.partition(": ")[2] for line in command.log]
 
 
 def states(command: Command) -> list[str]:
-    """The first words of the log, one after the other."""
+    """The states in the log, without repetitions."""
     words = [line.replace(",", ":").partition(":")[0] for line in said(command)]
     return [word for at, word in enumerate(words) if at == 0 or word != words[at - 1]]
 
 
 def test_the_log_of_a_command(nbferry: Commands) -> None:
-    """Both commands write each state and each tenth, as long as the transfer runs, and no more."""
+    """Both commands log each state and each tenth of the transfer, and no more."""
     nbferry.file("a/trips.parquet", 600 * MIB)
     sender = nbferry("send", "trips.parquet", folder="a")
     code = next(line.strip() for line in iter(sender.line, None) if "@http://" in line)
@@ -50,7 +50,8 @@ def test_the_log_of_a_command(nbferry: Commands) -> None:
     assert (receiver.end(), sender.end()) == (0, 0)
     for command in (sender, receiver):
         lines = said(command)
-        assert lines[0] == "waiting" or lines[1] == "waiting"  # a sender knows what it offers from the start
+        # A sender knows its offer from the start.
+        assert lines[0] == "waiting" or lines[1] == "waiting"
         assert "trips.parquet, 629 MB" in lines
         assert "transferring" in states(command)
         assert len(lines) < 30
@@ -59,7 +60,7 @@ def test_the_log_of_a_command(nbferry: Commands) -> None:
 
 @pytest.mark.parametrize("program", [WAIT, AWAIT], ids=["wait", "await"])
 def test_the_log_of_a_script(nbferry: Commands, program: str) -> None:
-    """A script that waits writes the same, with how it ended as the last line; stdout is its own."""
+    """A script that waits logs the same, ends the log with the result, and keeps stdout free."""
     nbferry.file("a/trips.parquet", 20 * MIB)
     sender = nbferry("send", "trips.parquet", "--json", folder="a")
     receiver = nbferry(folder="b", program=program.format(sender.code()))
@@ -71,7 +72,7 @@ def test_the_log_of_a_script(nbferry: Commands, program: str) -> None:
 
 
 def test_the_log_of_a_failure(nbferry: Commands) -> None:
-    """Who waits in vain reads why, besides the error that is raised."""
+    """A failed wait logs the reason besides raising the error."""
     nbferry.file("a/large", 11 * MIB)
     sender = nbferry("send", "large", "--json", folder="a")
     receiver = nbferry(folder="b", program=FAILED.format(sender.code()))
@@ -81,7 +82,7 @@ def test_the_log_of_a_failure(nbferry: Commands) -> None:
 
 
 def test_no_log(nbferry: Commands) -> None:
-    """NBFERRY_UI turns it off."""
+    """NBFERRY_UI turns the log off."""
     nbferry.file("a/x", b"x")
     sender = nbferry("send", "x", "--json", folder="a")
     receiver = nbferry(folder="b", program=WAIT.format(sender.code()), NBFERRY_UI="none")
@@ -90,7 +91,7 @@ def test_no_log(nbferry: Commands) -> None:
 
 
 def test_nonsense_in_the_environment(nbferry: Commands) -> None:
-    """A value of NBFERRY_UI that means nothing is an error for who waits."""
+    """An invalid value of NBFERRY_UI raises an error in ``wait``."""
     nbferry.file("a/x", b"x")
     sender = nbferry("send", "x", "--json", folder="a")
     program = "import nbferry\ntry: nbferry.receive({!r}).wait()\nexcept ValueError as error: print(error)"

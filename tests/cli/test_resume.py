@@ -11,11 +11,12 @@ import pytest
 
 from running import MIB, Command, Commands
 
-SIZE = 500 * MIB  # with holes; enough to be killed in the middle of
+# Holes instead of data; large enough that the kill comes during the transfer.
+SIZE = 500 * MIB
 
 
 def under_way(nbferry: Commands, *options: str, **env: str | None) -> tuple[Command, Command]:
-    """A sender and a receiver in the middle of a file."""
+    """A sender and a receiver during a transfer."""
     nbferry.file("a/data.bin", SIZE)
     sender = nbferry("send", "data.bin", "--json", *options, folder="a", **env)
     receiver = nbferry("receive", sender.code(), "--yes", "--json", folder="b", **env)
@@ -24,33 +25,33 @@ def under_way(nbferry: Commands, *options: str, **env: str | None) -> tuple[Comm
 
 
 def kill(command: Command) -> None:
-    """End it at once."""
+    """Kill a command."""
     command.process.kill()
     command.process.wait()
 
 
 def listed(nbferry: Commands, folder: str) -> list[dict[str, object]]:
-    """What ``nbferry list`` says there."""
+    """The output of ``nbferry list`` in a folder."""
     command = nbferry("list", "--json", folder=folder)
     assert command.end() == 0
     return [json.loads(line) for line in command.lines]
 
 
 def is_whole(nbferry: Commands) -> bool:
-    """Whether the file arrived as it was."""
+    """Whether the file arrived unchanged."""
     return (nbferry.root / "b/data.bin").read_bytes() == (nbferry.root / "a/data.bin").read_bytes()
 
 
-@pytest.mark.parametrize("again", ["resume", "receive"])
-def test_a_receiver_that_was_killed_goes_on(nbferry: Commands, again: str) -> None:
-    """By ``resume`` or by the same command again: no new code, and what was durable does not travel again."""
+@pytest.mark.parametrize("command", ["resume", "receive"])
+def test_a_killed_receiver_resumes(nbferry: Commands, command: str) -> None:
+    """``resume`` or the same command continue without a new code, and no durable byte is sent twice."""
     sender, receiver = under_way(nbferry)
     code = sender.event_of("code")["code"]
     kill(receiver)
     (there,) = listed(nbferry, "b")
     assert (there["role"], there["total"]) == ("receive", SIZE)
     assert 0 < int(str(there["durable"])) < SIZE
-    arguments = ["resume"] if again == "resume" else ["receive", code, "--yes"]
+    arguments = ["resume"] if command == "resume" else ["receive", code, "--yes"]
     second = nbferry(*arguments, "--json", folder="b")
     assert (second.end(), sender.end()) == (0, 0)
     first = next(event for event in second.events() if event["event"] == "progress")
@@ -59,21 +60,21 @@ def test_a_receiver_that_was_killed_goes_on(nbferry: Commands, again: str) -> No
     assert listed(nbferry, "a") == listed(nbferry, "b") == []
 
 
-@pytest.mark.parametrize("again", ["resume", "send"])
-def test_a_sender_that_was_killed_goes_on(nbferry: Commands, again: str) -> None:
-    """It had the relay in its own process; it comes back at the same port, and the receiver finds it there."""
+@pytest.mark.parametrize("command", ["resume", "send"])
+def test_a_killed_sender_resumes(nbferry: Commands, command: str) -> None:
+    """A sender with its own relay resumes at the same port, where the receiver finds it."""
     sender, receiver = under_way(nbferry)
     kill(sender)
     (there,) = listed(nbferry, "a")
     assert (there["role"], there["names"]) == ("send", ["data.bin"])
-    arguments = ["resume"] if again == "resume" else ["send", "data.bin"]
+    arguments = ["resume"] if command == "resume" else ["send", "data.bin"]
     second = nbferry(*arguments, "--json", folder="a")
     assert (receiver.end(), second.end()) == (0, 0)
     assert is_whole(nbferry)
 
 
-def test_both_were_killed(nbferry: Commands) -> None:
-    """Neither side needs the other to do anything but be there."""
+def test_both_sides_are_killed_and_resume(nbferry: Commands) -> None:
+    """Both sides resume with ``resume`` alone."""
     for command in under_way(nbferry):
         kill(command)
     receiver = nbferry("resume", "--json", folder="b")
@@ -83,8 +84,8 @@ def test_both_were_killed(nbferry: Commands) -> None:
     assert is_whole(nbferry)
 
 
-def test_who_is_interrupted_is_told_how_to_go_on(nbferry: Commands) -> None:
-    """Ctrl-C keeps what is there; the other side waits; ``resume`` goes on."""
+def test_an_interrupted_receiver_resumes(nbferry: Commands) -> None:
+    """Ctrl-C keeps the data, the other side waits, and ``resume`` continues."""
     sender, receiver = under_way(nbferry)
     receiver.process.send_signal(signal.SIGINT)
     assert receiver.end() == 130
@@ -95,8 +96,8 @@ def test_who_is_interrupted_is_told_how_to_go_on(nbferry: Commands) -> None:
     assert is_whole(nbferry)
 
 
-def test_a_person_is_told_how_to_go_on(nbferry: Commands) -> None:
-    """Without --json the hint names both commands."""
+def test_an_interrupt_prints_how_to_resume(nbferry: Commands) -> None:
+    """Without --json the hint names both commands that resume."""
     nbferry.file("a/data.bin", 20_000 * MIB)
     sender = nbferry("send", "data.bin", "--json", folder="a")
     receiver = nbferry("receive", sender.code(), "--yes", folder="b")
@@ -108,8 +109,8 @@ def test_a_person_is_told_how_to_go_on(nbferry: Commands) -> None:
     assert f"nbferry discard {there['id']}" in "\n".join(receiver.errors)
 
 
-def test_what_is_discarded_leaves_nothing(nbferry: Commands) -> None:
-    """Part data and secrets are gone; asked for later, it is said how it ended."""
+def test_discard_removes_everything(nbferry: Commands) -> None:
+    """``discard`` removes data and secrets. A later ``resume`` says how the transfer ended."""
     sender, receiver = under_way(nbferry)
     kill(receiver)
     (there,) = listed(nbferry, "b")
@@ -122,10 +123,10 @@ def test_what_is_discarded_leaves_nothing(nbferry: Commands) -> None:
     kill(sender)
 
 
-@pytest.mark.slow  # the first looks every ten seconds whether it still may
-def test_two_that_run_the_same_transfer(nbferry: Commands) -> None:
-    """One takes it over while the other is at it: no byte is wrong, nothing is there twice, and both end."""
-    # a socket that is being accepted in the instant in which a process ends is closed by the system
+@pytest.mark.slow  # the first process checks its claim every ten seconds
+def test_a_process_takes_a_transfer_over(nbferry: Commands) -> None:
+    """A process takes over a running transfer: every byte is right, no file is doubled, and both processes end."""
+    # The system closes a socket that is accepted in the instant in which its process ends.
     sender, first = under_way(nbferry, PYTHONWARNINGS="error,ignore::ResourceWarning")
     (there,) = listed(nbferry, "b")
     second = nbferry("resume", str(there["id"]), "--take-over", "--json", folder="b")
@@ -136,8 +137,8 @@ def test_two_that_run_the_same_transfer(nbferry: Commands) -> None:
     assert [path.name for path in nbferry.received()] == ["data.bin"]
 
 
-def test_what_is_kept_for_so_long_expires(nbferry: Commands) -> None:
-    """--keep says for how long an unfinished transfer can be resumed; later it is gone, and says so."""
+def test_an_unfinished_transfer_expires(nbferry: Commands) -> None:
+    """``--keep`` limits how long a transfer can be resumed. Later ``resume`` reports that it expired."""
     sender, receiver = under_way(nbferry, "--keep", "1h")
     receiver.interrupt()
     assert receiver.end() == 130
@@ -154,8 +155,8 @@ def test_what_is_kept_for_so_long_expires(nbferry: Commands) -> None:
     kill(sender)
 
 
-def test_what_another_process_runs_is_left_to_it(nbferry: Commands) -> None:
-    """Asked to go on with it, a second process names the first and does nothing."""
+def test_a_running_transfer_is_not_resumed(nbferry: Commands) -> None:
+    """A second process names the owner of the transfer and does nothing."""
     sender, receiver = under_way(nbferry, "--via", "relay")
     (there,) = listed(nbferry, "b")
     refused = nbferry("resume", str(there["id"]), folder="b")
@@ -165,8 +166,8 @@ def test_what_another_process_runs_is_left_to_it(nbferry: Commands) -> None:
     kill(receiver)
 
 
-def test_a_dataset_that_changed_in_places(nbferry: Commands) -> None:
-    """Received onto the older copy, only the changed chunks travel; the result says how much was here."""
+def test_a_dataset_that_changed_in_part(nbferry: Commands) -> None:
+    """Onto an older copy only changed chunks are sent, and the result says how much was already here."""
     nbferry.file("a/data.bin", b"".join(bytes([number]) * MIB for number in range(32)))
     first = nbferry("send", "data.bin", "--json", folder="a")
     assert nbferry("receive", first.code(), "--yes", folder="b").end() == 0
@@ -183,7 +184,7 @@ def test_a_dataset_that_changed_in_places(nbferry: Commands) -> None:
 
 
 def test_received_files_can_be_verified(nbferry: Commands) -> None:
-    """Right, changed and missing are told apart; without a receipt that is said."""
+    """``verify`` tells right, changed and missing files apart, and reports a missing receipt."""
     nbferry.file("a/set/one", b"1" * 100)
     nbferry.file("a/set/two", b"2" * 100)
     sender = nbferry("send", "set", "--json", folder="a")
@@ -200,8 +201,8 @@ def test_received_files_can_be_verified(nbferry: Commands) -> None:
     assert nbferry("verify", "set", folder="a").end() == 1
 
 
-def test_an_offer_that_expired_says_so_later(nbferry: Commands) -> None:
-    """Nobody came in time: asked for later, it is expired."""
+def test_an_expired_offer_cannot_be_resumed(nbferry: Commands) -> None:
+    """An offer without a receiver expires, and ``resume`` says so."""
     nbferry.file("a/x", b"x")
     sender = nbferry("send", "x", "--json", "--expires", "1", folder="a")
     sender.code()
@@ -213,24 +214,24 @@ def test_an_offer_that_expired_says_so_later(nbferry: Commands) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "zz", "../..", "0" * 400])
-def test_what_is_no_transfer_cannot_be_resumed(nbferry: Commands, name: str) -> None:
-    """A name that is none is an error, and nothing is written."""
+def test_an_invalid_id_cannot_be_resumed(nbferry: Commands, name: str) -> None:
+    """An id that is none is an error, and nothing is written."""
     (nbferry.root / "b").mkdir(exist_ok=True)
     assert nbferry("resume", name, folder="b").end() in (1, 2)
     assert list(Path(nbferry.root / "b").iterdir()) == []
 
 
 @pytest.mark.parametrize(("option", "lines"), [((), 1), (("-q",), 0), (("--json",), 0)])
-def test_nothing_to_go_on_with(nbferry: Commands, option: tuple[str, ...], lines: int) -> None:
-    """A person is told so; it is no failure."""
+def test_nothing_to_resume(nbferry: Commands, option: tuple[str, ...], lines: int) -> None:
+    """Nothing to resume is a message and no failure."""
     (nbferry.root / "b").mkdir()
     asked = nbferry("resume", *option, folder="b")
     assert asked.end() == 0
     assert len(asked.lines) == lines
 
 
-def test_a_list_where_the_environment_is_wrong(nbferry: Commands) -> None:
-    """What makes no sense there is wrong usage of ``nbferry list`` too, if there is anything to go on with."""
+def test_a_list_in_a_wrong_environment(nbferry: Commands) -> None:
+    """An invalid variable is wrong usage of ``nbferry list`` too, if it lists unfinished transfers."""
     nbferry.file("a/x", b"x")
     nbferry("send", "x", "--json", folder="a").code()
     code, text = nbferry("list", folder="a", NBFERRY_ICE_SERVERS="garbage").failure()

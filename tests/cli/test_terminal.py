@@ -1,4 +1,4 @@
-"""What a person sees and types in a terminal of 80 columns."""
+"""Input and output in a terminal of 80 columns."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from running import MIB, PATIENCE, Commands, environment
 
-# Python warns since 3.12 that a fork with threads may hang; pexpect's child does nothing but exec.
+# Since 3.12 Python warns that a fork with threads may hang. pexpect's child only calls exec.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
 HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
@@ -28,11 +28,11 @@ class Terminals:
         self._open: list[pexpect.spawn] = []
 
     def __call__(self, *arguments: str, folder: str) -> pexpect.spawn:
-        """Start ``nbferry`` in a folder, which is made if need be."""
+        """Start ``nbferry`` in a folder, and make the folder if it is missing."""
         return self.python("-m", "nbferry", *arguments, folder=folder)
 
     def python(self, *arguments: str, folder: str, **env: str | None) -> pexpect.spawn:
-        """Start Python in a folder, which is made if need be."""
+        """Start Python in a folder, and make the folder if it is missing."""
         cwd = self._root / folder
         cwd.mkdir(exist_ok=True)
         terminal = pexpect.spawn(
@@ -48,7 +48,7 @@ class Terminals:
         return terminal
 
     def close(self) -> None:
-        """End what still runs."""
+        """End the processes that still run."""
         for terminal in self._open:
             terminal.close(force=True)
 
@@ -62,7 +62,7 @@ def terminal(nbferry: Commands) -> Iterator[Terminals]:
 
 
 def ended(terminal: pexpect.spawn) -> tuple[int, str]:
-    """Read to the end: the exit code, and what was shown since it was last looked at."""
+    """Read to the end. Returns the exit code and the output since the last match."""
     terminal.expect(pexpect.EOF)
     terminal.close()
     assert "Traceback" not in terminal.before
@@ -70,8 +70,8 @@ def ended(terminal: pexpect.spawn) -> tuple[int, str]:
     return terminal.exitstatus, ESCAPES.sub("", terminal.before)
 
 
-def test_a_transfer_between_people(nbferry: Commands, terminal: Terminals) -> None:
-    """A person reads the code, another types it and says yes; both see a bar with rate, time left and path."""
+def test_a_transfer_in_two_terminals(nbferry: Commands, terminal: Terminals) -> None:
+    """One user reads the code, the other types it and answers yes. Both see a bar with rate, time left and path."""
     nbferry.file("a/trips.parquet", 600 * MIB)
     sender = terminal("send", "trips.parquet", folder="a")
     sender.expect(r"enter this code:\s+(\d{6}(?:-[a-z]+){3}@http://127\.0\.0\.1:\d+/)\s")
@@ -92,8 +92,8 @@ def test_a_transfer_between_people(nbferry: Commands, terminal: Terminals) -> No
     assert str(nbferry.root / "b/trips.parquet") in shown
 
 
-def test_a_no(nbferry: Commands, terminal: Terminals) -> None:
-    """Who is asked and does not say yes has declined: exit code 3 on both sides, and the sender reads it."""
+def test_a_declined_offer(nbferry: Commands, terminal: Terminals) -> None:
+    """Any answer but yes declines: exit code 3 on both sides, and the sender reads it."""
     nbferry.file("a/large", 11 * MIB)
     sender = nbferry("send", "large", "--json", folder="a")
     receiver = terminal("receive", sender.code(), folder="b")
@@ -107,7 +107,7 @@ def test_a_no(nbferry: Commands, terminal: Terminals) -> None:
 
 
 def test_interrupted_at_the_question(nbferry: Commands, terminal: Terminals) -> None:
-    """Ctrl-C at the question ends at once with exit code 130, and the sender with 3."""
+    """Ctrl-C at the question ends at once with exit code 130, and ends the sender with 3."""
     nbferry.file("a/large", 11 * MIB)
     sender = nbferry("send", "large", "--json", folder="a")
     receiver = terminal("receive", sender.code(), folder="b")
@@ -118,7 +118,7 @@ def test_interrupted_at_the_question(nbferry: Commands, terminal: Terminals) -> 
 
 
 def test_interrupted_at_the_prompt(nbferry: Commands, terminal: Terminals) -> None:
-    """Ctrl-C where a code is asked for ends with exit code 130; the end of the input with 2."""
+    """At the prompt for a code, Ctrl-C ends with exit code 130 and the end of the input with 2."""
     interrupted, finished = terminal("receive", folder="b"), terminal("receive", folder="b")
     interrupted.expect("Code: ")
     interrupted.sendintr()
@@ -132,7 +132,7 @@ def test_interrupted_at_the_prompt(nbferry: Commands, terminal: Terminals) -> No
 
 
 def test_a_prompt_beside_json(nbferry: Commands, terminal: Terminals) -> None:
-    """With --json too a person at a terminal is asked for the code, on stderr."""
+    """With --json a user at a terminal is asked for the code, too, on stderr."""
     nbferry.file("a/x", b"x")
     sender = nbferry("send", "x", "--json", folder="a")
     receiver = terminal("receive", "--json", folder="b")
@@ -144,7 +144,7 @@ def test_a_prompt_beside_json(nbferry: Commands, terminal: Terminals) -> None:
 
 
 def test_names_that_would_move_the_cursor(nbferry: Commands, terminal: Terminals) -> None:
-    """A name with control characters is refused in words that show none of them."""
+    """A name with control characters is refused in a message without any of them."""
     nbferry.file("a/evil\x1b]0;owned\x07\u202e", b"x")
     status, shown = ended(terminal("send", "evil\x1b]0;owned\x07\u202e", folder="a"))
     assert status == 1
@@ -165,7 +165,7 @@ IPYTHON = ("-W", "ignore", "-m", "IPython", "--no-banner", "--quick", "-c")
 def test_waiting_in_python(
     nbferry: Commands, terminal: Terminals, start: tuple[str, ...], waiting: str
 ) -> None:
-    """Who waits in Python, or in IPython in a terminal, sees the same bar, and at the end that all went well."""
+    """Waiting in Python, or in IPython in a terminal, shows the same bar and at the end the result."""
     nbferry.file("a/trips.parquet", 600 * MIB)
     env = {"IPYTHONDIR": str(nbferry.root / "ipython"), "PYTHONWARNINGS": None}
     sender = terminal.python(*start, SEND.format("trips.parquet", waiting), folder="a", **env)
@@ -190,7 +190,7 @@ except KeyboardInterrupt:
 
 
 def test_interrupted_while_waiting_in_python(nbferry: Commands, terminal: Terminals) -> None:
-    """Ctrl-C takes the bar away and gives the cursor back before anything else is said."""
+    """Ctrl-C removes the bar and shows the cursor before the next output."""
     nbferry.file("a/large", 20_000 * MIB)
     sender = terminal.python("-c", INTERRUPTED, folder="a")
     sender.expect(r"(\d{6}(?:-[a-z]+){3}@http://127\.0\.0\.1:\d+/)\s")
@@ -220,7 +220,7 @@ print("both are here")
 
 
 def test_two_bars(nbferry: Commands, terminal: Terminals) -> None:
-    """Two transfers that are waited for in two threads have a bar each, below each other, and end whole."""
+    """Two transfers awaited in two threads have one bar each, one above the other, and both complete."""
     names = ["one.bin", "two.bin"]
     senders = []
     for name in names:
@@ -237,7 +237,7 @@ def test_two_bars(nbferry: Commands, terminal: Terminals) -> None:
 
 
 def test_a_terminal_without_a_cursor(nbferry: Commands, terminal: Terminals) -> None:
-    """A terminal that cannot move its cursor gets lines of a log, and not one escape."""
+    """A terminal that cannot move its cursor gets log lines without escapes."""
     nbferry.file("a/x", b"x")
     sender = nbferry("send", "x", "--json", folder="a")
     receiver = terminal.python("-m", "nbferry", "receive", sender.code(), folder="b", TERM="dumb")

@@ -1,4 +1,4 @@
-"""A transfer by command, as scripts see it: events, files, streams and exit codes."""
+"""Transfers by command, as scripts see them: events, files, streams and exit codes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TABLE = os.urandom(3 * MIB + 1)
 
 
 def folder_of_all_kinds(nbferry: Commands) -> Path:
-    """A folder with what is easily lost on the way: empty things, odd names, times, modes."""
+    """A folder with details that are easily lost: empty files and folders, odd names, times, modes."""
     nbferry.file("a/trips/2013/june.csv", b"day,delay\n1,13\n")
     nbferry.file("a/trips/empty", b"")
     nbferry.file("a/trips/\u0434\u0430\u043d\u043d\u044b\u0435 \u6570\u636e.bin", TABLE)
@@ -25,7 +25,7 @@ def folder_of_all_kinds(nbferry: Commands) -> Path:
 
 
 def same(sent: Path, received: Path) -> None:
-    """Assert that two trees are the same in names, contents, times and executable bits."""
+    """Assert that two trees have the same names, contents, times and executable bits."""
     names = {path.relative_to(sent) for path in sent.rglob("*")}
     assert names == {path.relative_to(received) for path in received.rglob("*")}
     for path in (sent / name for name in names):
@@ -38,13 +38,13 @@ def same(sent: Path, received: Path) -> None:
 
 
 def digest(path: Path) -> str:
-    """What is in a file, in short."""
+    """A digest of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def test_a_file_and_its_events(nbferry: Commands) -> None:
-    """Both sides print the events of one file, in order, each with its fields, and nothing else."""
+    """Both sides print the events of a file in order, with all fields, and nothing else."""
     nbferry.file("a/trips.parquet", TABLE)
     sender = nbferry("send", "trips.parquet", "--json", folder="a")
     receiver = nbferry("receive", sender.code(), "--to", "data", "--json", folder="b")
@@ -75,7 +75,7 @@ def test_a_file_and_its_events(nbferry: Commands) -> None:
 
 
 def test_a_folder_by_both_paths(nbferry: Commands) -> None:
-    """A folder arrives as ``DIR/folder``, the same in all that counts, directly as by the relay."""
+    """A folder arrives as ``DIR/folder`` with all details, directly and by the relay."""
     sent = folder_of_all_kinds(nbferry)
     for via in ("direct", "relay"):
         sender = nbferry("send", "trips", "--json", "--via", via, folder="a")
@@ -86,7 +86,7 @@ def test_a_folder_by_both_paths(nbferry: Commands) -> None:
 
 
 def test_several_paths_at_once(nbferry: Commands) -> None:
-    """Files and folders from different places arrive beside each other."""
+    """Files and folders from different places arrive side by side."""
     nbferry.file("a/one.csv", b"1")
     nbferry.file("elsewhere/two/2.csv", b"2")
     sender = nbferry("send", "one.csv", nbferry.root / "elsewhere/two", "--json", folder="a")
@@ -97,7 +97,7 @@ def test_several_paths_at_once(nbferry: Commands) -> None:
 
 
 def test_links(nbferry: Commands) -> None:
-    """Links in a folder are skipped, or with --follow-symlinks sent as what they point to."""
+    """Links in a folder are skipped; with --follow-symlinks their targets are sent."""
     nbferry.file("elsewhere", b"1")
     nbferry.file("a/folder/file", b"2")
     (nbferry.root / "a/folder/link").symlink_to(nbferry.root / "elsewhere")
@@ -111,7 +111,7 @@ def test_links(nbferry: Commands) -> None:
 
 
 def test_an_empty_folder(nbferry: Commands) -> None:
-    """A folder with nothing in it arrives with nothing in it."""
+    """An empty folder arrives."""
     (nbferry.root / "a/void").mkdir(parents=True)
     sender = nbferry("send", "void", "--json", folder="a")
     receiver = nbferry("receive", sender.code(), "--json", folder="b")
@@ -121,7 +121,7 @@ def test_an_empty_folder(nbferry: Commands) -> None:
 
 
 def test_plain_pipes(nbferry: Commands) -> None:
-    """Without a terminal there is the code, at the end a summary, a log on stderr, and not one control character."""
+    """Without a terminal stdout has the code and a summary, stderr a log, and neither a control character."""
     nbferry.file("a/trips.parquet", TABLE)
     sender = nbferry("send", "trips.parquet", folder="a")
     code = ""
@@ -151,7 +151,7 @@ def test_quiet(nbferry: Commands) -> None:
 
 
 def test_the_code_by_environment(nbferry: Commands) -> None:
-    """NBFERRY_CODE holds the code where no argument does."""
+    """NBFERRY_CODE provides the code if no argument does."""
     nbferry.file("a/x", b"x")
     sender = nbferry("send", "x", "--json", folder="a")
     receiver = nbferry("receive", "--json", folder="b", NBFERRY_CODE=sender.code())
@@ -159,7 +159,7 @@ def test_the_code_by_environment(nbferry: Commands) -> None:
 
 
 def test_the_code_on_stdin(nbferry: Commands) -> None:
-    """A code that is neither an argument nor in the environment is read from stdin, however it was typed."""
+    """A code that is neither argument nor variable is read from stdin, in any spelling."""
     nbferry.file("a/x", b"x")
     sender = nbferry("send", "x", "--json", "--code-length", "5", folder="a")
     words, _, url = sender.code().partition("@")
@@ -170,7 +170,7 @@ def test_the_code_on_stdin(nbferry: Commands) -> None:
 
 
 def test_names_that_exist(nbferry: Commands) -> None:
-    """--overwrite says what becomes of a name that is taken: ours is renamed, theirs replaced, or nothing done."""
+    """--overwrite decides about existing names: ``rename`` the new file, ``replace`` the old one, or ``refuse``."""
     nbferry.file("a/x", b"new")
     nbferry.file("b/x", b"old")
     for how, code, files in (
@@ -188,7 +188,7 @@ def test_names_that_exist(nbferry: Commands) -> None:
 
 
 def test_a_large_offer_needs_a_yes(nbferry: Commands) -> None:
-    """What is larger than 10 MiB is rejected where nobody can be asked, and both sides are told why."""
+    """Without a terminal an offer above 10 MiB is rejected, and both sides read why."""
     nbferry.file("a/large", 11 * MIB)
     sender = nbferry("send", "large", "--json", folder="a")
     receiver = nbferry("receive", sender.code(), "--json", folder="b")
@@ -202,7 +202,7 @@ def test_a_large_offer_needs_a_yes(nbferry: Commands) -> None:
 
 
 def test_yes_takes_a_large_offer(nbferry: Commands) -> None:
-    """--yes accepts 200 MiB unasked; they arrive intact, and neither side has needed 200 MiB of memory for it."""
+    """--yes accepts 200 MiB unasked. They arrive intact, and neither side needs 200 MiB of memory."""
     block = os.urandom(MIB)
     with nbferry.file("a/large", 200 * MIB).open("r+b") as file:
         for at in (0, 99, 199):
@@ -217,7 +217,7 @@ def test_yes_takes_a_large_offer(nbferry: Commands) -> None:
 
 
 def test_a_thousand_small_files(nbferry: Commands) -> None:
-    """A thousand files of 1 KiB arrive as they are."""
+    """A thousand files of 1 KiB arrive unchanged."""
     for number in range(1000):
         nbferry.file(f"a/many/{number}", os.urandom(1024))
     sender = nbferry("send", "many", "--json", folder="a")
@@ -226,8 +226,8 @@ def test_a_thousand_small_files(nbferry: Commands) -> None:
     same(nbferry.root / "a/many", nbferry.root / "b/many")
 
 
-def test_a_relay_of_its_own(nbferry: Commands) -> None:
-    """A relay is named by --relay or NBFERRY_RELAY; the receiver finds it in the code, whatever it has set."""
+def test_a_chosen_relay(nbferry: Commands) -> None:
+    """--relay or NBFERRY_RELAY chooses the relay. The receiver reads it from the code and ignores its own setting."""
     nbferry.file("a/x", b"x")
     _, url = nbferry.relay()
     by_option = nbferry("send", "x", "--relay", url, "--json", folder="a")
@@ -242,7 +242,7 @@ def test_a_relay_of_its_own(nbferry: Commands) -> None:
 
 
 def test_many_receivers(nbferry: Commands) -> None:
-    """With --to 2 two receivers use one ticket, and the sender ends when both have everything."""
+    """With --to 2 two receivers share a ticket, and the sender ends when both have all files."""
     nbferry.file("a/x", TABLE)
     sender = nbferry("send", "x", "--to", "2", "--json", folder="a")
     ticket = sender.code()
@@ -252,8 +252,8 @@ def test_many_receivers(nbferry: Commands) -> None:
     assert all((nbferry.root / name / "x").read_bytes() == TABLE for name in ("b", "c"))
 
 
-def test_what_is_left_out_is_said(nbferry: Commands) -> None:
-    """A link in a folder is not sent, and the sender says so, on stderr; the rest arrives."""
+def test_skipped_files_are_reported(nbferry: Commands) -> None:
+    """A link in a folder is not sent, which the sender reports on stderr. The rest arrives."""
     nbferry.file("a/folder/x", b"x")
     (nbferry.root / "a/folder/link").symlink_to("x")
     sender = nbferry("send", "folder", "-q", folder="a")

@@ -1,4 +1,4 @@
-"""Bad input to every command: one sentence and a hint, the right exit code, nothing written."""
+"""Wrong input to every command gives one sentence, a hint and the right exit code, and writes nothing."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ WRONG_USAGE = [
 
 @pytest.mark.parametrize(("arguments", "says"), WRONG_USAGE, ids=lambda value: "_".join(value)[:40])
 def test_wrong_usage(nbferry: Commands, arguments: list[str], says: str) -> None:
-    """Wrong usage ends with exit code 2, says what is wrong in one line, and where to look."""
+    """Wrong usage ends with exit code 2, one line about the mistake and one about help."""
     nbferry.file("a/x", b"x")
     code, text = nbferry(*arguments, folder="a").failure()
     assert code == 2
@@ -60,14 +60,14 @@ def test_wrong_usage(nbferry: Commands, arguments: list[str], says: str) -> None
 
 
 def test_no_command(nbferry: Commands) -> None:
-    """Without a command the help goes to stderr, with exit code 2."""
+    """Without a command the help is printed to stderr, with exit code 2."""
     code, text = nbferry().failure()
     assert code == 2
     assert text.startswith("Usage: nbferry")
 
 
 def test_wrong_usage_as_json(nbferry: Commands) -> None:
-    """With --json wrong usage too is an error event on stdout, and stderr stays empty."""
+    """With --json wrong usage is an error event on stdout, and stderr stays empty."""
     command = nbferry("send", "--json")
     assert command.end() == 2
     assert command.errors == []
@@ -85,7 +85,7 @@ def test_wrong_usage_as_json(nbferry: Commands) -> None:
     ],
 )
 def test_a_wrong_environment(nbferry: Commands, name: str, value: str, says: str) -> None:
-    """A variable that makes no sense is wrong usage as well."""
+    """An invalid variable is wrong usage, too."""
     nbferry.file("a/x", b"x")
     code, text = nbferry("send", "x", folder="a", **{name: value}).failure()
     assert code == 2
@@ -104,8 +104,8 @@ def test_a_wrong_environment(nbferry: Commands, name: str, value: str, says: str
     ],
     ids=lambda value: ascii(value)[:20],
 )
-def test_what_cannot_be_sent(nbferry: Commands, path: str, says: str) -> None:
-    """A path that cannot be sent ends with exit code 1, in the words of a person, as JSON too."""
+def test_a_path_that_cannot_be_sent(nbferry: Commands, path: str, says: str) -> None:
+    """A path that cannot be sent ends with exit code 1 and a plain sentence, also as JSON."""
     nbferry.file("a/x", b"x")
     plain, as_json = nbferry("send", path, folder="a"), nbferry("send", path, "--json", folder="a")
     code, text = plain.failure()
@@ -118,8 +118,8 @@ def test_what_cannot_be_sent(nbferry: Commands, path: str, says: str) -> None:
     assert error["hint"]
 
 
-def test_a_file_and_its_namesake(nbferry: Commands) -> None:
-    """Two things of one name cannot be sent together."""
+def test_two_files_of_one_name(nbferry: Commands) -> None:
+    """Two files with the same name cannot be sent together."""
     nbferry.file("a/x", b"x")
     nbferry.file("a/deeper/x", b"y")
     code, text = nbferry("send", "x", "deeper/x", folder="a").failure()
@@ -128,8 +128,8 @@ def test_a_file_and_its_namesake(nbferry: Commands) -> None:
 
 
 @pytest.mark.parametrize("command", ["send", "receive"])
-def test_no_relay_there(nbferry: Commands, command: str) -> None:
-    """A relay that is not there ends with exit code 1, one sentence and a hint."""
+def test_a_relay_that_does_not_answer(nbferry: Commands, command: str) -> None:
+    """A relay that does not answer ends with exit code 1, one sentence and a hint."""
     nbferry.file("a/x", b"x")
     arguments = (
         ["send", "x", "--relay", NOWHERE] if command == "send" else ["receive", f"123456-a-b-c@{NOWHERE}"]
@@ -146,8 +146,8 @@ def test_no_relay_there(nbferry: Commands, command: str) -> None:
     assert (error["code"], error["retryable"]) == ("connect-failed", True)
 
 
-def test_no_relay_but_a_web_server(nbferry: Commands, web_server: str) -> None:
-    """A server that is no relay ends with exit code 1 and says so."""
+def test_a_web_server_instead_of_a_relay(nbferry: Commands, web_server: str) -> None:
+    """A server that is no relay ends with exit code 1 and a message about it."""
     nbferry.file("a/x", b"x")
     code, text = nbferry("send", "x", "--relay", web_server, folder="a").failure()
     assert code == 1
@@ -155,7 +155,7 @@ def test_no_relay_but_a_web_server(nbferry: Commands, web_server: str) -> None:
 
 
 def test_a_port_that_is_taken(nbferry: Commands) -> None:
-    """A relay whose port is taken ends with exit code 1 and a hint."""
+    """A relay whose port is in use ends with exit code 1 and a hint."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert nbferry("relay", "--port", str(port)).failure() == (
@@ -166,8 +166,8 @@ def test_a_port_that_is_taken(nbferry: Commands) -> None:
 
 
 @pytest.mark.parametrize("host", ["300.300.300.300", "192.0.2.1", "a" * 100, "not a host"])
-def test_a_host_that_is_not_ours(nbferry: Commands, host: str) -> None:
-    """A relay on an address that is not ours, or is none, ends with exit code 1."""
+def test_an_address_of_another_machine(nbferry: Commands, host: str) -> None:
+    """A relay on another machine's address, or on none, ends with exit code 1."""
     code, text = nbferry("relay", "--port", "0", "--host", host).failure()
     assert code == 1
     assert text.startswith(f"Error: No relay can listen on {host}:0 (")
@@ -194,8 +194,8 @@ def test_the_version(nbferry: Commands) -> None:
 @pytest.mark.parametrize(
     "statement", ["import nbferry", "import nbferry.cli.main; nbferry.cli.main.cli(['--help'])"]
 )
-def test_quick_to_import(nbferry: Commands, statement: str) -> None:
-    """``import nbferry`` and the help load none of the libraries that take time."""
+def test_imports_are_quick(nbferry: Commands, statement: str) -> None:
+    """``import nbferry`` and the help load no slow library."""
     heavy = (
         "tornado",
         "picows",
@@ -221,7 +221,7 @@ print([name for name in {heavy} if name in sys.modules], file=sys.stderr)
 
 
 def test_doctor(nbferry: Commands) -> None:
-    """Doctor ends with exit code 0 where all is well, and says what it looked at."""
+    """Doctor ends with exit code 0 if all is well, and lists its checks."""
     _, url = nbferry.relay()
     enabled = {"ServerApp": {"jpserver_extensions": {"nbferry.jupyter": True}}}
     nbferry.file("etc/jupyter_server_config.d/nbferry.json", json.dumps(enabled).encode())
@@ -252,7 +252,7 @@ def test_doctor(nbferry: Commands) -> None:
     ],
 )
 def test_doctor_finds_fault(nbferry: Commands, extension: str, says: str) -> None:
-    """Doctor ends with exit code 1 where something is wrong, and goes on to look at the rest."""
+    """Doctor ends with exit code 1 if a check fails, and still makes the other checks."""
     nbferry.file("etc/jupyter_server_config.d/nbferry.json", extension.encode())
     config = {"JUPYTER_CONFIG_PATH": str(nbferry.root / "etc")}
     command = nbferry("doctor", NBFERRY_RELAY=NOWHERE, NBFERRY_ICE_SERVERS="", **config)
@@ -262,8 +262,8 @@ def test_doctor_finds_fault(nbferry: Commands, extension: str, says: str) -> Non
     assert len([line for line in command.lines if line.startswith(("ok  ", "FAIL"))]) == 7
 
 
-def test_doctor_says_what_to_do(nbferry: Commands) -> None:
-    """Below each thing that is wrong stands what to do about it; a secret stands nowhere."""
+def test_doctor_gives_advice(nbferry: Commands) -> None:
+    """Doctor prints advice below each failed check, and no secret."""
     nowhere = "turn:anna:hush-hush@127.0.0.1:9?transport=tcp"
     command = nbferry("doctor", "--ice-servers", nowhere)
     assert command.end() == 1
@@ -279,7 +279,7 @@ def test_doctor_says_what_to_do(nbferry: Commands) -> None:
     ids=lambda value: value[0],
 )
 def test_a_secret_is_not_repeated(nbferry: Commands, arguments: list[str]) -> None:
-    """What is wrong about a TURN server is said without its secret."""
+    """The message about a wrong TURN server does not show its secret."""
     nbferry.file("a/x", b"x")
     wrong = "turn:anna:hush-hush@turn.example:99999"
     for how in ({"NBFERRY_ICE_SERVERS": wrong}, {}):
@@ -290,7 +290,7 @@ def test_a_secret_is_not_repeated(nbferry: Commands, arguments: list[str]) -> No
 
 
 def test_a_reader_that_leaves(nbferry: Commands) -> None:
-    """When nobody reads its output any more, a sender ends quietly with exit code 1."""
+    """A sender whose output is closed ends quietly with exit code 1."""
     nbferry.file("a/x", b"x")
     program = "import os; r, w = os.pipe(); os.dup2(w, 1); os.close(r); os.close(w); " + COMMAND
     command = nbferry("send", "x", "--json", program=program, folder="a")
@@ -298,15 +298,15 @@ def test_a_reader_that_leaves(nbferry: Commands) -> None:
 
 
 def test_no_stdin(nbferry: Commands) -> None:
-    """Where there is no stdin, there is no code either."""
+    """Without stdin a missing code is wrong usage."""
     program = "import os, sys; os.close(0); sys.stdin = None; " + COMMAND
     code, text = nbferry("receive", program=program).failure()
     assert code == 2
     assert "No code was given" in text
 
 
-def test_a_terminal_that_knows_ascii_only(nbferry: Commands) -> None:
-    """A name that the output's encoding lacks is shown escaped."""
+def test_a_terminal_with_ascii_only(nbferry: Commands) -> None:
+    """A name outside the output's encoding is shown escaped."""
     nbferry.file("a/\u0434\u0430\u0442\u0430", b"x")
     sender = nbferry("send", "\u0434\u0430\u0442\u0430", "-q", folder="a", PYTHONIOENCODING="ascii")
     code = sender.line()
@@ -317,7 +317,7 @@ def test_a_terminal_that_knows_ascii_only(nbferry: Commands) -> None:
 
 
 def test_every_line_is_an_event() -> None:
-    """The check of events itself refuses a field too many and an unknown name."""
+    """The check of events itself refuses an extra field and an unknown name."""
     with pytest.raises(AssertionError):
         read_event('{"event": "code", "code": "c", "secret": 1}')
     with pytest.raises(KeyError):

@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md says which files a change touches: each list names what it must, and names all of it."""
+"""The lists in CONTRIBUTING.md name all files that a change touches, and no others."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ QUOTED_PATH = re.compile(r"`([\w.-]+(?:/[\w.-]*)+)`")
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """What holds for one list.
+    """The rules for one list.
 
-    Each file of the list matches ``mention``. A file that matches ``code`` outside of comments and docstrings is in the
-    list, if it lies in one of the ``searched`` folders and not in ``home``, the package of the example itself.
-    ``most`` bounds the Python modules that are always touched: it may only get smaller.
+    Each file of the list matches ``mention``. A file that matches ``code`` outside of comments and docstrings is in
+    the list, if it lies in a ``searched`` folder and not in ``home``, the package of the example itself.
+    ``most`` limits the Python modules that every such change touches. It may only get smaller.
     """
 
     mention: str
@@ -35,7 +35,7 @@ class Expected:
     most: int | None = None
 
 
-# pyproject.toml names the example's library, not the example
+# pyproject.toml names the example's library, not the example.
 LISTS = {
     # the doctor's check is a choice
     "Add a transport": Expected(
@@ -47,14 +47,14 @@ LISTS = {
     ),
     "Add a source": Expected(mention=r"\bPageSource\b|\bentries\b", code=r"\bPageSource\b"),
     "Add a frame": Expected(mention=r"\bdigests\b", code=r"'digests'", searched=("src/nbferry/protocol",)),
-    # the words of codes have it by chance
+    # The list of code words has this word by chance.
     "Add a role": Expected(
         mention=r"(?i)upload",
         code=r"(?i)upload",
         elsewhere=frozenset({"src/nbferry/model/words.py"}),
         most=6,
     ),
-    # a request, a label, a method, or the list of requests in a specification
+    # A request, a label, a method, or the list of requests in a specification.
     "Add a button": Expected(
         mention=r"""\bpause resume\b|"pause"|\bpause: "|\bdef pause\b|\bPause\b""",
         code=r"'pause'",
@@ -78,23 +78,23 @@ def listed(title: str) -> list[str]:
 
 
 class WithoutDocstrings(ast.NodeTransformer):
-    """Leaves out what is only said: docstrings, of attributes too."""
+    """Removes docstrings, also those of attributes."""
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
-        """Drop an expression that is a text and nothing else."""
+        """Drop an expression that is only a text."""
         is_text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
         return None if is_text else node
 
 
 @cache
 def code_of(path: Path) -> str:
-    """What a file does, without comments and docstrings; TypeScript as it is."""
+    """A file's code without comments and docstrings; TypeScript unchanged."""
     text = path.read_text(encoding="utf-8")
     return ast.unparse(WithoutDocstrings().visit(ast.parse(text))) if path.suffix == ".py" else text
 
 
 def found(expected: Expected) -> set[str]:
-    """The files in which the example occurs."""
+    """The files that contain the example."""
     files = (path for folder in expected.searched for path in (ROOT / folder).rglob("*"))
     return {
         path.relative_to(ROOT).as_posix()
@@ -104,20 +104,20 @@ def found(expected: Expected) -> set[str]:
 
 
 def test_each_list_is_expected() -> None:
-    """There is an expectation for each list and a list for each expectation."""
+    """Each list has an expectation, and each expectation a list."""
     assert re.findall(r"^### (Add .+)$", TEXT, re.MULTILINE) == list(LISTS)
 
 
 @pytest.mark.parametrize("title", LISTS)
 def test_the_items_are_numbered(title: str) -> None:
-    """A list is in order, and each step begins with a file."""
+    """A list is in order, and each item begins with a file."""
     numbers = re.findall(r"^(\d+)\. ", section(title), re.MULTILINE)
     assert numbers == [str(number + 1) for number in range(len(listed(title)))]
 
 
 @pytest.mark.parametrize("title", LISTS)
 def test_each_file_has_the_example(title: str) -> None:
-    """Each file of a list exists and mentions the example that the list follows."""
+    """Each file of a list exists and mentions the list's example."""
     for name in listed(title):
         text = (ROOT / name).read_text(encoding="utf-8")
         assert name == "pyproject.toml" or re.search(LISTS[title].mention, text), name
@@ -125,7 +125,7 @@ def test_each_file_has_the_example(title: str) -> None:
 
 @pytest.mark.parametrize("title", LISTS)
 def test_no_other_file_has_the_example(title: str) -> None:
-    """A list is complete: no other file has the example in its code."""
+    """No other file has the example in its code."""
     expected = LISTS[title]
     others = found(expected) - set(listed(title)) - expected.elsewhere
     assert {name for name in others if not (expected.home and name.startswith(f"{expected.home}/"))} == set()
@@ -133,29 +133,29 @@ def test_no_other_file_has_the_example(title: str) -> None:
 
 @pytest.mark.parametrize("title", [title for title, expected in LISTS.items() if expected.most is not None])
 def test_a_list_does_not_grow(title: str) -> None:
-    """What a wish costs in modules of the package, without those that are touched in special cases only."""
+    """The number of modules that every such change touches does not grow."""
     always = section(title).partition("\nOnly if")[0]
     modules = [name for name in ITEM.findall(always) if name.startswith("src/nbferry/")]
     assert len(modules) <= (LISTS[title].most or 0)
 
 
-def test_paths_that_are_named_exist() -> None:
-    """Every file and folder that is named anywhere on the page is there, in the project or in the package."""
+def test_named_paths_exist() -> None:
+    """Every path on the page exists in the project or in the package."""
     named = QUOTED_PATH.findall(TEXT)
     assert named
     assert [name for name in named if not (ROOT / name).exists() and not (PACKAGE / name).exists()] == []
 
 
 def test_each_folder_of_tests_is_on_the_ladder() -> None:
-    """The ladder of tests has a row for each folder of tests."""
+    """The table of test levels has a row for each folder of tests."""
     rows = set(re.findall(r"^\| `([^`]+)` \|", TEXT, re.MULTILINE))
     folders = {path.parent for path in (ROOT / "tests").rglob("test_*.py")}
     levels = {"/".join(folder.relative_to(ROOT).parts[:2]) for folder in folders}
     assert rows == levels | {"js/test"}
 
 
-def test_commands_of_make_exist() -> None:
-    """Each ``make`` that is named is a target, and each marker is registered."""
+def test_make_targets_and_markers_exist() -> None:
+    """Each ``make`` command on the page is a target, and each marker is registered."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"(?:^|`)make ([a-z]+)\b", TEXT, re.MULTILINE))
     assert targets

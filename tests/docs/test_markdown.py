@@ -1,4 +1,4 @@
-"""The pages at the top level: how they are written, and that what they name is there."""
+"""The pages at the top level: their style, and that the files and links in them exist."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ README, ARCHITECTURE = ROOT / "README.md", ROOT / "ARCHITECTURE.md"
 REPOSITORY = "https://github.com/nbferry/nbferry/blob/HEAD/"
 
 COLUMNS = 100
-WORDS = 25  # of the median sentence
+WORDS = 25  # limit of the median sentence
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 BLOCK = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
@@ -33,7 +33,7 @@ def prose(page: Path) -> list[str]:
 
 
 def sentences(page: Path) -> Iterator[str]:
-    """The sentences of a page: of its paragraphs and the items of its lists, without headings."""
+    """The sentences in a page's paragraphs and lists, without headings."""
     text = "\n".join("" if line.startswith("#") else line for line in prose(page))
     for paragraph in re.split(r"\n\s*\n|\n(?=\s*(?:[-*]|\d+\.) )", text):
         flat = re.sub(r"^\s*(?:[-*]|\d+\.) ", "", " ".join(paragraph.split()))
@@ -55,27 +55,27 @@ def modules(wing: str) -> set[str]:
 # ---------------------------------------------------------------- how they are written
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_lines_are_wrapped(page: Path) -> None:
-    """A line of prose fits into 100 columns; one with a link is as long as its address."""
+    """A line of prose fits into 100 columns. Only a line with a link may be longer."""
     lines = [line for line in prose(page) if len(line) > COLUMNS]
     assert [line for line in lines if not LINK.search(line)] == []
 
 
 @pytest.mark.parametrize("page", [README, ARCHITECTURE], ids=lambda page: page.name)
 def test_sentences_are_short(page: Path) -> None:
-    """Half of all sentences have at most 25 words."""
+    """The median sentence has at most 25 words."""
     assert statistics.median(len(sentence.split()) for sentence in sentences(page)) <= WORDS
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_words_are_plain(page: Path) -> None:
-    """A sentence has a subject that acts."""
+    """No page uses words that hide who acts."""
     assert re.findall(r"(?i)\b(?:nobody|whoever|whatever)\b", read(page)) == []
 
 
 # ---------------------------------------------------------------- what they name is there
 @pytest.mark.parametrize("page", [README, ARCHITECTURE], ids=lambda page: page.name)
-def test_modules_that_are_named_exist(page: Path) -> None:
-    """Each path of a module is one of the project or of the package."""
+def test_named_modules_exist(page: Path) -> None:
+    """Each path of a module exists in the project or the package."""
     named = re.findall(r"`([\w.-]+(?:/[\w.-]+)+\.py)\b", read(page))
     assert named
     assert [name for name in named if not (ROOT / name).exists() and not (PACKAGE / name).exists()] == []
@@ -83,21 +83,21 @@ def test_modules_that_are_named_exist(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
-    """A link to a file of the project leads to one that is there."""
+    """Each link to a file of the project leads to an existing file."""
     links = [link.removeprefix(REPOSITORY) for link in LINK.findall(read(page))]
     files = [link for link in links if not re.match(r"https?:", link)]
     assert [name for name in files if not (ROOT / name).exists()] == []
 
 
 def test_links_of_the_readme_are_absolute() -> None:
-    """The package index shows the README without the files beside it."""
+    """The README has absolute links, as the package index shows it without the other files."""
     links = LINK.findall(read(README))
     assert links
     assert [link for link in links if not link.startswith("https://")] == []
 
 
 def test_links_of_the_project_are_absolute() -> None:
-    """What pyproject.toml links to lies in the repository, and files that it links to are there."""
+    """Links in pyproject.toml lead into the repository, and their files exist."""
     urls: dict[str, str] = tomllib.loads(read(ROOT / "pyproject.toml"))["project"]["urls"]
     assert set(urls) == {"Homepage", "Documentation", "Source", "Issues", "Changelog"}
     assert all(url.startswith("https://github.com/nbferry/nbferry") for url in urls.values())

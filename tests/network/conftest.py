@@ -1,4 +1,4 @@
-"""Two hosts, and commands on each of them; two homes on the internet, and servers there."""
+"""Two hosts with commands on each; two homes on the internet with servers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def hasty(start):
 
 api.send, api.receive = hasty(api.send), hasty(api.receive)
 """
-"""The start of a program in which a silent link is dead after 2 s, not 30, and chunks are small."""
+"""The start of a program with small chunks, in which a silent link is dead after 2 s instead of 30."""
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +46,7 @@ def _two_hosts() -> Iterator[Network]:
 
 @pytest.fixture
 def network(_two_hosts: Network) -> Iterator[Network]:
-    """Two hosts with a good line between them, as new."""
+    """Two hosts with a good new line between them."""
     yield _two_hosts
     _two_hosts.line.weather = FAIR
     _two_hosts.one.move_to(FIRST)
@@ -54,7 +54,7 @@ def network(_two_hosts: Network) -> Iterator[Network]:
 
 
 class Pair:
-    """A sender on one host, with a relay of its own or the one named, and a receiver on the other."""
+    """A sender and a receiver on one host each. The sender has its own relay or the one of ``stand_alone``."""
 
     def __init__(self, network: Network, commands: Commands) -> None:
         self.network = network
@@ -62,48 +62,48 @@ class Pair:
         self._commands = commands
 
     def start(
-        self, source: Path, *, via: str = "auto", hasty: bool = False, settled: bool = True
+        self, source: Path, *, via: str = "auto", hasty: bool = False, fixed: bool = True
     ) -> tuple[Command, Command]:
-        """Have them at it: sender and receiver. Who is not ``settled`` listens on whatever address there is."""
-        sender = self.send(source, via=via, hasty=hasty, settled=settled)
-        return sender, self.receive(sender.code(), via=via, hasty=hasty, settled=settled)
+        """Start sender and receiver. One that is not ``fixed`` listens on any address of its host."""
+        sender = self.send(source, via=via, hasty=hasty, fixed=fixed)
+        return sender, self.receive(sender.code(), via=via, hasty=hasty, fixed=fixed)
 
-    def send(self, source: Path, *, via: str = "auto", hasty: bool = False, settled: bool = True) -> Command:
-        """Start the sender, in a folder of its own."""
+    def send(self, source: Path, *, via: str = "auto", hasty: bool = False, fixed: bool = True) -> Command:
+        """Start the sender in a separate folder."""
         relay = ["--relay", self.relay] if self.relay else []
-        return self.on(self.network.one, "send", source, *relay, via=via, hasty=hasty, settled=settled)
+        return self.on(self.network.one, "send", source, *relay, via=via, hasty=hasty, fixed=fixed)
 
-    def receive(self, code: str, *, via: str = "auto", hasty: bool = False, settled: bool = True) -> Command:
-        """Start the receiver, in a folder of its own."""
+    def receive(self, code: str, *, via: str = "auto", hasty: bool = False, fixed: bool = True) -> Command:
+        """Start the receiver in a separate folder."""
         take = ["receive", code, "--yes", "--to", self.destination]
-        return self.on(self.network.other, *take, via=via, hasty=hasty, settled=settled)
+        return self.on(self.network.other, *take, via=via, hasty=hasty, fixed=fixed)
 
-    def on(self, host: Host, *arguments: str | Path, via: str, hasty: bool, settled: bool) -> Command:
+    def on(self, host: Host, *arguments: str | Path, via: str, hasty: bool, fixed: bool) -> Command:
         """Start ``nbferry`` on a host."""
-        options = {"NBFERRY_HOST": host.address if settled else None, "folder": host.name}
+        options = {"NBFERRY_HOST": host.address if fixed else None, "folder": host.name}
         program = HASTE + COMMAND if hasty else ""
         start = partial(self._commands, *arguments, "--json", "--via", via, program=program, **options)
         return host.call(start)
 
     def stand_alone(self, port: int = 0) -> Command:
-        """Start a relay on the receiver's host, for all that begin later."""
+        """Start a relay on the receiver's host for all later commands."""
         host = self.network.other
         relay = host.call(lambda: self._commands("relay", "--host", host.address, "--port", str(port)))
         self.relay = (relay.line() or "").removeprefix("The relay is at ")
         return relay
 
     def file(self, content: bytes) -> Path:
-        """Make what is to be sent."""
+        """Make the file to send."""
         self.source = self._commands.file("from/data.bin", content)
         return self.source
 
     @property
     def destination(self) -> Path:
-        """Where it is to arrive."""
+        """The folder that receives."""
         return self._commands.root / "to"
 
     def arrived(self, content: bytes, *commands: Command) -> None:
-        """Wait for the end, which must be a good one."""
+        """Wait until the commands succeed, and check the file."""
         for command in commands:
             assert command.end() == 0, command.said()
         assert (self.destination / "data.bin").read_bytes() == content
@@ -111,7 +111,7 @@ class Pair:
 
 @pytest.fixture
 def pair(network: Network, nbferry: Commands) -> Pair:
-    """Who transfers between two hosts."""
+    """Sender and receiver on two hosts."""
     return Pair(network, nbferry)
 
 
@@ -129,14 +129,14 @@ def _internet() -> Iterator[Internet]:
 
 @pytest.fixture
 def internet(_internet: Internet) -> Iterator[Internet]:
-    """Two homes behind ordinary routers, and a public host, as new."""
+    """Two homes behind new ordinary routers, and a public host."""
     yield _internet
     _internet.behind(Nat.ORDINARY, Nat.ORDINARY)
 
 
 @pytest.fixture
 def stun(internet: Internet) -> Iterator[tuple[StunServer, StunServer]]:
-    """Two STUN servers on the public host, with an address each."""
+    """Two STUN servers on the public host, one on each of its addresses."""
     with ExitStack() as stack:
         made = [internet.public.call(partial(StunServer, address)) for address in (PUBLIC, PUBLIC_TOO)]
         one, other = map(stack.enter_context, made)
@@ -156,6 +156,6 @@ def _coturn(_internet: Internet, tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.fixture
 def coturn(_coturn: Coturn, monkeypatch: pytest.MonkeyPatch) -> Coturn:
-    """A TURN server on the public host, whose certificate is trusted."""
+    """A TURN server on the public host with a trusted certificate."""
     monkeypatch.setenv("SSL_CERT_FILE", str(_coturn.certificate))
     return _coturn

@@ -1,4 +1,4 @@
-"""coturn, a TURN server that the world uses: over UDP, TCP and TLS, on its own port and on that of HTTPS, one user."""
+"""coturn, a common TURN server: over UDP, TCP and TLS, on its own port and on that of HTTPS, with one user."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ from cryptography.x509.oid import NameOID
 PATIENCE = 30  # seconds
 PORT, WEB_PORT = 3478, 443
 USER, SECRET = "ferry", "hush-hush"
-NEEDS_US = "setpriv", "--pdeathsig", "KILL"  # so that it ends when this process does, however that ends
-OPENED = re.compile(r"(UDP|TCP) listener opened on ?: (\S+)")  # as it says with -v
+# coturn ends when this process does, in any way.
+NEEDS_US = "setpriv", "--pdeathsig", "KILL"
+OPENED = re.compile(r"(UDP|TCP) listener opened on ?: (\S+)")  # the output of -v
 
 
 class Coturn:
-    """Runs from where it is made, which may be in a network of its own, until it is closed; files go into a folder."""
+    """Runs in the network where it is made until it is closed. Its files are in a folder."""
 
     def __init__(self, address: str, folder: Path) -> None:
         self.address = address
-        self.certificate = folder / "certificate.pem"  # whom to trust: it vouches for itself
+        self.certificate = folder / "certificate.pem"  # self-signed, for the client to trust
         key = folder / "key.pem"
         _certify(address, self.certificate, key)
         self._said: list[str] = []
@@ -44,7 +45,7 @@ class Coturn:
         self._reader.start()
 
     def url(self, transport: str, port: int = PORT, *, tls: bool = False) -> str:
-        """Its address, as one names it, with user and secret."""
+        """The server's address for ``--ice-servers``, with user and secret."""
         scheme = "turns" if tls else "turn"
         return f"{scheme}:{USER}:{SECRET}@{self.address}:{port}?transport={transport}"
 
@@ -68,7 +69,8 @@ class Coturn:
             self._awaited -= {" ".join(opened) for opened in OPENED.findall(line)}
             if not self._awaited:
                 self._listens.set()
-        self._listens.set()  # or it has ended, and nobody need wait any more
+        # Also set at the end, when waiting is useless.
+        self._listens.set()
 
 
 def _options(address: str, folder: Path, certificate: Path, key: Path) -> list[str]:
@@ -94,7 +96,7 @@ def _options(address: str, folder: Path, certificate: Path, key: Path) -> list[s
 
 
 def _certify(address: str, certificate: Path, key: Path) -> None:
-    """Write a certificate for an address, signed with its own key, and the key."""
+    """Write a self-signed certificate for an address, and its key."""
     own = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, address)])
     now = datetime.now(UTC)

@@ -3,8 +3,8 @@
     one ──(192.168.1.0/24)── router ──┐                      ┌── router ──(192.168.1.0/24)── other
                                       └────── public ────────┘
 
-Both homes have the same private addresses, as homes do. Everything in between is the kernel's own: pairs of virtual
-Ethernet devices, and nftables. Namespaces belong to threads, see :mod:`network.namespaces`: nothing is left over.
+Both homes have the same private addresses, as homes do. The rest is the kernel's own: pairs of virtual Ethernet
+devices, and nftables. Namespaces belong to threads, see :mod:`network.namespaces`, so no device outlives a test.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ from typing import NamedTuple
 
 from network.namespaces import Namespace, Unavailable, need
 
-PUBLIC, PUBLIC_TOO = "203.0.113.1", "203.0.113.2"  # of the public host; for documentation (RFC 5737)
+PUBLIC, PUBLIC_TOO = "203.0.113.1", "203.0.113.2"  # the public host's; for documentation (RFC 5737)
 HOME, GATEWAY = "192.168.1.2", "192.168.1.1"
-OUTSIDE = "198.51.100.2", "198.51.100.6"  # of the routers; for documentation as well
-FORWARD = Path("/proc/sys/net/ipv4/ip_forward")  # that of the network that a thread is in
+OUTSIDE = "198.51.100.2", "198.51.100.6"  # the routers'; for documentation as well
+FORWARD = Path("/proc/sys/net/ipv4/ip_forward")  # for the network of the current thread
 
 
 class Nat(Enum):
-    """How a router translates and what it lets out: an option of ``masquerade``, and rules for what is forwarded."""
+    """A router's translation and filter: an option of ``masquerade``, and rules for forwarded packets."""
 
     ORDINARY = ("", "")
-    """Keeps the port where it can, and lets in only what comes from where something went to."""
+    """Keeps the port if it can, and lets in only answers."""
 
     SYMMETRIC = ("fully-random", "")
-    """Another port for each destination: what one learned from a STUN server is of no use to anybody else."""
+    """Takes another port for each destination, so the address that a STUN server reports is useless to a peer."""
 
     NO_UDP = ("", "meta l4proto udp drop")
-    """Drops UDP without a word."""
+    """Drops UDP silently."""
 
     WEB_ONLY = ("", 'iifname "lan" tcp dport != 443 drop; iifname "lan" meta l4proto != tcp drop')
-    """Lets out what could be HTTPS."""
+    """Lets out only traffic that could be HTTPS."""
 
     @property
     def rules(self) -> str:
-        """As nftables reads them. Unasked packets are dropped before the kernel takes note of them: an answer that it
-        sends to one would take the port away from a connection that comes later.
+        """The rules for nftables. Unasked packets are dropped before the kernel tracks them. An answer to one would
+        otherwise take the port away from a later connection.
         """
         option, forbidden = self.value
         return f"""
@@ -66,33 +66,33 @@ class Nat(Enum):
 
 
 class Port(NamedTuple):
-    """A device and its address, with the length of its network's prefix."""
+    """A device and its address with the length of the network's prefix."""
 
     device: str
     address: str
 
 
 class Forwarding(Namespace):
-    """Passes on what is for others."""
+    """Forwards packets."""
 
     def forward(self) -> None:
-        """Begin with it."""
+        """Turn forwarding on."""
         self.call(lambda: FORWARD.write_text("1"))
 
 
 class Router(Forwarding):
-    """Stands between a home (``lan``) and the public host (``wan``)."""
+    """Connects a home (``lan``) with the public host (``wan``)."""
 
     def be(self, nat: Nat) -> None:
-        """Translate and filter like this from now on."""
+        """Translate and filter with these rules from now on."""
         self.run("nft", "-f", "-", stdin=nat.rules)
 
 
 class Public(Forwarding):
-    """The host that everybody reaches; passes packets between the homes on."""
+    """The public host, which also routes between the homes."""
 
     def stand_in_the_open(self) -> None:
-        """Have its addresses, and a way to everywhere: what is for nobody here, for a home too, vanishes there."""
+        """Set the addresses and a default route that drops packets without a destination, such as private ones."""
         for address in (PUBLIC, PUBLIC_TOO):
             self.ip("addr", "add", f"{address}/32", "dev", "lo")
         self.ip("link", "add", "world", "type", "veth", "peer", "name", "void")
@@ -102,7 +102,7 @@ class Public(Forwarding):
         self.forward()
 
     def count(self, address: str, port: int) -> None:
-        """Count from now on the bytes that come in for a TCP port of an address of this host, headers included."""
+        """Start to count the bytes, headers included, that arrive for a TCP port of one of its addresses."""
         rules = f"""
             flush ruleset
             table ip tally {{
@@ -117,13 +117,13 @@ class Public(Forwarding):
 
     @property
     def counted(self) -> int:
-        """So many bytes came."""
+        """The bytes counted so far."""
         listed = json.loads(self.run("nft", "-j", "list", "counter", "ip", "tally", "come"))
         return int(listed["nftables"][-1]["counter"]["bytes"])
 
 
 class Internet:
-    """The public host, the homes, and what stands between."""
+    """The public host, the homes and their routers."""
 
     def __init__(self) -> None:
         self.public = Public("public")
@@ -131,13 +131,13 @@ class Internet:
         self._routers = Router("router-one"), Router("router-other")
 
     def behind(self, one: Nat, other: Nat) -> None:
-        """Put such a router before each home."""
+        """Use this kind of router at each home."""
         for router, nat in zip(self._routers, (one, other), strict=True):
             router.be(nat)
 
     @contextmanager
     def opened(self) -> Iterator[None]:
-        """Make it, with ordinary routers; raises :class:`Unavailable`."""
+        """Make the internet with ordinary routers. Raises :class:`Unavailable`."""
         need("ip", "nft")
         with ExitStack() as stack:
             for each in (self.public, self.one, self.other, *self._routers):
@@ -159,7 +159,7 @@ class Internet:
 
 
 def _join(upper: Namespace, its: Port, lower: Namespace, own: Port) -> None:
-    """Lay a cable between two networks; the lower one finds everything else at its other end."""
+    """Connect two networks by a cable. The lower network reaches everything else through it."""
     peer = ["peer", "name", own.device, "netns", str(lower.task)]
     upper.ip("link", "add", its.device, "type", "veth", *peer)
     for network, port in ((upper, its), (lower, own)):

@@ -1,6 +1,6 @@
-"""A line that carries IP packets between two TUN devices, as well or as badly as one wishes.
+"""A line for IP packets between two TUN devices, as good or bad as a test needs.
 
-It does what ``tc netem`` does, without needing a kernel that has it, and draws lots from a seed.
+It does the work of ``tc netem`` on any kernel, and takes its random numbers from a seed.
 """
 
 from __future__ import annotations
@@ -17,34 +17,37 @@ from itertools import count
 from typing import Self
 
 LARGEST = 64 << 10  # bytes of one packet
-QUEUE_SECONDS = 0.5  # of a line with a rate; what would wait longer is dropped, as a router does
+# Of a line with a rate. A packet that would wait longer is dropped, as a router does.
+QUEUE_SECONDS = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Weather:
-    """How a line treats packets: seconds, shares from 0 to 1, and bytes per second; each way alike."""
+    """How a line treats packets, the same each way: seconds, shares from 0 to 1, and bytes per second."""
 
     delay: float = 0.0
     jitter: float = 0.0
     loss: float = 0.0
-    twice: float = 0.0  # of packets that arrive two times
-    early: float = 0.0  # of packets that overtake all others
+    twice: float = 0.0  # share of packets that arrive twice
+    early: float = 0.0  # share of packets that overtake all others
     rate: float = float("inf")
-    dark: bool = False  # nothing passes, what is under way is lost, and neither host is told
+    # No packet passes, those in transit are lost, and neither host is told.
+    dark: bool = False
 
 
 FAIR = Weather()
 
 
 class Line:
-    """Carries packets until it is closed. ``weather`` may be changed at any time; it holds for packets to come."""
+    """Transports packets until it is closed. A change of ``weather`` affects later packets."""
 
     def __init__(self, ends: tuple[int, int], seed: int = 1) -> None:
         self.weather = FAIR
-        self.carried = 0  # bytes of packets that came to the line
+        self.carried = 0  # bytes of all packets on the line
         self._ends = ends
         self._lots = random.Random(seed)  # noqa: S311  # repeatable, not secret
-        self._coming: list[tuple[float, int, int, bytes]] = []  # when, number, where to, packet
+        # Time, number, direction and packet.
+        self._coming: list[tuple[float, int, int, bytes]] = []
         self._numbers = count()
         self._free_at = dict.fromkeys(ends, 0.0)
         self._last_at = dict.fromkeys(ends, 0.0)
@@ -62,7 +65,7 @@ class Line:
         os.close(self._bell)
 
     def black_out(self, seconds: float) -> None:
-        """Pass nothing for a while; the line itself ends it."""
+        """Drop all packets for a while. The line ends that by itself."""
         self._light_at = time.monotonic() + seconds
         self.weather = replace(self.weather, dark=True)
 
@@ -81,7 +84,7 @@ class Line:
             self._look_up()
 
     def _patience(self) -> float:
-        """Milliseconds until something is due."""
+        """Milliseconds until the next packet is due."""
         due = [self._coming[0][0]] if self._coming else []
         due += [self._light_at] if self._light_at else []
         return max(0.0, min(due) - time.monotonic()) * 1000 + 0.5 if due else 1000.0
@@ -93,7 +96,8 @@ class Line:
 
     def _take_from(self, end: int) -> None:
         other = self._ends[1 - self._ends.index(end)]
-        with suppress(BlockingIOError):  # all that was there is taken
+        # All waiting packets are read.
+        with suppress(BlockingIOError):
             while True:
                 packet = os.read(end, LARGEST)
                 self.carried += len(packet)
@@ -122,5 +126,6 @@ class Line:
         while self._coming and self._coming[0][0] <= time.monotonic():
             _, _, to, packet = heapq.heappop(self._coming)
             if not self.weather.dark:
-                with suppress(OSError):  # the device is down or full: the packet is lost, as on any line
+                # The device is down or full, so the packet is lost, as on any line.
+                with suppress(OSError):
                     os.write(to, packet)

@@ -1,7 +1,7 @@
-"""Network namespaces; and two hosts on one machine, each in one of its own, with the line between them.
+"""Network namespaces, and two hosts on one machine, each in its own namespace, with a line between them.
 
-A namespace belongs to a thread of this process, its device to a file descriptor: both are gone with the process,
-however that ends, and nothing of them is on a disk. What is started from the thread lives in its namespace.
+A namespace belongs to a thread of this process, its device to a file descriptor. Both end with the process, in any
+way, and leave no files. Processes that the thread starts live in its namespace.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ FIRST, OTHER = "10.231.1.1", "10.231.2.1"
 
 
 class Unavailable(Exception):
-    """Network namespaces, or TUN devices, cannot be had here; says why."""
+    """Network namespaces or TUN devices are not available here. The text says why."""
 
 
 class Namespace:
-    """A network of its own, with a loopback device to begin with; made when it is entered."""
+    """A separate network, with a loopback device at first. Entering the context makes it."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.task = 0  # the number of its thread, by which ``ip`` finds it
+        self.task = 0  # the thread's id, by which ``ip`` finds the namespace
         self._thread = ThreadPoolExecutor(1, f"host-{name}")
 
     def __enter__(self) -> Self:
-        """Make it; raises :class:`Unavailable`."""
+        """Make the network. Raises :class:`Unavailable`."""
         try:
             self.call(_unshare)
             self.task = self.call(threading.get_native_id)
@@ -58,22 +58,22 @@ class Namespace:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let go of it."""
+        """Leave the network."""
         self._thread.shutdown()
 
     def _furnish(self) -> None:
-        """Put in what is to be there from the start."""
+        """Add the devices that exist from the start."""
 
     def start(self, work: Callable[[], T]) -> Future[T]:
-        """Begin with something in this network, after what was begun before."""
+        """Start a function in this network, after all earlier ones."""
         return self._thread.submit(work)
 
     def call(self, work: Callable[[], T]) -> T:
-        """Do something in this network, the start of a process for instance."""
+        """Run a function in this network, for instance to start a process."""
         return self.start(work).result(PATIENCE)
 
     def run(self, *command: str, stdin: str = "") -> str:
-        """Run a command to its end; what it prints. Raises OSError with what it says if it fails."""
+        """Run a command to its end. Returns its output. Raises OSError with its message if it fails."""
         start = partial(
             subprocess.run, command, input=stdin, capture_output=True, text=True, timeout=PATIENCE
         )
@@ -88,7 +88,7 @@ class Namespace:
 
 
 class Host(Namespace):
-    """A network with one device, which has one address and leads everywhere."""
+    """A network with a single device, which has one address and the default route."""
 
     def __init__(self, name: str, address: str) -> None:
         super().__init__(name)
@@ -100,23 +100,23 @@ class Host(Namespace):
         self.plug_in()
 
     def __exit__(self, *_: object) -> None:
-        """Let go of it."""
+        """Close the device."""
         if self.end >= 0:
             os.close(self.end)
         super().__exit__()
 
     def plug_in(self, mtu: int = MTU) -> None:
-        """Set the device up, with its address and a route to everywhere."""
+        """Turn the device on, with its address and a route to everywhere."""
         self.ip("link", "set", DEVICE, "up", "mtu", str(mtu), "txqueuelen", "5000")
         self.ip("addr", "replace", f"{self.address}/32", "dev", DEVICE)
         self.ip("route", "replace", "default", "dev", DEVICE)
 
     def pull_out(self) -> None:
-        """Set the device down: what is sent fails, and the host knows it."""
+        """Turn the device off. The host knows it, and sending fails."""
         self.ip("link", "set", DEVICE, "down")
 
     def move_to(self, address: str) -> None:
-        """Give up the address and take another one, as in another network."""
+        """Replace the address, as in another network."""
         self.ip("addr", "flush", "dev", DEVICE)
         self.address = address
         self.plug_in()
@@ -133,7 +133,7 @@ class Network:
 
 @contextmanager
 def two_hosts() -> Iterator[Network]:
-    """Two hosts, joined; raises :class:`Unavailable`."""
+    """Two connected hosts. Raises :class:`Unavailable`."""
     need("ip")
     with ExitStack() as stack:
         hosts = [stack.enter_context(host) for host in (Host("one", FIRST), Host("other", OTHER))]
@@ -142,7 +142,7 @@ def two_hosts() -> Iterator[Network]:
 
 
 def need(*commands: str) -> None:
-    """Raise :class:`Unavailable` if one of these is not installed, or this is no Linux."""
+    """Raise :class:`Unavailable` if a program is not installed, or this is not Linux."""
     if sys.platform != "linux":
         raise Unavailable("network namespaces are a thing of Linux")
     if missing := [command for command in commands if not shutil.which(command)]:
@@ -150,7 +150,7 @@ def need(*commands: str) -> None:
 
 
 def _unshare() -> None:
-    """Take this thread into a new namespace."""
+    """Move this thread into a new namespace."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(CLONE_NEWNET):
         number = ctypes.get_errno()
@@ -158,7 +158,7 @@ def _unshare() -> None:
 
 
 def _new_device() -> int:
-    """Make the device; its other end."""
+    """Make the device. Returns its descriptor."""
     end = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         fcntl.ioctl(end, TUNSETIFF, struct.pack("16sH22x", DEVICE.encode(), IFF_TUN | IFF_NO_PI))

@@ -1,4 +1,4 @@
-"""A STUN server of the tests' own: it answers as it should, or as a test wants it to."""
+"""A STUN server for tests, which answers correctly or as a test needs it."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from aioice.stun import Class, Message, Method, parse_message
 LARGEST = 2048  # bytes of one request
 Address = tuple[str, int]
 Respond = Callable[[Message, Address], bytes]
-"""What a server answers to a request from an address; nothing if that is empty."""
+"""The server's answer to a request from an address; empty for none."""
 
 
 def truth(request: Message, address: Address) -> bytes:
-    """The address that the request came from."""
+    """Answer with the address of the request."""
     attributes = {"XOR-MAPPED-ADDRESS": address}
     return bytes(Message(Method.BINDING, Class.RESPONSE, request.transaction_id, attributes))
 
 
 def silence(_: Message, __: Address) -> bytes:
-    """Nothing."""
+    """Do not answer."""
     return b""
 
 
 class StunServer:
-    """Answers on a UDP socket of the thread that makes it, and so of that one's network, until it is closed."""
+    """Answers on a UDP socket, in the network of the thread that makes it, until it is closed."""
 
     def __init__(self, host: str = "127.0.0.1", port: int = 0, respond: Respond = truth) -> None:
-        self.heard: list[Address] = []  # where requests came from
+        self.heard: list[Address] = []  # addresses of requests
         self._respond = respond
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind((host, port))
@@ -42,7 +42,7 @@ class StunServer:
 
     @property
     def url(self) -> str:
-        """Its address, as one names it."""
+        """The server's address for ``--ice-servers``."""
         return f"stun:{self.address[0]}:{self.address[1]}"
 
     def __enter__(self) -> Self:

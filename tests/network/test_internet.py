@@ -1,4 +1,4 @@
-"""The laboratory itself: what gets through which router, by aioice alone; and what the doctor says there."""
+"""The laboratory itself: which packets pass which router, with aioice alone, and the doctor's findings there."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from network.coturn import WEB_PORT, Coturn
 from network.internet import HOME, OUTSIDE, PUBLIC, Internet, Nat
 from network.stun import StunServer
 
-PATIENCE = 10.0  # seconds for what comes
-BRIEF = 2.0  # seconds for what does not: ten times as long as it would take
+# Seconds for packets that arrive.
+PATIENCE = 10.0
+# Seconds for packets that do not: ten times as long as they would take.
+BRIEF = 2.0
 Servers = tuple[StunServer, StunServer]
 
 
@@ -31,7 +33,7 @@ class Description(NamedTuple):
 
 
 class Side:
-    """One of two that connect by ICE, from some network, with a STUN server or a TURN server."""
+    """One of two ICE peers, in its network, with a STUN server or a TURN server."""
 
     def __init__(self, server: str, *, controlling: bool) -> None:
         self.description: Future[Description] = Future()
@@ -39,7 +41,7 @@ class Side:
         self._controlling = controlling
 
     async def meet(self, other: Side, within: float) -> set[str]:
-        """Connect and exchange a packet: the kinds of both ends of the way. Raises TimeoutError if there is none."""
+        """Connect and exchange a packet. Returns the kinds of both candidates. Raises TimeoutError if no path works."""
         connection = Connection(ice_controlling=self._controlling, **_asking(self._server))
         try:
             await connection.gather_candidates()
@@ -77,7 +79,7 @@ async def _learn(connection: Connection, peer: Description) -> None:
 
 
 def meet(internet: Internet, one: str, other: str, within: float = PATIENCE) -> list[set[str]]:
-    """Have the homes meet, each with a server that it may ask; from where to where the way of each leads."""
+    """Connect the homes, each with its server. Returns both ends of each home's path."""
     sides = Side(one, controlling=True), Side(other, controlling=False)
     ways = [
         home.start(partial(asyncio.run, side.meet(peer, within)))
@@ -87,8 +89,8 @@ def meet(internet: Internet, one: str, other: str, within: float = PATIENCE) -> 
 
 
 # ------------------------------------------------------------------ the routers
-def test_two_homes_open_a_way_to_each_other(internet: Internet, stun: Servers) -> None:
-    """Behind ordinary routers, what STUN servers say is enough for a direct way."""
+def test_two_homes_connect_directly(internet: Internet, stun: Servers) -> None:
+    """Behind ordinary routers the answers of STUN servers are enough for a direct path."""
     ways = meet(internet, stun[0].url, stun[1].url)
     assert not any("relay" in way for way in ways)
     assert {address for address, _ in (stun[0].heard[0], stun[1].heard[0])} == set(OUTSIDE)
@@ -97,13 +99,13 @@ def test_two_homes_open_a_way_to_each_other(internet: Internet, stun: Servers) -
 @pytest.mark.parametrize(
     ("one", "other"), [(Nat.NO_UDP, Nat.ORDINARY), (Nat.SYMMETRIC, Nat.SYMMETRIC)], ids=lambda nat: nat.name
 )
-def test_two_homes_that_open_none(
+def test_two_homes_without_a_direct_path(
     internet: Internet, stun: Servers, one: Nat, other: Nat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If one drops UDP, or each takes another port for each destination, STUN does not help."""
+    """STUN does not help if a router drops UDP, or if both take another port for each destination."""
     monkeypatch.setattr(
         Connection.get_component_candidates, "__defaults__", (0.5,)
-    )  # s to wait for STUN servers
+    )  # seconds to wait for STUN servers
     internet.behind(one, other)
     with pytest.raises(TimeoutError):
         meet(internet, stun[0].url, stun[1].url, within=BRIEF)
@@ -121,21 +123,21 @@ def test_two_homes_that_open_none(
 def test_a_turn_server_helps(
     internet: Internet, coturn: Coturn, stun: Servers, nat: Nat, how: dict[str, Any]
 ) -> None:
-    """With a server that passes packets on, over what the router lets out, a home reaches one that has none."""
+    """A TURN server that the router lets out to connects a home that has no direct path."""
     internet.behind(nat, Nat.ORDINARY)
     assert all("relay" in way for way in meet(internet, coturn.url(**how), stun[0].url))
 
 
-def test_nobody_comes_in_unasked(internet: Internet) -> None:
-    """What listens in a home is not there for the public host."""
+def test_unasked_packets_are_dropped(internet: Internet) -> None:
+    """The public host cannot reach a listener in a home."""
     with internet.one.call(lambda: socket.create_server((HOME, 0))) as listening:
         port = listening.getsockname()[1]
         with pytest.raises(TimeoutError):
             internet.public.call(lambda: socket.create_connection((OUTSIDE[0], port), timeout=0.2))
 
 
-def test_bytes_are_counted(internet: Internet) -> None:
-    """Those that come in for a port, and no others."""
+def test_bytes_of_a_port_are_counted(internet: Internet) -> None:
+    """Bytes that arrive for a port are counted, and no others."""
     internet.public.count(PUBLIC, 7000)
     with internet.public.call(lambda: socket.create_server((PUBLIC, 7000))):
         before = internet.public.counted
@@ -156,10 +158,10 @@ def test_bytes_are_counted(internet: Internet) -> None:
     ],
     ids=lambda value: value.name if isinstance(value, Nat) else "",
 )
-def test_what_the_doctor_finds(
+def test_findings_of_the_doctor(
     internet: Internet, stun: Servers, coturn: Coturn, nat: Nat, wrong: set[str]
 ) -> None:
-    """Behind each router it says what works and what does not."""
+    """Behind each router the doctor says what works and what does not."""
     internet.behind(nat, Nat.ORDINARY)
     servers = [stun[0].url, stun[1].url, coturn.url("tcp", WEB_PORT)]
     found = internet.one.call(lambda: list(doctor._webrtc(ice_servers(servers), BRIEF)))

@@ -1,4 +1,4 @@
-"""Between two homes behind routers that translate addresses: which path a transfer takes, by the command line."""
+"""The path that a transfer takes between two homes behind NAT routers, by the command line."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from running import Command, Commands
 
 KIB = 1 << 10
 CONTENT = os.urandom(2048 * KIB)
-FEW = 64 * KIB  # bytes: what two sides need to find each other
+# Bytes that two sides need to find each other.
+FEW = 64 * KIB
 Servers = tuple[StunServer, StunServer]
 
 
 class Homes:
-    """A sender in one home, a receiver in the other, and a relay on the public host, on a port that all let out to."""
+    """A sender in one home, a receiver in the other, and a relay on a public port that each router allows."""
 
     def __init__(self, internet: Internet, commands: Commands) -> None:
         self._internet = internet
@@ -33,7 +34,7 @@ class Homes:
         internet.public.count(PUBLIC_TOO, WEB_PORT)
 
     def transfer(self, via: str, ice_servers: str) -> str:
-        """Have a file sent, with these STUN and TURN servers on both sides: the path that it took."""
+        """Send a file with these ICE servers on both sides. Returns the path that it took."""
         source = self._commands.file("from/data.bin", CONTENT)
         named = ["--ice-servers", ice_servers] if ice_servers else ["--no-stun"]
         sender = self._start(self._internet.one, "send", source, "--relay", self._relay, "--via", via, *named)
@@ -51,28 +52,26 @@ class Homes:
 
     @property
     def relayed(self) -> int:
-        """Bytes that came to the relay."""
+        """Bytes that arrived at the relay."""
         return self._internet.public.counted
 
 
 @pytest.fixture
 def homes(internet: Internet, nbferry: Commands) -> Homes:
-    """Who transfers between two homes."""
+    """Sender and receiver in two homes."""
     return Homes(internet, nbferry)
 
 
-def test_a_direct_way_through_two_routers(homes: Homes, stun: Servers) -> None:
-    """With a STUN server the data go from one home to the other, and the relay sees none of them."""
+def test_a_direct_path_through_two_routers(homes: Homes, stun: Servers) -> None:
+    """With a STUN server the data go from home to home, and none of them through the relay."""
     assert homes.transfer("webrtc", stun[0].url) == "webrtc"
     assert homes.relayed < FEW
     assert {address for address, _ in stun[0].heard} == set(OUTSIDE)
 
 
 @pytest.mark.parametrize("nat", [Nat.NO_UDP, Nat.SYMMETRIC, Nat.WEB_ONLY], ids=lambda nat: nat.name)
-def test_the_relay_where_there_is_no_other_way(
-    homes: Homes, internet: Internet, stun: Servers, nat: Nat
-) -> None:
-    """Where a router lets no direct way open, a transfer takes the relay by itself."""
+def test_the_relay_without_a_direct_path(homes: Homes, internet: Internet, stun: Servers, nat: Nat) -> None:
+    """A transfer takes the relay by itself if a router allows no direct path."""
     internet.behind(nat, nat)
     assert homes.transfer("auto", stun[0].url) == "relay"
     assert homes.relayed > len(CONTENT)
@@ -86,13 +85,13 @@ def test_the_relay_where_there_is_no_other_way(
 def test_a_turn_server_where_udp_is_dropped(
     homes: Homes, internet: Internet, coturn: Coturn, nat: Nat, how: dict[str, Any]
 ) -> None:
-    """A TURN server over TCP, or TLS, makes a way for WebRTC where UDP does not get out."""
+    """If UDP is dropped, a TURN server over TCP or TLS gives WebRTC a path."""
     internet.behind(nat, Nat.ORDINARY)
     assert homes.transfer("webrtc", coturn.url("tcp", **how)) == "webrtc"
     assert homes.relayed < FEW
 
 
-def test_no_server_is_asked_in_a_closed_network(homes: Homes, stun: Servers) -> None:
-    """With --no-stun, and an empty environment, a transfer goes on without a word to any STUN server."""
+def test_no_stun_server_is_asked(homes: Homes, stun: Servers) -> None:
+    """With --no-stun or an empty setting, a transfer works without asking a STUN server."""
     assert homes.transfer("auto", "") == "relay"
     assert not stun[0].heard

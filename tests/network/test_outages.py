@@ -1,4 +1,4 @@
-"""Between two hosts that lose each other in the middle of a transfer, and find each other again."""
+"""Two hosts lose each other during a transfer and reconnect."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from network.line import FAIR, Weather
 from running import Command
 
 MIB = 1 << 20
-SLOW = Weather(rate=2.5e6)  # so that there is a middle
+SLOW = Weather(rate=2.5e6)  # slow enough to act during a transfer
 LOST = "connection lost"
-SLOWLY = pytest.mark.slow  # the other one of two takes the same way
+SLOWLY = pytest.mark.slow  # the other parameter takes the same path
 
 
 @pytest.fixture
 def content() -> bytes:
-    """Some two seconds of a slow line."""
+    """About two seconds of a slow line."""
     return os.urandom(4 * MIB)
 
 
 def under_way(
     pair: Pair, content: bytes, *, via: str = "auto", settled: bool = True
 ) -> tuple[Command, Command]:
-    """Sender and receiver in the middle of a transfer, quick to give up a silent link."""
+    """Sender and receiver during a transfer, with a short timeout for silent links."""
     pair.network.line.weather = SLOW
     sides = pair.start(pair.file(content), via=via, hasty=True, settled=settled)
     to_the_middle(sides[1])
@@ -35,13 +35,13 @@ def under_way(
 
 
 def to_the_middle(receiver: Command) -> None:
-    """Read until some of the bytes are there, and not all."""
+    """Read until some of the bytes arrived, and not all."""
     receiver.event("progress", lambda progress: MIB < progress["verified"] < progress["total"])
 
 
 @pytest.mark.slow  # ten seconds of waiting
 def test_a_short_blackout_goes_unnoticed(pair: Pair, content):
-    """Five seconds without a packet: with the usual limits no side even says that something was wrong."""
+    """With the usual limits no side reports five seconds without a packet."""
     pair.network.line.weather = SLOW
     sender, receiver = pair.start(pair.file(content))
     to_the_middle(receiver)
@@ -51,8 +51,8 @@ def test_a_short_blackout_goes_unnoticed(pair: Pair, content):
 
 
 @pytest.mark.parametrize("via", ["direct", "webrtc"])
-def test_a_long_blackout_is_reported_and_over_some_time(pair: Pair, content, via):
-    """Longer than ``dead_after`` without a packet: both sides say so, and go on by themselves."""
+def test_a_long_blackout_is_reported_and_survived(pair: Pair, content, via):
+    """After a blackout longer than ``dead_after`` both sides have reported it, and continue by themselves."""
     sender, receiver = under_way(pair, content, via=via)
     pair.network.line.weather = Weather(dark=True)
     for side in (sender, receiver):
@@ -63,8 +63,8 @@ def test_a_long_blackout_is_reported_and_over_some_time(pair: Pair, content, via
 
 @pytest.mark.slow  # either takes seven seconds of waiting
 @pytest.mark.parametrize("whose", ["sender", "receiver"])
-def test_a_cable_that_was_pulled_out(pair: Pair, content, whose):
-    """A host whose device goes down and comes up again takes the transfer up by itself."""
+def test_an_unplugged_cable(pair: Pair, content, whose):
+    """A host whose device was down for a while continues by itself."""
     sender, receiver = under_way(pair, content)
     host = pair.network.one if whose == "sender" else pair.network.other
     host.pull_out()
@@ -75,8 +75,8 @@ def test_a_cable_that_was_pulled_out(pair: Pair, content, whose):
 
 
 @pytest.mark.slow  # the link is given up after some seconds
-def test_a_receiver_that_moves_to_another_network(pair: Pair, content):
-    """A receiver whose address is another one from now on finds the sender again and goes on."""
+def test_a_receiver_that_changes_networks(pair: Pair, content):
+    """A receiver with a new address finds the sender and continues."""
     sender, receiver = under_way(pair, content, settled=False)
     pair.network.other.move_to("10.231.3.7")
     receiver.state("connecting", LOST)
@@ -84,8 +84,8 @@ def test_a_receiver_that_moves_to_another_network(pair: Pair, content):
 
 
 @pytest.mark.parametrize("whose", [pytest.param("sender", marks=SLOWLY), "receiver"])
-def test_a_laptop_whose_lid_is_closed(pair: Pair, content, whose):
-    """A process that stands still for longer than ``dead_after`` goes on when it wakes up."""
+def test_a_closed_laptop(pair: Pair, content, whose):
+    """A process that was suspended for longer than ``dead_after`` continues afterwards."""
     sender, receiver = under_way(pair, content)
     asleep, awake = (sender, receiver) if whose == "sender" else (receiver, sender)
     asleep.process.send_signal(signal.SIGSTOP)
@@ -96,8 +96,8 @@ def test_a_laptop_whose_lid_is_closed(pair: Pair, content, whose):
 
 # ------------------------------------------------------------------ the relay
 @pytest.mark.parametrize("how", [pytest.param("stopped", marks=SLOWLY), "killed"])
-def test_a_relay_that_is_away(pair: Pair, content, how):
-    """A relay through which everything goes may stand still, or be another process on the same port afterwards."""
+def test_a_relay_that_stops(pair: Pair, content, how):
+    """A transfer survives a relay that is suspended, or replaced by another process on the same port."""
     relay = pair.stand_alone()
     sender, receiver = under_way(pair, content, via="relay")
     relay.process.send_signal(signal.SIGSTOP if how == "stopped" else signal.SIGKILL)
@@ -110,9 +110,9 @@ def test_a_relay_that_is_away(pair: Pair, content, how):
     pair.arrived(content, sender, receiver)
 
 
-@pytest.mark.slow  # the sender finds out after 40 s that its old way to the relay leads nowhere
-def test_a_sender_that_moves_to_another_network(pair: Pair, content):
-    """A sender whose address is another one from now on is found again through a relay that stands elsewhere."""
+@pytest.mark.slow  # the sender notices its dead connection to the relay after 40 s
+def test_a_sender_that_changes_networks(pair: Pair, content):
+    """A sender with a new address is found through a relay on another host."""
     pair.stand_alone()
     sender, receiver = under_way(pair, content, settled=False)
     pair.network.one.move_to("10.231.4.9")
@@ -122,7 +122,7 @@ def test_a_sender_that_moves_to_another_network(pair: Pair, content):
 # ------------------------------------------------------------------ and a process ends, too
 @pytest.mark.parametrize("whose", ["sender", pytest.param("receiver", marks=SLOWLY)])
 def test_a_process_that_is_killed_in_a_blackout(pair: Pair, content, whose):
-    """A side that is killed and started again while nothing passes finds the other one that waits for it."""
+    """A side that is killed and restarted during a blackout finds the other side, which waits for it."""
     sender, receiver = under_way(pair, content)
     pair.network.line.weather = Weather(dark=True)
     killed, left = (sender, receiver) if whose == "sender" else (receiver, sender)
@@ -130,8 +130,8 @@ def test_a_process_that_is_killed_in_a_blackout(pair: Pair, content, whose):
     killed.process.wait()
     left.state("connecting", LOST)
     if whose == "sender":
-        again = pair.send(pair.source, hasty=True)
+        restarted = pair.send(pair.source, hasty=True)
     else:
-        again = pair.receive(sender.event_of("code")["code"], hasty=True)
+        restarted = pair.receive(sender.event_of("code")["code"], hasty=True)
     pair.network.line.weather = FAIR
-    pair.arrived(content, again, left)
+    pair.arrived(content, restarted, left)

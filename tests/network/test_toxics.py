@@ -17,7 +17,8 @@ from nbferry.engine import portal
 from nbferry.relay.app import start_relay
 from network.toxics import Faults, How, Pace, ToxicProxy
 
-PATIENCE = 60  # seconds after which something hangs
+# Seconds after which a transfer counts as hung.
+PATIENCE = 60
 KIB = 1 << 10
 MIB = 1 << 20
 HASTY = nbferry.Limits(
@@ -33,7 +34,7 @@ HASTY = nbferry.Limits(
 
 @pytest.fixture(scope="module")
 def relay_port() -> Iterator[int]:
-    """The port of a relay in a thread of its own."""
+    """The port of a relay in another thread."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -46,7 +47,7 @@ def relay_port() -> Iterator[int]:
 
 
 class Trip:
-    """Moves files from one side to the other, each connection of theirs through a proxy."""
+    """Transfers files with each connection through a proxy."""
 
     def __init__(self, tmp_path, monkeypatch, relay_port: int) -> None:
         self._folder = tmp_path
@@ -54,7 +55,7 @@ class Trip:
         self._relay_port = relay_port
 
     def make(self, proxy: ToxicProxy, size: int, via: str, limits: nbferry.Limits = HASTY) -> None:
-        """Send a file of this size; it must arrive as it was."""
+        """Send a file of this size and check that it arrives unchanged."""
         content = os.urandom(size)
         (self._folder / "x.bin").write_bytes(content)
         with proxy:
@@ -70,7 +71,7 @@ class Trip:
         assert (self._folder / "to" / "x.bin").read_bytes() == content
 
     def _stand_between(self, proxy: ToxicProxy) -> None:
-        """Have each side name the proxy's ports where it would name its own."""
+        """Make each side announce the proxy's ports instead of its own."""
         urls_for = connector.urls_for
 
         def fronted(ports, path, host):
@@ -81,7 +82,7 @@ class Trip:
 
 @pytest.fixture
 def trip(tmp_path, monkeypatch, relay_port) -> Iterator[Trip]:
-    """Who moves files through a proxy."""
+    """Transfers through a proxy."""
     monkeypatch.setenv("NBFERRY_HOST", "127.0.0.1")
     monkeypatch.delenv("NBFERRY_RELAY", raising=False)
     yield Trip(tmp_path, monkeypatch, relay_port)
@@ -91,7 +92,7 @@ def trip(tmp_path, monkeypatch, relay_port) -> Iterator[Trip]:
 @pytest.mark.parametrize("via", ["direct", "relay"])
 @pytest.mark.parametrize("how", How)
 def test_a_connection_may_break_in_any_way(trip: Trip, how, via):
-    """Reset, closed, half closed, or silent this way, that way or both: a file arrives, over two broken connections."""
+    """A file arrives over two connections that are reset, closed, half closed, or silent in one or both directions."""
     proxy = ToxicProxy(Faults([300 * KIB, 900 * KIB], how))
     trip.make(proxy, 3 * MIB, via)
     assert len(proxy.faults.times) == 2
@@ -103,14 +104,14 @@ def test_a_connection_may_break_in_any_way(trip: Trip, how, via):
     [(Pace(slice=1), 20 * KIB), (Pace(delay=0.05), 512 * KIB), (Pace(rate=250e3), 256 * KIB)],
     ids=["single bytes", "50 ms", "2 Mbit/s"],
 )
-def test_a_connection_may_be_slow(trip: Trip, pace, size, via):
-    """Late, throttled, or cut into segments of one byte: a file arrives."""
+def test_a_slow_connection(trip: Trip, pace, size, via):
+    """A file arrives over a connection that is late, throttled, or cut into segments of one byte."""
     trip.make(ToxicProxy(pace=pace), size, via, nbferry.Limits())
 
 
 @pytest.mark.parametrize("via", ["direct", "relay"])
 def test_twenty_cuts_cost_little(trip: Trip, via):
-    """64 MiB over a connection that is cut twenty times take at most 1.10 times their size on the wire."""
+    """64 MiB over a connection that is cut twenty times cost at most 1.10 times their size on the wire."""
     lots = random.Random(20)  # noqa: S311  # repeatable, not secret
     proxy = ToxicProxy(Faults([lots.randrange(2 * MIB, 4 * MIB) for _ in range(20)]))
     trip.make(proxy, 64 * MIB, via, nbferry.Limits(chunk_size=64 * KIB, backoff_first=0.01))

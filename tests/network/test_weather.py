@@ -1,4 +1,4 @@
-"""Between two hosts with a bad line: real sockets, real packets, some of which never arrive."""
+"""Two hosts with a bad line: real sockets, and real packets that may get lost."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ WEATHER = {
 }
 
 
-LONG = {"30 % lost"}  # up to a minute
-TOO_BAD = {("30 % lost", "webrtc")}  # of the handshakes of ICE, DTLS and SCTP one fails too often: minutes
+LONG = {"30 % lost"}  # takes up to a minute
+# One of the handshakes of ICE, DTLS and SCTP fails too often, which costs minutes.
+TOO_BAD = {("30 % lost", "webrtc")}
 CASES = [
     pytest.param(weather, via, marks=[pytest.mark.slow] if via == "relay" or weather in LONG else [])
     for via in ("direct", "webrtc", "relay")
@@ -36,7 +37,7 @@ CASES = [
 
 @pytest.mark.parametrize(("weather", "via"), CASES)
 def test_a_file_arrives_in_any_weather(pair: Pair, weather, via):
-    """Over a line that delays, loses, repeats, mixes up or throttles packets a file arrives as it was."""
+    """A file arrives over a line that delays, loses, repeats, reorders or throttles packets."""
     size, pair.network.line.weather = WEATHER[weather]
     content = os.urandom(size)
     sender, receiver = pair.start(pair.file(content), via=via)
@@ -44,8 +45,8 @@ def test_a_file_arrives_in_any_weather(pair: Pair, weather, via):
     assert receiver.event_of("done")["via"] == via
 
 
-def test_small_packets_do(pair: Pair):
-    """With packets of at most 576 bytes on both hosts a file arrives."""
+def test_small_packets(pair: Pair):
+    """A file arrives with packets of at most 576 bytes on both hosts."""
     for host in (pair.network.one, pair.network.other):
         host.plug_in(mtu=576)
     content = os.urandom(2 * MIB)
@@ -54,8 +55,8 @@ def test_small_packets_do(pair: Pair):
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_line_on_which_a_chunk_takes_longer_than_a_dead_link_is_waited_for(pair: Pair):
-    """At 160 kbit/s a chunk takes 52 s: it arrives, and no side takes the link for dead."""
+def test_a_chunk_slower_than_the_timeout(pair: Pair):
+    """At 160 kbit/s a chunk takes 52 s. It arrives, and no side takes the link for dead."""
     pair.network.line.weather = Weather(rate=20e3)
     content = os.urandom(3 * MIB // 2)
     sender, receiver = pair.start(pair.file(content))

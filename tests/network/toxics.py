@@ -1,4 +1,4 @@
-"""A TCP proxy on the loopback interface that treats connections badly, after bytes and not after seconds."""
+"""A TCP proxy on the loopback interface that breaks connections after given bytes, not after given seconds."""
 
 from __future__ import annotations
 
@@ -11,39 +11,40 @@ from enum import Enum, auto
 from typing import Self
 
 BLOCK = 64 << 10
-DATA = 16 << 10  # what is read at once of a connection that carries data is more than this
+# A read of more than this comes from a connection that carries data.
+DATA = 16 << 10
 PATIENCE = 30  # seconds
 
 
 class How(Enum):
-    """What becomes of a connection."""
+    """What happens to a connection."""
 
-    RESET = auto()  # both ends hear at once that it is gone
-    CLOSED = auto()  # both ends hear that the other one has closed
-    HALF_CLOSED = auto()  # the end that was receiving hears that, and may still send
-    DEAF = auto()  # what goes on this way vanishes from now on
-    MUTE = auto()  # what goes the other way vanishes from now on
+    RESET = auto()  # both ends learn of it at once
+    CLOSED = auto()  # both ends see a close of the other one
+    HALF_CLOSED = auto()  # the receiving end sees a close, and may still send
+    DEAF = auto()  # later bytes in this direction vanish
+    MUTE = auto()  # later bytes in the other direction vanish
     HOLE = auto()  # both
 
 
 @dataclass
 class Faults:
-    """After how many bytes one way a connection breaks; each number serves once, for whoever gets that far."""
+    """Byte counts in one direction after which a connection breaks. Each serves once, for the first to reach it."""
 
     after: list[int] = field(default_factory=list)
     how: How = How.RESET
-    times: list[float] = field(default_factory=list)  # when each happened
-    back: list[float] = field(default_factory=list)  # when data flowed again after each
+    times: list[float] = field(default_factory=list)  # times of the breaks
+    back: list[float] = field(default_factory=list)  # times of the next data
 
     def strikes(self, passed: int, coming: int) -> int | None:
-        """Of the next bytes of a connection, how many pass before it breaks; None: all of them, it lives."""
+        """How many of a connection's next bytes pass before it breaks; None: all of them."""
         if not self.after or passed + coming <= self.after[0]:
             return None
         self.times.append(time.monotonic())
         return max(0, self.after.pop(0) - passed)
 
     def data_flow(self, since: float) -> None:
-        """Data pass on a connection that was opened at this time; what an older one still holds does not count."""
+        """Record data on a connection opened at this time. Data of an older connection do not count."""
         if len(self.back) < len(self.times) and since > self.times[-1]:
             self.back += [time.monotonic()] * (len(self.times) - len(self.back))
 
@@ -55,7 +56,7 @@ class Faults:
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """How bytes pass: seconds that each waits, bytes per second, bytes in one segment."""
+    """How bytes pass: delay in seconds, bytes per second, bytes in one segment."""
 
     delay: float = 0.0
     rate: float = float("inf")
@@ -63,9 +64,9 @@ class Pace:
 
 
 class ToxicProxy:
-    """Passes connections on to ports of this machine, with a pace and faults that all of them share.
+    """Forwards connections to ports of this machine, all with the same pace and faults.
 
-    ``carried`` counts the bytes that came to it, both ways.
+    ``carried`` counts the bytes of both directions.
     """
 
     def __init__(self, faults: Faults | None = None, pace: Pace | None = None) -> None:
@@ -89,10 +90,11 @@ class ToxicProxy:
         self._loop.close()
 
     def front(self, port: int) -> int:
-        """A port that leads to this one."""
+        """A port that leads to this port."""
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            with suppress(asyncio.CancelledError):  # the proxy ends; asyncio.streams would print it
+            # The proxy ends, and asyncio.streams would print it.
+            with suppress(asyncio.CancelledError):
                 await self._serve(port, reader, writer)
 
         server = self._run(asyncio.start_server(serve, "127.0.0.1", 0, limit=BLOCK))
@@ -105,12 +107,14 @@ class ToxicProxy:
     async def _close(self) -> None:
         for server in self._servers:
             server.close()
-        await asyncio.sleep(0)  # what was just accepted has its task then
+        # Then each accepted connection has its task.
+        await asyncio.sleep(0)
         while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-        await asyncio.sleep(0)  # aborted transports close their sockets then
+        # Then the aborted transports close their sockets.
+        await asyncio.sleep(0)
 
     async def _serve(self, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -120,32 +124,34 @@ class ToxicProxy:
             writer.transport.abort()
             return
         connection = _Connection(self, (reader, there), (back, writer))
-        self._open.add(connection)  # asyncio alone would let it be collected once one end has closed
+        # Otherwise it would be collected once one end has closed.
+        self._open.add(connection)
         await connection.run()
         self._open.discard(connection)
 
 
 class _Connection:
-    """One connection: two readers, and for each the writer of the other end."""
+    """One connection: two readers, each with the writer of the other end."""
 
     def __init__(self, proxy: ToxicProxy, readers, writers) -> None:
         self._proxy = proxy
         self._readers = readers
         self._writers = writers
         for writer in writers:
-            writer.transport.set_write_buffer_limits(0)  # what has passed is with the other end, not in here
+            # Forwarded bytes are with the other end, not in a buffer here.
+            writer.transport.set_write_buffer_limits(0)
         self._vanishes = [False, False]
         self._gently = False
         self._since = time.monotonic()
 
     async def run(self) -> None:
-        """Until both ways have ended."""
+        """Forward until both directions have ended."""
         try:
             async with asyncio.TaskGroup() as ways:
                 for way in (0, 1):
                     ways.create_task(self._pump(way))
         except* (OSError, _Broken):
-            pass  # one end is gone: so is the other
+            pass  # one end is lost, and so is the other
         finally:
             for writer in self._writers:
                 writer.close() if self._gently else writer.transport.abort()
@@ -187,11 +193,11 @@ class _Connection:
 
 
 class _Broken(Exception):
-    """A connection is to end."""
+    """A connection must end."""
 
 
 class _Pacer:
-    """Writes at a pace. What is delayed waits in a queue, so that a delay costs no throughput."""
+    """Writes at a pace. Delayed bytes wait in a queue, so a delay costs no throughput."""
 
     def __init__(self, pace: Pace, writer: asyncio.StreamWriter) -> None:
         self._pace = pace
@@ -213,7 +219,7 @@ class _Pacer:
         self._task.cancel()
 
     async def write(self, data: bytes) -> None:
-        """Write, or have it written later."""
+        """Write now or later."""
         if self._task is None:
             await self._write(data)
         else:
@@ -231,6 +237,6 @@ class _Pacer:
             self._writer.write(piece)
             await self._writer.drain()
             if self._pace.slice < BLOCK:
-                await asyncio.sleep(0)  # a segment of its own
+                await asyncio.sleep(0)  # send it as a separate segment
             if seconds := len(piece) / self._pace.rate:
                 await asyncio.sleep(seconds)

@@ -1,4 +1,4 @@
-"""What mybinder.org is told to build, as far as it can be checked without building it."""
+"""The instructions for mybinder.org, as far as they can be checked without a build."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REQUIREMENTS = (BINDER / "requirements.txt").read_text().split()
 
 
 def test_the_script_can_run() -> None:
-    """The last step of the build is executable, is a script of bash without a slip, and stops at what fails."""
+    """The last build step is executable and valid bash, and stops at the first failure."""
     script = BINDER / "postBuild"
     assert os.access(script, os.X_OK)
     assert script.read_text().splitlines()[:2] == ["#!/bin/bash", "set -eux"]
@@ -27,7 +27,7 @@ def test_the_script_can_run() -> None:
 
 
 def test_python_is_new_enough() -> None:
-    """A Python is named, because the default is too old, and it is one that the package takes."""
+    """A Python version is named, as the default is too old, and the package supports it."""
     named = (BINDER / "runtime.txt").read_text().strip()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert named.removeprefix("python-") in SpecifierSet(project["requires-python"])
@@ -36,12 +36,12 @@ def test_python_is_new_enough() -> None:
 
 @pytest.mark.parametrize("line", REQUIREMENTS)
 def test_requirements(line: str) -> None:
-    """Each requirement is a package that exists; the tests run with one that satisfies it."""
+    """Each requirement is a real package, in a version that the tests use."""
     wanted = Requirement(line)
     assert version(wanted.name) in wanted.specifier
 
 
-def test_what_the_badge_opens() -> None:
-    """The notebook that the badge opens is there."""
+def test_the_notebook_of_the_badge_exists() -> None:
+    """The notebook that the badge opens exists."""
     (opened,) = re.findall(r"urlpath=lab/tree/([\w./-]+)\)", (BINDER / "README.md").read_text())
     assert (ROOT / opened).is_file()

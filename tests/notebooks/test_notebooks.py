@@ -1,4 +1,4 @@
-"""The notebooks that teach nbferry: what is committed of them, and that they run from top to bottom."""
+"""The notebooks that teach nbferry: what is committed, and that they run from top to bottom."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CODE = re.compile(r"\d{6}(?:-[a-z]+){3}@\S+")
 # ---------------------------------------------------------------- as they are committed
 @pytest.fixture(params=ALL, ids=[path.name for path in ALL])
 def notebook(request: pytest.FixtureRequest) -> NotebookNode:
-    """One of them, which is valid."""
+    """One valid notebook."""
     read = nbformat.read(request.param, as_version=nbformat.NO_CONVERT)
     nbformat.validate(read)
     assert (read.nbformat, read.nbformat_minor) == (4, 5)
@@ -37,12 +37,12 @@ def notebook(request: pytest.FixtureRequest) -> NotebookNode:
 
 
 def test_these_are_all() -> None:
-    """There is one for each side, and they stand in the order in which they are read."""
+    """One notebook exists for each side, in reading order."""
     assert ALL == [SEND, RECEIVE]
 
 
 def test_nothing_of_a_run_is_committed(notebook: NotebookNode) -> None:
-    """No output, no number of a run, no state of a widget, and nothing about whose kernel it was."""
+    """No output, execution count, widget state or kernel name is committed."""
     for cell in code_cells(notebook):
         assert (cell.outputs, cell.execution_count) == ([], None)
         assert set(cell.metadata) <= {"tags"}
@@ -52,15 +52,15 @@ def test_nothing_of_a_run_is_committed(notebook: NotebookNode) -> None:
 
 
 def test_every_step_is_explained(notebook: NotebookNode) -> None:
-    """It begins with a heading, and each cell has something in it."""
+    """A notebook begins with a heading, and no cell is empty."""
     assert notebook.cells[0].source.startswith("# ")
     assert all(cell.source.strip() for cell in notebook.cells)
     ids = [cell.id for cell in notebook.cells]
     assert len(ids) == len(set(ids))
 
 
-def test_they_are_named_as_they_are() -> None:
-    """What one says of the other's name is right."""
+def test_references_between_the_notebooks() -> None:
+    """Each notebook names the other one correctly."""
     for path in ALL:
         named = re.findall(r"[\w-]+\.ipynb", path.read_text(encoding="utf-8"))
         assert all((NOTEBOOKS / name).exists() for name in named)
@@ -68,23 +68,23 @@ def test_they_are_named_as_they_are() -> None:
 
 # ---------------------------------------------------------------- run
 def code_cells(notebook: NotebookNode) -> Iterator[NotebookNode]:
-    """Those that run."""
+    """The code cells."""
     return (cell for cell in notebook.cells if cell.cell_type == "code")
 
 
 def printed(cell: NotebookNode) -> str:
-    """What it printed."""
+    """The text that a cell printed."""
     return "".join(output.text for output in cell.outputs if output.output_type == "stream")
 
 
 def parameters(notebook: NotebookNode) -> NotebookNode:
-    """The one cell that is there to be filled in."""
+    """The one cell for the user to fill in."""
     (cell,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
     return cell
 
 
 async def run(notebook: NotebookNode, folder: Path, ran: Callable[[NotebookNode], Any] = bool) -> None:
-    """Run all cells in a kernel of its own; ``ran`` is called, and waited for, with each that has run."""
+    """Run all cells in a new kernel. ``ran`` is awaited after each cell."""
     client = NotebookClient(
         notebook,
         timeout=int(PATIENCE),
@@ -96,7 +96,7 @@ async def run(notebook: NotebookNode, folder: Path, ran: Callable[[NotebookNode]
 
 
 class Desk:
-    """A person with both notebooks side by side: hands the code over when it is printed, and closes none too early."""
+    """A person with both notebooks side by side, who copies the code and closes no notebook too early."""
 
     def __init__(self, folder: Path) -> None:
         self.sender, self.receiver = (nbformat.read(path, as_version=4) for path in (SEND, RECEIVE))
@@ -105,7 +105,7 @@ class Desk:
         self._both = asyncio.Barrier(2)
 
     async def run(self) -> None:
-        """Run both; raises what the first of them raised."""
+        """Run both notebooks. Raises the first error."""
         for outcome in await asyncio.gather(self._send(), self._receive(), return_exceptions=True):
             if outcome:
                 raise outcome
@@ -114,7 +114,8 @@ class Desk:
         try:
             await run(self.sender, self._folder, self._sent)
         finally:
-            self._code.cancel()  # the other one waits in vain, if it still waits
+            # The other notebook would wait in vain.
+            self._code.cancel()
             await self._both.abort()
 
     async def _receive(self) -> None:
@@ -136,7 +137,7 @@ class Desk:
 
 
 async def run_both(folder: Path) -> tuple[NotebookNode, NotebookNode]:
-    """Run both side by side."""
+    """Run both notebooks side by side."""
     desk = Desk(folder)
     await desk.run()
     return desk.sender, desk.receiver
@@ -144,7 +145,7 @@ async def run_both(folder: Path) -> tuple[NotebookNode, NotebookNode]:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where they run: nothing outside of it is seen, and nothing but the loopback interface used."""
+    """A separate folder and state, with the loopback interface only."""
     monkeypatch.setenv("NBFERRY_HOST", "127.0.0.1")
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
@@ -157,14 +158,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def shown(cell: NotebookNode) -> list[NotebookNode]:
-    """What it displayed, by MIME type."""
+    """The output of a cell, by MIME type."""
     return [
         output.data for output in cell.outputs if output.output_type in ("display_data", "execute_result")
     ]
 
 
 def card(notebook: NotebookNode, call: str) -> NotebookNode:
-    """The card that the cell with this call displays."""
+    """The card in the output of the cell with this call."""
     (cell,) = (cell for cell in code_cells(notebook) if call in cell.source)
     (data,) = shown(cell)
     assert WIDGET in data
@@ -172,37 +173,39 @@ def card(notebook: NotebookNode, call: str) -> NotebookNode:
 
 
 def secrets_of(saved: Any) -> list[str]:
-    """All codes in what a notebook is saved as."""
+    """All codes in a saved notebook."""
     return CODE.findall(json.dumps(saved))
 
 
 def test_they_run(folder: Path) -> None:
-    """Both run to their ends without a person; every byte arrives; nothing secret is in what a page would save."""
+    """Both notebooks run without a person, every byte arrives, and the saved pages hold no secret."""
     sender, receiver = asyncio.run(run_both(folder))
     sent = {path.name: path.read_bytes() for path in (folder / "trips").iterdir()}
     received = {path.name: path.read_bytes() for path in (folder / "received/trips").iterdir()}
     assert sent == received
-    assert 10 > sum(map(len, sent.values())) / 1e6 > 1  # a slow line has it in a minute, and nobody is asked
+    # A minute on a slow line, and accepted without a question.
+    assert 10 > sum(map(len, sent.values())) / 1e6 > 1
     displayed = [shown(cell) for cell in code_cells(sender)]
     assert secrets_of([displayed, sender.metadata, receiver.metadata]) == []
 
 
-def test_what_is_left_without_a_kernel(folder: Path) -> None:
-    """Each card comes with a table that says the same, for whoever opens the saved notebook somewhere else."""
+def test_saved_notebooks_show_tables(folder: Path) -> None:
+    """Each card comes with a table of the same facts, for a saved notebook opened elsewhere."""
     sender, receiver = asyncio.run(run_both(folder))
     offered, taken = card(sender, "transfer = nbferry.send("), card(receiver, "nbferry.receive(")
     assert "print(transfer.code)" in offered["text/html"]
     assert "<table" in taken["text/html"]
     others = [card(sender, "upload("), card(sender, "nbferry.send()"), card(receiver, "download(")]
     assert all(shown["text/plain"] for shown in (offered, taken, *others))
-    del sender.metadata["widgets"]  # pages do not save it unless they are told to
+    # By default pages do not save widget state.
+    del sender.metadata["widgets"]
     page, _ = HTMLExporter().from_notebook_node(sender)  # type: ignore[no-untyped-call]  # it has no types
     assert "nbferry: sending, waiting" in page
     assert ">trips/12.csv<" in page
 
 
 def test_the_code_is_asked_for_without_one(folder: Path) -> None:
-    """Left as it is, the second one shows a card that asks for the code."""
+    """The second notebook, unchanged, shows a card that asks for the code."""
     receiver = nbformat.read(RECEIVE, as_version=4)
     until = next(at for at, cell in enumerate(receiver.cells) if "nbferry.receive(" in cell.source)
     del receiver.cells[until + 1 :]

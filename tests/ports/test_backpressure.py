@@ -1,4 +1,4 @@
-"""What a WebSocket does with a peer that does not read, or that breaks the rules: raw sockets play that peer."""
+"""WebSockets whose peer does not read or breaks the rules. Raw sockets play that peer."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ from nbferry.transports.websocket import WebSocketTransport
 PATIENCE = 60
 LIMITS = Limits()
 PATH = "/nbferry/secret"
-MESSAGES = 100  # of 1 MiB: more than any buffer on the way holds
-KERNEL = 24 * MiB  # what the buffers of all sockets on the way may hold, generously
+MESSAGES = 100  # of 1 MiB: more than all buffers hold
+# An upper bound of the buffers of all sockets in between.
+KERNEL = 24 * MiB
 
 BINARY, TEXT, CLOSE, PING = 0x82, 0x81, 0x88, 0x89
 
 
 def run(scenario: Callable[[], Awaitable[None]]) -> None:
-    """Run to the end, or to the end of patience."""
+    """Run to the end, with a timeout."""
 
     async def patiently() -> None:
         async with asyncio.timeout(PATIENCE):
@@ -39,12 +40,12 @@ def run(scenario: Callable[[], Awaitable[None]]) -> None:
 
 
 def message(number: int) -> bytes:
-    """A mebibyte that no other message has."""
+    """A mebibyte that differs from all others."""
     return number.to_bytes(4) * (MiB // 4)
 
 
 class Raw:
-    """A WebSocket of which every byte is in the test's hand; it reads only when it is asked to."""
+    """A WebSocket whose bytes the test controls. It reads only on request."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, client: bool) -> None:
         self._reader = reader
@@ -64,7 +65,7 @@ class Raw:
         return raw
 
     async def welcome(self) -> None:
-        """Answer the handshake of whoever dials us."""
+        """Answer the handshake of a client."""
         request = await self._reader.readuntil(b"\r\n\r\n")
         key = request.partition(b"Sec-WebSocket-Key: ")[2].partition(b"\r\n")[0]
         accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())  # noqa: S324  # RFC 6455 wants it
@@ -74,7 +75,7 @@ class Raw:
         )
 
     def say(self, kind: int, payload: bytes = b"") -> None:
-        """Send a frame, masked if we are the client; a mask of zeros is one."""
+        """Send a frame. A client must mask; a mask of zeros is allowed."""
         mask = 0x80 if self._client else 0
         if len(payload) < 126:
             header = struct.pack("!BB", kind, mask | len(payload))
@@ -85,11 +86,11 @@ class Raw:
         self._writer.write(header + bytes(4 if self._client else 0) + payload)
 
     def say_bytes(self, raw: bytes) -> None:
-        """Send what need not be a frame."""
+        """Send bytes that may be no frame."""
         self._writer.write(raw)
 
     async def hear(self) -> tuple[int, bytes]:
-        """The next frame: its first byte and what it carries, unmasked."""
+        """The next frame: its first byte and its unmasked payload."""
         kind, size = await self._reader.readexactly(2)
         masked, size = size & 0x80, size & 0x7F
         if size > 125:
@@ -102,7 +103,7 @@ class Raw:
         return kind, payload
 
     async def end(self) -> None:
-        """Read on until the other side has hung up."""
+        """Read until the other side hangs up."""
         with suppress(ConnectionResetError):
             while await self._reader.read(1 << 20):
                 continue
@@ -129,7 +130,7 @@ async def dialled() -> AsyncIterator[Ends]:
 
 @asynccontextmanager
 async def dialling() -> AsyncIterator[Ends]:
-    """The end of whoever dials, and a raw server."""
+    """The client's end, and a raw server."""
     raw: asyncio.Future[Raw] = asyncio.get_running_loop().create_future()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -147,7 +148,7 @@ async def dialling() -> AsyncIterator[Ends]:
 
 @asynccontextmanager
 async def relayed() -> AsyncIterator[Ends]:
-    """One end of a channel through a relay, and a raw client at the other."""
+    """One end of a channel through a relay, and a raw client at the other end."""
     relay = await start_relay("127.0.0.1", 0)
     room, channel = "1" * 32, "2" * 32
     dial = f"{relay.url}nbferry/ws"
@@ -172,7 +173,7 @@ DIRECT = pytest.mark.parametrize("ends", [dialled, dialling])
 
 @pytest.fixture
 def blocked(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
-    """Set when a transport is above its high-water mark."""
+    """An event, set when a transport is above its high-water mark."""
     event = asyncio.Event()
     write_paused = WebSocketTransport.write_paused
 
@@ -186,8 +187,10 @@ def blocked(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
 
 
 @WAYS
-def test_whoever_does_not_read_blocks_the_sender(ends: Callable[[], Ends], blocked: asyncio.Event) -> None:
-    """A sender waits at its high-water mark; when the peer reads at last, nothing is lost, doubled or damaged."""
+def test_a_peer_that_does_not_read_blocks_the_sender(
+    ends: Callable[[], Ends], blocked: asyncio.Event
+) -> None:
+    """A sender waits at its high-water mark. When the peer finally reads, no message is lost, doubled or damaged."""
 
     async def scenario() -> None:
         async with ends() as (transport, raw):  # type: ignore[attr-defined]
@@ -216,10 +219,10 @@ def test_whoever_does_not_read_blocks_the_sender(ends: Callable[[], Ends], block
 
 
 @pytest.mark.parametrize(("ends", "who"), [(dialled, "we"), (dialled, "they"), (dialling, "they")])
-def test_a_sender_that_waits_hears_of_the_end(
+def test_a_waiting_sender_learns_of_the_end(
     ends: Callable[[], Ends], who: str, blocked: asyncio.Event
 ) -> None:
-    """Whoever waits for a peer that does not read is told when that peer is gone, or when we close."""
+    """A sender that waits for a slow peer learns when the peer leaves or its own end closes."""
 
     async def scenario() -> None:
         async with ends() as (transport, raw):  # type: ignore[attr-defined]
@@ -242,7 +245,7 @@ def test_a_sender_that_waits_hears_of_the_end(
 
 @DIRECT
 def test_a_peer_that_closes_is_closed(ends: Callable[[], Ends]) -> None:
-    """After a close frame ``receive`` raises, and our end of the socket is closed, too."""
+    """After a close frame ``receive`` raises, and our end of the socket closes."""
 
     async def scenario() -> None:
         async with ends() as (transport, raw):  # type: ignore[attr-defined]
@@ -261,7 +264,7 @@ def test_a_peer_that_closes_is_closed(ends: Callable[[], Ends]) -> None:
 
 @DIRECT
 def test_a_message_in_fragments_is_one_message(ends: Callable[[], Ends]) -> None:
-    """Proxies may cut a message into frames, and put a ping between them; it arrives whole."""
+    """A message that a proxy cut into frames, with a ping between them, arrives whole."""
 
     async def scenario() -> None:
         async with ends() as (transport, raw):  # type: ignore[attr-defined]
@@ -289,7 +292,7 @@ NONSENSE = {
 
 @pytest.mark.parametrize("frame", NONSENSE.values(), ids=NONSENSE)
 def test_nonsense_from_a_server_ends_the_connection(frame: bytes) -> None:
-    """What no WebSocket allows, or nobody speaks here, ends the connection as one that is broken, and can be closed."""
+    """Invalid or unknown frames break the connection, which can still be closed."""
 
     async def scenario() -> None:
         async with dialling() as (transport, raw):
@@ -303,7 +306,7 @@ def test_nonsense_from_a_server_ends_the_connection(frame: bytes) -> None:
 
 @pytest.mark.parametrize("frame", [*NONSENSE.values(), bytes([BINARY, 1]) + b"x"], ids=[*NONSENSE, "no mask"])
 def test_nonsense_from_a_client_ends_the_connection(frame: bytes) -> None:
-    """The same from whoever dialled us, and frames without a mask, too."""
+    """Invalid frames of a client, and unmasked ones, break the connection."""
 
     async def scenario() -> None:
         async with dialled() as (transport, raw):
@@ -324,7 +327,7 @@ def _masked(frame: bytes) -> bytes:
 
 @DIRECT
 def test_fragments_without_end(ends: Callable[[], Ends]) -> None:
-    """A message that grows beyond the largest one ends the connection, not our memory."""
+    """A message that grows beyond the limit ends the connection before it fills the memory."""
 
     async def scenario() -> None:
         async with ends() as (transport, raw):  # type: ignore[attr-defined]
@@ -338,8 +341,8 @@ def test_fragments_without_end(ends: Callable[[], Ends]) -> None:
 
 
 @DIRECT
-def test_a_few_large_messages_that_nobody_asked_for(ends: Callable[[], Ends]) -> None:
-    """What is kept while nobody takes messages is bounded in bytes, not only in number."""
+def test_unread_large_messages(ends: Callable[[], Ends]) -> None:
+    """Unread messages are limited in bytes, not only in number."""
 
     async def scenario() -> None:
         async with ends() as (transport, raw):  # type: ignore[attr-defined]
@@ -360,8 +363,8 @@ def test_a_few_large_messages_that_nobody_asked_for(ends: Callable[[], Ends]) ->
 
 
 # ---------------------------------------------------------------- the listener
-def test_more_at_once_than_a_listener_takes() -> None:
-    """Of many that dial at once some are taken and the others are refused; the listener goes on."""
+def test_more_handshakes_than_a_listener_takes() -> None:
+    """Of many clients at once a listener accepts some and refuses the others, and continues."""
 
     async def scenario() -> None:
         listener = await websocket.Listener.start(PATH, LIMITS, host="127.0.0.1")
@@ -387,7 +390,7 @@ def test_more_at_once_than_a_listener_takes() -> None:
 
 
 def test_a_listener_that_stops() -> None:
-    """When a listener stops, what nobody accepted is closed, and a handshake that was under way is refused."""
+    """A listener that stops closes unaccepted connections and refuses open handshakes."""
 
     async def scenario() -> None:
         listener = await websocket.Listener.start(PATH, LIMITS, host="127.0.0.1")
@@ -395,7 +398,8 @@ def test_a_listener_that_stops() -> None:
         waiting = await Raw.dial(port, PATH)
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         half = Raw(reader, writer, client=True)
-        later = await Raw.dial(port, PATH)  # when this one has been answered, the one before it has been seen
+        # Once this handshake is answered, the earlier one has been seen.
+        later = await Raw.dial(port, PATH)
         await listener.aclose()
         await waiting.end()
         half.say_bytes(

@@ -1,4 +1,4 @@
-"""What every sink must do; each implementation is a subclass that knows how to make one and what is in it."""
+"""The obligations of every sink. Each implementation is a subclass that makes one and reads its content."""
 
 from __future__ import annotations
 
@@ -47,12 +47,13 @@ def chunks(files: Mapping[str, bytes], manifest: Manifest) -> list[ChunkData]:
 
 
 ALL = chunks(FILES, MANIFEST)
-DIGEST = bytes(range(32))  # what a sink does not compute, it does not judge
+# A sink takes this digest from the receiver and does not check it.
+DIGEST = bytes(range(32))
 EVERY = RangeSet.span(0, MANIFEST.chunk_count)
 
 
 def damaged(chunk: ChunkData) -> ChunkData:
-    """The same chunk with its last bit turned over."""
+    """The same chunk with its last bit flipped."""
     return chunk._replace(data=memoryview(bytes(chunk.data[:-1]) + bytes([chunk.data[-1] ^ 1])))
 
 
@@ -66,33 +67,33 @@ class SinkConformance:
 
     @pytest.fixture
     def content(self, tmp_path: Path) -> Content:
-        """Say what is published, by the paths of the offer."""
+        """The published files, by their paths in the offer."""
         raise NotImplementedError
 
     @pytest.fixture
     def sink(self, make: Make) -> Iterator[Sink]:
-        """Make a sink that is prepared for ``FILES``."""
+        """A sink that is prepared for ``FILES``."""
         made = make(MANIFEST)
         made.prepare()
         yield made
         made.discard()
 
     def test_stored_synced_published(self, sink: Sink, content: Content) -> None:
-        """Everything stored is there after publish, byte for byte."""
+        """All stored chunks are published, byte for byte."""
         assert sink.store(ALL) == EVERY
         sink.sync()
         assert len(sink.publish(DIGEST)) == len(FILES)
         assert content(sink) == FILES
 
     def test_publish_without_sync(self, sink: Sink, content: Content) -> None:
-        """publish() makes durable by itself what is not yet."""
+        """publish() itself makes all chunks durable."""
         sink.store(ALL)
         sink.publish(DIGEST)
         assert content(sink) == FILES
 
     @pytest.mark.parametrize("seed", range(5))
     def test_any_order_any_number_of_times(self, sink: Sink, content: Content, seed: int) -> None:
-        """Chunks may come in any order, several at once, and again after a reconnect."""
+        """Chunks may arrive in any order, several at once, and again after a reconnect."""
         random = Random(seed)  # noqa: S311  # the same in every run
         twice = [*ALL, *random.sample(ALL, 5)]
         random.shuffle(twice)
@@ -104,7 +105,7 @@ class SinkConformance:
         assert content(sink) == FILES
 
     def test_a_damaged_chunk_is_not_stored(self, sink: Sink, content: Content) -> None:
-        """A chunk with a wrong digest is left out, its neighbours in the same call are not."""
+        """A chunk with a wrong digest is left out, but not its neighbours in the same call."""
         assert sink.store([ALL[0], damaged(ALL[1]), ALL[2]]) == RangeSet.of(0, 2)
         assert sink.store(ALL[1:2]) == RangeSet.of(1)
         sink.store(ALL)
@@ -112,7 +113,7 @@ class SinkConformance:
         assert content(sink) == FILES
 
     def test_a_damaged_chunk_does_not_undo_a_good_one(self, sink: Sink, content: Content) -> None:
-        """What is stored stays, whatever comes for the same place later."""
+        """A stored chunk stays, even if a damaged one arrives for its place later."""
         sink.store(ALL)
         assert sink.store([damaged(ALL[1])]) == RangeSet()
         sink.publish(DIGEST)
@@ -120,28 +121,28 @@ class SinkConformance:
 
     @pytest.mark.parametrize("length", [0, 5, CHUNK - 1, CHUNK + 1, 3 * CHUNK])
     def test_a_chunk_of_another_length_is_not_stored(self, sink: Sink, length: int) -> None:
-        """A chunk must be as long as the offer says, even if its digest is right (T17, T18)."""
+        """A chunk must have the length in the offer, even if its digest is right (T17, T18)."""
         data = bytes(length)
         assert sink.store([ChunkData(1, chunk_digest(data), memoryview(data))]) == RangeSet()
 
     @pytest.mark.parametrize("number", [-1, MANIFEST.chunk_count, 1 << 63])
     def test_a_chunk_that_is_not_in_the_offer(self, sink: Sink, number: int) -> None:
-        """A number beyond the offer stores nothing (T18)."""
+        """A chunk number beyond the offer stores nothing (T18)."""
         assert sink.store([ALL[0]._replace(chunk=number)]) == RangeSet()
 
     def test_nothing_to_store(self, sink: Sink) -> None:
-        """No chunks are stored at once, and can be synced."""
+        """An empty list of chunks can be stored and synced."""
         assert sink.store([]) == RangeSet()
         sink.sync()
 
     def test_publishing_too_early(self, sink: Sink) -> None:
-        """Nothing is published while a chunk is missing: that is our own mistake."""
+        """publish() raises while a chunk is missing, because calling it then is a bug."""
         sink.store(ALL[1:])
         with pytest.raises(LocalProtocolError):
             sink.publish(DIGEST)
 
     def test_publishing_twice(self, sink: Sink, content: Content) -> None:
-        """What is published is published once, and where it is can be asked again."""
+        """Publishing twice publishes once and returns the same paths."""
         sink.store(ALL)
         paths = sink.publish(DIGEST)
         assert sink.finished == DIGEST
@@ -149,7 +150,7 @@ class SinkConformance:
         assert content(sink) == FILES
 
     def test_a_new_sink(self, sink: Sink) -> None:
-        """Nothing is there when a transfer begins, and nothing is in doubt."""
+        """A new transfer has no chunks and no candidates."""
         assert not sink.have
         assert list(sink.leaves()) == []
         assert sink.candidates == RangeSet()
@@ -157,8 +158,8 @@ class SinkConformance:
         sink.store(ALL)
         assert sink.check() == RangeSet()
 
-    def test_what_is_no_candidate_is_not_reused(self, sink: Sink) -> None:
-        """Only candidates are taken from what is here."""
+    def test_only_candidates_are_reused(self, sink: Sink) -> None:
+        """reuse() takes only candidates."""
         assert sink.reuse([(chunk.chunk, chunk.digest) for chunk in ALL]) == RangeSet()
         assert not sink.have
 
@@ -181,7 +182,7 @@ class SinkConformance:
         sink.discard()
 
     def test_room(self, sink: Sink) -> None:
-        """A few kilobytes fit."""
+        """The disk has space for a few kilobytes."""
         assert sink.missing_space() == 0
 
     def test_sync_beside_store(self, sink: Sink, content: Content) -> None:
@@ -195,7 +196,7 @@ class SinkConformance:
         assert content(sink) == FILES
 
     def test_discarding(self, make: Make, content: Content) -> None:
-        """discard() removes what is not published; before prepare, and twice, it does nothing."""
+        """discard() removes unpublished files. Before prepare and the second time it does nothing."""
         sink = make(MANIFEST)
         sink.discard()
         sink.prepare()
@@ -205,7 +206,7 @@ class SinkConformance:
         assert content(sink) == {}
 
     def test_discarding_after_publishing(self, sink: Sink, content: Content) -> None:
-        """What is published is not discarded."""
+        """discard() keeps published files."""
         sink.store(ALL)
         sink.publish(DIGEST)
         sink.discard()
@@ -222,12 +223,12 @@ class SinkConformance:
 class TestMemorySink(SinkConformance):
     @pytest.fixture
     def make(self) -> Make:
-        """Make one without a disk."""
+        """A sink without a disk."""
         return MemorySink
 
     @pytest.fixture
     def content(self) -> Content:
-        """Look at what it keeps."""
+        """Read its memory."""
 
         def files(sink: Sink) -> Mapping[str, bytes]:
             assert isinstance(sink, MemorySink)
@@ -239,12 +240,12 @@ class TestMemorySink(SinkConformance):
 class TestFolderSink(SinkConformance):
     @pytest.fixture
     def make(self, tmp_path: Path) -> Make:
-        """Make one on a real disk."""
+        """A sink on a real disk."""
         return lambda manifest: FolderSink(manifest, tmp_path / "to", transfer_id="t1")
 
     @pytest.fixture
     def content(self, tmp_path: Path) -> Content:
-        """Look into the folder, but not into our own state."""
+        """Read the folder without nbferry's own state."""
         to = tmp_path / "to"
         return lambda _: {
             file.relative_to(to).as_posix(): file.read_bytes()

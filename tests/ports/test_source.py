@@ -1,4 +1,4 @@
-"""What every source must do; each implementation is a subclass that knows how to make one."""
+"""The obligations of every source. Each implementation is a subclass that makes one."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Make = Callable[[Mapping[str, bytes], Sequence[str]], Source]
 
 
 def pieces(batch: ChunkBatch) -> Iterator[Piece]:
-    """Every piece that the frames of a batch carry."""
+    """Every piece in the frames of a batch."""
     for frame in batch.frames():
         decoded = decode(frame)
         assert isinstance(decoded, Iterator)
@@ -45,7 +45,7 @@ def pieces(batch: ChunkBatch) -> Iterator[Piece]:
 
 
 def read_all(source: Source, *, frame: int = FRAME, room: int = 3 * FRAME) -> dict[str, bytes]:
-    """Read to the end and put together what was laid out, file by file."""
+    """Read to the end and assemble the files from the pieces."""
     manifest = source.manifest
     parts = {index: bytearray(entry.size) for index, entry in enumerate(manifest.entries) if not entry.folder}
     wanted = RangeSet.span(0, manifest.chunk_count)
@@ -67,18 +67,18 @@ class SourceConformance:
 
     @pytest.fixture
     def make(self, tmp_path: Path) -> Make:
-        """Make a source of these files and folders, cut into chunks of 4 KiB."""
+        """Make a source of these files and folders, with chunks of 4 KiB."""
         raise NotImplementedError
 
     @pytest.fixture
     def source(self, make: Make) -> Iterator[Source]:
-        """Offer all of ``FILES``."""
+        """A source of ``FILES``."""
         made = make(FILES, FOLDERS)
         yield made
         made.close()
 
-    def test_everything_is_listed(self, source: Source) -> None:
-        """The manifest has each file with its size and each folder, in order."""
+    def test_the_manifest_is_complete(self, source: Source) -> None:
+        """The manifest lists each file with its size and each folder, in order."""
         entries = source.manifest.entries
         assert {entry.path: entry.size for entry in entries if not entry.folder} == {
             path: len(data) for path, data in FILES.items()
@@ -86,20 +86,20 @@ class SourceConformance:
         assert {entry.path for entry in entries if entry.folder} == set(FOLDERS)
         assert [entry.path for entry in entries] == sorted(entry.path for entry in entries)
 
-    def test_what_is_read_is_what_was_offered(self, source: Source) -> None:
-        """Read from the first chunk to the last, every file comes out byte for byte."""
+    def test_all_chunks_give_the_files(self, source: Source) -> None:
+        """Reading all chunks gives every file, byte for byte."""
         assert read_all(source) == FILES
 
     def test_chunks_larger_than_a_frame(self, source: Source) -> None:
-        """A chunk that does not fit into a frame is spread over several and comes out whole."""
+        """A chunk larger than a frame is spread over several and read whole."""
         assert read_all(source, frame=1000) == FILES
 
     def test_room_for_one_chunk(self, source: Source) -> None:
-        """An empty batch takes one chunk however tight its buffer."""
+        """An empty batch takes one chunk, however small its buffer is."""
         assert read_all(source, frame=1000, room=ChunkBatch.room_for(CHUNK, 1000)) == FILES
 
     def test_no_room_reads_nothing(self, source: Source) -> None:
-        """A batch that is full stays as it is."""
+        """A full batch stays unchanged."""
         batch = ChunkBatch(bytearray(ChunkBatch.room_for(CHUNK, FRAME)), FRAME)
         longest = max(range(len(FILES) + len(FOLDERS)), key=lambda index: source.manifest.entries[index].size)
         big = RangeSet.span(*source.manifest.chunks_of(longest))
@@ -107,14 +107,14 @@ class SourceConformance:
         assert source.read(big, batch) == RangeSet()
 
     def test_scattered_chunks(self, source: Source) -> None:
-        """Any chunks can be asked for, from any files at once."""
+        """Chunks can be read in any selection, from several files at once."""
         batch = ChunkBatch(bytearray(FRAME), FRAME)
         last = source.manifest.chunk_count - 1
         assert source.read(RangeSet.of(2, last), batch) == RangeSet.of(2, last)
         assert [piece.chunk for piece in pieces(batch)] == [2, last]
 
     def test_nothing_wanted(self, source: Source) -> None:
-        """Nothing wanted is nothing read."""
+        """No wanted chunks give no pieces."""
         assert source.read(RangeSet(), ChunkBatch(bytearray(FRAME), FRAME)) == RangeSet()
         assert source.digests(RangeSet()) == {}
 
@@ -123,21 +123,21 @@ class SourceConformance:
         assert read_all(source) == read_all(source)
 
     def test_digests_are_those_of_the_chunks(self, source: Source) -> None:
-        """digests() gives what read() lays out, without laying it out."""
+        """digests() returns the digests of the chunks that read() lays out."""
         count = source.manifest.chunk_count
         batch = ChunkBatch(bytearray(FRAME), FRAME)
         source.read(RangeSet.span(0, count), batch)
         assert source.digests(RangeSet.span(0, count)) == batch.digests
 
     def test_an_empty_file_has_one_empty_chunk(self, make: Make) -> None:
-        """An empty file is verified like any other: by the digest of nothing."""
+        """An empty file has the digest of no bytes."""
         source = make({"empty": b""}, ())
         assert source.digests(RangeSet.of(0)) == {0: chunk_digest(b"")}
         assert read_all(source) == {"empty": b""}
         source.close()
 
     def test_an_empty_folder_has_no_chunks(self, make: Make) -> None:
-        """A folder with nothing in it is an offer too."""
+        """An empty folder alone is a valid offer."""
         source = make({}, ("only",))
         assert source.manifest.chunk_count == 0
         assert [entry.path for entry in source.manifest.entries] == ["only"]
@@ -158,12 +158,12 @@ class SourceConformance:
 class TestMemorySource(SourceConformance):
     @pytest.fixture
     def make(self) -> Make:
-        """Make one without a disk."""
+        """A source without a disk."""
         return lambda files, folders: MemorySource(files, chunk_size=CHUNK, folders=folders)
 
 
 def write(root: Path, files: Mapping[str, bytes], folders: Sequence[str] = ()) -> list[Path]:
-    """Create files and folders; the top-level ones."""
+    """Create files and folders. Returns the top-level paths."""
     root.mkdir(exist_ok=True)
     for folder in folders:
         (root / folder).mkdir(parents=True, exist_ok=True)
@@ -176,14 +176,14 @@ def write(root: Path, files: Mapping[str, bytes], folders: Sequence[str] = ()) -
 class TestFileSource(SourceConformance):
     @pytest.fixture
     def make(self, tmp_path: Path) -> Make:
-        """Make one on a real disk."""
+        """A source on a real disk."""
         return lambda files, folders: offer_of(write(tmp_path, files, folders), chunk_size=CHUNK)
 
 
 class TestCachedFileSource(SourceConformance):
     @pytest.fixture
     def make(self, tmp_path: Path) -> Make:
-        """Make one on a real disk, of files that some process has hashed before."""
+        """A source on a real disk, whose files an earlier process has hashed."""
 
         def make(files: Mapping[str, bytes], folders: Sequence[str]) -> Source:
             paths = write(tmp_path / "files", files, folders)
@@ -204,7 +204,7 @@ class TestCachedFileSource(SourceConformance):
 class TestPageSource(SourceConformance):
     @pytest.fixture
     def make(self) -> Make:
-        """Make one of what a page lends."""
+        """A source of files that a page lends."""
 
         def make(files: Mapping[str, bytes], folders: Sequence[str]) -> Source:
             lent = page_files(files, tuple(folders), CHUNK)

@@ -1,4 +1,4 @@
-"""What every transport owes its users."""
+"""The obligations of every transport."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Pair = tuple[Transport, Transport]
 
 
 def run(scenario: Callable[[], Awaitable[None]]) -> None:
-    """Run to the end, or to the end of patience."""
+    """Run to the end, with a timeout."""
 
     async def patiently() -> None:
         async with asyncio.timeout(PATIENCE):
@@ -38,7 +38,7 @@ def run(scenario: Callable[[], Awaitable[None]]) -> None:
 
 
 class Inbox:
-    """What a transport delivers, as copies, and how it ended."""
+    """Copies of a transport's messages, and how it ended."""
 
     def __init__(self, transport: Transport) -> None:
         self.messages: list[bytes] = []
@@ -55,22 +55,22 @@ class Inbox:
         self._news.set()
 
     async def until(self, wanted: Callable[[], bool]) -> None:
-        """Wait for a condition on what has come."""
+        """Wait for a condition on the messages."""
         while not wanted():
             self._news.clear()
             await self._news.wait()
 
 
 class TransportConformance:
-    """Subclasses make a connected pair."""
+    """The obligations; a subclass makes a connected pair."""
 
     def pair(self):
-        """An asynchronous context manager that gives both ends."""
+        """An asynchronous context manager that yields both ends."""
         raise NotImplementedError
 
     @pytest.mark.parametrize("direction", [0, 1])
     def test_messages_of_any_size_arrive_whole_and_in_order(self, direction):
-        """Every size up to the largest comes through, byte for byte, both ways."""
+        """Messages of every size up to the largest arrive byte for byte, both ways."""
 
         async def scenario() -> None:
             async with self.pair() as ends:
@@ -86,7 +86,7 @@ class TransportConformance:
 
     @pytest.mark.parametrize("direction", [0, 1])
     def test_a_reused_buffer_corrupts_nothing(self, direction):
-        """Messages of one size, sent as fast as it goes to somebody who is slow, keep their own bytes."""
+        """Messages of one size, sent at full speed to a slow receiver, keep their own bytes."""
 
         async def scenario() -> None:
             async with self.pair() as ends:
@@ -107,8 +107,8 @@ class TransportConformance:
 
         run(scenario)
 
-    def test_what_came_before_deliver_to_is_delivered_first(self):
-        """Messages that wait are handed over in order when pushing begins."""
+    def test_earlier_messages_are_delivered_first(self):
+        """Messages that arrived before ``deliver_to`` are delivered in order when it is called."""
 
         async def scenario() -> None:
             async with self.pair() as (here, there):
@@ -122,8 +122,8 @@ class TransportConformance:
 
         run(scenario)
 
-    def test_the_end_is_told_to_both_kinds_of_listeners(self):
-        """After the other end has closed, ``receive`` raises and ``closed`` is called."""
+    def test_both_kinds_of_listeners_learn_of_the_end(self):
+        """After the other end closed, ``receive`` raises and ``closed`` is called."""
 
         async def scenario() -> None:
             async with self.pair() as (here, there):
@@ -140,7 +140,7 @@ class TransportConformance:
         run(scenario)
 
     def test_a_closed_transport_sends_no_more(self):
-        """``send`` after ``aclose`` raises; closing twice is fine."""
+        """``send`` after ``aclose`` raises, and closing twice is allowed."""
 
         async def scenario() -> None:
             async with self.pair() as (here, _):
@@ -151,8 +151,8 @@ class TransportConformance:
 
         run(scenario)
 
-    def test_a_flood_that_nobody_asked_for_is_not_kept(self):
-        """While nobody takes messages, a few are kept; more of them end the connection, not our memory."""
+    def test_a_flood_of_unread_messages_ends_the_connection(self):
+        """A few unread messages are kept. More of them end the connection before they fill the memory."""
 
         async def scenario() -> None:
             async with self.pair() as (here, there):
@@ -185,7 +185,7 @@ class TestMemory(TransportConformance):
 class TestDirect(TransportConformance):
     @asynccontextmanager
     async def pair(self) -> AsyncIterator[Pair]:
-        """A listener and who dials it."""
+        """A listener and a client that dialled it."""
         listener = await websocket.Listener.start("/nbferry/secret", LIMITS, host="127.0.0.1")
         ((_, port),) = listener.ports
         here = await websocket.connect(f"ws://127.0.0.1:{port}/nbferry/secret", via="direct", limits=LIMITS)
@@ -199,7 +199,7 @@ class TestDirect(TransportConformance):
 class TestRelayed(TransportConformance):
     @asynccontextmanager
     async def pair(self) -> AsyncIterator[Pair]:
-        """Two sockets that a relay has spliced."""
+        """Two sockets that a relay has joined."""
         relay = await start_relay("127.0.0.1", 0)
         room, channel = "1" * 32, "2" * 32
 
@@ -239,12 +239,12 @@ class TestDataChannel(TransportConformance):
 class TestDataChannelOfPlainAiortc(TestDataChannel):
     @pytest.fixture(autouse=True)
     def _unknown_version(self, monkeypatch):
-        """As with a version of aiortc that is not known."""
+        """An unknown version of aiortc."""
         monkeypatch.setattr(sctp, "KNOWN", ())
 
 
 def test_a_wrong_path_is_refused():
-    """Who does not know the path of a listener gets an HTTP error, and nobody hears of it."""
+    """A client with a wrong path gets an HTTP error, and the listener accepts no connection."""
 
     async def scenario() -> None:
         listener = await websocket.Listener.start("/nbferry/secret", LIMITS, host="127.0.0.1")
@@ -257,7 +257,7 @@ def test_a_wrong_path_is_refused():
 
 
 def test_garbage_does_not_disturb_a_listener():
-    """Bytes that are no WebSocket end their own connection, no other."""
+    """Bytes that are no WebSocket end only their own connection."""
 
     async def scenario() -> None:
         listener = await websocket.Listener.start("/nbferry/secret", LIMITS, host="127.0.0.1")
@@ -277,8 +277,8 @@ def test_garbage_does_not_disturb_a_listener():
     run(scenario)
 
 
-def test_nobody_at_the_address_is_said_in_words():
-    """A refused connection names the address and the reason, not the path."""
+def test_a_refused_connection_is_explained():
+    """The error of a refused connection names the address and the reason, not the path."""
 
     async def scenario() -> None:
         listener = await websocket.Listener.start("/nbferry/secret", LIMITS, host="127.0.0.1")

@@ -1,4 +1,4 @@
-"""Frames: any bytes are a frame or an error, and what was laid out is read back."""
+"""Any bytes are a frame or an error, and every frame can be read back."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def read(frame: bytes | memoryview) -> Control | LeafRun | list[Piece]:
 @example(b"")
 @example(b"\x02" + bytes(48) + b"\x00")
 def test_any_bytes(frame: bytes) -> None:
-    """Any bytes are a frame or the other side's mistake, and nothing else."""
+    """Any bytes are a frame or a protocol error, and never another exception."""
     with suppress(RemoteProtocolError):
         read(frame)
 
 
 @given(st.sampled_from([1, 2, 3]), st.binary(max_size=300))
-def test_any_bytes_of_a_known_type(kind: int, body: bytes) -> None:
-    """The pieces of a chunk frame lie in it one after the other, and so do digests; anything else is an error."""
+def test_any_bytes_of_a_known_kind(kind: int, body: bytes) -> None:
+    """Pieces and digests lie in their frames without gaps; anything else is an error."""
     with suppress(RemoteProtocolError):
         frame = read(bytes([kind]) + body)
         if isinstance(frame, LeafRun):
@@ -60,7 +60,7 @@ def test_any_bytes_of_a_known_type(kind: int, body: bytes) -> None:
 
 @given(JSON)
 def test_any_json(value: Any) -> None:
-    """A control frame of any JSON is one with a name, or an error."""
+    """Any JSON is a control frame with a name, or an error."""
     with suppress(RemoteProtocolError):
         body = json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
         frame = read(b"\x01" + body)
@@ -69,15 +69,15 @@ def test_any_json(value: Any) -> None:
 
 
 @given(TEXT, st.dictionaries(TEXT.filter("frame".__ne__), JSON, max_size=4))
-def test_control_frames_travel(name: str, fields: dict[str, Any]) -> None:
-    """A name and fields come out as they went in."""
+def test_control_frames_are_read_back(name: str, fields: dict[str, Any]) -> None:
+    """A control frame's name and fields are read back."""
     frame = Control(name, fields)
     assert read(frame.encode()) == frame
 
 
 @given(JSON)
 def test_fields_of_any_kind(value: Any) -> None:
-    """Whatever a field is, asking for it gives a value of the right kind or an error."""
+    """Reading a field of any kind gives a value of the right kind or an error."""
     frame = Control("test", {"field": value})
     for ask, kind in (
         (lambda: frame.text("field", limit=10), str),
@@ -91,7 +91,7 @@ def test_fields_of_any_kind(value: Any) -> None:
 
 
 @given(st.sets(st.integers(0, 200)))
-def test_sets_of_chunks_travel(chunks: set[int]) -> None:
+def test_sets_of_chunks_are_read_back(chunks: set[int]) -> None:
     """A set of chunks is read back as the same set."""
     ranges = RangeSet.of(*chunks)
     frame = read(Control("want", {"chunks": ranges_to_wire(ranges)}).encode())
@@ -100,7 +100,7 @@ def test_sets_of_chunks_travel(chunks: set[int]) -> None:
 
 
 @given(st.integers(0, 2**64 - 100), st.lists(st.binary(min_size=32, max_size=32), min_size=1, max_size=20))
-def test_digests_of_chunks_travel(first: int, digests: list[bytes]) -> None:
+def test_digests_of_chunks_are_read_back(first: int, digests: list[bytes]) -> None:
     """Digests of consecutive chunks are read back, each with its chunk."""
     run = read(encode_leaves(first, b"".join(digests)))
     assert isinstance(run, LeafRun)
@@ -109,7 +109,7 @@ def test_digests_of_chunks_travel(first: int, digests: list[bytes]) -> None:
 
 @st.composite
 def entries(draw: st.DrawFn) -> Entry:
-    """Any entry that a sender may offer."""
+    """Any valid entry of an offer."""
     folder = draw(st.booleans())
     size = 0 if folder else draw(st.integers(0, 1 << 53))
     return Entry(
@@ -118,8 +118,8 @@ def entries(draw: st.DrawFn) -> Entry:
 
 
 @given(entries())
-def test_entries_travel(entry: Entry) -> None:
-    """An entry is read back as it was offered."""
+def test_entries_are_read_back(entry: Entry) -> None:
+    """An entry is read back unchanged."""
     frame = read(Control("entries", {"entries": [entry.to_wire()]}).encode())
     assert isinstance(frame, Control)
     assert Entry.from_wire(frame.fields["entries"][0]) == entry
@@ -131,7 +131,7 @@ def test_entries_travel(entry: Entry) -> None:
     st.integers(0, 3000),
 )
 def test_batches(chunks: list[bytes], max_frame: int, room: int) -> None:
-    """Chunks of any sizes, in frames of any size, in a buffer of any size: what fits comes out whole and in order."""
+    """For chunks, frames and buffers of any size, the chunks that fit are read back whole and in order."""
     batch = ChunkBatch(bytearray(room), max_frame)
     laid_out = 0
     for number, data in enumerate(chunks):

@@ -1,4 +1,4 @@
-"""Messages of a line: what was packed is read back, and any bytes are a message or an error."""
+"""Every message of a line is read back, and any bytes are a message or an error."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ JSON = st.recursive(
 
 @given(st.dictionaries(TEXT, JSON, max_size=6), st.binary(max_size=100))
 def test_round_trip(message: dict[str, Any], buffer: bytes) -> None:
-    """Object and buffer come back as they were."""
+    """Object and buffer are read back unchanged."""
     assert unpack(memoryview(pack(message) + buffer)) == (message, buffer)
 
 
@@ -33,7 +33,7 @@ def test_round_trip(message: dict[str, Any], buffer: bytes) -> None:
 @example(b"\xff\xff\xff\xff{}")
 @example(b"\0\0\0\1\xff")
 def test_anything(data: bytes) -> None:
-    """No bytes lead to anything but a message or RemoteProtocolError."""
+    """Any bytes give a message or RemoteProtocolError."""
     with suppress(RemoteProtocolError):
         message, buffer = unpack(memoryview(data))
         assert isinstance(message, dict)
@@ -42,7 +42,7 @@ def test_anything(data: bytes) -> None:
 
 @given(st.dictionaries(TEXT, JSON, max_size=3), st.data())
 def test_cut_short(message: dict[str, Any], data: st.DataObject) -> None:
-    """A message that lost its end is an error."""
+    """A truncated message is an error."""
     packed = pack(message)
     with pytest.raises(RemoteProtocolError):
         unpack(memoryview(packed[: data.draw(st.integers(0, len(packed) - 1))]))
@@ -52,13 +52,13 @@ def test_cut_short(message: dict[str, Any], data: st.DataObject) -> None:
     "text", [b"", b"null", b"[1]", b'"x"', b"{", b"{}{}", b"\xff", b'{"a":' * 100_000, b"9" * 5_000]
 )
 def test_no_object(text: bytes) -> None:
-    """What is no JSON object is an error, however deep or long."""
+    """Text that is no JSON object is an error, however deep or long it is."""
     with pytest.raises(RemoteProtocolError):
         unpack_fields(memoryview(text))
 
 
 def test_the_buffer_is_not_copied() -> None:
-    """What is read is a view of what came."""
+    """The buffer that is read is a view of the message."""
     came = bytearray(pack({"re": 1}) + b"old")
     _, buffer = unpack(memoryview(came))
     came[-3:] = b"new"

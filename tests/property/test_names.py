@@ -1,4 +1,4 @@
-"""Whatever a name is, it is refused or harmless; whatever it is, it can be shown."""
+"""Any name is refused or harmless, and any name can be shown."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PATHS = st.lists(NAMES, max_size=5).map("/".join)
 
 
 def is_safe(*paths: str) -> bool:
-    """Whether an offer of these paths is taken."""
+    """Whether an offer of these paths is accepted."""
     try:
         check_paths(paths)
     except UnsafePath:
@@ -48,7 +48,7 @@ def is_safe(*paths: str) -> bool:
 @given(PATHS)
 @example("a/b.txt")
 def test_a_safe_path_stays_inside(path: str) -> None:
-    """A path that is taken means the same below any folder, on POSIX and on Windows."""
+    """An accepted path means the same below any folder, on POSIX and on Windows."""
     if not is_safe(path):
         return
     windows, posix = PureWindowsPath(path), PurePosixPath(path)
@@ -65,19 +65,19 @@ def test_a_safe_path_stays_inside(path: str) -> None:
 
 @given(PATHS, PATHS)
 def test_refusal_is_symmetric(one: str, other: str) -> None:
-    """Whether two paths go together does not depend on their order."""
+    """Whether two paths collide does not depend on their order."""
     assert is_safe(one, other) == is_safe(other, one)
 
 
 @given(PATHS)
 def test_another_case_collides(path: str) -> None:
-    """A path never goes together with itself in another case."""
+    """A path collides with itself in another case."""
     assert not is_safe(path, path.swapcase())
 
 
 @given(PATHS, NAMES)
 def test_a_file_holds_nothing(path: str, name: str) -> None:
-    """Nothing can be below a file."""
+    """A path below a file is refused."""
     assert not is_safe(path, f"{path}/{name}")
 
 
@@ -89,14 +89,14 @@ def test_an_offer_is_as_safe_as_its_paths(paths: list[str]) -> None:
 
 
 @given(st.text(st.characters(categories=["Ll", "Lo", "Nd"]), min_size=1, max_size=20))
-def test_letters_and_digits_are_welcome(name: str) -> None:
-    """A name of letters of any script is taken, fillers aside."""
+def test_letters_and_digits_are_accepted(name: str) -> None:
+    """A name of letters of any script is accepted, except for filler characters."""
     assert is_safe(f"x-{name}-x") or any(char in "\u115f\u1160\u3164\uffa0" for char in name)
 
 
 @given(st.text(st.characters(), max_size=300), st.integers(5, 200))
 def test_anything_can_be_shown(name: str, most: int) -> None:
-    """A shown name is short and has nothing in it that a terminal obeys or an eye misses."""
+    """A shown name is short and has no character that a terminal obeys or an eye misses."""
     shown = display_name(name, most)
     assert len(shown) <= most
     shown.encode()

@@ -1,4 +1,4 @@
-"""Sets of ranges do what Python's sets do."""
+"""Sets of ranges behave as Python's sets."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ PAIRS = st.lists(st.tuples(NUMBERS, NUMBERS))
 
 
 def of(numbers: set[int]) -> RangeSet:
-    """The same set in ranges, whose form is checked."""
+    """The same numbers as ranges, in a checked form."""
     ranges = RangeSet.of(*numbers)
     well_formed(ranges)
     return ranges
 
 
 def well_formed(ranges: RangeSet) -> None:
-    """Its ranges are sorted, none is empty, no two touch."""
+    """Assert that ranges are sorted, not empty, and do not touch."""
     assert all(start < stop for start, stop in ranges.ranges)
     assert all(left[1] < right[0] for left, right in pairwise(ranges.ranges))
 
 
 @given(SETS)
-def test_a_set_is_what_was_put_in(numbers: set[int]) -> None:
-    """Numbers, length, truth and membership are those of the set."""
+def test_a_set_has_its_numbers(numbers: set[int]) -> None:
+    """Numbers, length, truth and membership equal those of the set."""
     ranges = of(numbers)
     assert list(ranges) == sorted(numbers)
     assert len(ranges) == len(numbers)
@@ -39,7 +39,7 @@ def test_a_set_is_what_was_put_in(numbers: set[int]) -> None:
 
 @given(SETS, SETS)
 def test_operations(left: set[int], right: set[int]) -> None:
-    """Union, intersection and difference are those of the sets, and equal sets are equal."""
+    """Union, intersection and difference equal those of the sets, and equal sets are equal."""
     a, b = of(left), of(right)
     for ranges, numbers in ((a | b, left | right), (a & b, left & right), (a - b, left - right)):
         well_formed(ranges)
@@ -58,7 +58,7 @@ def test_the_first_few(numbers: set[int], count: int) -> None:
 
 @given(PAIRS)
 def test_any_ranges(pairs: list[tuple[int, int]]) -> None:
-    """Any ranges, reversed and overlapping ones, too, cover the numbers that lie in one of them."""
+    """Any ranges, also reversed and overlapping ones, cover the numbers that lie in one of them."""
     ranges = RangeSet.union(pairs)
     well_formed(ranges)
     assert set(ranges) == {n for start, stop in pairs for n in range(start, stop)}

@@ -26,8 +26,8 @@ separators = st.sampled_from(["-", " ", "_", " - ", "\u2013", "\u2014", "\n"])
 
 
 @given(codes | tickets)
-def test_what_is_printed_can_be_read(value: Code | Ticket) -> None:
-    """Every code and ticket is read back from its text, and has one text."""
+def test_printed_text_can_be_read(value: Code | Ticket) -> None:
+    """Every code and ticket is read back from its text, and has only one text."""
     read = parse(str(value))
     assert read == value
     assert str(read) == str(value)
@@ -35,7 +35,7 @@ def test_what_is_printed_can_be_read(value: Code | Ticket) -> None:
 
 @given(codes, st.data())
 def test_a_sloppy_hand(code: Code, data: st.DataObject) -> None:
-    """However the parts are joined and their letters written, it is the same code."""
+    """A code is read in any case and with any separators."""
     text = code.room
     for word in code.words:
         cased = data.draw(st.sampled_from([word, word.upper(), word.title()]))
@@ -49,7 +49,7 @@ def test_a_sloppy_hand(code: Code, data: st.DataObject) -> None:
     | st.text("abcdefghij234567").map("nbf1".__add__)
 )
 def test_any_text(text: str) -> None:
-    """Any text is a code, a ticket, or invalid; nothing else happens, and what is read can be printed."""
+    """Any text is a code, a ticket or invalid, and a valid one can be printed."""
     try:
         value = parse(text)
     except CodeInvalid:
@@ -59,7 +59,7 @@ def test_any_text(text: str) -> None:
 
 @given(codes | tickets, st.data())
 def test_damaged_text(value: Code | Ticket, data: st.DataObject) -> None:
-    """A text with a changed character is invalid or another value, never an unexpected error."""
+    """A text with a changed character is invalid or another value, and never another exception."""
     text = str(value)
     at = data.draw(st.integers(0, len(text) - 1))
     with suppress(CodeInvalid):

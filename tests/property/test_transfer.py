@@ -1,4 +1,4 @@
-"""A transfer in which anything may happen at any time ends well on both sides, or ends alike."""
+"""A transfer with any events in any order succeeds on both sides, or ends the same way on both."""
 
 from __future__ import annotations
 
@@ -23,33 +23,33 @@ from rig import TO_RECEIVER, TO_SENDER, Rig, bytes_of, read_job
 CHUNK = 4 * KiB
 LIMITS = Limits(chunk_size=CHUNK, window=5 * CHUNK, read_ahead=16 * CHUNK, sync_bytes=3 * CHUNK)
 SIZES = (None, 0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 7, 9 * CHUNK)  # None is a folder
-SELDOM = st.integers(0, 2)  # 0 is yes
+SELDOM = st.integers(0, 2)  # 0 means that it happens
 FRAME_SIZES = st.sampled_from([200, 1500, CHUNK, 1 << 20])
 SIDES = st.sampled_from(["sender", "receiver"])
 
 
 @cache
 def data_of(size: int, version: int = 0) -> bytes:
-    """Bytes that are the same in every run; versions of a file differ in their second half."""
+    """The same bytes in every run; versions of a file differ in their second half."""
     half = size // 2
     return Random(size).randbytes(half) + Random(size + version).randbytes(size - half)  # noqa: S311
 
 
 class Transfer(RuleBasedStateMachine):
-    """Everything that can happen to a transfer, in any order."""
+    """All events of a transfer, in any order."""
 
     @initialize(
         sizes=st.lists(st.sampled_from(SIZES), max_size=5),
         frame_size=FRAME_SIZES,
-        have=st.sampled_from(["ask nobody", "nothing", "some", "everything"]),
+        have=st.sampled_from(["no question", "nothing", "some", "everything"]),
         steps=st.integers(0, 12),
     )
     def offer(self, sizes: list[int | None], frame_size: int, have: str, steps: int) -> None:
-        """Choose what is offered, whether a person decides on it, what that person has, and how far it has come."""
+        """Choose the offer, whether a person decides on it, that person's chunks, and the progress so far."""
         entries = [Entry(str(n), size or 0, folder=size is None) for n, size in enumerate(sizes)]
         manifest = Manifest.of(entries, CHUNK)
         files = {entry.path: data_of(entry.size) for entry in entries if not entry.folder}
-        self.asks = have != "ask nobody"
+        self.asks = have != "no question"
         self.rig = Rig(
             files, LIMITS, manifest=manifest, frame_size=frame_size, accept=None if self.asks else True
         )
@@ -58,14 +58,14 @@ class Transfer(RuleBasedStateMachine):
         self.job: ReadJob | None = None
         self.damaged: set[int] = set()
         self.lies: set[int] = set()  # files whose digest was forged
-        self.cancelled = ""  # by whom
+        self.cancelled = ""  # by which side
         self.version = 0
         self.durable = RangeSet()
-        self.lost = RangeSet()  # by the disk
+        self.lost = RangeSet()  # lost by the disk
         self.unsaid = RangeSet()  # lost in a crash: the sender may not have heard of it
         if steps:
             self.rig.connect()
-            self.go_on(steps)
+            self.proceed(steps)
 
     def side(self, name: str) -> Machine:
         """One of the two sides."""
@@ -81,13 +81,13 @@ class Transfer(RuleBasedStateMachine):
     @precondition(lambda self: self.rig.connected)
     @rule()
     def disconnect(self) -> None:
-        """The connection is lost, with everything on it."""
+        """The connection and all frames on it are lost."""
         self.rig.disconnect()
 
     @precondition(lambda self: self.rig.connected)
     @rule(side=SIDES)
     def say(self, side: str) -> None:
-        """One side puts what it has on the line."""
+        """One side puts its frames on the line."""
         self.rig.collect(self.side(side), TO_RECEIVER if side == "sender" else TO_SENDER)
 
     @precondition(lambda self: self.rig.lines[TO_RECEIVER])
@@ -106,15 +106,15 @@ class Transfer(RuleBasedStateMachine):
 
     @precondition(lambda self: self.job is None)
     @rule(steps=st.sampled_from([1, 2, 3, 4, 10, 30]))
-    def go_on(self, steps: int) -> None:
-        """For a while everything goes as it should."""
+    def proceed(self, steps: int) -> None:
+        """A few steps pass without trouble."""
         for _ in range(steps):
             self.rig.step()
 
     @precondition(lambda self: self.rig.lines[TO_RECEIVER])
     @rule()
     def forge(self) -> None:
-        """The digests of some files, under way to the receiver, are wrong, once for each file."""
+        """Forge the digests of some files on their way to the receiver, once for each file."""
         line = self.rig.lines[TO_RECEIVER]
         frame = decode(memoryview(line[0]))
         if isinstance(frame, Control) and frame.name == "digests":
@@ -124,13 +124,13 @@ class Transfer(RuleBasedStateMachine):
 
     @rule(frame_size=FRAME_SIZES)
     def change_the_frames(self, frame_size: int) -> None:
-        """The line suits frames of another size."""
+        """The line changes to another frame size."""
         self.rig.frame_size = self.rig.sender.frame_size = frame_size
 
     @precondition(lambda self: self.rig.lines[TO_RECEIVER])
     @rule(times=st.integers(1, 4))
     def cut(self, times: int) -> None:
-        """The connection is lost again and again, each time after one more frame, perhaps in the middle of a chunk."""
+        """The connection is lost several times, each time after one more frame, perhaps within a chunk."""
         for _ in range(times):
             self.rig.deliver(TO_RECEIVER)
             self.rig.disconnect()
@@ -142,13 +142,13 @@ class Transfer(RuleBasedStateMachine):
     @precondition(lambda self: self.job is None and self.rig.connected)
     @rule()
     def begin_to_read(self) -> None:
-        """The sender's storage takes a job."""
+        """The sender's storage starts a job."""
         self.job = self.rig.sender.next_read()
 
     @precondition(lambda self: self.job)
     @rule()
     def end_reading(self) -> None:
-        """The sender's storage has done its job, perhaps for a connection that is gone."""
+        """The sender's storage completes its job, perhaps for a lost connection."""
         job, self.job = self.job, None
         if job:
             self.rig.sender.chunks_read(job, *read_job(job, self.rig.manifest, self.rig.files))
@@ -156,29 +156,29 @@ class Transfer(RuleBasedStateMachine):
     @precondition(lambda self: self.rig.can_work)
     @rule()
     def work(self) -> None:
-        """The receiver's disk does something."""
+        """The receiver's disk does one piece of work."""
         self.rig.work()
 
     @rule()
     def stall(self) -> None:
-        """The receiver's disk stalls, or works again."""
+        """The receiver's disk stalls or works again."""
         self.rig.stalled = not self.rig.stalled
 
     @precondition(lambda self: not self.rig.full)
     @rule()
     def fill_the_disk(self) -> None:
-        """There is no room any more."""
+        """The disk is full."""
         self.rig.full = True
 
     @precondition(lambda self: self.rig.full)
     @rule()
     def make_room(self) -> None:
-        """There is room again."""
+        """Free space on the disk."""
         self.rig.make_room()
 
     @rule(chunk=st.integers(0, 20))
     def damage(self, chunk: int) -> None:
-        """A chunk will arrive damaged, so often that it must still be right the last time."""
+        """A chunk will arrive damaged, but is right at the last attempt."""
         if chunk not in self.damaged:
             self.damaged.add(chunk)
             self.rig.damage[chunk] = LIMITS.chunk_attempts - 1
@@ -186,7 +186,7 @@ class Transfer(RuleBasedStateMachine):
     @precondition(lambda self: self.rig.receiver.verified - self.lost and not self.rig.receiver.phase.final)
     @rule(chunk=st.integers(0, 20))
     def lose(self, chunk: int) -> None:
-        """The disk loses a chunk that was stored, or durable, once each."""
+        """The disk loses a stored or durable chunk, once each."""
         stored = list(self.rig.receiver.verified - self.lost)
         lost = RangeSet.of(stored[chunk % len(stored)])
         self.lost |= lost
@@ -197,7 +197,7 @@ class Transfer(RuleBasedStateMachine):
     @precondition(lambda self: self.rig.published or not self.rig.receiver.phase.final)
     @rule(damaged=st.sets(st.integers(0, 20)), really=SELDOM)
     def crash_the_receiver(self, damaged: set[int], really: int) -> None:
-        """Now and then the receiver's process ends, and another goes on; some that nobody vouches for is damaged."""
+        """Sometimes the receiver's process ends and another resumes. Data outside the journal may be damaged."""
         if really:
             return
         self.unsaid |= RangeSet.of(*self.rig.disk.written) - self.rig.disk.have
@@ -209,7 +209,7 @@ class Transfer(RuleBasedStateMachine):
     @precondition(lambda self: not self.rig.sender.phase.final)
     @rule(really=SELDOM)
     def crash_the_sender(self, really: int) -> None:
-        """Now and then the sender's process ends, and another one offers the same."""
+        """Sometimes the sender's process ends and another one offers the same files."""
         if not really:
             self.job = None
             self.rig.crash_sender()
@@ -217,7 +217,7 @@ class Transfer(RuleBasedStateMachine):
     @precondition(lambda self: not self.rig.sender.phase.final and not self.rig.receiver.phase.final)
     @rule(entry=st.integers(0, 4), size=st.sampled_from(SIZES[1:]), really=SELDOM)
     def change_the_source(self, entry: int, size: int, really: int) -> None:
-        """Now and then a file changes, so the transfer is begun anew; what has arrived of the old one may be used."""
+        """Sometimes a file changes, and the transfer starts anew. Data of the old one may be reused."""
         if really:
             return
         self.version += 1
@@ -233,7 +233,7 @@ class Transfer(RuleBasedStateMachine):
     @precondition(lambda self: self.asks and self.rig.offered)
     @rule()
     def accept(self) -> None:
-        """The person decides, and has some chunks already."""
+        """The person accepts, and already has some chunks."""
         self.asks = False
         rig = self.rig
         for chunk in self.have & RangeSet.span(0, rig.manifest.chunk_count):
@@ -246,7 +246,7 @@ class Transfer(RuleBasedStateMachine):
 
     @rule(side=SIDES)
     def pause_or_resume(self, side: str) -> None:
-        """Somebody pauses, or goes on."""
+        """A side pauses or resumes."""
         machine = self.side(side)
         if "user" in machine._pauses:
             machine.resume()
@@ -256,19 +256,19 @@ class Transfer(RuleBasedStateMachine):
 
     @rule()
     def queue(self) -> None:
-        """The sender waits in the queue, or it is its turn."""
+        """The sender enters or leaves the queue."""
         self.rig.sender.held = not self.rig.sender.held
 
     @rule(seconds=st.sampled_from([0.3, 3.0, 12.0, 31.0]))
     def wait(self, seconds: float) -> None:
-        """Time passes; a connection that counts as dead is given up."""
+        """Time passes, and a dead connection is given up."""
         self.rig.pass_time(seconds)
         if self.rig.sender.is_dead(self.rig.now) or self.rig.receiver.is_dead(self.rig.now):
             self.rig.disconnect()
 
     @rule(side=SIDES, really=st.integers(0, 9))
     def cancel(self, side: str, really: int) -> None:
-        """Now and then somebody cancels."""
+        """Sometimes a side cancels."""
         if really == 9 and not self.side(side).phase.final:
             self.cancelled = self.cancelled or side
             self.side(side).cancel("", self.rig.now)
@@ -277,7 +277,7 @@ class Transfer(RuleBasedStateMachine):
     # ---------------------------------------------------------------- what holds at any time
     @invariant()
     def what_is_verified_is_right(self) -> None:
-        """Every verified chunk is stored as it was sent."""
+        """Every verified chunk is stored correctly."""
         rig = self.rig
         for chunk in rig.receiver.verified:
             entry, offset, length = rig.manifest.place(chunk)
@@ -286,7 +286,7 @@ class Transfer(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_lost(self) -> None:
-        """Nobody believes more than is true; what is durable stays so, unless the disk or a forged digest took it."""
+        """No side overrates its progress. Durable chunks stay durable unless the disk or a forged digest took them."""
         sender, receiver, disk = self.rig.sender, self.rig.receiver, self.rig.disk
         written = RangeSet.of(*disk.written)
         assert not receiver.verified - written
@@ -304,26 +304,26 @@ class Transfer(RuleBasedStateMachine):
         return RangeSet.union(map(self.rig.manifest.chunks_of, files))
 
     @invariant()
-    def what_is_durable_is_not_wanted_again(self) -> None:
-        """Nothing that the journal vouches for is asked for, unless a forged digest cast doubt on it."""
+    def durable_chunks_are_not_wanted_again(self) -> None:
+        """No chunk of the journal is requested, except after a forged digest."""
         assert not self.rig.again - self.doubted
 
     @invariant()
     def memory_is_bounded(self) -> None:
-        """No more is outstanding than the window holds; no more is read than the batches hold."""
+        """Outstanding bytes fit the window, and read bytes fit the batches."""
         assert self.rig.peak <= max(LIMITS.window, CHUNK + CHUNK_COST)
         assert len(self.rig.sender._ready) + len(self.rig.sender._free) + bool(self.job) <= 2
 
     @invariant()
-    def it_ends_only_if_somebody_ends_it(self) -> None:
-        """Nothing of what happens here is an error."""
+    def it_ends_only_by_a_command(self) -> None:
+        """No event here causes an error."""
         for side in (self.rig.sender, self.rig.receiver):
             assert side.phase is not Phase.FAILED, side.error
             assert self.cancelled or side.error is None
 
     # ---------------------------------------------------------------- how it ends
     def teardown(self) -> None:
-        """When everything works again it ends, on both sides alike."""
+        """Once all troubles are over, both sides end the same way."""
         rig = self.rig
         self.end_reading()
         rig.stalled = rig.sender.held = False
@@ -340,7 +340,8 @@ class Transfer(RuleBasedStateMachine):
             self.accept()
             rig.run()
         ends = (rig.sender.phase, rig.receiver.phase)
-        if ends == (Phase.CANCELLED, Phase.DONE):  # the receiver was done before it heard of it
+        # The receiver was done before it learned of the cancel.
+        if ends == (Phase.CANCELLED, Phase.DONE):
             assert self.cancelled == "sender"
         elif self.cancelled:
             assert ends == (Phase.CANCELLED, Phase.CANCELLED)
@@ -360,19 +361,19 @@ TestTransfer.settings = settings(
 
 
 class ThinLine:
-    """A line that holds one frame, and breaks after given numbers of bytes from the sender, in a frame or after it.
+    """A line for one frame, which breaks after given numbers of the sender's bytes, within or after a frame.
 
-    ``sent`` counts the bytes of chunks that the sender put on it, arrived or not.
+    ``sent`` counts the sender's bytes of chunks, arrived or not.
     """
 
     def __init__(self, rig: Rig, cuts: list[int]) -> None:
         self.rig = rig
         self.sent = 0
-        self.breaks = cuts  # that are still to come
-        self._passed = 0  # since the last cut
+        self.breaks = cuts  # the cuts to come
+        self._passed = 0  # bytes since the last cut
 
     def run(self) -> None:
-        """Until nothing moves."""
+        """Run until no frame moves."""
         self.rig.connect()
         while self._step():
             continue
@@ -410,8 +411,8 @@ class ThinLine:
     frame_size=FRAME_SIZES,
     cuts=st.lists(st.integers(0, 2 * CHUNK), max_size=30),
 )
-def test_what_a_cut_costs(sizes: list[int], frame_size: int, cuts: list[int]) -> None:
-    """However often a connection is lost, each time costs the frame that was under way, and no more."""
+def test_the_cost_of_a_cut(sizes: list[int], frame_size: int, cuts: list[int]) -> None:
+    """Each lost connection costs at most the frame in transit."""
     files = {str(n): data_of(size) for n, size in enumerate(sizes)}
     rig = Rig(files, LIMITS, frame_size=frame_size)
     line = ThinLine(rig, list(cuts))
@@ -424,8 +425,8 @@ def test_what_a_cut_costs(sizes: list[int], frame_size: int, cuts: list[int]) ->
 
 @settings(max_examples=50, deadline=None)
 @given(frame_size=st.integers(200, CHUNK), after=st.integers(0, 200))
-def test_a_line_that_never_lasts_for_a_chunk(frame_size: int, after: int) -> None:
-    """Everything arrives over connections that last for the offer and a frame, many of which make a chunk."""
+def test_connections_shorter_than_a_chunk(frame_size: int, after: int) -> None:
+    """All chunks arrive over connections that last for one frame after the offer, where a chunk has many frames."""
     files = {"0": data_of(3 * CHUNK + 7)}
     rig = Rig(files, LIMITS, frame_size=frame_size)
     line = ThinLine(rig, [500 + frame_size + after] * 200)

@@ -1,6 +1,6 @@
-"""What the tests of the relay's servers share: a client, and a relay on a free port of the loopback.
+"""Fixtures for the tests of the relay's servers: a client, and a relay on a free port of the loopback interface.
 
-Coroutines are run by pytest-jupyter's hooks, which therefore stand here, in the loop of ``jp_asyncio_loop``.
+pytest-jupyter's hooks run coroutines in the loop of ``jp_asyncio_loop``. The hooks must be imported here.
 """
 
 from __future__ import annotations
@@ -45,29 +45,29 @@ class Client:
         await self.socket.write_message(data, binary=True)
 
     async def hear(self) -> Any:
-        """The next control message, which must be binary; None when the socket is closed."""
+        """The next control message, which must be binary; None after the socket closed."""
         message = await self.receive()
         return None if message is None else json.loads(message)
 
     async def receive(self) -> bytes | None:
-        """The next binary message; None when the socket is closed."""
+        """The next binary message; None after the socket closed."""
         message = await self.socket.read_message()
         assert not isinstance(message, str)
         self.ended = message is None
         return message
 
     async def ask(self, **fields: Any) -> Any:
-        """Send a control message; the answer."""
+        """Send a control message. Returns the answer."""
         await self.say(**fields)
         return await self.hear()
 
     async def end(self) -> tuple[int | None, str | None]:
-        """Wait until the socket is closed: code and reason. Nothing may come before that."""
+        """Wait until the socket closes. Returns code and reason. No message may come before that."""
         assert await self.receive() is None
         return self.socket.close_code, self.socket.close_reason
 
     async def refusal(self) -> str:
-        """Wait until this socket is refused and closed: the code."""
+        """Wait until this socket is refused and closed. Returns the code."""
         error = await self.hear()
         assert await self.end() == (1008, error["code"])
         return str(error["code"])
@@ -96,7 +96,7 @@ class World:
         return f"{scheme}{relay.url.removeprefix('http')}{path}"
 
     async def open(self, **headers: str) -> Client:
-        """A socket that has said nothing yet."""
+        """A socket that has sent nothing yet."""
         request = HTTPRequest(await self.url(), headers={k.replace("_", "-"): v for k, v in headers.items()})
         client = Client(await websocket_connect(request, max_message_size=64 << 20))
         self.clients.append(client)
@@ -119,7 +119,7 @@ class World:
         return first, second
 
     def statistics(self) -> RelayStatistics:
-        """What the relay says of itself."""
+        """The relay's statistics."""
         assert self.relay
         return self.relay.statistics()
 
@@ -129,9 +129,9 @@ class World:
             await asyncio.sleep(0)
 
     async def settle(self, progress: Callable[[], object]) -> None:
-        """Let the loop turn until a value has not changed for so many turns that nothing can be on its way.
+        """Let the loop turn until a value stays the same for so long that no byte can be in transit.
 
-        Both ends are in this one loop: what one turn sends over the loopback the next one finds.
+        Both ends are in this loop: each turn receives what the turn before it sent over the loopback interface.
         """
         seen, quiet = progress(), 0
         while quiet < 500:
@@ -141,7 +141,7 @@ class World:
             seen = now
 
     async def aclose(self) -> None:
-        """Close the relay, and with it the clients."""
+        """Close the relay and its clients."""
         if self.relay:
             await self.relay.aclose()
         for client in self.clients:
@@ -160,9 +160,10 @@ def world(jp_asyncio_loop: asyncio.AbstractEventLoop) -> Iterator[World]:
 
 @pytest.fixture
 def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Nothing may be logged that anybody would have to look at."""
+    """Nothing may be logged at the level of a warning or above."""
     yield
-    gc.collect(1)  # asyncio complains of a task's lost error when the task goes
+    # When a task is collected, asyncio logs its unread error.
+    gc.collect(1)
     assert [record for record in caplog.get_records("call") if record.levelno >= logging.WARNING] == []
 
 

@@ -1,4 +1,4 @@
-"""The relay in a real Jupyter server: who may do what, and where."""
+"""The relay in a real Jupyter server: permissions, routes and keep-alive."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ STRANGER = {"Authorization": ""}
 
 
 class DenyAll(Authorizer):
-    """Nobody may do anything."""
+    """Denies every action."""
 
     def is_authorized(self, handler: Any, user: Any, action: str, resource: str) -> bool:
-        """See Authorizer."""
+        """Answer at once."""
         return False
 
 
 class Slow(Authorizer):
-    """It takes until ``decided`` to find out that a user may do something."""
+    """Takes until ``decided`` to answer whether an action is allowed."""
 
     asked: asyncio.Event
     decided: asyncio.Event
 
     async def is_authorized(self, handler: Any, user: Any, action: str, resource: str) -> bool:
-        """See Authorizer."""
+        """Answer when the test allows it."""
         self.asked.set()
         await self.decided.wait()
         return True
@@ -50,13 +50,13 @@ class Slow(Authorizer):
 
 @pytest.fixture
 def jp_base_url(request: pytest.FixtureRequest) -> str:
-    """Where the server is; a test may name another place."""
+    """The server's base URL; a test may choose another one."""
     return getattr(request, "param", "/a%40b/")
 
 
 @pytest.fixture
 def jp_server_config(request: pytest.FixtureRequest, jp_env_config_path: Path) -> dict[str, Any]:
-    """The extension is enabled by its file and by nothing else; a test may add settings of the server."""
+    """The extension is enabled by its file only; a test may add server settings."""
     folder = jp_env_config_path / "jupyter_server_config.d"
     folder.mkdir()
     (folder / "nbferry.json").write_text(CONFIG)
@@ -73,7 +73,7 @@ def relay(jp_serverapp: Any, jp_asyncio_loop: asyncio.AbstractEventLoop) -> Iter
 
 @pytest.fixture
 def ask(relay: Any, jp_ws_fetch: Any) -> Iterator[Any]:
-    """Open a socket and say one thing: the answer. The sockets are kept in ``ask.sockets``."""
+    """Open a socket and send one message. Returns the answer. ``ask.sockets`` has the sockets."""
     sockets = []
 
     async def ask(headers: dict[str, str] | None = None, **fields: Any) -> Any:
@@ -96,13 +96,13 @@ strict = pytest.mark.parametrize(
 
 
 class TestLoading:
-    def test_points(self) -> None:
-        """The module that the server is told to load is the one that its configuration enables."""
+    def test_extension_points(self) -> None:
+        """The server is told to load the module that its configuration enables."""
         (point,) = _jupyter_server_extension_points()
         assert json.loads(CONFIG) == {"ServerApp": {"jpserver_extensions": {point["module"]: True}}}
 
     async def test_by_configuration(self, jp_serverapp: Any) -> None:
-        """The file that the wheel installs is all that a server needs to load the extension."""
+        """The file in the wheel is all that a server needs to load the extension."""
         assert jp_serverapp.extension_manager.extensions["nbferry.jupyter"].enabled
         assert "nbferry_relay" in jp_serverapp.web_app.settings
 
@@ -115,32 +115,32 @@ class TestLoading:
 
 class TestAccess:
     @strict
-    async def test_user_creates(self, ask: Any) -> None:
-        """Whoever has the server's token may create a room."""
+    async def test_a_user_creates_a_room(self, ask: Any) -> None:
+        """The server's token allows to create a room."""
         assert (await ask(type="create", room=ROOM, key=KEY))["type"] == "created"
 
     @strict
-    async def test_stranger_does_not_create(self, ask: Any, relay: Any) -> None:
-        """Without the token no room is created, whether or not the server is open for other things."""
+    async def test_a_stranger_creates_no_room(self, ask: Any, relay: Any) -> None:
+        """Without the token no room is created, even if the server is open otherwise."""
         for headers in (STRANGER, {"Authorization": "token wrong"}):
             assert (await ask(headers, type="create", room=None, key=KEY))["code"] == "not-authorized"
         assert relay.statistics().rooms == 0
 
     @pytest.mark.parametrize("jp_server_config", [{"authorizer_class": DenyAll}], indirect=True)
     async def test_authorizer(self, ask: Any) -> None:
-        """A user whom the server's authorizer does not let write creates no room."""
+        """A user whom the server's authorizer denies writing creates no room."""
         assert (await ask(type="create", room=None, key=KEY))["code"] == "not-authorized"
 
     @strict
-    async def test_stranger_joins(self, ask: Any) -> None:
-        """Who knows a room may join it and open channels in it, without any token."""
+    async def test_a_stranger_joins_a_room(self, ask: Any) -> None:
+        """A stranger who knows a room may join it and open channels in it without a token."""
         await ask(type="create", room=ROOM, key=KEY)
         assert (await ask(STRANGER, type="join", room=ROOM)) == {"type": "joined", "member": 1}
         assert (await ask(STRANGER, type="join", room="b" * 32))["code"] == "room-unknown"
 
     @strict
-    async def test_stranger_has_nothing_else(self, jp_fetch: Any, relay: Any) -> None:
-        """The version is public; nothing else of the server is, and nothing of ours by another method."""
+    async def test_a_stranger_reads_the_version_only(self, jp_fetch: Any, relay: Any) -> None:
+        """Without the token only the version is readable, and only with GET."""
         fields = json.loads((await jp_fetch("nbferry", "version", headers=dict(STRANGER))).body)
         assert fields["relay"] == 1
         for path in ("api/contents", "api/kernels", "api/sessions"):
@@ -161,36 +161,38 @@ class TestAccess:
         "origin", ["http://evil.example", "null", "http://localhost.evil.example", "http://localhost:1"]
     )
     async def test_foreign_origin(self, ask: Any, origin: str) -> None:
-        """The page of another site cannot open a socket, not even to join."""
+        """A page of another site cannot open a socket, not even to join."""
         with pytest.raises(HTTPClientError, match="403"):
             await ask(STRANGER | {"Origin": origin}, type="join", room=ROOM)
 
     async def test_own_origin(self, ask: Any, jp_http_port: int) -> None:
-        """The server's own page may."""
+        """The server's own page can open a socket."""
         origin = f"http://localhost:{jp_http_port}"
         answer = await ask(STRANGER | {"Origin": origin}, type="join", room=ROOM)
         assert answer["code"] == "room-unknown"
 
     async def test_no_websocket(self, jp_fetch: Any, relay: Any) -> None:
-        """A request that is no WebSocket is answered as such."""
+        """A request that is no WebSocket gets an HTTP error."""
         with pytest.raises(HTTPClientError, match="400"):
             await jp_fetch("nbferry", "ws")
 
     @pytest.mark.parametrize("jp_server_config", [{"authorizer_class": Slow}], indirect=True)
-    async def test_gone_before_it_is_open(
+    async def test_a_socket_that_closes_during_authorization(
         self, relay: Any, http_server: Any, jp_http_port: int, jp_auth_header: Any, caplog: Any
     ) -> None:
-        """A socket that goes while its request is being authorized is forgotten, and nobody complains."""
+        """A socket that closes while its request is authorized is forgotten, and no warning is logged."""
         Slow.asked, Slow.decided = asyncio.Event(), asyncio.Event()
         _, writer = await asyncio.open_connection("127.0.0.1", jp_http_port)
         writer.write(HANDSHAKE % jp_auth_header["Authorization"].encode())
         await Slow.asked.wait()
         writer.close()
         await writer.wait_closed()
-        for _ in range(100):  # so that the server has noticed
+        # Let the server notice.
+        for _ in range(100):
             await asyncio.sleep(0)
         Slow.decided.set()
-        for _ in range(100):  # so that it would be open
+        # Let a faulty server open it.
+        for _ in range(100):
             await asyncio.sleep(0)
         assert relay.statistics().sockets == 0
         assert [record for record in caplog.get_records("call") if record.levelno >= logging.WARNING] == []
@@ -198,7 +200,7 @@ class TestAccess:
 
 class TestActivity:
     async def test_traffic(self, ask: Any, jp_serverapp: Any) -> None:
-        """The server counts as in use when bytes flow through a channel, and not because there is a room."""
+        """Bytes in a channel count as activity of the server; an open room does not."""
         settings, before = jp_serverapp.web_app.settings, jp_serverapp.web_app.last_activity()
         await ask(type="create", room=ROOM, key=KEY)
         first = asyncio.ensure_future(ask(STRANGER, type="channel", room=ROOM, channel=CHANNEL))
@@ -211,7 +213,7 @@ class TestActivity:
         assert jp_serverapp.web_app.last_activity() == settings["nbferry_last_activity"] > before
 
     def test_once_a_second(self) -> None:
-        """Activity is noted at most once a second."""
+        """Activity is recorded at most once a second."""
         settings: dict[str, Any] = {}
         times = iter([5.0, 5.9, 6.0])
         note = activity(settings, lambda: next(times))
@@ -223,7 +225,7 @@ class TestActivity:
         assert seen[1] is not seen[2]
 
     async def test_no_second_keep_alive(self, ask: Any, jp_serverapp: Any) -> None:
-        """The relay pings; the mixin of the server, whose interval is in another unit, does not."""
+        """The relay sends the pings, and the server's mixin, whose interval has another unit, sends none."""
         await ask(type="create", room=ROOM, key=KEY)
         (socket,) = jp_serverapp.web_app.settings["nbferry_relay"]._sockets
         assert socket._connection.ping_interval == 0

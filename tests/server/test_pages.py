@@ -1,4 +1,4 @@
-"""Lines in a real Jupyter server: who may open one, what passes, and how sockets end."""
+"""Lines in a real Jupyter server: permissions, messages, and ends of sockets."""
 
 from __future__ import annotations
 
@@ -36,31 +36,31 @@ MIB = 1 << 20
 
 
 class DenyAll(Authorizer):
-    """Nobody may do anything."""
+    """Denies every action."""
 
     def is_authorized(self, handler: Any, user: Any, action: str, resource: str) -> bool:
-        """See Authorizer."""
+        """Answer at once."""
         return False
 
 
 class ReadOnly(Authorizer):
-    """Users may read, and nothing else."""
+    """Allows reading only."""
 
     def is_authorized(self, handler: Any, user: Any, action: str, resource: str) -> bool:
-        """See Authorizer."""
+        """Answer at once."""
         assert (action, resource) == ("write", "nbferry")
         return action == "read"
 
 
 @pytest.fixture
 def jp_base_url(request: pytest.FixtureRequest) -> str:
-    """Where the server is; a test may name another place."""
+    """The server's base URL; a test may choose another one."""
     return getattr(request, "param", "/a%40b/")
 
 
 @pytest.fixture
 def jp_server_config(request: pytest.FixtureRequest, jp_env_config_path: Path) -> dict[str, Any]:
-    """The extension is enabled by its file and by nothing else; a test may add settings of the server."""
+    """The extension is enabled by its file only; a test may add server settings."""
     folder = jp_env_config_path / "jupyter_server_config.d"
     folder.mkdir()
     (folder / "nbferry.json").write_text(CONFIG)
@@ -77,7 +77,7 @@ def lines(jp_serverapp: Any) -> Any:
 def connect(
     lines: Any, jp_ws_fetch: Any, http_server: Any, jp_asyncio_loop: asyncio.AbstractEventLoop
 ) -> Iterator[Any]:
-    """Open a socket of a line. At the end of the test all are closed, and the server has forgotten them."""
+    """Open a socket of a line. After the test all are closed, and the server has forgotten them."""
     sockets: list[WebSocketClientConnection] = []
 
     async def connect(
@@ -104,7 +104,7 @@ def connect(
 def raw(
     lines: Any, http_server: Any, jp_http_port: int, jp_auth_header: Any, jp_asyncio_loop: Any
 ) -> Iterator[Any]:
-    """Open a socket of a line by hand, from which nothing is read but by the test."""
+    """Open a raw socket of a line, which only the test reads."""
     writers: list[asyncio.StreamWriter] = []
 
     async def raw(end: str) -> asyncio.StreamReader:
@@ -127,13 +127,13 @@ def raw(
 
 
 async def flood(socket: WebSocketClientConnection, size: int) -> None:
-    """Send so many bytes."""
+    """Send this many bytes."""
     for _ in range(size // MIB):
         await socket.write_message(bytes(MIB), binary=True)
 
 
 async def settle(progress: Callable[[], object]) -> None:
-    """Let the loop, in which both ends are, turn until a value has not changed for many turns."""
+    """Let the loop turn until a value stays the same for many turns. Both ends are in this loop."""
     seen, quiet = progress(), 0
     while quiet < 500:
         await asyncio.sleep(0)
@@ -143,7 +143,7 @@ async def settle(progress: Callable[[], object]) -> None:
 
 
 async def said(kernel: WebSocketClientConnection) -> Any:
-    """What the server says next to a kernel."""
+    """The server's next message to a kernel."""
     message = await kernel.read_message()
     assert isinstance(message, bytes)
     assert message[:4] == bytes(4)
@@ -151,7 +151,7 @@ async def said(kernel: WebSocketClientConnection) -> Any:
 
 
 async def end_of(socket: WebSocketClientConnection) -> int | None:
-    """Wait until a socket is closed; the code."""
+    """Wait until a socket closes. Returns the code."""
     while await socket.read_message() is not None:
         pass
     return socket.close_code
@@ -169,13 +169,13 @@ class TestAccess:
     @ends
     @strict
     async def test_header(self, connect: Any, end: str) -> None:
-        """Whoever has the server's token may be either end."""
+        """The server's token allows either end."""
         await connect(end)
 
     @ends
     @strict
     async def test_stranger(self, connect: Any, lines: Any, end: str) -> None:
-        """Nobody else may be any, whether or not the server is open for other things."""
+        """Without the token both ends are refused, even if the server is open otherwise."""
         for headers in (STRANGER, {"Authorization": "token wrong"}):
             with pytest.raises(HTTPClientError, match="403"):
                 await connect(end, headers=headers)
@@ -190,7 +190,7 @@ class TestAccess:
 
     @strict
     async def test_cookie(self, connect: Any, jp_fetch: Any, jp_serverapp: Any, jp_http_port: int) -> None:
-        """The cookie of a user who logged in is enough, on the server's own page only."""
+        """A login cookie is enough, but only on the server's own page."""
         token, host = jp_serverapp.identity_provider.token, {"Host": f"localhost:{jp_http_port}"}
         answer = await jp_fetch("api", "me", headers=STRANGER | host, params={"token": token})
         cookies = "; ".join(value.split(";")[0] for value in answer.headers.get_list("Set-Cookie"))
@@ -203,7 +203,7 @@ class TestAccess:
 
     @ends
     async def test_foreign_origin(self, connect: Any, end: str) -> None:
-        """The page of another site gets in with the token only, as the server has it for its own sockets."""
+        """A page of another site needs the token, as for the server's own sockets."""
         foreign = {"Origin": "http://evil.example"}
         with pytest.raises(HTTPClientError, match="403"):
             await connect(end, headers=STRANGER | foreign)
@@ -214,12 +214,12 @@ class TestAccess:
         "jp_server_config", [{"authorizer_class": DenyAll}, {"authorizer_class": ReadOnly}], indirect=True
     )
     async def test_authorizer(self, connect: Any, end: str) -> None:
-        """A user whom the server's authorizer does not let write is let in nowhere."""
+        """A user whom the server's authorizer denies writing can open neither end."""
         with pytest.raises(HTTPClientError, match="403"):
             await connect(end)
 
     async def test_no_websocket(self, jp_fetch: Any, lines: Any) -> None:
-        """A request that is no WebSocket is answered as such; no other method is."""
+        """A request that is no WebSocket gets an HTTP error, and so do other methods."""
         with pytest.raises(HTTPClientError, match="400"):
             await jp_fetch("nbferry", "page", NAME)
         with pytest.raises(HTTPClientError, match="405"):
@@ -231,18 +231,18 @@ class TestAccess:
         [(NAME[1:], "", 404), ("x" * 32, "", 404), (f"{NAME}0", "", 404), (NAME, "server", 400)],
     )
     async def test_wrong_names(self, connect: Any, name: str, end: str, status: int) -> None:
-        """A name is a widget model's, an end one of two."""
+        """A name must be that of a widget model, and an end one of two."""
         with pytest.raises(HTTPClientError, match=str(status)):
             await connect(end, name=name)
 
     @pytest.mark.parametrize("jp_base_url", ["/", "/user/someone@example.org/"], indirect=True)
     async def test_base_url(self, connect: Any, jp_fetch: Any) -> None:
-        """Lines are under the server's base URL, and the version says that they are there."""
+        """Lines are below the server's base URL, and the version announces them."""
         await connect("kernel")
         assert json.loads((await jp_fetch("nbferry", "version")).body)["pages"] == 1
 
-    async def test_nothing_in_the_log(self, connect: Any, caplog: Any, jp_serverapp: Any) -> None:
-        """Neither names nor tokens are logged, whether a socket is refused, used or closed."""
+    async def test_no_secret_in_the_log(self, connect: Any, caplog: Any, jp_serverapp: Any) -> None:
+        """Neither names nor tokens are logged when a socket is refused, used or closed."""
         caplog.set_level(logging.DEBUG)
         kernel, page = await connect("kernel"), await connect()
         await page.write_message(b"message", binary=True)
@@ -259,7 +259,7 @@ class TestAccess:
 
 class TestMessages:
     async def test_both_ways(self, connect: Any) -> None:
-        """Messages of any size pass both ways; the two ends may write the name differently."""
+        """Messages of any size pass both ways, even if the two ends spell the name differently."""
         kernel, page = await connect("kernel"), await connect(name=DASHED)
         assert await said(kernel) == {"came": 1}
         for size in (0, 1, 125, 126, 16_379, 16_380, 16_384, 65_535, 65_536, MIB, 4 * MIB):
@@ -270,8 +270,8 @@ class TestMessages:
             assert await page.read_message() == message
             assert await said(kernel) == {"took": 1, "bytes": size}
 
-    async def test_a_page_that_comes_first(self, connect: Any) -> None:
-        """What it says meanwhile is there, in order, when the kernel has come."""
+    async def test_a_page_that_connects_first(self, connect: Any) -> None:
+        """A kernel that connects later gets the page's earlier messages in order."""
         page = await connect()
         for message in (b"one", b"two"):
             await page.write_message(message, binary=True)
@@ -280,7 +280,7 @@ class TestMessages:
         assert [await kernel.read_message() for _ in range(2)] == [b"\0\0\0\1one", b"\0\0\0\1two"]
 
     async def test_several_pages(self, connect: Any) -> None:
-        """Each page has its number, and hears only what is for it; other lines hear nothing."""
+        """Each page has a number and gets only its own messages; other lines get none."""
         kernel, stranger = await connect("kernel"), await connect("kernel", name="f" * 32)
         pages = [await connect() for _ in range(3)]
         assert [await said(kernel) for _ in pages] == [{"came": 1}, {"came": 2}, {"came": 3}]
@@ -294,7 +294,7 @@ class TestMessages:
         assert await stranger.read_message() is None
 
     async def test_activity(self, connect: Any, jp_serverapp: Any) -> None:
-        """A server is not idle while something passes; a line that is only open does not count."""
+        """A message counts as activity of the server; an open line does not."""
         settings = jp_serverapp.web_app.settings
         await connect()
         assert "nbferry_last_activity" not in settings
@@ -304,8 +304,8 @@ class TestMessages:
             pass
         assert jp_serverapp.web_app.last_activity() == settings["nbferry_last_activity"]
 
-    async def test_a_kernel_without_appetite(self, connect: Any, lines: Any, raw: Any) -> None:
-        """Where the kernel takes nothing, nothing more is read from pages, and its socket's memory is bounded."""
+    async def test_a_kernel_that_does_not_read(self, connect: Any, lines: Any, raw: Any) -> None:
+        """While the kernel does not read, the server reads no page, and its memory is bounded."""
         reader = await raw("kernel")
         pages = [await connect(), await connect()]
         (line,) = lines._lines.values()
@@ -321,14 +321,14 @@ class TestMessages:
 
 class TestEnds:
     async def test_no_kernel(self, connect: Any, lines: Any) -> None:
-        """A page to which no kernel comes in time is closed."""
+        """A page is closed if no kernel connects in time."""
         lines.limits = replace(lines.limits, kernel_wait=0.05)
         page = await connect()
         await page.write_message(b"hello?", binary=True)
         assert await end_of(page) == NO_KERNEL
 
     async def test_a_kernel_that_is_not_ready(self, connect: Any, jp_ws_fetch: Any) -> None:
-        """A kernel's end is nobody until it says that it is ready."""
+        """A kernel's end serves pages only after its ready message."""
         older, page = await connect("kernel"), await connect()
         newer = await jp_ws_fetch("nbferry", "page", NAME, params={"end": "kernel"})
         await page.write_message(b"x", binary=True)
@@ -337,7 +337,7 @@ class TestEnds:
         assert await newer.read_message() is None
 
     async def test_a_newer_kernel(self, connect: Any) -> None:
-        """It replaces the older one, whose pages must come again."""
+        """A newer kernel's end replaces the older one, whose pages must reconnect."""
         older, page = await connect("kernel"), await connect()
         assert await said(older) == {"came": 1}
         newer = await connect("kernel")
@@ -348,13 +348,13 @@ class TestEnds:
         assert await said(newer) == {"came": 2}
 
     async def test_too_many_pages(self, connect: Any, lines: Any) -> None:
-        """The page that is one too many is closed."""
+        """The page above the limit is closed."""
         lines.limits = replace(lines.limits, max_pages=1)
         await connect()
         assert await end_of(await connect()) == TOO_MANY
 
     async def test_text(self, connect: Any) -> None:
-        """A page or kernel that sends text is closed; the other end does not notice."""
+        """A page or kernel that sends text is closed, and the other end notices nothing."""
         kernel, good, bad = await connect("kernel"), await connect(), await connect()
         await bad.write_message("text")
         assert await end_of(bad) == UNSUPPORTED
@@ -363,7 +363,7 @@ class TestEnds:
         assert {b'\0\0\0\0{"left": 2}', b"\0\0\0\1x"} <= set(heard)
 
     async def test_too_large(self, connect: Any) -> None:
-        """A message above the bound ends the socket that sent it."""
+        """A message above the limit closes the socket that sent it."""
         kernel, page = await connect("kernel"), await connect()
         sending = asyncio.ensure_future(page.write_message(bytes(5 * MIB), binary=True))
         await end_of(page)
@@ -372,13 +372,13 @@ class TestEnds:
         assert [await said(kernel), await said(kernel)] == [{"came": 1}, {"left": 1}]
 
     async def test_silence(self, raw: Any, lines: Any) -> None:
-        """A socket that answers no ping is cut."""
+        """A socket that answers no ping is closed."""
         lines.limits = replace(lines.limits, ping_interval=0.01, silent_pings=2)
         reader = await raw("page")
         assert (await reader.read()).count(b"\x89\0") == 2
 
     async def test_answered_pings(self, connect: Any, lines: Any) -> None:
-        """One that does answer is kept."""
+        """A socket that answers pings stays open."""
         lines.limits = replace(lines.limits, ping_interval=0.01, silent_pings=1)
         kernel = await connect("kernel")
         pings = asyncio.Semaphore(0)
@@ -389,7 +389,7 @@ class TestEnds:
         assert await said(kernel) == {"came": 1}
 
     async def test_no_second_keep_alive(self, connect: Any, lines: Any) -> None:
-        """Lines ping; the mixin of the server, whose interval is in another unit, does not."""
+        """Lines send the pings, and the server's mixin, whose interval has another unit, sends none."""
         await connect("kernel")
         (line,) = lines._lines.values()
         while line.kernel is None:  # noqa: ASYNC110
@@ -402,7 +402,7 @@ class TestEnds:
 async def test_the_kernels_end(
     connect: Any, jp_serverapp: Any, jp_http_port: int, jp_auth_header: Any
 ) -> None:
-    """A kernel finds out that there are lines, opens its end, and talks with a page."""
+    """A kernel finds the server's lines, opens its end, and exchanges messages with a page."""
     url = f"http://localhost:{jp_http_port}/a%40b/"
     server = Server(url, "", dict(jp_auth_header), "")
     heard: asyncio.Queue[Any] = asyncio.Queue()
@@ -421,7 +421,7 @@ async def test_the_kernels_end(
     assert await end_of(page) == NO_KERNEL
 
 
-async def test_no_lines_there(jp_http_port: int, http_server: Any) -> None:
-    """A server without them, or none at all, is no error."""
+async def test_a_server_without_lines(jp_http_port: int, http_server: Any) -> None:
+    """A server without lines, or no server at all, is no error."""
     url = f"http://localhost:{jp_http_port}/elsewhere/"
     assert not await asyncio.to_thread(has_pages, url)

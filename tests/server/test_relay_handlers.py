@@ -1,4 +1,4 @@
-"""A relay with a server of its own, over real sockets of the loopback."""
+"""A relay in its own server, over real sockets of the loopback interface."""
 
 from __future__ import annotations
 
@@ -32,29 +32,29 @@ HANDSHAKE = (
 )
 
 Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
-World = Any  # of conftest.py, which cannot be imported
+World = Any  # the class in conftest.py cannot be imported
 
 
 class FakeStream:
-    """A stream that is closed by what is written first."""
+    """A stream that closes after its first write."""
 
     writes = 0
 
     def write(self, data: bytes) -> None:
-        """See IOStream."""
+        """Fail from the second write on."""
         self.writes += 1
         if self.writes > 1:
             raise StreamClosedError
 
 
 class FakeConnection:
-    """A WebSocket over it."""
+    """A WebSocket over that stream."""
 
     def __init__(self) -> None:
         self.stream = FakeStream()
 
     def is_closing(self) -> bool:
-        """See WebSocketProtocol13."""
+        """Look open."""
         return False
 
 
@@ -62,12 +62,12 @@ pytestmark = pytest.mark.usefixtures("quiet")
 
 
 def masked(data: bytes, first: int = 0x82) -> bytes:
-    """A small frame as a client sends it, with a mask of zeros."""
+    """A small frame of a client, with a mask of zeros."""
     return bytes((first, 0x80 | len(data))) + bytes(4) + data
 
 
 async def raw_socket(connected: Connect, **fields: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A WebSocket without a library, so that it can be rude; it has said what it is."""
+    """A raw WebSocket for rude clients, after its first message."""
     reader, writer = await connected()
     writer.write(HANDSHAKE + masked(json.dumps(fields).encode()))
     assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
@@ -76,7 +76,7 @@ async def raw_socket(connected: Connect, **fields: Any) -> tuple[asyncio.StreamR
 
 class TestRooms:
     async def test_meeting(self, world: World) -> None:
-        """Host and member meet under a nameplate, talk, and part when the code has been used."""
+        """Host and member meet under a nameplate, exchange messages, and leave once the code is used."""
         host, member = await world.open(), await world.open()
         created = await host.ask(type="create", room=None, key=KEY, seconds=60)
         room = created["room"]
@@ -92,13 +92,13 @@ class TestRooms:
         assert await host.end() == (1000, None)
 
     async def test_text(self, world: World) -> None:
-        """Control messages may come as text; the relay answers in binary all the same."""
+        """Control messages may be text. The relay answers in binary."""
         client = await world.open()
         await client.socket.write_message(json.dumps({"type": "create", "room": ROOM, "key": KEY}))
         assert (await client.hear())["room"] == ROOM
 
     async def test_tombstone(self, world: World) -> None:
-        """Who comes too late learns why."""
+        """A late client is told why the room is gone."""
         host = await world.host()
         await host.say(type="close", reason="burnt")
         await host.end()
@@ -122,7 +122,7 @@ class TestRooms:
         assert await host.hear() == {"type": "left", "member": 1}
 
     async def test_rate(self, world: World) -> None:
-        """An address that guesses too often is told when to come back."""
+        """An address that guesses too often is told when to retry."""
         await world.start(joins_per_minute=1)
         first, second = await world.open(), await world.open()
         assert (await first.ask(type="join", room="482913"))["code"] == "room-unknown"
@@ -131,20 +131,20 @@ class TestRooms:
 
     @pytest.mark.parametrize(("behind_proxy", "code"), [(True, "room-unknown"), (False, "rate-limited")])
     async def test_rate_behind_a_proxy(self, world: World, behind_proxy: bool, code: str) -> None:
-        """Behind a proxy rates count for the address that it names; without one a client's word is worth nothing."""
+        """Behind a proxy, rates count for the address that it reports. Without one, a client's header is ignored."""
         await world.start(joins_per_minute=1, behind_proxy=behind_proxy)
         first, second = await world.open(X_Real_IP="192.0.2.1"), await world.open(X_Real_IP="192.0.2.2")
         await first.ask(type="join", room="482913")
         assert (await second.ask(type="join", room="482913"))["code"] == code
 
     async def test_first_message(self, world: World) -> None:
-        """A socket that says nothing is refused."""
+        """A socket without a first message is refused."""
         await world.start(first_message=0.01)
         client = await world.open()
         assert await client.refusal() == "too-slow"
 
     async def test_authorize(self, world: World) -> None:
-        """A relay inside a sender's process creates rooms for that sender only; everybody may join."""
+        """A relay in a sender's process creates rooms for that sender only. Any client may join."""
         await world.start(authorize=lambda request: request.headers.get("X-Mine") == "yes")
         mine, other, member = await world.open(X_Mine="yes"), await world.open(), await world.open()
         assert (await mine.ask(type="create", room=ROOM, key=KEY))["type"] == "created"
@@ -153,7 +153,7 @@ class TestRooms:
         assert await other.refusal() == "not-authorized"
 
     async def test_pings(self, world: World, connected: Connect) -> None:
-        """A client that answers pings stays; one that does not is refused, and its seat is free."""
+        """A client that answers pings stays. One that does not is refused and frees its seat."""
         await world.start(ping_interval=0.05)
         host = await world.host()
         reader, writer = await raw_socket(connected, type="join", room=ROOM)
@@ -166,7 +166,7 @@ class TestRooms:
 
 class TestChannels:
     async def test_both_ways(self, world: World) -> None:
-        """What goes in at one end comes out at the other, byte for byte, in both directions at once."""
+        """All bytes pass in both directions at once, unchanged."""
         first, second = await world.pair()
         there, back = ([secrets.token_bytes(MiB) for _ in range(3)] for _ in range(2))
 
@@ -181,7 +181,7 @@ class TestChannels:
         assert world.statistics().bytes == 6 * MiB
 
     async def test_sizes(self, world: World) -> None:
-        """Messages of every kind of size pass as they are, also the largest, and none at all."""
+        """Messages of any size pass unchanged, from empty to the largest."""
         first, second = await world.pair()
         for size in (0, 1, 125, 126, 16_384, 16_385, 65_535, 65_536, 4 * MiB + 65_536):
             message = secrets.token_bytes(size)
@@ -189,7 +189,7 @@ class TestChannels:
             assert receives.result() == message
 
     async def test_back_pressure(self, world: World) -> None:
-        """A receiver that does not read stops the sender; the relay holds two messages, and loses none."""
+        """A receiver that does not read stops the sender. The relay holds two messages and loses none."""
         first, second = await world.pair()
         messages = [secrets.token_bytes(MiB) for _ in range(64)]
         sent = 0
@@ -209,12 +209,13 @@ class TestChannels:
         assert world.statistics().unsent == 0
 
     async def test_close_after_data(self, world: World) -> None:
-        """An end that sends and closes is heard to the last byte, though the other end reads late."""
+        """All bytes of an end that sends and closes arrive, even if the other end reads late."""
         first, second = await world.pair()
         messages = [secrets.token_bytes(MiB) for _ in range(64)]
         received, sending = [], asyncio.gather(*(first.send(message) for message in messages))
         await world.settle(world.statistics)
-        while not sending.done():  # the receiver takes just what it must, and stays far behind
+        # The receiver takes only what it must, and stays far behind.
+        while not sending.done():
             received.append(await second.receive())
             await world.settle(world.statistics)
         first.socket.close()
@@ -225,7 +226,7 @@ class TestChannels:
         assert (received, second.socket.close_code) == (messages, 1000)
 
     async def test_quota(self, world: World) -> None:
-        """A channel that carries more than its room may is cut, and the message that was too much does not pass."""
+        """A channel above its room's quota is closed, and the message that exceeds it does not pass."""
         await world.start(channel_bytes=10)
         first, second = await world.pair()
         await first.send(b"1234567890")
@@ -234,21 +235,22 @@ class TestChannels:
         assert await first.end() == await second.end() == (1008, "quota")
 
     async def test_text(self, world: World) -> None:
-        """Text does not pass through a channel."""
+        """Text does not pass a channel."""
         first, second = await world.pair()
         await first.socket.write_message("hello")
         assert await first.end() == await second.end() == (1008, "bad-message")
 
     async def test_too_large(self, world: World) -> None:
-        """A message that is larger than any may be closes the channel."""
+        """A message above the limit closes the channel."""
         first, second = await world.pair()
         writing = asyncio.ensure_future(first.send(bytes(4 * MiB + 65_537)))
         assert await second.end() == (1000, None)
         await asyncio.wait([writing])
-        writing.exception()  # the socket is closed while it writes, or just after
+        # The socket closes during the write, or just after it.
+        writing.exception()
 
     async def test_receiver_vanishes(self, world: World, connected: Connect) -> None:
-        """A receiver that is cut off while it is sent to closes the sender, and nobody complains."""
+        """A receiver that is cut off closes its sender, and no warning is logged."""
         await world.host()
         _, writer = await raw_socket(connected, type="channel", room=ROOM, channel=CHANNEL)
         first = await world.open()
@@ -258,7 +260,7 @@ class TestChannels:
         assert world.statistics().unsent > 0
         raw = writer.get_extra_info("socket")
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        writer.transport.abort()  # a reset, in the middle of a message
+        writer.transport.abort()  # a reset amid a message
         assert await first.receive() is None
         await asyncio.wait(sending)
         for each in sending:
@@ -266,7 +268,7 @@ class TestChannels:
         await world.until(lambda statistics: statistics.channels == 0 and statistics.unsent == 0)
 
     async def test_receiver_does_not_take_the_close(self, world: World, connected: Connect) -> None:
-        """A receiver that takes nothing, not even its close, is cut off in the end, and the sender with it."""
+        """A receiver that does not even take its close is finally cut off, and its sender too."""
         await world.start(channel_idle=0.05, closing=0.05)
         await world.host()
         _, writer = await raw_socket(connected, type="channel", room=ROOM, channel=CHANNEL)
@@ -284,7 +286,7 @@ class TestChannels:
 
 class TestLine:
     async def test_socket_closes_behind_the_header(self) -> None:
-        """A socket that turns out to be gone between the header of a message and its body is left alone."""
+        """A socket that closes between header and body of a message causes no error."""
         connection = FakeConnection()
         line = DrivenSocket(RelayDriver(), connection)  # type: ignore[arg-type]
         line.write(bytes(100_000))
@@ -314,11 +316,12 @@ class TestGarbage:
         ],
     )
     async def test_bytes(self, world: World, connected: Connect, data: bytes) -> None:
-        """Whatever bytes arrive, the socket ends, the relay forgets it, complains of nothing and goes on."""
+        """Random bytes close the socket. The relay forgets it, logs no warning and continues."""
         reader, writer = await connected()
         writer.write(data)
         writer.write_eof()
-        with contextlib.suppress(ConnectionResetError):  # if it was closed before all was read
+        # The relay may close before it has read everything.
+        with contextlib.suppress(ConnectionResetError):
             await reader.read()
         writer.close()
         await world.until(lambda statistics: statistics.sockets == 0)
@@ -335,7 +338,7 @@ class TestGarbage:
         await world.until(lambda statistics: statistics.sockets == 0)
 
     async def test_large_control_message(self, world: World) -> None:
-        """A control message that is a little too long is refused; one that is far too long closes the socket."""
+        """A control message slightly too long is refused; one far too long closes the socket."""
         little, far = await world.open(), await world.open()
         await little.say(type="join", room="x" * 65_536)
         assert await little.refusal() == "bad-message"
@@ -346,7 +349,7 @@ class TestGarbage:
         await world.until(lambda statistics: statistics.sockets == 0)
 
     async def test_message_after_close(self, world: World, connected: Connect) -> None:
-        """What a refused socket says afterwards is not read."""
+        """Messages after a refusal are not read."""
         reader, writer = await raw_socket(connected, type="nonsense")
         writer.write(masked(json.dumps({"type": "create", "room": ROOM, "key": KEY}).encode()))
         writer.write(masked(struct.pack("!H", 1000), 0x88))
@@ -356,14 +359,14 @@ class TestGarbage:
 
     @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1.evil.example"])
     async def test_foreign_origin(self, world: World, origin: str) -> None:
-        """The page of another site cannot open a socket."""
+        """A page of another site cannot open a socket."""
         with pytest.raises(HTTPClientError, match="403"):
             await world.open(Origin=origin)
 
 
 class TestRoutes:
     async def test_version(self, world: World) -> None:
-        """The version route says which protocol is spoken."""
+        """The version route tells the protocol's version."""
         answer = await AsyncHTTPClient().fetch(await world.url("nbferry/version", "http"))
         fields = json.loads(answer.body)
         assert (fields["relay"], type(fields["nbferry"])) == (1, str)
@@ -379,12 +382,12 @@ class TestRoutes:
         ],
     )
     async def test_nothing_else(self, world: World, path: str, method: str, status: int) -> None:
-        """There is nothing but the two routes, and nothing but GET."""
+        """Only the two routes exist, and only for GET."""
         with pytest.raises(HTTPClientError, match=str(status)):
             await AsyncHTTPClient().fetch(await world.url(path, "http"), method=method)
 
     async def test_log_holds_no_url(self, world: World, caplog: pytest.LogCaptureFixture) -> None:
-        """What a stranger asks for is not repeated in the log."""
+        """A requested URL does not appear in the log."""
         caplog.set_level("DEBUG", logger="nbferry.relay")
         with pytest.raises(HTTPClientError):
             await AsyncHTTPClient().fetch(await world.url("wp-login.php", "http"))
@@ -393,8 +396,8 @@ class TestRoutes:
 
 
 class TestRunning:
-    async def test_close(self, world: World) -> None:
-        """A relay that is closed closes its sockets, frees its port, and may be closed again."""
+    async def test_close_twice(self, world: World) -> None:
+        """Closing a relay closes its sockets and frees its port, and may be repeated."""
         relay = await world.start()
         first, second = await world.pair()
         await relay.aclose()
@@ -405,7 +408,7 @@ class TestRunning:
         await relay.aclose()
 
     async def test_close_while_sending(self, world: World, connected: Connect) -> None:
-        """A relay can be closed while a message is stuck half-way."""
+        """A relay can be closed while half a message waits."""
         await world.host()
         _, writer = await raw_socket(connected, type="channel", room=ROOM, channel=CHANNEL)
         writer.transport.pause_reading()
@@ -421,7 +424,7 @@ class TestRunning:
         writer.close()
 
     async def test_port_is_taken(self, world: World) -> None:
-        """A port that is in use is an error that says so."""
+        """A port in use is an error with a clear message."""
         port = int((await world.start()).url.split(":")[2].strip("/"))
         with pytest.raises(RendezvousError, match=f"127.0.0.1:{port}"):
             await start_relay(port=port)
@@ -433,19 +436,19 @@ class TestRunning:
         [("", "http://127.0.0.1:"), ("0.0.0.0", "http://127.0.0.1:"), ("::1", "http://[::1]:")],
     )
     async def test_url(self, host: str, url: str) -> None:
-        """A relay's URL is one that this machine can open, wherever it listens."""
+        """A relay's URL can be opened on this machine for every listening address."""
         relay = await start_relay(host)
         assert relay.url.startswith(url)
         await relay.aclose()
 
     async def test_serve_until_terminated(self) -> None:
-        """A relay of its own ends with SIGTERM, and leaves the signal as it was."""
+        """A relay ends with SIGTERM and restores the signal handler."""
         before = signal.getsignal(signal.SIGTERM)
         await serve(started=lambda _: os.kill(os.getpid(), signal.SIGTERM))
         assert signal.getsignal(signal.SIGTERM) == before
 
     async def test_serve_until_cancelled(self) -> None:
-        """A relay of its own ends when its task is cancelled."""
+        """A relay ends when its task is cancelled."""
         running: asyncio.Future[RunningRelay] = asyncio.get_running_loop().create_future()
         task = asyncio.create_task(serve(started=running.set_result))
         relay = await running
@@ -456,7 +459,7 @@ class TestRunning:
             await AsyncHTTPClient().fetch(relay.url)
 
     def test_serve_in_a_thread(self) -> None:
-        """Outside of the main thread, where no signal can be handled, a relay runs until it is cancelled."""
+        """In another thread, which handles no signals, a relay runs until it is cancelled."""
         urls = []
 
         async def main() -> None:
@@ -474,7 +477,7 @@ class TestRunning:
         assert raise_mmap_threshold()
 
     def test_imports(self) -> None:
-        """To import the package loads neither Tornado nor jupyter_server."""
+        """Importing the package loads neither Tornado nor jupyter_server."""
         code = (
             "import sys, nbferry.jupyter; print('tornado' in sys.modules or 'jupyter_server' in sys.modules)"
         )

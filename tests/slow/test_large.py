@@ -1,4 +1,4 @@
-"""Five gigabytes, and ten thousand files: neither process ever needs 200 MiB of memory."""
+"""Five gigabytes, and ten thousand files, with less than 200 MiB of memory in each process."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def store_slowly(sink, chunks):
 
 FolderSink.store = store_slowly
 """
-"""A receiver whose disk takes 100 MB/s."""
+"""A receiver whose disk stores 100 MB/s."""
 
 
 def make_large(nbferry: Commands) -> None:
@@ -40,7 +40,7 @@ def make_large(nbferry: Commands) -> None:
 @pytest.mark.parametrize("disk", ["", SLOW_DISK], ids=["quick disk", "slow disk"])
 @pytest.mark.parametrize("via", ["direct", "relay"])
 def test_five_gigabytes(nbferry: Commands, via: str, disk: str) -> None:
-    """A file of 5 GiB arrives as it was, by either path and onto a slow disk too, and both processes stay small."""
+    """A file of 5 GiB arrives by either path, also onto a slow disk, and both processes stay small."""
     make_large(nbferry)
     arguments = ("--json", "--via", via)
     sender = nbferry("send", "large", *arguments, folder="a", program=MEASURED + COMMAND)
@@ -57,7 +57,7 @@ def test_five_gigabytes(nbferry: Commands, via: str, disk: str) -> None:
 
 @pytest.mark.parametrize("via", ["direct", "relay"])
 def test_ten_thousand_files(nbferry: Commands, via: str) -> None:
-    """Ten thousand files of 1 KiB in a hundred folders arrive as they are."""
+    """Ten thousand files of 1 KiB in a hundred folders arrive unchanged."""
     for number in range(10_000):
         nbferry.file(f"a/many/{number % 100}/{number}", os.urandom(1024))
     arguments = ("--json", "--via", via)

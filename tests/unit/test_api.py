@@ -1,4 +1,4 @@
-"""What ``send`` and ``receive`` make of their arguments; what comes of it is tested in tests/faults."""
+"""The arguments of ``send`` and ``receive``. Whole transfers are tested in tests/faults."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MANIFEST = Manifest.of([Entry("d", folder=True), Entry("d/a", 1000), Entry("b\x1
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Start]]:
-    """What the engine was told to start, in an environment that says nothing; nothing is started."""
+    """Records the requests to the engine, in an empty environment, and starts no transfer."""
     seen: list[Start] = []
 
     def start(_: EngineClient, start: Start) -> Future[None]:
@@ -48,7 +48,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Start]]:
 
 
 def left(start: Start) -> None:
-    """The process ends that was to run this, as soon as the transfer was written down."""
+    """End the process that was to run this transfer, just after it was recorded."""
     start.folders.ledger().save(start.record)
     portal.stop()
 
@@ -80,14 +80,14 @@ def left(start: Start) -> None:
     ids=str,
 )
 def test_senseless_arguments_of_send(started: list[Start], arguments: dict[str, Any], message: str) -> None:
-    """Arguments that make no sense are a ValueError at once, and nothing is started."""
+    """Invalid arguments raise ValueError at once, and no transfer starts."""
     with pytest.raises(ValueError, match=message):
         send(arguments.pop("paths", "x"), **arguments)
     assert not started
 
 
-def test_what_is_sent_by_default(started: list[Start]) -> None:
-    """One receiver gets a code of three words, for as long as the limits say, over any path."""
+def test_defaults_of_send(started: list[Start]) -> None:
+    """By default one receiver gets a code of three words, with the limits' ttl, over any path."""
     send("x")
     (one,) = started
     record = one.record
@@ -101,7 +101,7 @@ def test_what_is_sent_by_default(started: list[Start]) -> None:
 
 @pytest.mark.parametrize(("code", "to"), [("ticket", 1), ("ticket", 5), (None, 2), (None, None)])
 def test_tickets(started: list[Start], code: Any, to: int | None) -> None:
-    """A ticket is given where one is asked for, and whenever there may be several receivers."""
+    """A ticket is made on request, and for more than one receiver."""
     send("x", code=code, to=to)
     record = started[0].record
     assert isinstance(parse(record.invitation), Ticket)
@@ -110,7 +110,7 @@ def test_tickets(started: list[Start], code: Any, to: int | None) -> None:
 
 @pytest.mark.parametrize("words", [3, 5, 8])
 def test_longer_codes(started: list[Start], words: int) -> None:
-    """A code may have more words; no two are the same."""
+    """A code may have more words, and no two are the same."""
     send("x", code=words)
     send("x", code=words)
     first, second = (start.record.invitation for start in started)
@@ -119,7 +119,7 @@ def test_longer_codes(started: list[Start], words: int) -> None:
 
 
 def test_paths(started: list[Start], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One path or several, as text or as Path, are made absolute and looked at later, in the engine."""
+    """One path or several, as str or Path, become absolute. Only the engine reads them."""
     monkeypatch.chdir(tmp_path)
     send("a", limits=Limits(chunk_size=4 * KiB))
     send([str(tmp_path / "a"), Path("b")])
@@ -132,7 +132,7 @@ def test_paths(started: list[Start], tmp_path: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     "code", ["", "hello", "482913", "482913-amber", "482913-amber-canyon-tulipx", "nbf1aaaa", "x" * 10_000]
 )
-def test_what_cannot_be_a_code(started: list[Start], code: str) -> None:
+def test_text_that_is_no_code(started: list[Start], code: str) -> None:
     """A code that nbferry cannot have issued is refused at once, without a guess."""
     with pytest.raises(CodeInvalid):
         receive(code)
@@ -151,14 +151,14 @@ def test_what_cannot_be_a_code(started: list[Start], code: str) -> None:
 def test_senseless_arguments_of_receive(
     started: list[Start], arguments: dict[str, Any], message: str
 ) -> None:
-    """Arguments that make no sense are a ValueError at once, and nothing is started."""
+    """Invalid arguments raise ValueError at once, and no transfer starts."""
     with pytest.raises(ValueError, match=message):
         receive(CODE, **arguments)
     assert not started
 
 
-def test_a_code_says_where_to_meet(started: list[Start], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The relay is the one of the code, unless another is named here; without any, nothing can be done."""
+def test_the_relay_of_a_code(started: list[Start], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The code's relay is used unless the call names another one. Without any, ``receive`` fails."""
     monkeypatch.setenv("NBFERRY_RELAY", "https://environment.example")
     receive(CODE)
     receive(CODE, relay="HTTPS://Other.example/base")
@@ -173,8 +173,8 @@ def test_a_code_says_where_to_meet(started: list[Start], monkeypatch: pytest.Mon
         receive(CODE.partition("@")[0])
 
 
-def test_what_is_received_by_default(started: list[Start], tmp_path: Path) -> None:
-    """The code is known, a person who waits is asked, and the folder is the one that was named."""
+def test_defaults_of_receive(started: list[Start], tmp_path: Path) -> None:
+    """By default a waiting user is asked, and files go to the given folder."""
     transfer = receive(CODE, to=tmp_path)
     (one,) = started
     assert not one.settings.asks
@@ -185,7 +185,7 @@ def test_what_is_received_by_default(started: list[Start], tmp_path: Path) -> No
 
 @pytest.mark.parametrize("accept", [True, False])
 def test_a_decision_beforehand(started: list[Start], accept: bool) -> None:
-    """A yes or a no beforehand decides, and no person is asked."""
+    """``accept=True`` or ``False`` decides without a question."""
     transfer = receive(CODE, accept=accept)
     assert transfer._decide(MANIFEST) is accept
     assert (started[0].settings.asks, started[0].record.accept_all) == (True, accept)
@@ -200,14 +200,14 @@ def test_a_decision_by_a_function(started: list[Start]) -> None:
     assert not started[0].record.accept_all
 
 
-# ---------------------------------------------------------------- what a person picks
+# ---------------------------------------------------------------- a person's choices
 Picking = tuple[str, Callable[[Any], Any]]
 PICKED = [Entry("d/b", 1, 7), Entry("d", folder=True), Entry("a", 5, 7)]
 
 
 @pytest.fixture
 def picking(started: list[Start], monkeypatch: pytest.MonkeyPatch) -> list[Start]:
-    """A notebook whose cards are (what they are for, what a choice leads to)."""
+    """A notebook whose cards are pairs: their kind, and the function that a choice calls."""
     monkeypatch.setattr(faces, "picker", lambda kind, begin: (kind, begin))
     return started
 
@@ -219,8 +219,8 @@ def begin(card: Any, kind: Role, chosen: Any) -> None:
     lead_on(chosen)
 
 
-def test_what_is_picked_is_sent(picking: list[Start], tmp_path: Path) -> None:
-    """The kernel's files by their paths; those of a browser's machine in order, so that the same are the same offer."""
+def test_picked_files_are_sent(picking: list[Start], tmp_path: Path) -> None:
+    """Picked files of the kernel are sent by path, those of a browser in sorted order, so that equal choices match."""
     begin(send(to=2, expires=60), Role.SEND, [str(tmp_path)])
     begin(send(), Role.SEND, PICKED)
     ours, theirs = (one.record for one in picking)
@@ -228,8 +228,8 @@ def test_what_is_picked_is_sent(picking: list[Start], tmp_path: Path) -> None:
     assert (theirs.paths, [entry.path for entry in theirs.entries]) == ((), ["a", "d", "d/b"])
 
 
-def test_what_is_typed_is_received(picking: list[Start], tmp_path: Path) -> None:
-    """What cannot be a code is refused then; the card may be asked again."""
+def test_a_typed_code_is_received(picking: list[Start], tmp_path: Path) -> None:
+    """Text that is no code is refused, and the card can be used again."""
     card = receive(to=tmp_path, accept=True)
     with pytest.raises(CodeInvalid):
         begin(card, Role.RECEIVE, "?")
@@ -238,8 +238,8 @@ def test_what_is_typed_is_received(picking: list[Start], tmp_path: Path) -> None
     assert (one.record.code, one.record.to) == (CODE, str(tmp_path))
 
 
-def test_what_is_picked_is_uploaded(picking: list[Start], tmp_path: Path) -> None:
-    """Into the folder and in the way that was named; nobody is asked."""
+def test_picked_files_are_uploaded(picking: list[Start], tmp_path: Path) -> None:
+    """Picked files are uploaded into the given folder with the given settings, without a question."""
     begin(upload(tmp_path, overwrite="replace"), Role.UPLOAD, PICKED)
     (one,) = picking
     assert (one.record.to, one.record.overwrite) == (str(tmp_path), Overwrite.REPLACE)
@@ -248,7 +248,7 @@ def test_what_is_picked_is_uploaded(picking: list[Start], tmp_path: Path) -> Non
 
 
 def test_the_same_upload_is_resumed(picking: list[Start], tmp_path: Path) -> None:
-    """Without a second record; other files, or another folder, are another one."""
+    """The same files resume the upload under its record. Other files or another folder make another one."""
     card = upload(tmp_path / "to")
     begin(card, Role.UPLOAD, PICKED)
     left(picking[0])
@@ -262,8 +262,8 @@ def test_the_same_upload_is_resumed(picking: list[Start], tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("hidden", [True, False])
-def test_hidden_names_are_uploaded_if_that_is_wanted(picking: list[Start], hidden: bool) -> None:
-    """Otherwise a person is told what to do, before anything begins."""
+def test_hidden_names_need_permission(picking: list[Start], hidden: bool) -> None:
+    """Without ``allow_hidden`` a hidden name is refused with advice, before the upload starts."""
     card, chosen = upload(allow_hidden=hidden), [Entry(".bashrc", 1)]
     if hidden:
         begin(card, Role.UPLOAD, chosen)
@@ -274,14 +274,14 @@ def test_hidden_names_are_uploaded_if_that_is_wanted(picking: list[Start], hidde
 
 
 def test_an_upload_overwrites_in_one_of_three_ways() -> None:
-    """As a receive does."""
+    """``overwrite`` has the values of ``receive``."""
     with pytest.raises(ValueError, match="overwrite"):
         upload(overwrite="ask")  # type: ignore[arg-type]
 
 
 # ---------------------------------------------------------------- the environment
 def test_the_environment(started: list[Start], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Relay and listening address may come from the environment; an argument goes before it."""
+    """Relay and listening address may come from the environment, and an argument precedes it."""
     monkeypatch.setenv("NBFERRY_RELAY", "https://relay.example")
     monkeypatch.setenv("NBFERRY_HOST", "127.0.0.1")
     send("x")
@@ -296,7 +296,7 @@ TURN = "turn:anna:hush@turn.example?transport=tcp"
 
 
 def asked(started: list[Start]) -> list[list[str]]:
-    """Which STUN and TURN servers each of the started may ask."""
+    """The ICE servers of each started transfer."""
     return [[str(server) for server in start.settings.ice] for start in started]
 
 
@@ -306,7 +306,7 @@ def asked(started: list[Start]) -> list[list[str]]:
 def test_ice_servers(
     started: list[Start], monkeypatch: pytest.MonkeyPatch, start: Callable[..., Any]
 ) -> None:
-    """Those that are named, else those of the environment, else a public one; no server may be meant too."""
+    """ICE servers come from the argument, else from the environment, else one public server. They may be none."""
     start()
     start(ice_servers=TURN)
     monkeypatch.setenv("NBFERRY_ICE_SERVERS", "stun:a,stun:b:1")
@@ -325,10 +325,8 @@ def test_ice_servers(
     ]
 
 
-def test_ice_servers_of_a_transfer_that_is_resumed(
-    started: list[Start], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Those that were named, credentials and all, or are named now; else those that the environment has now."""
+def test_ice_servers_of_a_resumed_transfer(started: list[Start], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resumed transfer keeps its given servers with credentials, or takes new ones, else those of the environment."""
     send("named", ice_servers=TURN)
     send("not named")
     receive(CODE, ice_servers=TURN)
@@ -336,13 +334,13 @@ def test_ice_servers_of_a_transfer_that_is_resumed(
         left(start)
     monkeypatch.setenv("NBFERRY_ICE_SERVERS", "stun:now")
     named, unnamed, received = (start.record.id for start in started)
-    for again in (
+    for repeat in (
         lambda: resume(named),
         lambda: resume(unnamed),
         lambda: receive(CODE),
         lambda: send("named", ice_servers="stun:new"),
     ):
-        again()
+        repeat()
         portal.stop()
     over_turn = ["turn:turn.example:3478?transport=tcp"]
     assert asked(started[3:]) == [over_turn, ["stun:now:3478"], over_turn, ["stun:new:3478"]]
@@ -351,18 +349,18 @@ def test_ice_servers_of_a_transfer_that_is_resumed(
     assert started[3].settings.ice[0].credential == "hush"
 
 
-def test_ice_servers_that_are_named_go_before_a_wrong_environment(
+def test_given_ice_servers_precede_a_wrong_environment(
     started: list[Start], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The environment is not even read then, nor when a transfer is resumed for which some were named."""
+    """With given servers the environment is not read, not even for a resumed transfer."""
     monkeypatch.setenv("NBFERRY_ICE_SERVERS", "stun.example")
     send("x", ice_servers=TURN)
     receive(CODE, ice_servers=[])
     for start in started[:]:
         left(start)
     sent = started[0].record.id
-    for again in (lambda: resume(sent), lambda: send("x", ice_servers="stun:new"), lambda: receive(CODE)):
-        again()
+    for repeat in (lambda: resume(sent), lambda: send("x", ice_servers="stun:new"), lambda: receive(CODE)):
+        repeat()
         portal.stop()
     over_turn = ["turn:turn.example:3478?transport=tcp"]
     assert asked(started) == [over_turn, [], over_turn, ["stun:new:3478"], []]
@@ -370,7 +368,7 @@ def test_ice_servers_that_are_named_go_before_a_wrong_environment(
 
 @pytest.mark.parametrize("everywhere", ["0.0.0.0", "::", ""])
 def test_listening_everywhere(started: list[Start], monkeypatch: pytest.MonkeyPatch, everywhere: str) -> None:
-    """An address that stands for all of them is none in particular."""
+    """A wildcard address selects no particular one."""
     monkeypatch.setenv("NBFERRY_HOST", everywhere)
     send("x")
     assert started[0].settings.host is None
@@ -383,14 +381,14 @@ def test_listening_everywhere(started: list[Start], monkeypatch: pytest.MonkeyPa
 def test_a_wrong_environment(
     started: list[Start], monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
-    """What is wrong in the environment is a ValueError that names the variable."""
+    """A wrong variable raises a ValueError that names it."""
     monkeypatch.setenv(name, value)
     with pytest.raises(ValueError, match=name):
         send("x")
     assert not started
 
 
-def test_a_relay_that_is_none(started: list[Start]) -> None:
+def test_an_invalid_relay(started: list[Start]) -> None:
     """An address that cannot be a relay's is refused at once."""
     with pytest.raises(CodeInvalid, match="relay"):
         send("x", relay="ftp://x")
@@ -398,6 +396,6 @@ def test_a_relay_that_is_none(started: list[Start]) -> None:
 
 
 def test_transfers_without_any() -> None:
-    """Before anything was sent or received there are no transfers."""
+    """Before the first send or receive, no transfers are listed."""
     portal.stop()
     assert transfers() == []

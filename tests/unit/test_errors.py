@@ -1,4 +1,4 @@
-"""Every error is one sentence, a hint and a code that travels."""
+"""Every error has one sentence, a hint and a code for the wire."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ ALL = [kind for kind in vars(errors).values() if isinstance(kind, type) and issu
 
 
 def made(kind: type[NbferryError]) -> NbferryError:
-    """An error as it is when nothing more exact is known."""
+    """An error with default texts."""
     return kind(5) if kind is DiskFull else kind()  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", ALL)
 def test_one_sentence_and_a_hint(kind: type[NbferryError]) -> None:
-    """What a person reads is one sentence; a hint is none or sentences of its own."""
+    """A message is one sentence; a hint is empty or separate sentences."""
     error = made(kind)
     assert re.fullmatch(r"[A-Z][^\n]*[^. ]\.", error.message)
     assert re.fullmatch(r"([A-Z][^\n]*\.)?", error.hint)
@@ -39,7 +39,7 @@ def test_one_sentence_and_a_hint(kind: type[NbferryError]) -> None:
 
 
 def test_codes_are_unique() -> None:
-    """Each class has a code of its own, by which it is found."""
+    """Each class has a unique code, which finds it."""
     assert sorted(kind.code for kind in ALL) == sorted(BY_CODE)
     assert set(BY_CODE.values()) == set(ALL)
     assert all(BY_CODE[kind.code] is kind for kind in ALL)
@@ -47,7 +47,7 @@ def test_codes_are_unique() -> None:
 
 @pytest.mark.parametrize("kind", ALL)
 def test_the_tree_is_as_documented(kind: type[NbferryError]) -> None:
-    """The module's docstring has every class in the line of its parent."""
+    """The module's docstring lists every class below its parent."""
     line = next(
         line for line in (errors.__doc__ or "").splitlines() if re.search(rf"\b{kind.__name__}\b", line)
     )
@@ -57,8 +57,8 @@ def test_the_tree_is_as_documented(kind: type[NbferryError]) -> None:
         assert parent in family or parent == "NbferryError"
 
 
-def test_what_is_retried() -> None:
-    """Only connections, a full disk and a page that is away; and what was interrupted can be gone on with."""
+def test_retried_errors() -> None:
+    """Lost connections, a full disk and an absent page are retried; an interrupted transfer can be resumed."""
     assert {kind for kind in ALL if kind.retryable} == {
         *(kind for kind in ALL if issubclass(kind, TransportError)),
         DiskFull,
@@ -67,15 +67,15 @@ def test_what_is_retried() -> None:
     }
 
 
-def test_own_words() -> None:
-    """A message and a hint of one's own replace those of the class; an empty hint is none."""
+def test_own_texts() -> None:
+    """A given message and hint replace those of the class, and an empty hint removes it."""
     error = UnsafePath("Bad.", hint="")
     assert (error.message, error.hint, str(error)) == ("Bad.", "", "Bad.")
     assert UnsafePath("Bad.").hint == UnsafePath.default_hint
 
 
-def test_what_was_tried() -> None:
-    """A failed connection lists the paths that were tried, each with what came of it."""
+def test_tried_paths() -> None:
+    """A failed connection lists the tried paths with their results."""
     error = ConnectFailed(tried=("direct: refused", "relay: no answer"))
     assert error.message == "No connection could be made (direct: refused; relay: no answer)."
     assert error.tried == ("direct: refused", "relay: no answer")
@@ -85,7 +85,7 @@ def test_what_was_tried() -> None:
 
 
 def test_a_full_disk_says_how_much() -> None:
-    """A full disk says how many bytes are missing, for people and for programs."""
+    """A full disk reports the missing bytes, for people and for programs."""
     error = DiskFull(1_234_567)
     assert error.needed == 1_234_567
     assert "1,234,567" in error.message
@@ -93,14 +93,14 @@ def test_a_full_disk_says_how_much() -> None:
 
 @pytest.mark.parametrize("kind", [kind for kind in ALL if kind is not DiskFull])
 def test_errors_travel(kind: type[NbferryError]) -> None:
-    """A code becomes the error that it stands for, with the message that came with it."""
+    """A code from the wire becomes its error, with the message sent with it."""
     error = from_code(kind.code, "Something happened there.")
     assert type(error) is kind
     assert error.message == "Something happened there."
 
 
-def test_errors_that_change_on_their_way() -> None:
-    """The other side's disk is not ours to retry for, an unknown code is an error, no message is the class's own."""
+def test_errors_that_change_on_the_wire() -> None:
+    """A peer's full disk is not retried, an unknown code is a plain error, and an empty message gets the default."""
     assert type(from_code("disk-full", "Full.")) is StorageError
     assert type(from_code("from-the-future", "New.")) is NbferryError
     assert from_code("unsafe-path", "").message == UnsafePath().message

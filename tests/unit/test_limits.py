@@ -1,4 +1,4 @@
-"""The numbers that can be tuned."""
+"""The configurable limits."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_buffers_hold_a_chunk(changes: dict[str, int]) -> None:
 
 
 def test_the_defaults_fit_each_other() -> None:
-    """A chunk fits into a message, a ping goes out long before a connection counts as dead."""
+    """A chunk fits into a message, and a ping is sent long before a connection counts as dead."""
     limits = Limits()
     assert limits.chunk_size < MAX_MESSAGE
     assert 2 * limits.ping_interval < limits.dead_after
@@ -38,7 +38,7 @@ def test_the_defaults_fit_each_other() -> None:
 
 
 def test_each_number_has_its_reason() -> None:
-    """Each field is followed by a sentence that says what it is for."""
+    """Each field is followed by a sentence that explains it."""
     (tree,) = ast.parse(getsource(Limits)).body
     assert isinstance(tree, ast.ClassDef)
     followed = {

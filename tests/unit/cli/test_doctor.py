@@ -1,4 +1,4 @@
-"""What the doctor finds out about the way through NATs, from servers of the test's own on this machine."""
+"""The doctor's findings about NATs, with the test's own servers on this machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from network.stun import Address, Respond, StunServer, silence, truth
 
 SECRET = "hush-hush"
 TWO_HOSTS = ("127.0.0.1", "127.0.0.2")
-TIMEOUT = 1.2  # seconds: a request is repeated after 0.5
+# Seconds. A request is repeated after 0.5.
+TIMEOUT = 1.2
 
 
 @pytest.fixture
@@ -31,19 +32,19 @@ def servers() -> Iterator[ExitStack]:
 
 @pytest.fixture(autouse=True)
 def _behind_a_nat(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loopback, by which servers here see us, counts as an address of some NAT."""
+    """Treat loopback, where these servers see us, as the outer address of a NAT."""
     monkeypatch.setattr(doctor, "local_addresses", lambda *_: ["192.0.2.2"])
 
 
 def look(*servers: str, timeout: float = TIMEOUT) -> dict[str, Check]:
-    """What is found with these servers, by what was looked at, up to where it is about something else."""
+    """The doctor's findings with these servers, by subject."""
     found = {check.what: check for check in checks(None, ice_servers(servers), timeout)}
     names = list(found)
     return {name: found[name] for name in names[names.index("relay") + 1 : names.index("Jupyter extension")]}
 
 
 def test_a_server_that_answers(servers: ExitStack) -> None:
-    """UDP gets out, and we know where the server sees us; one server says nothing about the NAT."""
+    """UDP works and the server reports our address. One server alone tells nothing about the NAT."""
     server = servers.enter_context(StunServer())
     found = look(server.url)
     assert list(found) == ["UDP", server.url, "NAT"]
@@ -53,7 +54,7 @@ def test_a_server_that_answers(servers: ExitStack) -> None:
 
 
 def test_a_nat_that_keeps_its_port(servers: ExitStack) -> None:
-    """Two servers that see the same address: a way can be opened."""
+    """Two servers that report the same address prove that a direct path is possible."""
     pair = [servers.enter_context(StunServer(host)) for host in TWO_HOSTS]
     nat = look(*(server.url for server in pair))["NAT"]
     assert nat.good
@@ -62,12 +63,12 @@ def test_a_nat_that_keeps_its_port(servers: ExitStack) -> None:
 
 
 def another_port(request: Message, address: Address) -> bytes:
-    """An address with another port than the request came from."""
+    """An address with another port than that of the request."""
     return truth(request, (address[0], address[1] ^ 1))
 
 
-def test_a_nat_that_does_not(servers: ExitStack) -> None:
-    """Two servers that see another port each: that is said, with what to do."""
+def test_a_nat_that_changes_its_port(servers: ExitStack) -> None:
+    """Two servers that report different ports are a finding with advice."""
     pair = zip(TWO_HOSTS, (truth, another_port), strict=True)
     urls = [servers.enter_context(StunServer(host, respond=respond)).url for host, respond in pair]
     nat = look(*urls)["NAT"]
@@ -77,7 +78,7 @@ def test_a_nat_that_does_not(servers: ExitStack) -> None:
 
 @pytest.mark.parametrize("respond", [truth, another_port])
 def test_two_names_of_one_server(servers: ExitStack, respond: Respond) -> None:
-    """They say no more about the NAT than one name."""
+    """Two names of one server tell as little about the NAT as one name."""
     urls = [servers.enter_context(StunServer(respond=how)).url for how in (truth, respond)]
     nat = look(*urls)["NAT"]
     assert nat.good
@@ -104,7 +105,7 @@ SIX = [("2001:db8::9", 6000), ("2001:db8::9", 6000)]
 def test_each_family_has_a_socket(
     monkeypatch: pytest.MonkeyPatch, four: list[Address], six: list[Address], found: str
 ) -> None:
-    """Only what servers see of the same socket is compared, and only of those beyond the NAT."""
+    """Answers are compared per socket, and only those from beyond the NAT."""
     monkeypatch.setattr(doctor, "local_addresses", lambda *_: ["192.0.2.2", "2001:db8::2"])
     seen = [
         StunAnswer(IceServer("stun", "stun.example", 3478), address, asked=f"{network}{host}", heard=True)
@@ -115,13 +116,13 @@ def test_each_family_has_a_socket(
 
 
 def test_no_nat(servers: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that sees us at an address of this machine: nothing is in between."""
+    """A server that sees us at an address of this machine proves that no NAT lies between."""
     monkeypatch.setattr(doctor, "local_addresses", lambda *_: ["127.0.0.1"])
     assert "none: " in look(servers.enter_context(StunServer()).url)["NAT"].found
 
 
 def test_a_packet_that_is_lost(servers: ExitStack) -> None:
-    """A request that was not answered is repeated."""
+    """An unanswered request is repeated."""
     dropped: list[Address] = []
 
     def drop_the_first(request: Message, address: Address) -> bytes:
@@ -134,12 +135,12 @@ def test_a_packet_that_is_lost(servers: ExitStack) -> None:
 
 
 def garbage(_: Message, __: Address) -> bytes:
-    """No STUN message."""
+    """Bytes that are no STUN message."""
     return b"\x01\x01\xff"
 
 
 def odd(request: Message, _: Address) -> bytes:
-    """An answer to the request whose attribute has a wrong length."""
+    """An answer with an attribute of wrong length."""
     answer = Message(Method.BINDING, Class.RESPONSE, request.transaction_id, {"PRIORITY": 1})
     return bytes(answer)[:3] + b"\x05" + bytes(answer)[4:22] + b"\x00\x01\x00"
 
@@ -150,7 +151,7 @@ def nothing_in_it(request: Message, _: Address) -> bytes:
 
 
 def refusal(request: Message, _: Address) -> bytes:
-    """A refusal, in words that would disturb a terminal."""
+    """A refusal in words that would disturb a terminal."""
     wrong = {"ERROR-CODE": (420, "go\x1b[2Jaway")}
     return bytes(Message(Method.BINDING, Class.ERROR, request.transaction_id, wrong))
 
@@ -165,10 +166,8 @@ def refusal(request: Message, _: Address) -> bytes:
         (refusal, r"refuses (420: go\x1b[2Jaway)", True),
     ],
 )
-def test_a_server_that_does_not_do_its_work(
-    servers: ExitStack, respond: Respond, found: str, heard: bool
-) -> None:
-    """Nothing comes back that is of use: that is found, with what to do, in the time there is; UDP may be all right."""
+def test_a_useless_server(servers: ExitStack, respond: Respond, found: str, heard: bool) -> None:
+    """A useless answer is a finding with advice within the timeout. UDP may still work."""
     server = servers.enter_context(StunServer(respond=respond))
     started = time.monotonic()
     looked = look(server.url, timeout=0.3)
@@ -181,7 +180,7 @@ def test_a_server_that_does_not_do_its_work(
 
 
 def test_a_turn_server_that_refuses(servers: ExitStack) -> None:
-    """It does not take our secret; that it says so shows that UDP gets out and back."""
+    """A TURN server that refuses the secret is a finding, and proves that UDP works."""
 
     def no(request: Message, _: Address) -> bytes:
         wrong = {"ERROR-CODE": (401, "Unauthorized"), "REALM": "example", "NONCE": b"once"}
@@ -197,15 +196,15 @@ def test_a_turn_server_that_refuses(servers: ExitStack) -> None:
 
 
 def test_one_server_of_two(servers: ExitStack) -> None:
-    """One that is silent does not keep the other from being asked: that one answers, and UDP gets out."""
+    """A silent server does not stop the doctor from asking the other one, which proves that UDP works."""
     answers, silent = (servers.enter_context(StunServer(respond=how)) for how in (truth, silence))
     found = look(silent.url, answers.url, timeout=0.3)
     assert [check.good for check in found.values()] == [True, False, True, True]
 
 
 @pytest.mark.parametrize("name", ["nowhere", "a..b", "x" * 70], ids=len)
-def test_a_name_that_nobody_knows(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name that leads nowhere, or cannot be one, is said to."""
+def test_an_unknown_name(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unknown or invalid name is a finding."""
     really = socket.getaddrinfo
 
     def unknown(host: str, *rest: Any, **options: Any) -> object:
@@ -219,8 +218,8 @@ def test_a_name_that_nobody_knows(name: str, monkeypatch: pytest.MonkeyPatch) ->
     assert found["UDP"].found.startswith("not tested")
 
 
-def test_a_look_up_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A resolver that gives no answer costs no more than the time there is."""
+def test_a_lookup_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resolver without an answer costs no more than the timeout."""
     hanging, given_up = socket.socketpair()
 
     def hang(*_: object, **__: object) -> None:
@@ -239,7 +238,7 @@ def test_a_look_up_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     ("transport", "tls"), [("udp", ""), ("tcp", ""), ("tcp", "s")], ids=["udp", "tcp", "tls"]
 )
 def test_a_turn_server_that_is_silent(transport: str, tls: str) -> None:
-    """A TURN server that takes a connection, or a packet, and says nothing is not waited for; no secret is shown."""
+    """The doctor does not wait for a silent TURN server, by TCP or UDP, and shows no secret."""
     kind = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
     with socket.socket(socket.AF_INET, kind) as silent:
         silent.bind(("127.0.0.1", 0))
@@ -253,12 +252,12 @@ def test_a_turn_server_that_is_silent(transport: str, tls: str) -> None:
 
 
 def test_no_turn_server_there() -> None:
-    """Where nobody listens, that is said at once."""
+    """A refused connection is reported at once."""
     found = look(f"turn:anna:{SECRET}@127.0.0.1:9?transport=tcp")
     assert found["turn:127.0.0.1:9?transport=tcp"].found == "cannot be reached (connection refused)"
     assert (found["UDP"].good, found["UDP"].found[:10]) == (True, "not tested")
 
 
 def test_no_server() -> None:
-    """Without servers none is asked, and that is no fault."""
+    """Without servers none is asked, and the doctor finds no fault."""
     assert [(check.what, check.good) for check in look().values()] == [("WebRTC", True)]

@@ -1,4 +1,4 @@
-"""What the command says at the end of a transfer; what it shows meanwhile is tested in tests/cli."""
+"""The command's output at the end of a transfer. Its output during a transfer is tested in tests/cli."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DONE = Snapshot(id="ba9876543210", role=Role.RECEIVE, state=State.DONE, names=("
 
 
 def result(seconds: float, via: str) -> Result:
-    """Five megabytes."""
+    """A result of five megabytes."""
     return Result(files=(Path("x.bin"),), bytes=5_000_000, seconds=seconds, digest="", via=via)
 
 
@@ -27,6 +27,6 @@ def result(seconds: float, via: str) -> Result:
     ],
 )
 def test_how_long_it_took(capsys: pytest.CaptureFixture[str], seconds: float, via: str, said: str) -> None:
-    """A rate is of this process: where an earlier one did it all there is none, and a path only if there was one."""
+    """The rate is that of this process. Without bytes of its own it has none, and a path shows only if one was used."""
     Terminal().done(result(seconds, via), DONE)
     assert capsys.readouterr().out.splitlines()[0] == said

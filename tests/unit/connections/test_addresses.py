@@ -1,4 +1,4 @@
-"""Where a listener can be reached, and which doors a peer may make us knock at."""
+"""The addresses of a listener, and which addresses a peer may make us dial."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def may(url: Any, *, same_machine: bool) -> bool:
 # ---------------------------------------------------------------- T36: what may be dialled
 @pytest.mark.parametrize("host", ["192.168.1.5", "10.0.0.1", "203.0.113.9", "[2001:db8::5]", "[fe80::1]"])
 def test_t36_a_plain_address_may_be_dialled(host: str) -> None:
-    """A plain IP with a port and a listener's path may be dialled, if the peer is on another machine."""
+    """A plain IP with a port and a listener's path may be dialled if the peer is on another machine."""
     assert may(f"ws://{host}:1024{PATH}", same_machine=False)
     assert not may(f"ws://{host}:1024{PATH}", same_machine=True)
 
@@ -33,7 +33,7 @@ def test_t36_a_plain_address_may_be_dialled(host: str) -> None:
     "host", ["127.0.0.1", "127.255.1.2", "[::1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]"]
 )
 def test_t36_loopback_only_on_the_same_machine(host: str) -> None:
-    """Our own loopback, however it is written, may be dialled only if the peer is on this machine."""
+    """Our loopback addresses, in any notation, may be dialled only if the peer is on this machine."""
     assert may(f"ws://{host}:65535{PATH}", same_machine=True)
     assert not may(f"ws://{host}:65535{PATH}", same_machine=False)
 
@@ -97,12 +97,12 @@ def test_t36_loopback_only_on_the_same_machine(host: str) -> None:
 )
 @pytest.mark.parametrize("same_machine", [True, False])
 def test_t36_nothing_else_may_be_dialled(url: Any, same_machine: bool) -> None:
-    """Names, other schemes, ports and paths, queries, odd spellings, several hosts at once: no door is knocked at."""
+    """Names, other schemes, ports and paths, queries, odd notations and lists of hosts are never dialled."""
     assert not may(url, same_machine=same_machine)
 
 
-def test_t36_few_doors() -> None:
-    """Of a long list only the first few are looked at, and what is no list names nothing."""
+def test_t36_few_addresses() -> None:
+    """Only the first few of a long list are dialled, and a value that is no list is empty."""
     good = f"ws://10.0.0.1:80{PATH}"
     assert dialable([good] * 100, same_machine=False) == [good] * MAX_ADDRESSES
     assert dialable(["x"] * MAX_ADDRESSES + [good], same_machine=False) == []
@@ -110,9 +110,9 @@ def test_t36_few_doors() -> None:
         assert dialable(odd, same_machine=False) == []
 
 
-# ---------------------------------------------------------------- what we tell
+# ---------------------------------------------------------------- what we announce
 def test_where_a_listener_is() -> None:
-    """A listener on one address says that one, in the form that may be dialled."""
+    """A listener on one address announces it in a form that may be dialled."""
     assert urls_for([("127.0.0.1", 5000)], PATH, "127.0.0.1") == [f"ws://127.0.0.1:5000{PATH}"]
     assert urls_for([("::1", 5000)], PATH, "::1") == [f"ws://[::1]:5000{PATH}"]
     assert urls_for([("127.0.0.1", 5), ("::1", 6)], PATH, "localhost") == [
@@ -123,7 +123,7 @@ def test_where_a_listener_is() -> None:
 
 @pytest.mark.parametrize("host", [None, "0.0.0.0", "::"])
 def test_where_a_listener_on_all_addresses_is(host: str | None) -> None:
-    """A listener everywhere says loopback and what leads outward, each with the port of its family."""
+    """A listener on all addresses announces loopback and the outward ones, each with its family's port."""
     urls = urls_for([("0.0.0.0", 5000), ("::", 6000)], PATH, host)
     assert urls[0] == f"ws://127.0.0.1:5000{PATH}"
     assert len(urls) <= MAX_ADDRESSES
@@ -132,8 +132,8 @@ def test_where_a_listener_on_all_addresses_is(host: str | None) -> None:
     assert len(urls_for([("0.0.0.0", 5000)], PATH, host)) <= len(urls)
 
 
-def test_whatever_is_told_may_be_dialled() -> None:
-    """Each side's rule accepts what the other's writes."""
+def test_announced_addresses_may_be_dialled() -> None:
+    """Each side may dial the addresses that the other announces."""
     urls = urls_for([("0.0.0.0", 5000), ("::", 6000)], PATH, None)
     here, elsewhere = dialable(urls, same_machine=True), dialable(urls, same_machine=False)
     assert f"ws://127.0.0.1:5000{PATH}" in here
@@ -141,7 +141,7 @@ def test_whatever_is_told_may_be_dialled() -> None:
 
 
 def test_local_addresses() -> None:
-    """Loopback comes first, and every address is one; a listener on one address has that one."""
+    """Loopback comes first, and every item is an address. A listener on one address has only that one."""
     found = local_addresses()
     assert found[0] == "127.0.0.1"
     assert len(set(found)) == len(found)
@@ -150,7 +150,7 @@ def test_local_addresses() -> None:
 
 
 def test_a_machine_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a route, or without a family, there is only loopback."""
+    """Without a route or a family only loopback is left."""
 
     def unreachable(*_: object) -> None:
         raise OSError(errno.ENETUNREACH, "no route")
@@ -163,7 +163,7 @@ def test_a_machine_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_machine_with_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The addresses that packets outward would carry follow loopback; the same one is not told twice."""
+    """The addresses of outward packets follow loopback, without repetition."""
 
     class Routed(socket.socket):
         def connect(self, address: Any) -> None:
@@ -178,13 +178,13 @@ def test_a_machine_with_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 # ---------------------------------------------------------------- which machine
 def test_a_machine_is_known_by_a_digest() -> None:
-    """The name of a machine is the same each time and says nothing but that."""
+    """A machine's name is a constant digest that reveals nothing else."""
     assert machine_id() == machine_id()
     assert len(bytes.fromhex(machine_id())) == 16
 
 
 def test_a_machine_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where Linux's boot id cannot be read, host name and network card take its place."""
+    """If Linux's boot id cannot be read, host name and network card are used."""
     linux = machine_id()
 
     def missing(*_: object) -> str:

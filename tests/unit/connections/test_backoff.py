@@ -1,4 +1,4 @@
-"""Waiting between two tries."""
+"""Waits between two attempts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LIMITS = Limits(backoff_first=0.25, backoff_most=15)
 
 
 def highest(low: float, high: float) -> float:
-    """A chance that always takes the most."""
+    """A random source that always draws the maximum."""
     assert low == high / 2
     return high
 
@@ -23,8 +23,8 @@ def test_each_wait_is_twice_as_long() -> None:
     assert {backoff.next_delay() for _ in range(2000)} == {15}
 
 
-def test_it_starts_over() -> None:
-    """After something worked the first wait is short again."""
+def test_success_resets_the_wait() -> None:
+    """After a success the first wait is short again."""
     backoff = Backoff(LIMITS, highest)
     for _ in range(5):
         backoff.next_delay()
@@ -32,16 +32,16 @@ def test_it_starts_over() -> None:
     assert backoff.next_delay() == 0.25
 
 
-def test_nobody_waits_in_step() -> None:
-    """Waits are drawn from the upper half, so that not all come back at the same instant."""
+def test_waits_are_random() -> None:
+    """Waits are drawn from the upper half, so that clients do not return at the same time."""
     backoff = Backoff(LIMITS)
     drawn = [backoff.next_delay() for _ in range(200)][10:]
     assert len(set(drawn)) > 100
     assert all(7.5 <= delay <= 15 for delay in drawn)
 
 
-def test_it_waits() -> None:
-    """To wait is to sleep for as long as was drawn."""
+def test_waiting() -> None:
+    """Waiting sleeps for the drawn time."""
     drawn = []
 
     def none(low: float, high: float) -> float:

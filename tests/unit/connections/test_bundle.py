@@ -1,4 +1,4 @@
-"""Several links, one of which is in use: what is late on any of them is dropped."""
+"""Several links, of which one is in use. Late frames on any of them are dropped."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ class Line:
         self.is_closed = False
 
     async def send(self, frame: bytes | memoryview) -> None:
-        """Take note."""
+        """Record a frame."""
         self.said.append(bytes(frame))
 
     def deliver_to(
         self, received: Callable[[memoryview, Lease | None], None], closed: Callable[[TransportError], None]
     ) -> None:
-        """Let the test speak and break the line."""
+        """Let the test send frames and break the link."""
         self.say: Callable[[bytes], None] = lambda frame: received(memoryview(frame), None)
         self.lose = closed
 
     async def aclose(self) -> None:
-        """Take note."""
+        """Record the close."""
         self.is_closed = True
 
 
 class Held:
-    """A bundle, what it passed on and what it switched to."""
+    """A bundle with records of delivered frames and switches."""
 
     def __init__(self, lines: int, *, leads: bool) -> None:
         self.heard: list[bytes] = []
@@ -57,8 +57,8 @@ def run(scenario: Callable[[], Awaitable[Any]]) -> None:
     asyncio.run(scenario())  # type: ignore[arg-type]
 
 
-def test_a_leader_hears_what_was_sent_after_the_answer() -> None:
-    """What comes on a link before the other side has switched to it too is late."""
+def test_a_leader_hears_frames_after_the_answer() -> None:
+    """Frames on a link from before the other side's switch are late."""
 
     async def scenario() -> None:
         held = Held(2, leads=True)
@@ -83,7 +83,7 @@ def test_a_leader_hears_what_was_sent_after_the_answer() -> None:
 
 
 def test_a_leader_that_returns_waits_for_a_new_answer() -> None:
-    """What was sent on a link under an earlier switch does not count under a later one."""
+    """Frames of an earlier switch to a link do not count under a later one."""
 
     async def scenario() -> None:
         held = Held(2, leads=True)
@@ -100,8 +100,8 @@ def test_a_leader_that_returns_waits_for_a_new_answer() -> None:
     run(scenario)
 
 
-def test_a_follower_goes_where_it_is_led() -> None:
-    """It uses the link on which the newest switch was said, and answers there; an overtaken one is ignored."""
+def test_a_follower_follows_the_newest_switch() -> None:
+    """A follower uses and answers on the link with the newest switch, and ignores an outdated one."""
 
     async def scenario() -> None:
         held = Held(3, leads=False)
@@ -125,7 +125,7 @@ def test_a_follower_goes_where_it_is_led() -> None:
 
 
 def test_a_lost_link() -> None:
-    """One in use: none is, then. Another one: nobody needs to know, unless it was the last."""
+    """Losing the link in use leaves none in use. Losing another one matters only if it was the last."""
 
     async def scenario() -> None:
         held = Held(3, leads=True)
@@ -146,8 +146,8 @@ def test_a_lost_link() -> None:
     run(scenario)
 
 
-def test_there_is_an_end_to_links() -> None:
-    """Who sends one after the other does not fill the memory."""
+def test_the_number_of_links_is_limited() -> None:
+    """A peer that opens link after link does not fill the memory."""
 
     async def scenario() -> None:
         held = Held(MAX_LINKS + 1, leads=False)
@@ -158,8 +158,8 @@ def test_there_is_an_end_to_links() -> None:
     run(scenario)
 
 
-def test_garbage_is_the_machines_to_judge() -> None:
-    """Only a frame that is a switch to the last byte is one."""
+def test_garbage_is_passed_to_the_machine() -> None:
+    """Only a complete and exact switch frame counts as one."""
 
     async def scenario() -> None:
         held = Held(1, leads=False)

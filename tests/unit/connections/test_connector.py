@@ -30,7 +30,7 @@ LIMITS = Limits(backoff_first=0.01)
 
 
 def run(scenario: Callable[[], Awaitable[None]]) -> None:
-    """Run to the end, or to the end of patience."""
+    """Run to the end, with a timeout."""
 
     async def patiently() -> None:
         async with asyncio.timeout(PATIENCE):
@@ -58,14 +58,14 @@ async def sides(
 
 
 async def meet(answerer: Answerer, caller: Caller) -> tuple[Link, Link]:
-    """One connection; no other path is wanted."""
+    """Make one connection and refuse further paths."""
     sender, receiver = await asyncio.gather(answerer.connect(), caller.connect())
     await asyncio.gather(answerer.settle(), caller.settle())
     return sender, receiver
 
 
 async def heard(link: Link, other: Link) -> bytes:
-    """What arrives at one end when the other says hello."""
+    """The frame that arrives at one end when the other sends hello."""
     frames: asyncio.Queue[bytes] = asyncio.Queue()
     link.deliver_to(lambda frame, lease: frames.put_nowait(bytes(frame)), lambda error: None)
     await other.send(b"hello")
@@ -74,7 +74,7 @@ async def heard(link: Link, other: Link) -> bytes:
 
 @pytest.mark.parametrize("via", ["direct", "relay", "webrtc"])
 def test_a_forced_path_is_taken(via):
-    """``via`` gives a link of just that kind, on which frames go."""
+    """``via`` gives a link of that kind, which transports frames."""
 
     async def scenario() -> None:
         async with sides(via) as (answerer, caller, _):
@@ -87,8 +87,8 @@ def test_a_forced_path_is_taken(via):
     run(scenario)
 
 
-def test_direct_wins_where_it_is_possible():
-    """Left alone, two processes of one machine need no relay for their bytes."""
+def test_direct_wins_if_possible():
+    """By default two processes of one machine connect without the relay."""
 
     async def scenario() -> None:
         async with sides() as (answerer, caller, _):
@@ -100,8 +100,8 @@ def test_direct_wins_where_it_is_possible():
     run(scenario)
 
 
-def test_the_relay_carries_where_nothing_else_does(monkeypatch):
-    """If no address can be dialled, the race goes to the relay."""
+def test_the_relay_is_the_last_resort(monkeypatch):
+    """If no address can be dialled, the relay wins the race."""
     monkeypatch.setattr("nbferry.connections.race.dialable", lambda urls, same_machine: [])
 
     async def scenario() -> None:
@@ -115,7 +115,7 @@ def test_the_relay_carries_where_nothing_else_does(monkeypatch):
 
 
 def swap(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have each side read another fingerprint than the other side's."""
+    """Make each side read a wrong fingerprint of its peer."""
     read = Description.from_json
 
     def swapped(fields: object) -> Description:
@@ -128,13 +128,13 @@ def swap(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def unbind(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the two sides bind their handshake to different fingerprints, though DTLS takes them."""
+    """Make both sides bind their handshakes to different fingerprints, while DTLS accepts them."""
     monkeypatch.setattr(datachannel, "binding", lambda *_: secrets.token_bytes(64))
 
 
 @pytest.mark.parametrize("break_it", [swap, unbind])
 def test_a_swapped_fingerprint_fails(break_it, monkeypatch):
-    """Nobody can stand between the two ends of a data channel: neither DTLS nor the handshake in it takes place."""
+    """A man in the middle of a data channel fails, in DTLS and in the handshake."""
     break_it(monkeypatch)
 
     async def scenario() -> None:
@@ -147,7 +147,7 @@ def test_a_swapped_fingerprint_fails(break_it, monkeypatch):
 
 @pytest.mark.parametrize("via", ["direct", "relay"])
 def test_one_side_without_webrtc(via):
-    """Who wants another path says nothing of WebRTC, and nobody waits for it."""
+    """A side with another path does not offer WebRTC, and the other does not wait for it."""
 
     async def scenario() -> None:
         async with sides("auto", via) as (answerer, caller, _):
@@ -160,7 +160,7 @@ def test_one_side_without_webrtc(via):
 
 
 def test_other_paths_follow(monkeypatch):
-    """Where no direct path is there, relay and WebRTC both come up, at both ends; it is settled later."""
+    """Without a direct path both relay and WebRTC open, at both ends."""
     monkeypatch.setattr("nbferry.connections.race.dialable", lambda urls, same_machine: [])
 
     async def scenario() -> None:
@@ -174,8 +174,8 @@ def test_other_paths_follow(monkeypatch):
     run(scenario)
 
 
-def test_nothing_else_is_opened_where_direct_works(monkeypatch):
-    """The calling side asks neither relay nor WebRTC when a direct path is up; the other one waits for its word."""
+def test_direct_opens_no_other_path(monkeypatch):
+    """With a direct path up, the caller asks for neither relay nor WebRTC, and the answerer waits for its decision."""
 
     async def scenario() -> None:
         async with sides() as (answerer, caller, _):
@@ -188,8 +188,8 @@ def test_nothing_else_is_opened_where_direct_works(monkeypatch):
     run(scenario)
 
 
-def test_silence_at_the_door_keeps_nobody_out(monkeypatch):
-    """Who knows where we listen, connects first and says nothing does not stand in the way of the other side."""
+def test_a_silent_stranger_blocks_no_peer(monkeypatch):
+    """A stranger that connects first and stays silent does not block the peer."""
     knocked: list[websocket.Transport] = []
     start = websocket.Listener.start.__func__
 
@@ -214,8 +214,8 @@ def test_silence_at_the_door_keeps_nobody_out(monkeypatch):
     run(scenario)
 
 
-def test_a_call_that_a_relay_shows_again_calls_nobody():
-    """An old call is known again: the sender keeps the link that it has."""
+def test_a_replayed_call_is_ignored():
+    """A replayed call is recognised, and the sender keeps its link."""
 
     async def scenario() -> None:
         async with sides("relay") as (answerer, caller, _):
@@ -238,8 +238,8 @@ def test_a_call_that_a_relay_shows_again_calls_nobody():
     run(scenario)
 
 
-def test_who_says_what_we_said_is_not_on_our_machine(monkeypatch):
-    """An echo of our own mark, under another nonce or our own, leads to no loopback address."""
+def test_an_echoed_machine_mark_is_not_trusted(monkeypatch):
+    """An echo of our own mark, under any nonce, does not make us dial loopback."""
     dialled: list[str] = []
     monkeypatch.setattr(
         "nbferry.connections.race.dialable",
@@ -258,13 +258,13 @@ def test_who_says_what_we_said_is_not_on_our_machine(monkeypatch):
         async with sides("auto") as (answerer, caller, _):
             for end in await meet(answerer, caller):
                 await end.aclose()
-            assert sorted(dialled) == ["False", "True"]  # the honest side's mark is known again
+            assert sorted(dialled) == ["False", "True"]  # the honest side's mark is recognised
 
     run(scenario)
 
 
-def test_no_common_path_is_an_error_that_says_what_was_tried(monkeypatch):
-    """A receiver that insists on direct where nothing can be dialled hears of each try."""
+def test_no_common_path_lists_the_tries(monkeypatch):
+    """A receiver that insists on direct gets an error that lists each try."""
     monkeypatch.setattr("nbferry.connections.race.dialable", lambda urls, same_machine: [])
 
     async def scenario() -> None:
@@ -284,7 +284,7 @@ def test_no_common_path_is_an_error_that_says_what_was_tried(monkeypatch):
 
 
 def test_a_new_call_makes_a_new_link_with_new_keys(monkeypatch):
-    """After a drop the receiver calls again; the sender notices, and no key is used twice."""
+    """After a drop the receiver calls again. The sender notices, and no key is used twice."""
     seen: list[bytes] = []
     made = Link.__init__
 
@@ -309,8 +309,8 @@ def test_a_new_call_makes_a_new_link_with_new_keys(monkeypatch):
     run(scenario)
 
 
-def test_a_stranger_in_the_room_changes_nothing():
-    """Who knows the room but not the keys can send what it likes; the receiver is still answered."""
+def test_a_stranger_in_the_room_has_no_effect():
+    """A stranger who knows the room but not the keys cannot keep the receiver from its answer."""
 
     async def scenario() -> None:
         async with sides("direct") as (answerer, caller, relay):
@@ -324,8 +324,8 @@ def test_a_stranger_in_the_room_changes_nothing():
     run(scenario)
 
 
-def test_a_room_that_is_not_there_is_a_code_not_found():
-    """A receiver that calls before the sender hosts gets an error to try again on."""
+def test_a_missing_room_is_retried():
+    """A receiver that calls before the sender hosts gets an error that is retried."""
 
     async def scenario() -> None:
         running = await start_relay("127.0.0.1", 0)
@@ -337,8 +337,8 @@ def test_a_room_that_is_not_there_is_a_code_not_found():
     run(scenario)
 
 
-def test_the_sender_hosts_again_when_the_relay_is_back():
-    """A relay that restarts finds the room again, and a call goes through."""
+def test_the_sender_hosts_again_after_a_restart():
+    """After the relay's restart the room exists again, and a call succeeds."""
 
     async def scenario() -> None:
         first = await start_relay("127.0.0.1", 0)
@@ -363,8 +363,8 @@ def test_the_sender_hosts_again_when_the_relay_is_back():
     run(scenario)
 
 
-def test_nothing_is_left_open(monkeypatch):
-    """Of all the pipes of a race one lives when it is settled; the others are closed."""
+def test_losers_of_the_race_are_closed(monkeypatch):
+    """After a race only the winner's pipe is open."""
     opened: list[websocket.WebSocketTransport] = []
     made = websocket.WebSocketTransport.__init__
 

@@ -1,4 +1,4 @@
-"""Rooms that are kept and let go of while their relay comes and goes; the relay is played by hand."""
+"""Rooms are hosted and released while their relay comes and goes. The test plays the relay."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CREATED = {"type": "created", "room": "482913", "seconds": 60}
 
 
 def run(scenario: Callable[[], Awaitable[None]]) -> None:
-    """Run to the end, or to the end of patience."""
+    """Run to the end, with a timeout."""
 
     async def patiently() -> None:
         async with asyncio.timeout(PATIENCE):
@@ -48,17 +48,17 @@ class Socket:
         self.end = end
 
     async def hear(self, kind: str) -> dict[str, Any]:
-        """The next message, which is of this type."""
+        """The next message, which must have this type."""
         message = json.loads(await self.end.receive())
         assert message["type"] == kind
         return dict(message)
 
     async def say(self, **fields: Any) -> None:
-        """Say something to the client."""
+        """Send a message to the client."""
         await self.end.send_bytes(json.dumps(fields).encode())
 
     async def open_room(self) -> dict[str, Any]:
-        """Let the client have its room."""
+        """Give the client its room."""
         asked = await self.hear("create")
         await self.say(**CREATED)
         return asked
@@ -66,7 +66,7 @@ class Socket:
 
 @dataclass(frozen=True)
 class ByHand(RelayAddress):
-    """A relay that a test plays; ``refuses`` are dials that fail before one succeeds."""
+    """A relay that a test plays. ``refuses`` dials fail before one succeeds."""
 
     sockets: asyncio.Queue[Socket] = field(default_factory=asyncio.Queue)
     clients: list[Transport] = field(default_factory=list)
@@ -83,17 +83,17 @@ class ByHand(RelayAddress):
         return here
 
     async def socket(self) -> Socket:
-        """The next socket that was opened."""
+        """The next opened socket."""
         return await self.sockets.get()
 
     def break_now(self) -> None:
-        """The latest socket is gone, in this very turn of the loop."""
+        """Lose the latest socket in this turn of the loop."""
         self.clients[-1]._ended(TransportClosed())
 
 
 @pytest.fixture
 def relay() -> ByHand:
-    """A relay that nobody has dialled yet."""
+    """A relay that no client has dialled yet."""
     return ByHand("http://relay.example/")
 
 
@@ -103,7 +103,7 @@ def answerer_at(relay: ByHand) -> Answerer:
 
 
 class Desk:
-    """Takes note of what an inviter reports."""
+    """Records the reports of an inviter."""
 
     def __init__(self) -> None:
         self.issued: list[str] = []
@@ -113,8 +113,8 @@ class Desk:
 
     def inviter(self, relay: ByHand, *, secret: Ticket | tuple[str, ...] = WORDS) -> Inviter:
         """An inviter that reports here."""
-        reception = InvitationListener(self._issue, self._guess, self._trouble, _pair)
-        return Inviter(Invitation(secret), relay, 60, LIMITS, reception)
+        listener = InvitationListener(self._issue, self._guess, self._trouble, _pair)
+        return Inviter(Invitation(secret), relay, 60, LIMITS, listener)
 
     async def _issue(self, code: Code | Ticket) -> None:
         self._note(self.issued, str(code))
@@ -137,12 +137,12 @@ class Desk:
 
 
 async def _pair(_: SessionKeys) -> None:
-    """Nobody is paired here."""
+    """No pairing happens in these tests."""
 
 
 # ---------------------------------------------------------------- the pair's own room
 def test_the_pairs_room_is_hosted(relay: ByHand) -> None:
-    """A sender hosts the room of its pair until it lets go; then the room is closed."""
+    """A sender hosts its pair's room until it releases it, and then the room is closed."""
 
     async def scenario() -> None:
         answerer = answerer_at(relay)
@@ -157,8 +157,8 @@ def test_the_pairs_room_is_hosted(relay: ByHand) -> None:
     run(scenario)
 
 
-def test_a_room_is_taken_up_again(relay: ByHand) -> None:
-    """When the relay is lost, or refuses, or cannot be reached, the host comes back with the same key."""
+def test_a_room_is_hosted_again(relay: ByHand) -> None:
+    """If the relay is lost, refuses or cannot be reached, the host returns with the same key."""
 
     async def scenario() -> None:
         answerer = answerer_at(relay)
@@ -177,8 +177,8 @@ def test_a_room_is_taken_up_again(relay: ByHand) -> None:
     run(scenario)
 
 
-def test_letting_go_while_the_relay_is_lost(relay: ByHand) -> None:
-    """A sender that lets go in the instant in which the relay is lost has let go."""
+def test_a_release_while_the_relay_is_lost(relay: ByHand) -> None:
+    """A release in the instant in which the relay is lost succeeds."""
 
     async def scenario() -> None:
         answerer = answerer_at(relay)
@@ -192,8 +192,8 @@ def test_letting_go_while_the_relay_is_lost(relay: ByHand) -> None:
     run(scenario)
 
 
-def test_who_stops_to_wait_for_the_room_does_not_host_it(relay: ByHand) -> None:
-    """A sender that is cancelled before the relay has answered leaves nothing that goes on trying."""
+def test_a_cancelled_host_stops(relay: ByHand) -> None:
+    """A sender that is cancelled before the relay's answer stops trying."""
 
     async def scenario() -> None:
         hosting = asyncio.create_task(answerer_at(relay).host())
@@ -206,13 +206,13 @@ def test_who_stops_to_wait_for_the_room_does_not_host_it(relay: ByHand) -> None:
     run(scenario)
 
 
-def test_a_host_that_was_never_asked_to() -> None:
-    """Whoever never hosted has nothing to let go of."""
+def test_a_release_without_a_room() -> None:
+    """A sender that never hosted can release."""
     run(lambda: answerer_at(ByHand("http://relay.example/")).aclose(over=True))
 
 
-def test_what_strangers_say_is_no_call(relay: ByHand) -> None:
-    """Members that come and go, garbage, and signals of other roles or pairs are no call; the receiver's is."""
+def test_messages_of_strangers_are_no_call(relay: ByHand) -> None:
+    """Strangers, garbage, and signals of other roles or pairs are no call. The receiver's signal is one."""
 
     async def scenario() -> None:
         answerer = answerer_at(relay)
@@ -247,7 +247,7 @@ def test_what_strangers_say_is_no_call(relay: ByHand) -> None:
 
 # ---------------------------------------------------------------- the room of a code
 def test_a_code_keeps_its_number(relay: ByHand) -> None:
-    """When the relay is lost the code's room is taken up again, under its number and with its key."""
+    """When the relay is lost, the code's room is hosted again with its number and key."""
 
     async def scenario() -> None:
         desk = Desk()
@@ -271,7 +271,7 @@ def test_a_code_keeps_its_number(relay: ByHand) -> None:
 
 
 def test_a_relay_that_refuses_for_a_while(relay: ByHand) -> None:
-    """Once there is a code, a relay that is too busy to give its room back is asked again, and the sender says why."""
+    """An issued code's relay that is busy is asked again, and the sender reports why."""
 
     async def scenario() -> None:
         desk = Desk()
@@ -291,8 +291,8 @@ def test_a_relay_that_refuses_for_a_while(relay: ByHand) -> None:
     run(scenario)
 
 
-def test_a_ticket_needs_a_relay_to_begin_with(relay: ByHand) -> None:
-    """A ticket names its room itself; that nobody can open it is an error at once all the same."""
+def test_a_ticket_needs_a_relay_at_the_start(relay: ByHand) -> None:
+    """A ticket has its own room name, but an unreachable relay still fails at once."""
 
     async def scenario() -> None:
         desk = Desk()
@@ -303,8 +303,8 @@ def test_a_ticket_needs_a_relay_to_begin_with(relay: ByHand) -> None:
     run(scenario)
 
 
-def test_stopping_to_invite_while_the_relay_is_lost(relay: ByHand) -> None:
-    """An inviter that is stopped in the instant in which the relay is lost has stopped."""
+def test_an_inviter_stops_while_the_relay_is_lost(relay: ByHand) -> None:
+    """An inviter stops even in the instant in which the relay is lost."""
 
     async def scenario() -> None:
         desk = Desk()
@@ -323,8 +323,8 @@ def test_stopping_to_invite_while_the_relay_is_lost(relay: ByHand) -> None:
 
 
 @pytest.mark.parametrize("ending", ["closed", "used", "expired"])
-def test_late_comers_are_told_why(relay: ByHand, ending: str) -> None:
-    """When an inviter is stopped the relay is told what to say to whoever comes too late."""
+def test_late_receivers_are_told_why(relay: ByHand, ending: str) -> None:
+    """A stopped inviter gives the relay the reason for late receivers."""
 
     async def scenario() -> None:
         desk = Desk()
@@ -346,7 +346,7 @@ def test_late_comers_are_told_why(relay: ByHand, ending: str) -> None:
 
 @pytest.mark.parametrize("first", [True, False], ids=["no relay", "a relay that refuses"])
 def test_without_a_first_number_there_is_no_code(relay: ByHand, first: bool) -> None:
-    """If no relay gives a number, that is an error at once."""
+    """If no relay gives a number, the inviter fails at once."""
 
     async def scenario() -> None:
         desk = Desk()
@@ -366,7 +366,7 @@ def test_without_a_first_number_there_is_no_code(relay: ByHand, first: bool) -> 
 
 
 def test_guesses_count_however_often_the_relay_is_lost(relay: ByHand) -> None:
-    """A relay that hangs up after each wrong guess gets three of them in all, and learns nothing from hanging up."""
+    """A relay that disconnects after each wrong guess gets three guesses in all, and learns nothing from it."""
 
     async def scenario() -> None:
         desk = Desk()
@@ -395,4 +395,5 @@ async def guess(socket: Socket, words: tuple[str, ...]) -> None:
             {"type": "message", "from": 1, "body": joiner.confirm(reply["body"].encode()).decode()}
         ).encode()
     )
-    await asyncio.sleep(0)  # it has arrived
+    # The proof has arrived.
+    await asyncio.sleep(0)

@@ -14,13 +14,13 @@ ONE, TWO = bytes(32), bytes([1]) * 32
 
 
 def links() -> tuple[Link, Link, Transport, Transport]:
-    """Two ends that share their keys, and the pipes under them."""
+    """Two ends that share their keys, and the pipes below them."""
     here, there = memory_pair()
     return Link(here, ONE, TWO), Link(there, TWO, ONE), here, there
 
 
 class Inbox:
-    """Frames as they come, with what they are held by; how it ended."""
+    """Received frames with their leases, and how the link ended."""
 
     def __init__(self, link: Link) -> None:
         self.frames: list[bytes] = []
@@ -39,8 +39,8 @@ class Inbox:
         self.news.set()
 
 
-def test_a_frame_arrives_as_it_was_and_travels_sealed():
-    """What goes over the pipe is longer by a tag and shows nothing of the frame."""
+def test_a_frame_travels_sealed():
+    """The bytes on the pipe are a tag longer and reveal nothing of the frame, which arrives unchanged."""
 
     async def scenario() -> None:
         link, _, _, there = links()
@@ -52,8 +52,8 @@ def test_a_frame_arrives_as_it_was_and_travels_sealed():
     asyncio.run(scenario())
 
 
-def test_small_frames_have_memory_of_their_own_and_large_ones_are_leased():
-    """A small frame cannot pin a large buffer; a large one is given back to be used again."""
+def test_small_frames_are_copied_and_large_ones_leased():
+    """A small frame does not pin a large buffer, and a large buffer is released for reuse."""
 
     async def scenario() -> None:
         link, other, _, _ = links()
@@ -76,8 +76,8 @@ def test_small_frames_have_memory_of_their_own_and_large_ones_are_leased():
     asyncio.run(scenario())
 
 
-def test_a_record_of_somebody_else_ends_the_link():
-    """What is not sealed with the link's key in the link's order is a broken connection, not data."""
+def test_a_foreign_record_ends_the_link():
+    """A record that the link's key did not seal in order breaks the connection."""
 
     async def scenario() -> None:
         _, other, here, _ = links()
@@ -91,7 +91,7 @@ def test_a_record_of_somebody_else_ends_the_link():
 
 
 def test_a_message_too_short_for_a_record_ends_the_link():
-    """Fewer bytes than a tag are refused, not a crash."""
+    """A message shorter than a tag is refused without a crash."""
 
     async def scenario() -> None:
         _, other, here, _ = links()

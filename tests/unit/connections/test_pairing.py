@@ -24,7 +24,7 @@ WORDS = ("amber", "canyon", "tulip")
 
 
 class Desk:
-    """Keeps what an inviter reports."""
+    """Records an inviter's reports."""
 
     def __init__(self) -> None:
         self.code: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -32,8 +32,8 @@ class Desk:
         self.troubles: list[str] = []
         self.paired: list[SessionKeys] = []
 
-    def reception(self) -> InvitationListener:
-        """What the inviter is given."""
+    def listener(self) -> InvitationListener:
+        """The listener for the inviter."""
         return InvitationListener(self._issued, self._guessed, self.troubles.append, self._pair)
 
     async def _issued(self, code: Code | Ticket) -> None:
@@ -57,7 +57,7 @@ class Stage:
         self.kept: list[SessionKeys] = []
 
     async def keep(self, keys: SessionKeys) -> None:
-        """Write down the keys of a joiner."""
+        """Store the keys of a joiner."""
         self.kept.append(keys)
 
     async def enter(self, ticket: Code | Ticket) -> SessionKeys:
@@ -69,16 +69,16 @@ class Stage:
             await mailbox.aclose()
 
     async def code(self) -> Code | Ticket:
-        """The code, once it is issued."""
+        """The issued code."""
         return parse(await self.desk.code)
 
 
 @asynccontextmanager
 async def inviting(invitation: Ticket | tuple[str, ...] = WORDS) -> AsyncIterator[Stage]:
-    """Somebody invites."""
+    """Run an inviter."""
     running = await start_relay("127.0.0.1", 0)
     relay, desk = RelayAddress(running.url), Desk()
-    task = asyncio.create_task(Inviter(Invitation(invitation), relay, 60, LIMITS, desk.reception()).run())
+    task = asyncio.create_task(Inviter(Invitation(invitation), relay, 60, LIMITS, desk.listener()).run())
     try:
         yield Stage(relay, desk, task)
     finally:
@@ -88,7 +88,7 @@ async def inviting(invitation: Ticket | tuple[str, ...] = WORDS) -> AsyncIterato
 
 
 def run(scenario: Callable[[], Awaitable[None]]) -> None:
-    """Run to the end, or to the end of patience."""
+    """Run to the end, with a timeout."""
 
     async def patiently() -> None:
         async with asyncio.timeout(PATIENCE):
@@ -102,8 +102,8 @@ def wrong(code: Code | Ticket) -> Code:
     return Code(code.room, ("tulip", "canyon", "amber"), code.url)
 
 
-def test_who_knows_the_code_gets_the_keys_of_the_sender():
-    """Both sides derive the same room, psk and channels; then the code is used up and the inviter has ended."""
+def test_the_right_code_gives_the_same_keys():
+    """Both sides derive the same room, psk and channels. Then the code is used up and the inviter ends."""
 
     async def scenario() -> None:
         async with inviting() as stage:
@@ -117,7 +117,7 @@ def test_who_knows_the_code_gets_the_keys_of_the_sender():
     run(scenario)
 
 
-def test_a_wrong_code_is_told_to_both_sides():
+def test_a_wrong_code_is_reported_to_both_sides():
     """The guesser gets WrongCode, the sender counts it, and the right code still works."""
 
     async def scenario() -> None:
@@ -132,7 +132,7 @@ def test_a_wrong_code_is_told_to_both_sides():
 
 
 def test_the_third_wrong_guess_burns_the_code():
-    """Then the inviter raises CodeBurnt, and even the right code says so."""
+    """The inviter raises CodeBurnt, and even the right code no longer works."""
 
     async def scenario() -> None:
         async with inviting() as stage:
@@ -148,8 +148,8 @@ def test_the_third_wrong_guess_burns_the_code():
     run(scenario)
 
 
-def test_of_two_at_once_the_one_with_the_right_code_gets_in():
-    """A guesser beside an honest receiver takes nothing from it."""
+def test_a_guesser_beside_an_honest_receiver():
+    """A guesser at the same time does not stop the honest receiver."""
 
     async def scenario() -> None:
         async with inviting() as stage:
@@ -162,7 +162,7 @@ def test_of_two_at_once_the_one_with_the_right_code_gets_in():
 
 
 def test_garbage_counts_as_a_guess():
-    """Who sends no PAKE message at all is refused like one who guesses wrong."""
+    """A message that is no PAKE message is refused as a wrong guess."""
 
     async def scenario() -> None:
         async with inviting() as stage:
@@ -177,7 +177,7 @@ def test_garbage_counts_as_a_guess():
 
 
 def test_a_ticket_lets_many_in_and_cannot_be_burnt():
-    """Each gets keys of its own; wrong secrets change nothing for the others."""
+    """Each receiver gets different keys, and wrong secrets do not affect the others."""
 
     async def scenario() -> None:
         ticket = new_ticket()
@@ -194,26 +194,26 @@ def test_a_ticket_lets_many_in_and_cannot_be_burnt():
     run(scenario)
 
 
-def test_no_relay_at_all_is_an_error_at_once():
-    """Without a first number there is no code to wait with."""
+def test_an_unreachable_relay_fails_at_once():
+    """Without a number from a relay no code can be issued."""
 
     async def scenario() -> None:
         running = await start_relay("127.0.0.1", 0)
         await running.aclose()
         desk = Desk()
         with pytest.raises(ConnectFailed):
-            await Inviter(Invitation(WORDS), RelayAddress(running.url), 60, LIMITS, desk.reception()).run()
+            await Inviter(Invitation(WORDS), RelayAddress(running.url), 60, LIMITS, desk.listener()).run()
 
     run(scenario)
 
 
 def test_the_number_outlives_the_relay():
-    """A relay that restarts on its port gets the room back, under the same number; the sender says so meanwhile."""
+    """A relay restarted on its port gets the room back under the same number. The sender reports the outage."""
 
     async def scenario() -> None:
         first = await start_relay("127.0.0.1", 0)
         relay, desk = RelayAddress(first.url), Desk()
-        task = asyncio.create_task(Inviter(Invitation(WORDS), relay, 60, LIMITS, desk.reception()).run())
+        task = asyncio.create_task(Inviter(Invitation(WORDS), relay, 60, LIMITS, desk.listener()).run())
         code = parse(await desk.code)
         await first.aclose()
         second = await start_relay("127.0.0.1", int(first.url.rpartition(":")[2].strip("/")))

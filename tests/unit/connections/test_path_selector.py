@@ -1,4 +1,4 @@
-"""Which path a transfer takes, by what each has carried; time is a number."""
+"""The choice of a path by the bytes that each has carried, with time as a number."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FRAME = 64 * KiB
 
 
 def link(via: str = "webrtc") -> BundledLink:
-    """A link that is not looked at."""
+    """A link that only has a kind."""
     return BundledLink(SimpleNamespace(via=Via(via)))  # type: ignore[arg-type]
 
 
@@ -37,13 +37,13 @@ class Trip:
         self.switch_to(self.links[0])
 
     def switch_to(self, to: BundledLink) -> None:
-        """Use another one, as a session does."""
+        """Switch to another link, as a session does."""
         self.switches.append(to)
         self._under_way = 0.0
         self.selector.begin(to, self.now)
 
-    def go_on(self, seconds: float, *, until: Callable[[], bool] = lambda: False) -> None:
-        """Let data come in as quickly as the link in use carries them."""
+    def proceed(self, seconds: float, *, until: Callable[[], bool] = lambda: False) -> None:
+        """Let data arrive as fast as the link in use carries them."""
         end = self.now + seconds
         while self.now < end and not until():
             self.now += STEP
@@ -58,18 +58,18 @@ class Trip:
             for slower in self.selector.slower():
                 self.links.remove(slower)
             deadline = self.selector.next_deadline()
-            assert deadline is None or deadline > self.now  # else a timer would go round and round
+            assert deadline is None or deadline > self.now  # an old deadline would make a timer loop
 
 
 @pytest.mark.parametrize(
     ("first", "other", "stays"),
     [
         (("relay", 10 * MiB), ("webrtc", 30 * MiB), "webrtc"),
-        (("relay", 10 * MiB), ("webrtc", 9 * MiB), "webrtc"),  # a relay carries at somebody else's cost
+        (("relay", 10 * MiB), ("webrtc", 9 * MiB), "webrtc"),  # a relay costs its owner
         (("relay", 10 * MiB), ("webrtc", 3 * MiB), "relay"),
         (("webrtc", 10 * MiB), ("relay", 11 * MiB), "webrtc"),
         (("webrtc", 3 * MiB), ("relay", 10 * MiB), "relay"),
-        (("relay", 10 * MiB), ("webrtc", 0), "relay"),  # nothing gets through
+        (("relay", 10 * MiB), ("webrtc", 0), "relay"),  # no byte arrives
         (("webrtc", 0), ("relay", 10 * MiB), "relay"),
         (("webrtc", 60 * KiB), ("relay", 20 * KiB), "webrtc"),  # fewer frames than seconds
         (("webrtc", 20 * KiB), ("relay", 60 * KiB), "relay"),
@@ -77,76 +77,77 @@ class Trip:
     ],
 )
 def test_the_quicker_one_stays(first: tuple[str, float], other: tuple[str, float], stays: str) -> None:
-    """Each path is tried for a while; then the better one is used, and the other is not wanted any more."""
+    """Each path is tried for a while. Then the better one is used, and the other one is closed."""
     trip = Trip({link(via): rate for via, rate in (first, other)})
-    trip.go_on(60)
+    trip.proceed(60)
     assert trip.switches[-1].via == stays
     assert len(trip.switches) <= 4
-    if min(first[1], other[1]):  # nobody can tell a path that is dead from a sender who has nothing to send
+    # A dead path cannot be told from a sender without data.
+    if min(first[1], other[1]):
         assert [each.via for each in trip.links] == [stays]
 
 
-def test_one_path_is_not_measured_against_nothing() -> None:
-    """Without another path there is nothing to decide, and no time at which to do so."""
+def test_a_single_path_is_not_measured() -> None:
+    """With a single path no decision is due, and no deadline is set."""
     trip = Trip({link(): MiB})
     assert trip.selector.next_deadline() is None
-    trip.go_on(10)
+    trip.proceed(10)
     assert len(trip.switches) == 1
 
 
 def test_one_that_comes_late_is_tried_at_once() -> None:
-    """The first path was measured meanwhile."""
+    """A late path is tried at once, as the first one was measured meanwhile."""
     relay, webrtc = link("relay"), link()
     trip = Trip({relay: MiB})
-    trip.go_on(10)
+    trip.proceed(10)
     trip.rates[webrtc] = 5 * MiB
     trip.links.append(webrtc)
-    trip.go_on(2 * STEP)
+    trip.proceed(2 * STEP)
     assert trip.switches == [relay, webrtc]
 
 
 def test_many_are_tried_one_after_the_other() -> None:
-    """The quickest of all stays."""
+    """The fastest path stays."""
     trip = Trip({link(): rate * MiB for rate in (2, 1, 7, 3)})
-    trip.go_on(60)
+    trip.proceed(60)
     assert trip.rates[trip.switches[-1]] == 7 * MiB
     assert len(trip.links) == 1
     assert trip.now == pytest.approx(60, abs=STEP)
 
 
 def test_nothing_is_tried_for_the_last_bytes() -> None:
-    """What will be there in a few seconds is left where it is."""
+    """No path is tried when the rest arrives within seconds."""
     trip = Trip({link("relay"): MiB, link(): 100 * MiB}, left=WORTH * LIMITS.path_trial * MiB)
-    trip.go_on(WORTH * LIMITS.path_trial)
+    trip.proceed(WORTH * LIMITS.path_trial)
     assert len(trip.switches) == 1
 
 
-def test_the_first_half_of_a_trial_is_for_getting_up_to_speed() -> None:
-    """A path that begins slowly is judged by what it carries then."""
+def test_the_first_half_of_a_trial_does_not_count() -> None:
+    """A path that starts slowly is judged by the second half of its trial."""
     relay, webrtc = link("relay"), link()
     trip = Trip({relay: 2 * MiB, webrtc: 0.1 * MiB})
-    trip.go_on(60, until=lambda: trip.switches[-1] is webrtc)
-    trip.go_on(LIMITS.path_trial / 2 - 10 * STEP)
+    trip.proceed(60, until=lambda: trip.switches[-1] is webrtc)
+    trip.proceed(LIMITS.path_trial / 2 - 10 * STEP)
     trip.rates[webrtc] = 10 * MiB
-    trip.go_on(60)
+    trip.proceed(60)
     assert trip.switches == [relay, webrtc]
 
 
 def test_a_pause_does_not_count() -> None:
-    """A path on which nothing was to arrive is measured anew."""
+    """After a pause a path is measured anew."""
     relay, webrtc = link("relay"), link()
     trip = Trip({relay: MiB, webrtc: MiB})
-    trip.go_on(LIMITS.path_trial * 0.8)
+    trip.proceed(LIMITS.path_trial * 0.8)
     trip.now += 100
     trip.selector.reset(trip.now)
-    trip.go_on(LIMITS.path_trial * 0.8)
+    trip.proceed(LIMITS.path_trial * 0.8)
     assert trip.switches == [relay]
-    trip.go_on(LIMITS.path_trial)
+    trip.proceed(LIMITS.path_trial)
     assert trip.switches == [relay, webrtc]
 
 
-def test_when_to_look_though_nothing_arrives() -> None:
-    """A silent path has twice as much time as one that speaks."""
+def test_the_deadline_of_a_silent_path() -> None:
+    """A silent path gets twice as much time as an active one."""
     trip = Trip({link(): 0.0, link(): 0.0})
     assert trip.selector.next_deadline() == 2 * LIMITS.path_trial
     trip.selector.arrived(1, 1.0)
@@ -155,35 +156,35 @@ def test_when_to_look_though_nothing_arrives() -> None:
 
 @pytest.mark.parametrize("asked", [True, False])
 def test_a_sender_that_has_nothing_to_send_yet(asked: bool) -> None:
-    """While it waits in its queue, or reads, no path is judged; then the quicker one is found as ever."""
+    """No path is judged while the sender queues or reads. Afterwards the faster one is found as usual."""
     relay, webrtc = link("relay"), link()
     trip = Trip({webrtc: 0, relay: 0})
     trip.awaits = asked
-    trip.go_on(120)
+    trip.proceed(120)
     assert trip.links == [webrtc, relay]
     assert len(trip.switches) == (2 if asked else 1)
     trip.awaits = True
     trip.rates |= {webrtc: 10 * MiB, relay: MiB}
-    trip.go_on(60)
+    trip.proceed(60)
     assert trip.links == [webrtc]
     assert trip.switches[-1] is webrtc
 
 
 def test_control_frames_are_no_sign_of_a_path() -> None:
-    """A path that was switched to and brings no chunk is left again, and closed: the other one has brought some."""
+    """A path that brings no chunk after a switch is left and closed, if the other one brought some."""
     relay, webrtc = link("relay"), link()
     trip = Trip({relay: MiB, webrtc: 0})
-    trip.go_on(60)
+    trip.proceed(60)
     assert trip.switches == [relay, webrtc, relay]
     assert trip.links == [relay]
 
 
-def test_what_to_use_when_the_one_in_use_is_lost() -> None:
-    """The quickest that is known; of unknown ones the oldest."""
+def test_the_choice_after_a_loss() -> None:
+    """After a loss the fastest known path is used, or the oldest unknown one."""
     slow, quick, unknown = link(), link(), link()
     trip = Trip({slow: MiB, quick: 2 * MiB, unknown: 3 * MiB})
     assert trip.selector.best() is slow
-    trip.go_on(60, until=lambda: trip.switches[-1] is unknown)
+    trip.proceed(60, until=lambda: trip.switches[-1] is unknown)
     trip.links.remove(unknown)
     assert trip.selector.best() is quick
     trip.links.remove(quick)

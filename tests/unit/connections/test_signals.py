@@ -1,4 +1,4 @@
-"""What two sides tell each other to get connected."""
+"""The signals by which two sides connect."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ ONE, OTHER = bytes(range(16)), bytes(range(16, 32))
         Described(ONE, OTHER, Via.WEBRTC, {"ufrag": "a", "candidates": []}),
     ],
 )
-def test_what_is_encoded_can_be_decoded(signal: Signal | Described) -> None:
-    """Calls, answers and descriptions are read as they were written."""
+def test_signals_are_read_back(signal: Signal | Described) -> None:
+    """Calls, answers and descriptions are read back unchanged."""
     assert decode(signal.encode()) == signal
 
 
 def fields(**changed: object) -> bytes:
-    """A call, with something else in it; None: without it."""
+    """A call with changed fields; None removes a field."""
     call = {"nonce": ONE.hex(), "to": "", "urls": [], "machine": "", **changed}
     return json.dumps({name: value for name, value in call.items() if value is not None}).encode()
 
@@ -47,18 +47,18 @@ def fields(**changed: object) -> bytes:
         fields(urls="ws://192.0.2.1:9/"),
         fields(urls=None),
         fields(machine=1),
-        fields(urls=None, webrtc={}),  # for nobody
+        fields(urls=None, webrtc={}),  # a description without a receiver
         fields(urls=None, to=OTHER.hex(), webrtc=[]),
     ],
 )
-def test_what_makes_no_sense_is_refused(raw: bytes) -> None:
-    """What an authenticated peer sends is still judged."""
+def test_invalid_signals_are_refused(raw: bytes) -> None:
+    """Invalid signals are refused, even those of an authenticated peer."""
     with pytest.raises(RemoteProtocolError):
         decode(raw)
 
 
-def test_what_is_no_hex_is_refused() -> None:
-    """A mailbox carries text."""
+def test_text_that_is_no_hex_is_refused() -> None:
+    """A mailbox transports text, so a signal must be hex."""
     assert unhex("00ff") == b"\x00\xff"
     with pytest.raises(RemoteProtocolError):
         unhex("zz")

@@ -43,27 +43,27 @@ def test_known_answers(size: int, digest: str) -> None:
 
 
 def test_known_answer_of_derive_key() -> None:
-    """The library's derive_key mode, on which the other digests stand, is that of the official test vectors."""
+    """The library's derive_key mode, the base of the other digests, matches the official test vectors."""
     context = "BLAKE3 2019-12-27 16:29:52 test vectors context"
     assert blake3(derive_key_context=context).digest().hex() == DERIVED_EMPTY
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
 def test_any_bytes(kind: type) -> None:
-    """What holds the bytes of a chunk makes no difference."""
+    """The type of the buffer does not change a chunk's digest."""
     assert chunk_digest(kind(pattern(100))) == chunk_digest(pattern(100))
 
 
 @pytest.mark.parametrize("cuts", [[], [0], [1, 5000], [4097], [1000, 1000, 2000]])
 def test_pieces(cuts: list[int]) -> None:
-    """A chunk has one digest, in however many pieces it lies."""
+    """A chunk has one digest, no matter how it is cut into pieces."""
     data, bounds = memoryview(pattern(4097)), [0, *cuts, 4097]
     parts = [data[a:b] for a, b in pairwise(bounds)]
     assert chunk_digest_of(parts) == chunk_digest(data)
 
 
 def leaves(count: int) -> bytes:
-    """The digests of that many chunks."""
+    """The digests of this many chunks."""
     return blake3(pack("!I", count)).digest(count * DIGEST_SIZE)
 
 
@@ -80,7 +80,7 @@ def test_file_digest_is_as_specified(count: int) -> None:
 
 
 def test_an_empty_file_has_one_empty_chunk() -> None:
-    """An empty file is verified like any other: by the digest of its one chunk, which is empty."""
+    """An empty file is verified like any other: by the digest of its one empty chunk."""
     assert len(file_digest(0, 10, chunk_digest(b""))) == DIGEST_SIZE
     with pytest.raises(LocalProtocolError):
         file_digest(0, 10, b"")
@@ -88,19 +88,19 @@ def test_an_empty_file_has_one_empty_chunk() -> None:
 
 @pytest.mark.parametrize("size", [10, 21, 30])
 def test_leaves_must_fit_the_size(size: int) -> None:
-    """Digests that do not belong to a file of that size are our own mistake, and are not hashed."""
+    """Digests that do not fit the file's size are a bug of the caller, and are not hashed."""
     with pytest.raises(LocalProtocolError):
         file_digest(size, 10, leaves(2))
 
 
 def test_lengths_are_committed() -> None:
-    """The same chunks under another size or chunk size are another file."""
+    """The same chunks with another size or chunk size are another file."""
     digests = [file_digest(20, 10, leaves(2)), file_digest(19, 10, leaves(2)), file_digest(20, 19, leaves(2))]
     assert len(set(digests)) == 3
 
 
 def test_levels_do_not_mix() -> None:
-    """The digest of a file of one chunk is not its chunk's, nor that of a chunk which spells the file out."""
+    """The digest of a one-chunk file differs from its chunk's, and from that of a chunk with the file's input."""
     leaf = chunk_digest(b"x")
     page = blake3(pack("!I", 1) + leaf, derive_key_context="nbferry v1 page").digest()
     spelled_out = pack("!QIQ", 1, 10, 1) + page
@@ -139,13 +139,13 @@ def test_any_name_of_a_file_system() -> None:
 
 
 def test_content_needs_whole_digests() -> None:
-    """A file digest of another length, which could read as two entries, is refused."""
+    """A file digest of another length, which could pass for two entries, is refused."""
     with pytest.raises(LocalProtocolError):
         content_digest([("a", bytes(31))])
 
 
-def test_nothing_heavy_is_imported_with_the_package() -> None:
-    """Importing the package imports no cryptography; that waits until a module of it is used."""
+def test_the_package_imports_no_cryptography() -> None:
+    """Importing the package loads no cryptography before a module of it is used."""
     code = "import sys, json, nbferry.crypto; print(json.dumps(sorted(sys.modules)))"
     loaded = json.loads(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout)
     assert not {"blake3", "cryptography", "spake2"} & set(loaded)

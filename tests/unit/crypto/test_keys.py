@@ -15,7 +15,7 @@ KEYS = SessionKeys(ROOT)
 
 
 def hkdf_expand(key: bytes, info: bytes, length: int) -> bytes:
-    """HKDF-Expand by the letter of RFC 5869."""
+    """HKDF-Expand exactly as in RFC 5869."""
     output, block = b"", b""
     for number in range(1, 256):
         block = hmac.digest(key, block + info + bytes([number]), "sha256")
@@ -34,7 +34,7 @@ def test_hkdf_of_the_rfc() -> None:
 
 
 def test_derivations_are_as_specified() -> None:
-    """Psk, room and channel are derived with the labels of the documentation."""
+    """Psk, room and channel are derived with the documented labels."""
     assert KEYS.psk == hkdf_expand(ROOT, b"nbferry/v1/psk", 32)
     assert KEYS.room == hkdf_expand(ROOT, b"nbferry/v1/room", 16).hex()
     info = b"nbferry/v1/channel" + pack("!H", 2) + b"aa" + pack("!H", 1) + b"b"
@@ -48,7 +48,7 @@ def test_names_for_the_relay() -> None:
 
 
 def test_channels_differ() -> None:
-    """Other nonces, their order and where one ends and the next begins: each gives another channel."""
+    """Another nonce, another order or another split of the nonces gives another channel."""
     nonces = [(b"a", b"b"), (b"b", b"a"), (b"ab", b""), (b"", b"ab"), (b"a", b"bc"), (b"ab", b"c")]
     assert len({KEYS.channel(*pair) for pair in nonces}) == len(nonces)
 
@@ -62,18 +62,18 @@ def test_pairings_differ() -> None:
 
 
 def test_repr_hides_everything() -> None:
-    """Nothing that was derived, and not the root, is shown."""
+    """Neither the root nor a derived value is shown."""
     assert repr(KEYS) == "SessionKeys()"
 
 
 def test_root_has_32_bytes() -> None:
-    """A root of another length is our own mistake."""
+    """A root of another length is a bug of the caller."""
     with pytest.raises(LocalProtocolError):
         SessionKeys(bytes(16))
 
 
 def test_same_root_same_keys() -> None:
-    """Two values with one root are equal: a pairing is its root."""
+    """Two values with the same root are equal."""
     assert SessionKeys(ROOT) == KEYS
     assert SessionKeys(bytes(32)) != KEYS
 
@@ -82,12 +82,12 @@ def test_same_root_same_keys() -> None:
 @pytest.mark.parametrize("sender", ["A", "B"])
 @pytest.mark.parametrize("body", [b"", b'{"nonce": "00"}', bytes(MAX_SIGNAL)], ids=len)
 def test_signals(sender: Side, body: bytes) -> None:
-    """What one side seals, the other opens."""
+    """The other side opens a sealed signal."""
     assert SessionKeys(ROOT).open_signal(sender, KEYS.seal_signal(sender, body)) == body
 
 
 def test_signals_are_as_specified() -> None:
-    """A signal is a salt and AES-GCM under the key that HKDF gives for salt and role."""
+    """A signal is a salt and AES-GCM under the key that HKDF derives from salt and role."""
     salt = bytes([7]) * 32
     message = SessionKeys(ROOT, random=lambda size: salt[:size]).seal_signal("A", b"body")
     key = hkdf_expand(hmac.digest(salt, ROOT, "sha256"), b"nbferry/v1/signal A", 32)
@@ -95,26 +95,26 @@ def test_signals_are_as_specified() -> None:
 
 
 def test_sealed_twice() -> None:
-    """The same body sealed again has another salt, so another key: nothing of it is the same."""
+    """The same body sealed again has another salt and key, so no part of it repeats."""
     one, other = KEYS.seal_signal("A", bytes(64)), KEYS.seal_signal("A", bytes(64))
     assert one[:32] != other[:32]
     assert one[32:] != other[32:]
 
 
-def test_thrown_back() -> None:
-    """A signal of one side does not open as one of the other."""
+def test_a_reflected_signal() -> None:
+    """A side's own signal does not open as one of the other side."""
     with pytest.raises(RemoteProtocolError):
         KEYS.open_signal("A", KEYS.seal_signal("B", b"call"))
 
 
-def test_of_another_pairing() -> None:
+def test_a_signal_of_another_pairing() -> None:
     """A signal of another pairing does not open."""
     with pytest.raises(RemoteProtocolError):
         KEYS.open_signal("A", SessionKeys(bytes(32)).seal_signal("A", b"call"))
 
 
 @pytest.mark.parametrize("at", [0, 31, 32, 36, -1])
-def test_changed(at: int) -> None:
+def test_a_changed_signal(at: int) -> None:
     """Any change of salt, data or tag is noticed."""
     message = bytearray(KEYS.seal_signal("A", b"body"))
     message[at] ^= 0x80
@@ -123,14 +123,14 @@ def test_changed(at: int) -> None:
 
 
 @pytest.mark.parametrize("length", [0, 31, 32, 47, 51])
-def test_cut(length: int) -> None:
-    """A signal that was cut is noticed."""
+def test_a_truncated_signal(length: int) -> None:
+    """A truncated signal is noticed."""
     with pytest.raises(RemoteProtocolError):
         KEYS.open_signal("A", KEYS.seal_signal("A", b"body")[:length])
 
 
-def test_too_large() -> None:
-    """A signal is bounded: a larger one is our own mistake, or a stranger's message that is not even tried."""
+def test_a_signal_above_the_limit() -> None:
+    """Sealing a signal above the limit is a bug of the caller, and opening one is refused untried."""
     with pytest.raises(LocalProtocolError):
         KEYS.seal_signal("A", bytes(MAX_SIGNAL + 1))
     with pytest.raises(RemoteProtocolError, match="length"):

@@ -52,7 +52,7 @@ VECTOR_TRANSPORT = [
 
 
 def fixed(value: bytes) -> Callable[[int], bytes]:
-    """A source of randomness that yields this."""
+    """A random source that yields these bytes."""
     return lambda _: value
 
 
@@ -108,7 +108,7 @@ def oracle(*, initiator: bool, psk: bytes = PSK) -> HandshakeState:
 
 
 def keys_of(states: tuple[CipherState, CipherState]) -> list[bytes]:
-    """What the other implementation has split into."""
+    """The keys of the other implementation's split."""
     return [state._key for state in states]
 
 
@@ -139,7 +139,7 @@ def test_interoperates_as_responder() -> None:
 
 
 def test_keys_cross() -> None:
-    """What one side sends with, the other receives with; the two directions have different keys."""
+    """One side's sending key is the other's receiving key, and the two directions differ."""
     initiator, responder = Initiator(PSK, PROLOGUE), Responder(PSK, PROLOGUE)
     shake(initiator, responder)
     assert initiator.split() == responder.split()[::-1]
@@ -147,7 +147,7 @@ def test_keys_cross() -> None:
 
 
 def test_every_handshake_has_its_own_keys() -> None:
-    """The same psk and prologue never give the same keys again."""
+    """The same psk and prologue never give the same keys twice."""
     keys: set[bytes] = set()
     for _ in range(3):
         initiator, responder = Initiator(PSK, PROLOGUE), Responder(PSK, PROLOGUE)
@@ -162,7 +162,7 @@ def test_every_handshake_has_its_own_keys() -> None:
     ids=["psk", "prologue", "no prologue"],
 )
 def test_a_stranger_gets_no_answer(stranger: Initiator) -> None:
-    """Whoever has another psk, or another prologue, is found out by its first message and not answered."""
+    """A stranger with another psk or prologue is detected by its first message and gets no answer."""
     responder = Responder(PSK, PROLOGUE)
     with pytest.raises(WrongKey):
         responder.read_message(stranger.write_message())
@@ -171,7 +171,7 @@ def test_a_stranger_gets_no_answer(stranger: Initiator) -> None:
 
 
 def test_one_try() -> None:
-    """After a message that does not open, the handshake takes no other, not even the right one."""
+    """After a wrong message the handshake accepts no other, not even the right one."""
     responder = Responder(PSK, PROLOGUE)
     with pytest.raises(WrongKey):
         responder.read_message(Initiator(bytes(32), PROLOGUE).write_message())
@@ -180,13 +180,13 @@ def test_one_try() -> None:
 
 
 def test_a_wrong_key_may_be_tried_again() -> None:
-    """That the other end has a wrong key ends this connection, not the session."""
+    """A wrong key of the other end ends this connection, but not the session."""
     assert WrongKey.retryable
 
 
 @pytest.mark.parametrize("at", [0, 31, 32, 47])
 def test_a_changed_answer(at: int) -> None:
-    """Any bit that is changed in the answer is noticed, and gives no keys."""
+    """Any changed bit of the answer is noticed, and gives no keys."""
     initiator, responder = Initiator(PSK, PROLOGUE), Responder(PSK, PROLOGUE)
     responder.read_message(initiator.write_message())
     answer = bytearray(responder.write_message())
@@ -198,7 +198,7 @@ def test_a_changed_answer(at: int) -> None:
 
 
 def test_an_answer_to_another_handshake() -> None:
-    """An answer that was recorded in one handshake does not do in another."""
+    """An answer recorded in one handshake does not fit another."""
     first, second = Initiator(PSK, PROLOGUE), Initiator(PSK, PROLOGUE)
     responder = Responder(PSK, PROLOGUE)
     responder.read_message(first.write_message())
@@ -207,8 +207,8 @@ def test_an_answer_to_another_handshake() -> None:
         second.read_message(responder.write_message())
 
 
-def test_thrown_back() -> None:
-    """An initiator is not answered by its own message."""
+def test_a_reflected_message() -> None:
+    """An initiator rejects its own message."""
     initiator = Initiator(PSK, PROLOGUE)
     with pytest.raises(WrongKey):
         initiator.read_message(initiator.write_message())
@@ -216,7 +216,7 @@ def test_thrown_back() -> None:
 
 @pytest.mark.parametrize("message", [b"", bytes(47), bytes(MAX_NOISE_MESSAGE + 1)], ids=len)
 def test_impossible_lengths(message: bytes) -> None:
-    """What is too short or too long for a handshake message is refused by its length."""
+    """A message too short or too long for a handshake is refused by its length."""
     with pytest.raises(RemoteProtocolError, match=str(len(message))):
         Responder(PSK, PROLOGUE).read_message(message)
 
@@ -233,13 +233,13 @@ def test_impossible_lengths(message: bytes) -> None:
     ],
 )
 def test_unsafe_keys(key: bytes) -> None:
-    """A key that would give a secret that everybody knows is refused."""
+    """A key that would give a publicly known secret is refused."""
     with pytest.raises(RemoteProtocolError, match="unsafe"):
         Responder(PSK, PROLOGUE).read_message(key + bytes(16))
 
 
-def test_turns() -> None:
-    """A step out of turn is our own mistake."""
+def test_steps_out_of_order() -> None:
+    """A step out of order is a bug of the caller."""
     with pytest.raises(LocalProtocolError):
         Initiator(PSK, PROLOGUE).read_message(bytes(48))
     with pytest.raises(LocalProtocolError):
@@ -253,13 +253,13 @@ def test_turns() -> None:
 
 
 def test_psk_has_32_bytes() -> None:
-    """A psk of another length is our own mistake."""
+    """A psk of another length is a bug of the caller."""
     with pytest.raises(LocalProtocolError):
         Initiator(bytes(16), PROLOGUE)
 
 
 def test_largest_payload() -> None:
-    """A payload fills the message up to the limit of Noise; a larger one is our own mistake."""
+    """A payload may fill a message up to Noise's limit. A larger one is a bug of the caller."""
     most = MAX_NOISE_MESSAGE - 32 - 16
     message = Initiator(PSK, PROLOGUE).write_message(bytes(most))
     assert Responder(PSK, PROLOGUE).read_message(message) == bytes(most)

@@ -24,29 +24,29 @@ def pair(
     sharer_in: str = ROOM,
     joiner_in: str = ROOM,
 ) -> tuple[Joiner, Sharer]:
-    """A joiner and a sharer, who agree unless something else is said."""
+    """A joiner and a sharer, who agree unless a field is changed."""
     return Joiner(joiner_has, joiner_in), Sharer(sharer_has, sharer_in)
 
 
 def run(joiner: Joiner, sharer: Sharer) -> None:
-    """The whole exchange, undisturbed."""
+    """The whole undisturbed exchange."""
     joiner.finish(sharer.finish(joiner.confirm(sharer.respond(joiner.start()))))
 
 
 def changed(message: bytes, **fields: Any) -> bytes:
-    """A message with other fields; those that are None are left out."""
+    """A message with changed fields; None removes a field."""
     merged = json.loads(message) | fields
     return json.dumps({name: value for name, value in merged.items() if value is not None}).encode()
 
 
 def seeded(seed: bytes) -> Callable[[int], bytes]:
-    """A source of randomness that is always the same."""
+    """A random source that is always the same."""
     count = iter(range(1000))
     return lambda size: (sha256(seed + bytes([next(count)])).digest() * 2)[:size]
 
 
-# ---------------------------------------------------------------- it works
-def test_both_know_the_code() -> None:
+# ---------------------------------------------------------------- success
+def test_both_sides_know_the_code() -> None:
     """With the same code both sides have the same secret of 32 bytes, and the same words to compare."""
     joiner, sharer = pair()
     run(joiner, sharer)
@@ -68,7 +68,7 @@ def test_every_run_has_its_own_secret() -> None:
 
 
 def test_the_wire_is_frozen() -> None:
-    """Messages and secrets of version 1 stay what they are: other installations speak it."""
+    """Messages and secrets of version 1 stay the same, because other installations use it."""
     joiner, sharer = Joiner(PASSWORD, ROOM, random=seeded(b"B")), Sharer(PASSWORD, ROOM, random=seeded(b"A"))
     m1 = joiner.start()
     m2 = sharer.respond(m1)
@@ -90,7 +90,7 @@ def expand(key: bytes, info: bytes) -> bytes:
 
 
 class Stranger:
-    """A joiner that was written from the documentation alone, and may know a suite and a field more than we do."""
+    """A joiner written from the documentation alone, which may know an extra suite and an extra field."""
 
     def __init__(self, **extra: Any) -> None:
         ids = {"idA": b"nbferry/v1/A|482913", "idB": b"nbferry/v1/B|482913"}
@@ -100,7 +100,7 @@ class Stranger:
         self.m1 = json.dumps(hello | extra, indent=1).encode()
 
     def confirm(self, m2: bytes, m1: bytes | None = None) -> bytes:
-        """m3, from m2 and from what we believe that m1 was."""
+        """m3, from m2 and from our assumed m1."""
         key = self.spake.finish(bytes.fromhex(json.loads(m2)["share"]))
         parts = [b"nbferry/v1/pake", b"482913", m1 or self.m1, m2]
         self.transcript = sha256(b"".join(len(part).to_bytes(4) + part for part in parts)).digest()
@@ -113,7 +113,7 @@ class Stranger:
 
 
 def test_a_second_implementation() -> None:
-    """A joiner that follows the documentation, and says more than we understand, gets along with our sharer."""
+    """A joiner that follows the documentation and sends unknown fields agrees with our sharer."""
     stranger, sharer = Stranger(future={"a": [1, None]}), Sharer(PASSWORD, ROOM)
     m4 = sharer.finish(stranger.confirm(sharer.respond(stranger.m1)))
     assert json.loads(m4) == {"confirm": stranger.tag(b"A")}
@@ -124,7 +124,7 @@ def test_a_second_implementation() -> None:
 
 
 def test_the_list_of_suites_is_bound() -> None:
-    """A relay that takes the better suite out of the joiner's list is found out."""
+    """A relay that removes the better suite from the joiner's list is detected."""
     stranger, sharer = Stranger(), Sharer(PASSWORD, ROOM)
     m2 = sharer.respond(changed(stranger.m1, suites=[SUITE]))
     with pytest.raises(WrongCode):
@@ -134,7 +134,7 @@ def test_the_list_of_suites_is_bound() -> None:
 # ------------------------------------------------------------- wrong guesses
 @pytest.mark.parametrize("guess", [b"", b"nbferry/v1/pw\0amber-canyon-tulips", PASSWORD[:-1]])
 def test_a_wrong_guess(guess: bytes) -> None:
-    """A joiner with another code is found out, and the sharer has no secret with it."""
+    """A joiner with another code is detected, and the sharer gets no secret."""
     joiner, sharer = pair(joiner_has=guess)
     m3 = joiner.confirm(sharer.respond(joiner.start()))
     with pytest.raises(WrongCode):
@@ -144,7 +144,7 @@ def test_a_wrong_guess(guess: bytes) -> None:
 
 
 def test_one_guess_per_run() -> None:
-    """After a wrong guess the same run takes no second one."""
+    """After a wrong guess the same run accepts no second one."""
     joiner, sharer = pair(joiner_has=b"guess")
     m3 = joiner.confirm(sharer.respond(joiner.start()))
     for error in (WrongCode, LocalProtocolError):
@@ -153,7 +153,7 @@ def test_one_guess_per_run() -> None:
 
 
 def test_the_sharer_must_know_the_code_too() -> None:
-    """Somebody who only pretends to be the sharer is found out by the joiner."""
+    """A false sharer is detected by the joiner."""
     joiner, pretender = pair(sharer_has=b"guess")
     joiner.confirm(pretender.respond(joiner.start()))
     with pytest.raises(WrongCode):
@@ -182,8 +182,8 @@ def test_spliced_runs() -> None:
 
 
 @pytest.mark.parametrize("change", [{"nonce": "00" * 16}, {"suites": ["worse", SUITE]}, {"more": 1}])
-def test_changed_on_the_way_to_the_sharer(change: dict[str, Any]) -> None:
-    """Whatever the relay changes in m1 makes the proofs wrong."""
+def test_a_changed_m1(change: dict[str, Any]) -> None:
+    """Any change of m1 by the relay makes the proofs wrong."""
     joiner, sharer = pair()
     m2 = sharer.respond(changed(joiner.start(), **change))
     with pytest.raises(WrongCode):
@@ -191,8 +191,8 @@ def test_changed_on_the_way_to_the_sharer(change: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("change", [{"nonce": "00" * 16}, {"suites": [SUITE, "better"]}, {"more": 1}])
-def test_changed_on_the_way_to_the_joiner(change: dict[str, Any]) -> None:
-    """Whatever the relay changes in m2 makes the proofs wrong."""
+def test_a_changed_m2(change: dict[str, Any]) -> None:
+    """Any change of m2 by the relay makes the proofs wrong."""
     joiner, sharer = pair()
     m3 = joiner.confirm(changed(sharer.respond(joiner.start()), **change))
     with pytest.raises(WrongCode):
@@ -201,8 +201,8 @@ def test_changed_on_the_way_to_the_joiner(change: dict[str, Any]) -> None:
 
 # ---------------------------------------------------------------- reflection
 @pytest.mark.parametrize("side", ["41", "42"], ids=["as A", "as B"])
-def test_the_joiners_share_thrown_back(side: str) -> None:
-    """A joiner does not take its own share for the sharer's, whichever side it claims to be of."""
+def test_the_joiners_share_reflected(side: str) -> None:
+    """A joiner refuses its own share, whichever side it claims to come from."""
     joiner, sharer = pair()
     m1 = joiner.start()
     own = json.loads(m1)["shares"][SUITE]
@@ -210,8 +210,8 @@ def test_the_joiners_share_thrown_back(side: str) -> None:
         joiner.confirm(changed(sharer.respond(m1), share=side + own[2:]))
 
 
-def test_the_joiners_proof_thrown_back() -> None:
-    """A joiner does not take its own proof for the sharer's."""
+def test_the_joiners_proof_reflected() -> None:
+    """A joiner refuses its own proof."""
     joiner, sharer = pair()
     m3 = joiner.confirm(sharer.respond(joiner.start()))
     with pytest.raises(WrongCode):
@@ -224,7 +224,7 @@ ORDER_8 = bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b138028
 
 
 def point_of_order_8() -> ElementOfUnknownGroup:
-    """The same as an element."""
+    """The same point as an element."""
     y = int.from_bytes(ORDER_8, "little")
     return ElementOfUnknownGroup(xform_affine_to_extended((xrecover(y), y)))
 
@@ -243,7 +243,7 @@ BAD_POINTS = {
 
 @pytest.mark.parametrize("point", BAD_POINTS.values(), ids=BAD_POINTS.keys())
 def test_bad_points(point: bytes) -> None:
-    """A share that is no point of the group, or one that gives a known secret, is refused by both sides."""
+    """A share that is no point of the group, or that gives a known secret, is refused by both sides."""
     joiner, sharer = pair()
     m1 = joiner.start()
     with pytest.raises(RemoteProtocolError, match="unsafe"):
@@ -268,7 +268,7 @@ NO_MESSAGES = [
 
 @pytest.mark.parametrize("message", NO_MESSAGES)
 def test_no_messages(message: bytes) -> None:
-    """What is not a JSON object of at most 4 KiB, or an empty one, is refused in every step."""
+    """A message that is not a JSON object of at most 4 KiB, or is empty, is refused in every step."""
     joiner, sharer = pair()
     with pytest.raises(RemoteProtocolError):
         Sharer(PASSWORD, ROOM).respond(message)
@@ -310,7 +310,7 @@ def test_no_messages(message: bytes) -> None:
     ids=str,
 )
 def test_wrong_first_messages(change: dict[str, Any]) -> None:
-    """An m1 with a field that is missing, of a wrong type, length or side is refused, and the run is over."""
+    """An m1 with a missing or invalid field is refused, and the run is over."""
     joiner, sharer = pair()
     with pytest.raises(RemoteProtocolError):
         sharer.respond(changed(joiner.start(), **change))
@@ -332,7 +332,7 @@ def test_wrong_first_messages(change: dict[str, Any]) -> None:
     ids=str,
 )
 def test_wrong_answers(change: dict[str, Any]) -> None:
-    """An m2 with a field that is missing, of a wrong type, or not of our suite is refused, and the run is over."""
+    """An m2 with a missing or invalid field, or another suite, is refused, and the run is over."""
     joiner, sharer = pair()
     with pytest.raises(RemoteProtocolError):
         joiner.confirm(changed(sharer.respond(joiner.start()), **change))
@@ -349,9 +349,9 @@ def test_wrong_proofs(proof: Any) -> None:
         sharer.finish(json.dumps({"confirm": proof}).encode())
 
 
-# -------------------------------------------------------------------- turns
-def test_turns() -> None:
-    """A step out of turn is our own mistake."""
+# -------------------------------------------------------------------- order of steps
+def test_steps_out_of_order() -> None:
+    """A step out of order is a bug of the caller."""
     joiner, sharer = pair()
     m1 = joiner.start()
     for step in (joiner.start, lambda: sharer.finish(b"{}"), lambda: Joiner(PASSWORD, ROOM).confirm(b"{}")):
@@ -361,7 +361,7 @@ def test_turns() -> None:
 
 
 def test_no_secret_before_the_proof() -> None:
-    """Before the other side has proved that it knows the code, there is no secret, and no words to compare."""
+    """Before the other side's proof neither a secret nor words to compare exist."""
     joiner, sharer = pair()
     joiner.confirm(sharer.respond(joiner.start()))
     for side in (joiner, sharer):
@@ -380,8 +380,8 @@ def test_repr_hides_everything() -> None:
         assert joiner.root.hex() not in repr(side)
 
 
-def test_the_bad_points_are_what_they_are_called() -> None:
-    """The base point, from which a bad one was made, has the order of the group; the small one has the order 8."""
+def test_the_bad_points_have_their_orders() -> None:
+    """The base point, the source of a bad one, has the group's order, and the small point has order 8."""
     assert ElementOfUnknownGroup(Base.XYTZ).scalarmult(L).to_bytes() == BAD_POINTS["zero"]
     orders = [point_of_order_8().scalarmult(factor).to_bytes() for factor in (4, 8)]
     assert orders == [BAD_POINTS["order 2"], BAD_POINTS["zero"]]

@@ -20,7 +20,7 @@ def sealed(*frames: bytes) -> list[bytes]:
 
 
 def test_nonces() -> None:
-    """A nonce is four zero bytes and the number, big-endian, as Noise lays it out for AES-GCM."""
+    """A nonce is four zero bytes and the big-endian number, as Noise defines it for AES-GCM."""
     assert nonce(0x0102) == bytes(10) + b"\x01\x02"
     assert len({nonce(number) for number in range(1000)}) == 1000
 
@@ -39,45 +39,45 @@ def test_known_answers(frame: bytes, expected: str) -> None:
 
 
 def test_in_order() -> None:
-    """What was sealed is opened in the same order, whatever its length."""
+    """Sealed frames of any length open in the order of sealing."""
     frames = [b"", b"a", bytes(1000), b"last"]
     opener = Opener(KEY)
     assert [opener.open(each) for each in sealed(*frames)] == frames
 
 
 def test_every_sealed_frame_has_its_own_number() -> None:
-    """Sealed frame n is sealed under number n: no number is used twice, and equal frames look different."""
+    """Sealed frame n has number n, so no number repeats, and equal frames look different."""
     frames = sealed(*[b"same"] * 50)
     assert len(set(frames)) == 50
     for number, frame in enumerate(frames):
         assert AESGCM(KEY).decrypt(nonce(number), frame, None) == b"same"
 
 
-def test_a_number_is_used_up_by_a_failure() -> None:
-    """A sealing that fails half-way takes its number along."""
+def test_a_failure_uses_up_a_number() -> None:
+    """A sealing that fails midway still uses up its number."""
     sealer = Sealer(KEY)
     with suppress(TypeError, BufferError):
         sealer.seal_into(b"x", memoryview(bytes(17)))  # cannot be written to
     assert AESGCM(KEY).decrypt(nonce(1), sealer.seal(b"next"), None) == b"next"
 
 
-# ------------------------------------------------------------------- the path
-def test_repeated() -> None:
-    """A sealed frame that comes twice ends the connection."""
+# ------------------------------------------------------------------- attacks on the path
+def test_a_repeated_frame() -> None:
+    """A repeated sealed frame ends the connection."""
     opener, (message,) = Opener(KEY), sealed(b"a")
     opener.open(message)
     with pytest.raises(TransportBroken):
         opener.open(message)
 
 
-def test_missing() -> None:
-    """A sealed frame that is left out ends the connection."""
+def test_a_missing_frame() -> None:
+    """A missing sealed frame ends the connection."""
     with pytest.raises(TransportBroken):
         Opener(KEY).open(sealed(b"a", b"b")[1])
 
 
-def test_dead_after_the_first() -> None:
-    """After a sealed frame that does not open none does, neither the right one nor the one that would follow."""
+def test_no_frame_opens_after_a_failure() -> None:
+    """After a sealed frame that does not open, no other one opens."""
     opener, (first, second) = Opener(KEY), sealed(b"a", b"b")
     with pytest.raises(TransportBroken):
         opener.open(bytes(17))
@@ -89,8 +89,8 @@ def test_dead_after_the_first() -> None:
 
 
 @pytest.mark.parametrize("bit", [0, 7, 8, 100, 8 * (5 + TAG) - 1])
-def test_changed(bit: int) -> None:
-    """Any bit that is changed, in the data or in the tag, is noticed."""
+def test_a_changed_bit(bit: int) -> None:
+    """Any changed bit of data or tag is noticed."""
     message = bytearray(sealed(b"hello")[0])
     message[bit // 8] ^= 1 << bit % 8
     with pytest.raises(TransportBroken):
@@ -98,8 +98,8 @@ def test_changed(bit: int) -> None:
 
 
 @pytest.mark.parametrize("length", range(21))
-def test_cut(length: int) -> None:
-    """A sealed frame that was cut anywhere is noticed."""
+def test_a_truncated_frame(length: int) -> None:
+    """A truncated sealed frame is noticed."""
     message = sealed(b"hello")[0]
     with pytest.raises(TransportBroken):
         Opener(KEY).open(message[:length])
@@ -108,14 +108,14 @@ def test_cut(length: int) -> None:
 
 
 @pytest.mark.parametrize("other", [Sealer(bytes(32)).seal(b"x"), sealed(b"x")[0] + b"\0", b""])
-def test_foreign(other: bytes) -> None:
-    """What was sealed with another key, or has something added, is noticed."""
+def test_a_foreign_frame(other: bytes) -> None:
+    """A frame sealed with another key, or with extra bytes, is noticed."""
     with pytest.raises(TransportBroken):
         Opener(KEY).open(other)
 
 
-def test_a_broken_connection_is_made_anew() -> None:
-    """A sealed frame that does not open is worth another connection."""
+def test_a_broken_connection_is_retried() -> None:
+    """A sealed frame that does not open causes a new connection."""
     with pytest.raises(TransportBroken) as caught:
         Opener(KEY).open(b"")
     assert caught.value.retryable
@@ -124,7 +124,7 @@ def test_a_broken_connection_is_made_anew() -> None:
 # --------------------------------------------------------------------- memory
 @pytest.mark.parametrize("spare", [0, 9])
 def test_without_copies(spare: int) -> None:
-    """Sealed frames and frames can be written into memory that is there; what follows in it is left alone."""
+    """Frames are sealed and opened in existing memory, and the bytes after them stay unchanged."""
     message, frame = bytearray(b"\xaa" * (5 + TAG + spare)), bytearray(b"\xaa" * (5 + spare))
     assert Sealer(KEY).seal_into(memoryview(b"hello"), memoryview(message)) == 5 + TAG
     assert message[: 5 + TAG] == sealed(b"hello")[0]
@@ -133,8 +133,8 @@ def test_without_copies(spare: int) -> None:
     assert message[5 + TAG :] == frame[5:] == b"\xaa" * spare
 
 
-def test_nothing_is_left_of_a_wrong_one() -> None:
-    """After a sealed frame that does not open, its memory holds nothing of what AES-GCM had decrypted."""
+def test_a_wrong_frame_leaves_no_plaintext() -> None:
+    """The memory of a sealed frame that does not open holds no decrypted byte."""
     message, frame = bytearray(sealed(b"hello")[0]), bytearray(b"\xaa" * 5)
     message[-1] ^= 1
     with pytest.raises(TransportBroken):
@@ -143,7 +143,7 @@ def test_nothing_is_left_of_a_wrong_one() -> None:
 
 
 def test_too_little_memory() -> None:
-    """Memory that is too small is our own mistake; it uses up no number and kills nothing."""
+    """Memory that is too small is a bug of the caller, uses up no number and ends no connection."""
     sealer, opener = Sealer(KEY), Opener(KEY)
     with pytest.raises(LocalProtocolError):
         sealer.seal_into(b"hello", memoryview(bytearray(5 + TAG - 1)))
@@ -154,7 +154,7 @@ def test_too_little_memory() -> None:
 
 
 def test_the_largest() -> None:
-    """A sealed frame may carry a frame of MAX_MESSAGE bytes; more is our own mistake, or the path's."""
+    """A sealed frame holds at most MAX_MESSAGE bytes. A larger one is an error of caller or path."""
     message = Sealer(KEY).seal(bytes(MAX_MESSAGE))
     assert len(Opener(KEY).open(message)) == MAX_MESSAGE
     with pytest.raises(LocalProtocolError):
@@ -165,7 +165,7 @@ def test_the_largest() -> None:
 
 # ---------------------------------------------------------------------- rekey
 def test_rekey() -> None:
-    """After so many sealed frames the key is replaced as Noise's REKEY does; the count continues."""
+    """After a fixed number of sealed frames the key is replaced by Noise's REKEY, and the count continues."""
     sealer, keys = Sealer(KEY, rekey_every=3), [KEY]
     for _ in range(3):
         keys.append(AESGCMCipher().rekey(keys[-1])[:32])
@@ -175,7 +175,7 @@ def test_rekey() -> None:
 
 @pytest.mark.parametrize("every", [1, 2, 5])
 def test_both_sides_rekey_at_the_same_number(every: int) -> None:
-    """Sealer and opener replace their keys at the same sealed frame, so that none is lost."""
+    """Sealer and opener replace their keys at the same sealed frame, so none is lost."""
     sealer, opener = Sealer(KEY, rekey_every=every), Opener(KEY, rekey_every=every)
     for number in range(4 * every + 1):
         frame = b"%d" % number
@@ -183,7 +183,7 @@ def test_both_sides_rekey_at_the_same_number(every: int) -> None:
 
 
 def test_rekey_is_not_forgotten() -> None:
-    """An opener that does not replace its key opens nothing after the boundary."""
+    """An opener that does not replace its key opens no frame after the boundary."""
     sealer, opener = Sealer(KEY, rekey_every=2), Opener(KEY)
     for _ in range(2):
         opener.open(sealer.seal(b"x"))
@@ -192,5 +192,5 @@ def test_rekey_is_not_forgotten() -> None:
 
 
 def test_how_often_keys_are_replaced() -> None:
-    """A key seals 2^20 sealed frames, as the specification of the wire says."""
+    """A key seals 2^20 sealed frames, as the wire specification says."""
     assert REKEY_EVERY == 2**20

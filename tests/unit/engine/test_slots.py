@@ -8,7 +8,7 @@ from nbferry.engine.slots import Lane, Slots
 
 
 async def enter(lane: Lane, most: int, inside: list[str], name: str, leave: asyncio.Event) -> None:
-    """Take a turn, and stay until told to leave."""
+    """Enter the lane, and stay until ``leave`` is set."""
     async with lane.turn(most):
         inside.append(name)
         await leave.wait()
@@ -16,12 +16,12 @@ async def enter(lane: Lane, most: int, inside: list[str], name: str, leave: asyn
 
 
 async def settle() -> None:
-    """Let every task go as far as it can."""
+    """Let every task run as far as it can."""
     for _ in range(20):
         await asyncio.sleep(0)
 
 
-def test_no_more_than_allowed_are_inside():
+def test_the_number_of_transfers_is_limited():
     """A fifth transfer waits until one of three has left."""
 
     async def scenario() -> None:
@@ -41,8 +41,8 @@ def test_no_more_than_allowed_are_inside():
     asyncio.run(scenario())
 
 
-def test_who_gives_up_does_not_block_the_others():
-    """A transfer that is cancelled while it waits leaves the queue to the next."""
+def test_a_cancelled_wait_does_not_block_others():
+    """A transfer that is cancelled in the queue makes way for the next."""
 
     async def scenario() -> None:
         lane, inside = Lane(), []

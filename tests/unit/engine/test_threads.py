@@ -12,7 +12,7 @@ from nbferry.engine.threads import Threads
 
 
 def test_a_call_returns_what_the_function_returns():
-    """Arguments go in, the value comes out, from another thread."""
+    """The function gets the arguments and runs in another thread, and the caller gets its value."""
 
     async def scenario() -> None:
         with ThreadPoolExecutor(1) as executor:
@@ -25,7 +25,7 @@ def test_a_call_returns_what_the_function_returns():
 
 
 def test_an_error_is_raised_where_the_call_is_awaited():
-    """What the function raises comes out of ``call``, and ``settle`` is none the worse."""
+    """``call`` raises the function's exception, and ``settle`` still works."""
 
     async def scenario() -> None:
         with ThreadPoolExecutor(1) as executor:
@@ -38,7 +38,7 @@ def test_an_error_is_raised_where_the_call_is_awaited():
 
 
 def test_settle_waits_for_a_call_whose_wait_was_cancelled():
-    """A cancelled wait leaves the thread running; ``settle`` returns only when it has ended."""
+    """A cancelled wait leaves the thread running, and ``settle`` returns only when it has ended."""
 
     async def scenario() -> None:
         with ThreadPoolExecutor(1) as executor:

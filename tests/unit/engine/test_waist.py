@@ -1,4 +1,4 @@
-"""The narrow waist: whatever crosses between faces and the engine can be pickled, so that it may become a process."""
+"""All values between faces and the engine can be pickled, so that the engine could be another process."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ FILES = {"trips/a.bin": bytes(range(256)) * 300, "trips/empty": b""}
 
 @pytest.fixture
 def crossed(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
-    """The engine is reached by pickled bytes alone, as if it were another process; the kinds of what has crossed."""
+    """Pickle every value on its way to the engine and back. Yields the kinds of values that crossed."""
     seen: set[str] = set()
 
     def crossing(_: EngineClient, value: Any) -> Any:
         seen.add(type(value).__name__)
-        return pickle.loads(pickle.dumps(value))  # noqa: S301  # our own
+        return pickle.loads(pickle.dumps(value))  # noqa: S301  # the test pickled it
 
     monkeypatch.setattr(EngineClient, "crossing", crossing)
     yield seen
@@ -43,8 +43,8 @@ def crossed(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
 
 
 @pytest.mark.parametrize("kind", CROSSING, ids=lambda kind: kind.__name__)
-def test_what_crosses_is_frozen(kind: type) -> None:
-    """None of it can be changed by the other side."""
+def test_crossing_values_are_frozen(kind: type) -> None:
+    """Crossing values cannot be changed by the other side."""
     assert is_dataclass(kind)
     values = {field.name: None for field in fields(kind) if field.init}
     made = kind(**values)
@@ -54,7 +54,7 @@ def test_what_crosses_is_frozen(kind: type) -> None:
 
 
 def test_a_send_and_a_receive(crossed: set[str], tmp_path: Path) -> None:
-    """They need nothing else than what crosses: records, commands, a question, reports and results."""
+    """A send and a receive need only crossing values: records, commands, a question, reports and results."""
     source = tmp_path / "x.bin"
     source.write_bytes(bytes(3 * MiB))
     sending = nbferry.send(source)
@@ -79,7 +79,7 @@ def test_a_send_and_a_receive(crossed: set[str], tmp_path: Path) -> None:
 
 
 def test_an_upload(crossed: set[str], tmp_path: Path) -> None:
-    """What a page says crosses as bytes; a page that goes and comes is a name."""
+    """A page's messages cross as bytes, and its arrival and departure as a name."""
     transfer = upload(FILES, tmp_path / "to")
     page = Lender(FILES)
     lent(transfer).lend(page)
@@ -91,7 +91,7 @@ def test_an_upload(crossed: set[str], tmp_path: Path) -> None:
 
 
 def test_a_cancellation(crossed: set[str], tmp_path: Path) -> None:
-    """The error that ends it crosses, too."""
+    """The error that ends a transfer crosses, too."""
     source = tmp_path / "x.bin"
     source.write_bytes(bytes(5 * KiB))
     sending = nbferry.send(source)
@@ -104,9 +104,9 @@ def test_a_cancellation(crossed: set[str], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", errors.BY_CODE.values(), ids=lambda kind: kind.__name__)
 def test_errors_cross(kind: type[NbferryError]) -> None:
-    """With message, hint and all that they know."""
+    """Errors cross with message, hint and fields."""
     error = kind(7, hint="Make room.") if kind is errors.DiskFull else kind("It failed.", hint="Try again.")  # type: ignore[arg-type]  # the first argument differs
-    crossed = pickle.loads(pickle.dumps(error))  # noqa: S301  # our own
+    crossed = pickle.loads(pickle.dumps(error))  # noqa: S301  # the test pickled it
     assert type(crossed) is kind
     assert vars(crossed) == vars(error)
     assert str(crossed) == str(error)

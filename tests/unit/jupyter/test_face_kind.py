@@ -1,4 +1,4 @@
-"""Which face is shown, in what a process may run in."""
+"""The face for each environment of a process."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from nbferry.jupyter import face_kind
 
 @pytest.fixture(autouse=True)
 def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A plain Python process, whatever the tests themselves run in."""
+    """A plain Python process, regardless of how the tests run."""
     for name in ("IPython", "comm", "marimo"):
         monkeypatch.delitem(sys.modules, name, raising=False)
 
 
 def load(monkeypatch: pytest.MonkeyPatch, name: str, **contents: object) -> None:
-    """Have a module loaded that holds this."""
+    """Load a module with these contents."""
     module = ModuleType(name)
     vars(module).update(contents)
     monkeypatch.setitem(sys.modules, name, module)
 
 
 def in_ipython(monkeypatch: pytest.MonkeyPatch, shell: object) -> None:
-    """Run in a shell of IPython."""
+    """Run in an IPython shell."""
     load(monkeypatch, "IPython", get_ipython=lambda: shell)
 
 
 def with_comms(monkeypatch: pytest.MonkeyPatch, origin: str) -> None:
-    """Have comms whose function for making one comes from a module of this name."""
+    """Provide comms whose factory comes from a module of this name."""
     load(monkeypatch, "comm", create_comm=SimpleNamespace(__module__=origin))
 
 
@@ -38,14 +38,14 @@ KERNEL = SimpleNamespace(kernel=object())
 
 
 def test_plain_python() -> None:
-    """Python without IPython shows text, and loads nothing to find that out."""
+    """Python without IPython shows text, and loads no module to find that out."""
     assert face_kind.kind({}) == "text"
     assert not {"IPython", "comm", "marimo"} & sys.modules.keys()
 
 
 @pytest.mark.parametrize("shell", [None, SimpleNamespace(), SimpleNamespace(kernel=None)])
 def test_ipython_in_a_terminal(monkeypatch: pytest.MonkeyPatch, shell: object) -> None:
-    """IPython that is only imported, or that has no kernel, shows text."""
+    """IPython that is only imported, or has no kernel, shows text."""
     in_ipython(monkeypatch, shell)
     with_comms(monkeypatch, "ipykernel.ipkernel")
     assert face_kind.kind({}) == "text"
@@ -55,14 +55,14 @@ def test_ipython_in_a_terminal(monkeypatch: pytest.MonkeyPatch, shell: object) -
     ("origin", "kind"), [("ipykernel.ipkernel", "widget"), ("xeus", "widget"), ("comm", "text")]
 )
 def test_a_kernel(monkeypatch: pytest.MonkeyPatch, origin: str, kind: str) -> None:
-    """A kernel shows widgets if something can be said to a page."""
+    """A kernel shows widgets if it can send messages to a page."""
     in_ipython(monkeypatch, KERNEL)
     with_comms(monkeypatch, origin)
     assert face_kind.kind({}) == kind
 
 
 def test_a_kernel_without_comms(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A kernel that has no comms at all shows text."""
+    """A kernel without comms shows text."""
     in_ipython(monkeypatch, KERNEL)
     assert face_kind.kind({}) == "text"
 
@@ -75,8 +75,8 @@ def test_marimo(monkeypatch: pytest.MonkeyPatch, running: bool, kind: str) -> No
 
 
 @pytest.mark.parametrize("wanted", ["widget", "text", "none"])
-def test_what_is_asked_for(monkeypatch: pytest.MonkeyPatch, wanted: str) -> None:
-    """The environment has the last word."""
+def test_the_environment_decides(monkeypatch: pytest.MonkeyPatch, wanted: str) -> None:
+    """The environment variable precedes all else."""
     assert face_kind.kind({"NBFERRY_UI": wanted}) == wanted
     assert face_kind.kind({"NBFERRY_UI": f" {wanted.upper()} "}) == wanted
     in_ipython(monkeypatch, KERNEL)
@@ -86,6 +86,6 @@ def test_what_is_asked_for(monkeypatch: pytest.MonkeyPatch, wanted: str) -> None
 
 
 def test_nonsense_in_the_environment() -> None:
-    """Anything else is an error that names what it may be."""
+    """An invalid value is an error that lists the valid ones."""
     with pytest.raises(ValueError, match='NBFERRY_UI must be "widget", "text" or "none", not \'bar\''):
         face_kind.kind({"NBFERRY_UI": "bar"})

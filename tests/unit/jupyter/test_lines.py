@@ -1,4 +1,4 @@
-"""Who is at a line: numbers, introductions, farewells; without sockets."""
+"""The members of a line without sockets: numbers, introductions, departures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nbferry.jupyter.lines import NO_KERNEL, REPLACED, TOO_MANY, TOO_SLOW, LineH
 
 
 class FakeEnd:
-    """A socket that writes down what happens to it."""
+    """A socket that records its calls."""
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
@@ -19,28 +19,28 @@ class FakeEnd:
         self.unsent = 0
 
     def write(self, head: bytes, body: bytes | memoryview) -> None:
-        """Keep it."""
+        """Record a message."""
         self.sent.append(head + bytes(body))
 
     def room(self) -> Awaitable[object] | None:
-        """There is always room."""
+        """Always have room."""
         return None
 
     def introduced(self) -> None:
-        """A kernel is there."""
+        """Record that a kernel is connected."""
         self.known = True
 
     def finish(self, code: int, reason: str) -> None:
-        """Keep why; the first time counts."""
+        """Record the first reason."""
         self.closed = self.closed or code
 
     def told(self) -> list[Any]:
-        """What the server said, as a kernel's end hears it."""
+        """The server's messages, as a kernel's end receives them."""
         return [json.loads(data[4:]) for data in self.sent if data[:4] == bytes(4)]
 
 
 def kernel_and_pages(pages: int) -> tuple[LineHub, FakeEnd, list[FakeEnd]]:
-    """A line with a kernel and pages, numbered from 1; what was said of them is forgotten."""
+    """A line with a kernel and pages, numbered from 1, without the introductions."""
     line, kernel = LineHub(), FakeEnd()
     line.kernel_came(kernel)
     ends = [FakeEnd() for _ in range(pages)]
@@ -50,7 +50,7 @@ def kernel_and_pages(pages: int) -> tuple[LineHub, FakeEnd, list[FakeEnd]]:
 
 
 def test_a_page_comes_and_goes() -> None:
-    """The kernel hears of each page once when it comes and once when it leaves."""
+    """The kernel is told once of each page's arrival and once of its departure."""
     line, kernel, page = LineHub(), FakeEnd(), FakeEnd()
     line.kernel_came(kernel)
     number = line.page_came(page)
@@ -60,8 +60,8 @@ def test_a_page_comes_and_goes() -> None:
     assert kernel.told() == [{"came": number}, {"left": number}]
 
 
-def test_a_page_comes_first() -> None:
-    """Pages that wait are introduced to the kernel when it comes; until then nothing is passed on."""
+def test_a_page_connects_first() -> None:
+    """Waiting pages are introduced to the kernel when it connects, and no message passes before that."""
     line, kernel, pages = LineHub(), FakeEnd(), [FakeEnd(), FakeEnd()]
     for page in pages:
         line.page_came(page)
@@ -75,14 +75,14 @@ def test_a_page_comes_first() -> None:
 
 
 def test_numbers_are_not_used_again() -> None:
-    """A number stands for one page for as long as the line is known."""
+    """A number stands for one page as long as the line exists."""
     line, _, _ = kernel_and_pages(2)
     line.page_left(2)
     assert line.page_came(FakeEnd()) == 3
 
 
 def test_messages() -> None:
-    """A page's message reaches the kernel with the number in front, and the other way round without."""
+    """A page's message reaches the kernel with the page's number, and the kernel's message a page without it."""
     line, kernel, pages = kernel_and_pages(2)
     line.from_page(2, b"up")
     line.from_kernel(kernel, b"\0\0\0\1down")
@@ -90,8 +90,8 @@ def test_messages() -> None:
     assert [page.sent for page in pages] == [[b"down"], []]
 
 
-def test_messages_to_nobody() -> None:
-    """What is for no page goes nowhere: too short, number 0, unknown, left."""
+def test_messages_without_a_receiver() -> None:
+    """A message that is too short, or has number 0, an unknown page or a departed one, is dropped."""
     line, kernel, (page, gone) = kernel_and_pages(2)
     line.page_left(2)
     for message in (b"", b"\1", b"\0\0\1", b"\0\0\0\0{}", b"\0\0\0\2x", b"\xff\xff\xff\xffx"):
@@ -99,8 +99,8 @@ def test_messages_to_nobody() -> None:
     assert page.sent == gone.sent == []
 
 
-def test_what_a_page_took() -> None:
-    """The kernel hears what a page's socket has taken, as long as the page is there."""
+def test_bytes_that_a_page_took() -> None:
+    """The kernel is told what a connected page's socket has taken."""
     line, kernel, _ = kernel_and_pages(1)
     line.taken(1, 1000)
     line.page_left(1)
@@ -109,7 +109,7 @@ def test_what_a_page_took() -> None:
 
 
 def test_a_kernel_leaves() -> None:
-    """With the kernel's end its pages are closed, and nothing of theirs reaches the next one."""
+    """When the kernel's end closes, its pages are closed, and the next kernel gets none of their messages."""
     line, kernel, pages = kernel_and_pages(2)
     line.kernel_left(kernel)
     assert [page.closed for page in pages] == [NO_KERNEL] * 2
@@ -122,7 +122,7 @@ def test_a_kernel_leaves() -> None:
 
 
 def test_a_newer_kernel() -> None:
-    """A newer kernel's end replaces the older, which is told so and has no say any more."""
+    """A newer kernel's end replaces the older, which is told so and has no more effect."""
     line, older, (page,) = kernel_and_pages(1)
     newer, visitor = FakeEnd(), FakeEnd()
     line.kernel_came(newer)
@@ -136,7 +136,7 @@ def test_a_newer_kernel() -> None:
 
 
 def test_no_kernel_comes() -> None:
-    """A page that has waited for long enough is closed; one that has met a kernel is not."""
+    """A page that waited too long for a kernel is closed. One that has met a kernel is not."""
     line, page = LineHub(), FakeEnd()
     line.give_up(line.page_came(page))
     assert page.closed == NO_KERNEL
@@ -146,14 +146,14 @@ def test_no_kernel_comes() -> None:
 
 
 def test_too_many_pages() -> None:
-    """A page above the bound is closed and gets no number."""
+    """A page above the limit is closed and gets no number."""
     line, page = LineHub(LineLimits(max_pages=2)), FakeEnd()
     assert [line.page_came(end) for end in (FakeEnd(), FakeEnd(), page)] == [1, 2, 0]
     assert page.closed == TOO_MANY
 
 
 def test_a_kernel_that_does_not_wait() -> None:
-    """A page that holds more than a kernel would send is closed, and the others are not."""
+    """A page with more unread bytes than a fair kernel sends is closed. The others stay open."""
     line, kernel, (slow, other) = kernel_and_pages(2)
     slow.unsent = LineLimits().page_window + 1
     line.from_kernel(kernel, b"\0\0\0\1x")
@@ -163,7 +163,7 @@ def test_a_kernel_that_does_not_wait() -> None:
 
 
 def test_lines_are_forgotten() -> None:
-    """A server remembers a name for as long as somebody has it open."""
+    """A server remembers a line only while one of its ends is open."""
     lines = LineHubs()
     line = lines.enter("a")
     assert lines.enter("a") is line

@@ -1,4 +1,4 @@
-"""The Jupyter server that started a kernel is found, believed in part, and never waited for long."""
+"""The Jupyter server that started a kernel is found, trusted in part, and never waited for long."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ VERSION = b'{"nbferry": "0.1.0", "relay": 1}'
 
 @contextmanager
 def answering(body: bytes, path: str = "/base/nbferry/version", status: int = 200) -> Iterator[int]:
-    """A server that answers with this under one path; its port."""
+    """A server with these answers below one path. Yields its port."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -33,7 +33,7 @@ def answering(body: bytes, path: str = "/base/nbferry/version", status: int = 20
             self.wfile.write(body if found else b"")
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the library's name for it
-            assert "Authorization" not in self.headers  # the token goes to no question but that for a room
+            assert "Authorization" not in self.headers  # the token is sent only to create a room
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
@@ -46,20 +46,20 @@ def answering(body: bytes, path: str = "/base/nbferry/version", status: int = 20
 
 
 def found(folder: Path, fields: Any, **environ: str) -> Any:
-    """What is found when the server with process id 7 has written this about itself."""
+    """The relay found for a server with process id 7 and this runtime file."""
     text = fields if isinstance(fields, str) else json.dumps(fields)
     (folder / "jpserver-7.json").write_text(text)
     return server_relay({"JPY_PARENT_PID": "7", "JUPYTER_RUNTIME_DIR": str(folder), **environ})
 
 
 def info(port: int, **changes: Any) -> dict[str, Any]:
-    """What a server writes about itself."""
+    """The runtime file of a server."""
     url = f"http://127.0.0.1:{port}/base/"
     return {"url": url, "hostname": "127.0.0.1", "token": "t", "password": False, **changes}
 
 
 def test_the_server_of_a_kernel(tmp_path: Path) -> None:
-    """The server's own address is dialled and shared, and its token opens rooms there."""
+    """The server's own address is dialled and shared, and its token creates rooms there."""
     with answering(VERSION) as port:
         relay = found(tmp_path, info(port))
     assert relay.url == relay.share_url == f"http://127.0.0.1:{port}/base/"
@@ -68,7 +68,7 @@ def test_the_server_of_a_kernel(tmp_path: Path) -> None:
 
 
 def test_a_server_that_listens_everywhere(tmp_path: Path) -> None:
-    """Of a server on all addresses the loopback one is dialled, and one that others can reach is shared."""
+    """For a server on all addresses, the loopback one is dialled and a reachable one is shared."""
     with answering(VERSION) as port:
         relay = found(tmp_path, info(port, hostname="0.0.0.0", url=f"http://no-such-name:{port}/base"))
     assert relay.url == f"http://127.0.0.1:{port}/base/"
@@ -77,7 +77,7 @@ def test_a_server_that_listens_everywhere(tmp_path: Path) -> None:
 
 
 def test_a_server_behind_a_hub(tmp_path: Path) -> None:
-    """On a hub the public address is shared, and the server's own token opens rooms."""
+    """On a hub the public address is shared, and the server's own token creates rooms."""
     hub = {
         "JUPYTERHUB_PUBLIC_URL": "https://hub.example/",
         "JUPYTERHUB_SERVICE_PREFIX": "/user/anna",
@@ -90,13 +90,13 @@ def test_a_server_behind_a_hub(tmp_path: Path) -> None:
 
 
 def test_a_server_with_no_login_at_all(tmp_path: Path) -> None:
-    """A server without a token and without a password needs none."""
+    """A server without token and password needs no token."""
     with answering(VERSION) as port:
         assert found(tmp_path, info(port, token="")).headers == {}
 
 
 def test_a_server_with_a_password(tmp_path: Path) -> None:
-    """A server with a password lets nobody but a browser in, so it is no use."""
+    """A server with a password admits only browsers, so it is not used."""
     with answering(VERSION) as port:
         assert found(tmp_path, info(port, token="", password=True)) is None
 
@@ -104,14 +104,14 @@ def test_a_server_with_a_password(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "fields", ["", "{", "[]", "null", "7", {}, {"url": None}, {"url": 7}, {"url": "nonsense"}]
 )
-def test_a_file_that_says_nothing(tmp_path: Path, fields: Any) -> None:
-    """A file that is none, or says nothing that can be dialled, is no server."""
+def test_an_invalid_runtime_file(tmp_path: Path, fields: Any) -> None:
+    """An invalid runtime file, or one without an address, gives no server."""
     assert found(tmp_path, fields) is None
 
 
 @pytest.mark.parametrize("pid", ["", "8", "-7", "7/../7", "x"])
 def test_no_server(tmp_path: Path, pid: str) -> None:
-    """Without the process id of a server that is known there is none."""
+    """Without the process id of a known server none is found."""
     (tmp_path / "jpserver-7.json").write_text(json.dumps(info(1)))
     assert server_relay({"JPY_PARENT_PID": pid, "JUPYTER_RUNTIME_DIR": str(tmp_path)}) is None
     assert server_relay({"JUPYTER_RUNTIME_DIR": str(tmp_path)}) is None
@@ -133,14 +133,14 @@ def test_no_server(tmp_path: Path, pid: str) -> None:
         (b" " * 10_001 + VERSION, False),
     ],
 )
-def test_what_is_a_relay(body: bytes, is_one: bool) -> None:
-    """A relay is what answers with the version of the relay's protocol, and nothing else is."""
+def test_a_relay_is_recognised(body: bytes, is_one: bool) -> None:
+    """Only an answer with the version of the relay's protocol counts as a relay."""
     with answering(body) as port:
         assert has_relay(f"http://127.0.0.1:{port}/base/") is is_one
 
 
-def test_what_is_no_relay() -> None:
-    """Neither an error, nor another protocol, nor nobody at all is a relay; and none raises."""
+def test_other_servers_are_no_relay() -> None:
+    """An error, another protocol or no answer is no relay, and raises nothing."""
     with answering(VERSION, status=500) as port:
         assert not has_relay(f"http://127.0.0.1:{port}/base/")
         assert not has_relay(f"http://127.0.0.1:{port}/other/")
@@ -149,7 +149,7 @@ def test_what_is_no_relay() -> None:
 
 
 def test_no_proxy_leads_to_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A proxy in the environment is not asked for what is on this machine."""
+    """A proxy in the environment is not used for addresses of this machine."""
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1/")
     monkeypatch.delenv("no_proxy", raising=False)
     with answering(VERSION) as port:
@@ -161,14 +161,14 @@ def test_no_proxy_leads_to_this_machine(monkeypatch: pytest.MonkeyPatch) -> None
     ("body", "is_one"),
     [(b'{"relay": 1, "pages": 1}', True), (VERSION, False), (b'{"pages": true}', False), (b"", False)],
 )
-def test_what_has_lines_to_pages(body: bytes, is_one: bool) -> None:
-    """An older extension has a relay, and no lines."""
+def test_lines_are_recognised(body: bytes, is_one: bool) -> None:
+    """An older extension has a relay, but no lines."""
     with answering(body) as port:
         assert has_pages(f"http://127.0.0.1:{port}/base/") is is_one
 
 
 def test_a_server_with_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The one that started this kernel, if its extension has them."""
+    """The server of this kernel is used if its extension has lines."""
     monkeypatch.setenv("JPY_PARENT_PID", "7")
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path))
     assert server_with_pages() is None
@@ -186,14 +186,14 @@ THERE = "https://hub.example/user/anna/"
 
 @pytest.fixture
 def environ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """A kernel of a server at port 8888, of which no page has said anything."""
+    """A kernel of a server at port 8888 that no page has reported on."""
     monkeypatch.setattr(server_module, "_page_url", "")
     (tmp_path / "jpserver-7.json").write_text(json.dumps(info(8888)))
     return {"JPY_PARENT_PID": "7", "JUPYTER_RUNTIME_DIR": str(tmp_path)}
 
 
 def test_the_address_that_a_page_knows_is_in_a_code(environ: dict[str, str]) -> None:
-    """Not before it is told, and always the newest: a wrong one is nowhere for good."""
+    """A code has the page's address only after a report, and always the newest one."""
     code = f"{CODE}@http://127.0.0.1:8888/base/"
     assert outside(code, environ) == code
     heard_from_page("https://wrong.example/")
@@ -202,7 +202,7 @@ def test_the_address_that_a_page_knows_is_in_a_code(environ: dict[str, str]) -> 
 
 
 def test_a_server_that_listens_everywhere_has_two_addresses(environ: dict[str, str], tmp_path: Path) -> None:
-    """Each stands for the server that a page reaches in its own way."""
+    """Both addresses of a server on all interfaces stand for the server that a page reaches in its own way."""
     (tmp_path / "jpserver-7.json").write_text(json.dumps(info(8888, hostname="")))
     server = server_module.own_server(environ)
     assert server
@@ -212,21 +212,21 @@ def test_a_server_that_listens_everywhere_has_two_addresses(environ: dict[str, s
 
 
 @pytest.mark.parametrize("url", ["@https://relay.example/", "@http://127.0.0.1:8888/other/", ""])
-def test_a_code_that_leads_elsewhere_is_left_alone(environ: dict[str, str], url: str) -> None:
-    """To a relay that was named, to one in this process, or to none."""
+def test_a_code_of_another_relay_is_unchanged(environ: dict[str, str], url: str) -> None:
+    """A code for a chosen relay, one in this process, or none is unchanged."""
     heard_from_page(THERE)
     assert outside(CODE + url, environ) == CODE + url
 
 
-def test_without_a_server_no_code_leads_to_it(environ: dict[str, str]) -> None:
-    """Whatever a page has said."""
+def test_codes_without_a_server(environ: dict[str, str]) -> None:
+    """Without a server a page's report has no effect."""
     heard_from_page(THERE)
     code = f"{CODE}@http://127.0.0.1:8888/base/"
     assert outside(code, {**environ, "JPY_PARENT_PID": ""}) == code
 
 
-def test_what_a_page_says_is_not_written_down(tmp_path: Path, environ: dict[str, str]) -> None:
-    """The relay keeps the server's own addresses, which go into records; so a code can always be corrected."""
+def test_a_pages_report_is_not_stored(tmp_path: Path, environ: dict[str, str]) -> None:
+    """Records hold the server's own addresses, so a later code can be corrected."""
     heard_from_page(THERE)
     with answering(VERSION) as port:
         relay = found(tmp_path, info(port), **environ)
@@ -253,8 +253,8 @@ def test_what_a_page_says_is_not_written_down(tmp_path: Path, environ: dict[str,
         "",
     ],
 )
-def test_an_address_that_is_none_for_others_is_ignored(environ: dict[str, str], url: str) -> None:
-    """One on the page's own machine, as through a tunnel, and nonsense; the last good one stays."""
+def test_a_useless_address_is_ignored(environ: dict[str, str], url: str) -> None:
+    """An address on the page's own machine, as of a tunnel, or an invalid one does not replace the last good one."""
     heard_from_page(THERE)
     heard_from_page(url)
     assert outside(f"{CODE}@http://127.0.0.1:8888/base/", environ) == f"{CODE}@{THERE}"

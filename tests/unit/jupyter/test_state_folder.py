@@ -1,4 +1,4 @@
-"""The state lies beside the notebook, whoever tells where that is, and nowhere if nobody writes anything."""
+"""State lies beside the notebook, whose folder several sources may tell."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ VSCODE = "-jvsc-3f1c2d4e-0000-4444-8888-123456789abc"
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Make a folder of notebooks, each in a folder of its own, which is named after who tells of it."""
+    """Make notebooks in separate folders, each named after the source that tells of it."""
     for name in ("vscode", "session", "started", "cwd", "named"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "a.ipynb").write_bytes(b"{}")
@@ -33,13 +33,13 @@ def root(tmp_path: Path) -> Path:
 
 @contextmanager
 def answering(root: Path, body: bytes, status: int = 200, **changes: Any) -> Iterator[dict[str, str]]:
-    """Run a Jupyter server that answers with this when it is asked for its sessions; the environment of its kernel."""
+    """Run a Jupyter server with this answer for its sessions. Yields the environment of its kernel."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             assert (
                 "elsewhere" not in self.path or "Authorization" not in self.headers
-            )  # where a redirect leads
+            )  # the target of a redirect
             asked = self.path == "/base/api/sessions" and self.headers["Authorization"] == "token t"
             self.send_response(status if asked else 403)
             self.send_header("Location", "/elsewhere")
@@ -64,13 +64,13 @@ def answering(root: Path, body: bytes, status: int = 200, **changes: Any) -> Ite
 
 
 def sessions(path: object, kernel: object = KERNEL) -> bytes:
-    """What a server answers that runs several notebooks."""
+    """The answer of a server with several notebooks."""
     other = {"path": "started/a.ipynb", "kernel": {"id": "0"}}
     return json.dumps([other, {"path": path, "kernel": {"id": kernel}}]).encode()
 
 
 def folder(root: Path, environ: dict[str, str] | None = None, **namespace: Any) -> str:
-    """The folder beside which the state is, by its name, for a kernel of these circumstances."""
+    """The name of the folder with the state, for a kernel in these circumstances."""
     argv = ["ipykernel_launcher.py", "-f", f"/run/user/1000/kernel-{KERNEL}.json"]
     found = state_folder(environ or {}, namespace, root / "cwd", argv=argv)
     assert found.name == ".nbferry"
@@ -78,9 +78,9 @@ def folder(root: Path, environ: dict[str, str] | None = None, **namespace: Any) 
     return found.parent.name
 
 
-# ------------------------------------------------------------------ who tells
+# ------------------------------------------------------------------ sources
 def test_in_order(root: Path) -> None:
-    """Who knows best is believed first: the user, VS Code, the server, the kernel's environment, the current folder."""
+    """The sources in order: the user, VS Code, the server, the kernel's environment, the current folder."""
     started = {"JPY_SESSION_NAME": str(root / "started/a.ipynb")}
     vscode = {"__vsc_ipynb_file__": str(root / "vscode/a.ipynb")}
     with answering(root, sessions("session/a.ipynb")) as server:
@@ -91,8 +91,8 @@ def test_in_order(root: Path) -> None:
     assert folder(root) == "cwd"
 
 
-def test_named_by_the_user(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """NBFERRY_STATE may be relative, begin with ~, and name what is not there yet."""
+def test_set_by_the_user(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NBFERRY_STATE may be relative, begin with ~, and name a folder that does not exist yet."""
     monkeypatch.setenv("HOME", str(root))
     for name, path in (
         ("~/named", "named"),
@@ -105,8 +105,8 @@ def test_named_by_the_user(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("path", ["/no/such/a.ipynb", "", 7, None, "nul\0", ["/x"]], ids=repr)
-def test_what_is_not_there(root: Path, path: Any) -> None:
-    """A notebook that is not there is not believed in, whoever tells of it."""
+def test_a_missing_notebook(root: Path, path: Any) -> None:
+    """A notebook that does not exist is ignored, from any source."""
     assert folder(root, {}, __vsc_ipynb_file__=path) == "cwd"
     assert folder(root, {"JPY_SESSION_NAME": str(path)}) == "cwd"
     with answering(root, sessions(path)) as server:
@@ -128,20 +128,20 @@ def test_what_vs_code_adds(root: Path) -> None:
         assert folder(root, {"JPY_SESSION_NAME": str(root / "started" / name)}) == "started"
 
 
-# ------------------------------------------------------------------ servers that do not help
+# ------------------------------------------------------------------ servers without an answer
 ANSWERS = [b"", b"{", b"[]", b"{}", b"7", b"[7, null, {}]", b"\xff", b"[" * 100_000, b" " * (4 << 20) + b"[]"]
 
 
 @pytest.mark.parametrize("body", ANSWERS, ids=range(len(ANSWERS)))
-def test_a_server_that_says_nothing(root: Path, body: bytes) -> None:
-    """An answer that is none leads to the next way."""
+def test_an_invalid_answer(root: Path, body: bytes) -> None:
+    """An invalid answer leads to the next source."""
     with answering(root, body) as server:
         assert folder(root, server) == "cwd"
 
 
 @pytest.mark.parametrize("status", [302, 403, 404, 500])
 def test_a_server_that_refuses(root: Path, status: int) -> None:
-    """A server that does not want to say leads to the next way."""
+    """A server that refuses leads to the next source."""
     with answering(root, sessions("session/a.ipynb"), status) as server:
         assert folder(root, server) == "cwd"
 
@@ -149,14 +149,14 @@ def test_a_server_that_refuses(root: Path, status: int) -> None:
 @pytest.mark.parametrize(
     "changes", [{"root_dir": None}, {"root_dir": ""}, {"password": True, "token": ""}, {"token": "wrong"}]
 )
-def test_a_server_that_is_no_use(root: Path, changes: dict[str, Any]) -> None:
-    """A server that does not say which folder it shows, or lets only browsers in, leads to the next way."""
+def test_a_useless_server(root: Path, changes: dict[str, Any]) -> None:
+    """A server with no known folder, or for browsers only, leads to the next source."""
     with answering(root, sessions("session/a.ipynb"), **changes) as server:
         assert folder(root, server) == "cwd"
 
 
 def test_another_kernels_session(root: Path) -> None:
-    """Only the session of this very kernel counts."""
+    """Only the session of this kernel counts."""
     for kernel in ("0", "", None, KERNEL + "0"):
         with answering(root, sessions("session/a.ipynb", kernel)) as server:
             assert folder(root, server) == "cwd"
@@ -169,16 +169,16 @@ def test_no_kernel(root: Path) -> None:
             assert state_folder(server, {}, root / "cwd", argv=argv).parent.name == "cwd"
 
 
-def test_a_server_that_is_gone(root: Path) -> None:
-    """A server that does not run any more leads to the next way."""
+def test_a_stopped_server(root: Path) -> None:
+    """A stopped server leads to the next source."""
     with answering(root, b"") as server:
         pass
     assert folder(root, server) == "cwd"
 
 
-# ------------------------------------------------------------------ nothing can be written
+# ------------------------------------------------------------------ folders that cannot be written to
 def test_a_read_only_folder(root: Path) -> None:
-    """Beside a notebook that cannot be written to, the state goes where the user's is, told apart by the folder."""
+    """If the notebook's folder is read-only, state goes to a subfolder of the user's state folder."""
     where = {"argv": [], "user_state": root / "state"}
     found = state_folder({}, {}, root / "cwd", can_write=lambda _: False, **where)
     assert found == root / "state" / hashlib.sha256(os.fsencode(root / "cwd")).hexdigest()[:16]
@@ -188,22 +188,22 @@ def test_a_read_only_folder(root: Path) -> None:
     assert found.name == hashlib.sha256(os.fsencode(root / "named")).hexdigest()[:16]
 
 
-def test_what_the_user_names_is_used(root: Path) -> None:
-    """Another folder than the user's would be a surprise; that it cannot be written to is said later."""
+def test_the_users_folder_is_used(root: Path) -> None:
+    """The user's folder is used even if it is read-only. Writing reports that later."""
     environ = {"NBFERRY_STATE": str(root / "named")}
     assert state_folder(environ, {}, root / "cwd", can_write=lambda _: False) == root / "named/.nbferry"
 
 
 @pytest.mark.usefixtures("ordinary_rights")
 def test_rights(root: Path) -> None:
-    """The rights of a folder say whether it can be written to."""
+    """A folder's mode decides whether it can be written to."""
     (root / "cwd").chmod(0o500)
     found = state_folder({}, {}, root / "cwd", argv=[], user_state=root / "state")
     assert found.parent == root / "state"
 
 
-def test_state_that_is_there_already(root: Path) -> None:
-    """Where state is kept already it is looked for, though the folder around it was closed meanwhile."""
+def test_existing_state(root: Path) -> None:
+    """Existing state is used even if its parent folder became read-only."""
     (root / "cwd/.nbferry").mkdir()
     (root / "cwd").chmod(0o500)
     assert state_folder({}, {}, root / "cwd", argv=[]) == root / "cwd/.nbferry"
@@ -211,7 +211,7 @@ def test_state_that_is_there_already(root: Path) -> None:
 
 # ------------------------------------------------------------------ this process
 def test_defaults(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Outside of a notebook it is the current folder; nothing of Jupyter's is loaded to find out."""
+    """Outside of a notebook the current folder is used, and no module of Jupyter is loaded."""
     monkeypatch.chdir(root / "cwd")
     for name in ("NBFERRY_STATE", "JPY_SESSION_NAME", "JPY_PARENT_PID"):
         monkeypatch.delenv(name, raising=False)
@@ -222,7 +222,7 @@ def test_defaults(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run_in_ipython(code: str) -> str:
-    """Run code in an IPython without a terminal; what it printed."""
+    """Run code in an IPython without a terminal. Returns its output."""
     start = (
         "from IPython.core.interactiveshell import InteractiveShell as S; s = S.instance(); "
         "s.user_ns['__vsc_ipynb_file__'] = {path!r}; "
@@ -235,6 +235,6 @@ def run_in_ipython(code: str) -> str:
 
 
 def test_the_namespace_of_a_notebook(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In IPython the user's own names are looked at."""
+    """In IPython the user's namespace is read."""
     monkeypatch.delenv("NBFERRY_STATE", raising=False)
     assert run_in_ipython(str(root / "vscode/a.ipynb")) == str(root / "vscode/.nbferry")

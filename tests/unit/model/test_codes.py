@@ -27,7 +27,7 @@ TICKET = Ticket("0123456789abcdef" * 2, bytes(range(16)), URL)
 
 
 def encoded(body: bytes, *, checksum: bytes | None = None) -> str:
-    """A ticket of any body, as the documentation describes it."""
+    """A ticket with any body, as the documentation describes it."""
     right = sha256(b"nbferry/v1/ticket\0" + body).digest()[:4]
     return "nbf1" + base64.b32encode(body + (checksum or right)).decode().rstrip("=").lower()
 
@@ -43,7 +43,7 @@ def test_text_of_a_code() -> None:
     "value", [CODE, PLAIN, TICKET, TICKET.with_url(None)], ids=["code", "plain", "ticket", "bare"]
 )
 def test_round_trip(value: Code | Ticket) -> None:
-    """What is printed can be read."""
+    """A printed value is read back."""
     assert parse(str(value)) == value
 
 
@@ -96,20 +96,20 @@ def test_forgiven_before_the_address(text: str) -> None:
         str(PLAIN).ljust(MAX_TEXT + 1),
     ],
 )
-def test_no_code(text: str) -> None:
-    """What cannot be a code is refused before anything is tried with it."""
+def test_text_that_is_no_code(text: str) -> None:
+    """Text that is no code is refused before any use."""
     with pytest.raises(CodeInvalid):
         parse(text)
 
 
 def test_a_typing_error_gets_a_hint() -> None:
-    """A word that is not in the list is named, with the word that was probably meant."""
+    """A word that is not in the list is named with its likely correction."""
     with pytest.raises(CodeInvalid, match=r"'tullip' is not in the word list; did you mean 'tulip'\?"):
         parse("482913-amber-canyon-tullip")
 
 
 def test_no_hint_without_a_likely_word() -> None:
-    """What is like no word is only named, and of something long only the beginning is shown."""
+    """A word without a likely correction is only named, and shortened if it is long."""
     with pytest.raises(CodeInvalid) as caught:
         parse("482913-amber-canyon-" + "\u03b6" * 50)
     assert "did you mean" not in caught.value.message
@@ -131,18 +131,18 @@ def test_eight_words() -> None:
     ],
 )
 def test_a_code_is_checked_when_it_is_made(room: str, words: tuple[str, ...]) -> None:
-    """There is no code that could not be read again."""
+    """A code that could not be read back is refused."""
     with pytest.raises(CodeInvalid):
         Code(room, words)
 
 
 def test_password_of_a_code() -> None:
-    """The key exchange starts from the words alone: the number is public, the address may differ."""
+    """The key exchange uses only the words: the number is public, and the address may differ."""
     assert CODE.password == b"nbferry/v1/pw\0amber-canyon-tulip" == PLAIN.password
 
 
-def test_how_often() -> None:
-    """A code works once, a ticket again and again."""
+def test_number_of_uses() -> None:
+    """A code works once, a ticket many times."""
     assert not CODE.many
     assert TICKET.many
 
@@ -150,7 +150,7 @@ def test_how_often() -> None:
 # --------------------------------------------------------------------- secrets
 @pytest.mark.parametrize("secret", ["amber", "canyon", "tulip"])
 def test_no_secret_of_a_code_is_shown(secret: str) -> None:
-    """The repr of a code, which ends up in logs and notebooks, does not contain its words."""
+    """The repr of a code, which logs and notebooks may show, does not contain its words."""
     assert secret not in repr(CODE)
     assert "482913" in repr(CODE)
 
@@ -171,7 +171,7 @@ def test_text_of_a_ticket() -> None:
 
 
 def test_a_wrapped_ticket() -> None:
-    """A ticket that was broken into lines, or written in capitals, is read."""
+    """A ticket in several lines or in capitals is read."""
     text = str(TICKET)
     assert parse("\n".join(re.findall(".{1,40}", text)).upper()) == TICKET
 
@@ -186,7 +186,7 @@ def test_a_typing_error_in_a_ticket(at: int) -> None:
 
 @pytest.mark.parametrize("length", [*range(4, 12), 60, len(str(TICKET)) - 1])
 def test_half_a_ticket(length: int) -> None:
-    """A ticket that was cut is refused."""
+    """A truncated ticket is refused."""
     with pytest.raises(CodeInvalid, match="incomplete"):
         parse(str(TICKET)[:length])
 
@@ -195,7 +195,7 @@ def test_half_a_ticket(length: int) -> None:
     "text", ["nbf1!", "nbf1=", "nbf1" + "=" * 8, "nbf1\u00df", str(TICKET) + "1", str(TICKET) + "="]
 )
 def test_characters_that_no_ticket_has(text: str) -> None:
-    """What is not base32 is refused."""
+    """Text that is not base32 is refused."""
     with pytest.raises(CodeInvalid):
         parse(text)
 
@@ -216,15 +216,15 @@ def test_a_newer_ticket() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"\x01", b"\x01" + bytes(31)], ids=len)
-def test_a_ticket_without_enough_in_it(body: bytes) -> None:
-    """A ticket that is too short is refused, also if its checksum is right."""
+def test_a_short_ticket(body: bytes) -> None:
+    """A ticket that is too short is refused, even with a right checksum."""
     with pytest.raises(CodeInvalid):
         parse(encoded(body))
 
 
 @pytest.mark.parametrize("url", [b"ftp://host/", b"https://\xff/", b"https://host/?q", b"\n"])
 def test_a_wrong_address_in_a_ticket(url: bytes) -> None:
-    """The address in a ticket is checked like one in a code, whatever the checksum says."""
+    """The address in a ticket is checked as in a code, even with a right checksum."""
     with pytest.raises(CodeInvalid, match="address"):
         parse(encoded(b"\x01" + bytes(32) + url))
 
@@ -239,7 +239,7 @@ def test_a_ticket_is_checked_when_it_is_made(room: str, secret: bytes) -> None:
 
 
 def test_password_of_a_ticket() -> None:
-    """The key exchange starts from the secret alone."""
+    """The key exchange uses only the secret."""
     assert TICKET.password == b"nbferry/v1/pw\0" + TICKET.secret == TICKET.with_url(None).password
 
 
@@ -262,7 +262,7 @@ def test_the_longest_ticket_can_be_read() -> None:
     ],
 )
 def test_addresses(url: str, canonical: str) -> None:
-    """An address has one form: lower-case host, a slash at the end; the path keeps its case."""
+    """An address has one form: lower-case host, final slash, and a path that keeps its case."""
     assert canonical_url(url) == canonical
     assert PLAIN.with_url(url).url == canonical
     assert parse(f"{PLAIN}@{url}").url == canonical
@@ -296,7 +296,7 @@ def test_addresses(url: str, canonical: str) -> None:
     ],
 )
 def test_wrong_addresses(url: str) -> None:
-    """Only a plain http or https address is taken: no user name, query, fragment, blanks, control characters."""
+    """Only a plain http or https address is valid: no user name, query, fragment, blanks, control characters."""
     with pytest.raises(CodeInvalid, match="address"):
         canonical_url(url)
     with pytest.raises(CodeInvalid):
@@ -305,25 +305,25 @@ def test_wrong_addresses(url: str) -> None:
 
 # ------------------------------------------------------------------ randomness
 def test_words_from_random_bits() -> None:
-    """Two random bytes choose a word, all words alike."""
+    """Two random bytes choose a word, each with the same probability."""
     chosen = new_code_words(65536 // 1024, iter_bytes(range(0, 65536, 1024)))
     assert chosen == tuple(WORDS[number % 2048] for number in range(0, 65536, 1024))
 
 
 def iter_bytes(numbers: range) -> Callable[[int], bytes]:
-    """A source of randomness that yields these numbers."""
+    """A random source that yields these numbers."""
     values = iter(numbers)
     return lambda size: next(values).to_bytes(size)
 
 
 def test_new_codes_differ() -> None:
-    """Every code has its own words; three, if nothing else is asked for."""
+    """Every code has new words, by default three."""
     assert len(new_code_words()) == 3
     assert new_code_words(8) != new_code_words(8)
 
 
 def test_new_tickets_differ() -> None:
-    """Every ticket has its own room and its own secret."""
+    """Every ticket has a new room and a new secret."""
     one, other = new_ticket(URL), new_ticket()
     assert one.url == URL
     assert other.url is None

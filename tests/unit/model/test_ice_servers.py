@@ -1,4 +1,4 @@
-"""STUN and TURN servers as people and browsers write them."""
+"""STUN and TURN servers in the notations of people and browsers."""
 
 from __future__ import annotations
 
@@ -36,25 +36,25 @@ ADDRESSES = [
 
 @pytest.mark.parametrize(("address", "server"), ADDRESSES, ids=lambda value: str(value)[:30])
 def test_addresses(address: str, server: IceServer) -> None:
-    """An address says how a server is reached, and with which credentials; what it leaves out has a default."""
+    """An address names a server and its credentials, with defaults for the rest."""
     assert ice_servers(address) == ice_servers([address]) == (server,)
 
 
 @pytest.mark.parametrize("server", [server for _, server in ADDRESSES], ids=str)
 def test_as_an_object(server: IceServer) -> None:
-    """A server is written as a browser writes it, and read back."""
+    """A server is written as browsers write it, and read back."""
     assert ice_servers([server.as_object()]) == (server,)
 
 
 def test_several() -> None:
-    """Servers stand in a list, or with commas and spaces between them; no address is no server."""
+    """Servers form a list or a text with commas and spaces. An empty text is no server."""
     both = ("stun:a", "stun:b:5")
     assert ice_servers(" stun:a , stun:b:5,") == ice_servers(both) == ice_servers(iter([*both, ""]))
     assert ice_servers("") == ice_servers([]) == ice_servers(" , ") == ()
 
 
 def test_objects_of_a_browser() -> None:
-    """One object may have several addresses, and credentials beside them; a STUN server has no use for these."""
+    """One object may have several addresses and credentials, which a STUN server ignores."""
     found = ice_servers(
         [{"urls": ["turn:turn.example", "stun:stun.example"], "username": "anna", "credential": SECRET}]
     )
@@ -102,8 +102,8 @@ def test_objects_of_a_browser() -> None:
     ],
     ids=ascii,
 )
-def test_what_is_none(wrong: Any) -> None:
-    """Anything else is a ValueError, whose message can be printed and repeats no secret."""
+def test_invalid_servers(wrong: Any) -> None:
+    """An invalid value raises a ValueError that is safe to print and repeats no secret."""
     with pytest.raises(ValueError, match=r"\w") as raised:
         ice_servers(wrong)
     assert SECRET not in str(raised.value)
@@ -122,7 +122,7 @@ JSON = st.recursive(
 
 @given(st.lists(JSON, max_size=3))
 def test_anything(named: list[Any]) -> None:
-    """Whatever is named is servers, that are read as they are written, or a ValueError."""
+    """Any value gives servers that are read back, or a ValueError."""
     try:
         found = ice_servers(named)
     except ValueError:
@@ -131,11 +131,11 @@ def test_anything(named: list[Any]) -> None:
 
 
 def test_the_credential_is_not_shown() -> None:
-    """Neither as text nor in a traceback is there a secret."""
+    """Neither the text nor the repr shows the secret."""
     assert str(TURN) == "turn:turn.example:3478"
     assert SECRET not in repr(TURN)
 
 
-def test_the_public_one() -> None:
-    """The one that is asked by default is a STUN server."""
+def test_the_default_server() -> None:
+    """The default server is a STUN server."""
     assert [server.kind for server in ice_servers(PUBLIC_STUN)] == ["stun"]

@@ -1,4 +1,4 @@
-"""Entries on the wire, and how files are cut into numbered chunks."""
+"""Entries on the wire, and the chunks of files."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ FILES = Manifest.of(
     ],
 )
 def test_entries_travel(entry: Entry, wire: dict[str, Any]) -> None:
-    """An entry's object leaves default values out, and is read back as the same entry."""
+    """An entry's object omits default values, and is read back as the same entry."""
     assert entry.to_wire() == wire
     assert Entry.from_wire(wire) == entry
 
 
 def test_what_an_entry_may_leave_out() -> None:
-    """A path alone is an empty file of unknown time; unknown fields and flags that are not true are ignored."""
+    """A path alone is an empty file of unknown time. Unknown fields and flags that are not true are ignored."""
     assert Entry.from_wire({"path": "a"}) == Entry("a")
     assert Entry.from_wire({"path": "a", "folder": 1, "executable": "yes", "new": []}) == Entry("a")
 
@@ -67,20 +67,20 @@ def test_what_an_entry_may_leave_out() -> None:
     ],
 )
 def test_wrong_entries_are_refused(wire: Any) -> None:
-    """A wrong type or range is the other side's mistake."""
+    """A wrong type or range is a protocol error."""
     with pytest.raises(RemoteProtocolError):
         Entry.from_wire(wire)
 
 
 def test_chunks_are_numbered_through_all_files() -> None:
-    """An empty file has one chunk, a folder none, a file of whole chunks no empty one at its end."""
+    """An empty file has one chunk, a folder none, and a file of whole chunks no extra empty one."""
     spans = [FILES.chunks_of(index) for index in range(len(FILES.entries))]
     assert spans == [(0, 0), (0, 1), (1, 2), (2, 2), (2, 4), (4, 7), (7, 7)]
     assert FILES.chunk_count == 7
 
 
-def test_where_a_chunk_lies() -> None:
-    """Each chunk has its entry, its offset and its length, the last of a file being as short as it must be."""
+def test_the_place_of_a_chunk() -> None:
+    """Each chunk has an entry, an offset and a length, and a file's last chunk may be short."""
     assert [FILES.place(chunk) for chunk in range(7)] == [
         Place(1, 0, 0),
         Place(2, 0, 5),
@@ -93,7 +93,7 @@ def test_where_a_chunk_lies() -> None:
 
 
 @pytest.mark.parametrize("chunk", [-1, 7, 10**9])
-def test_there_is_no_such_chunk(chunk: int) -> None:
+def test_a_chunk_that_does_not_exist(chunk: int) -> None:
     """A number beyond the last chunk, or below the first, is an IndexError."""
     with pytest.raises(IndexError):
         FILES.place(chunk)
@@ -106,7 +106,7 @@ def test_sums() -> None:
 
 
 def test_bytes_in_a_set_of_chunks() -> None:
-    """The bytes of a set are those of its chunks, whatever its ranges."""
+    """The bytes of a set are the sum over its chunks."""
     for start in range(8):
         for stop in range(start, 8):
             lengths = [FILES.place(chunk).length for chunk in range(start, stop)]
@@ -123,7 +123,7 @@ def test_an_empty_manifest() -> None:
 
 
 def test_top_names() -> None:
-    """What a person would call the offer: its top-level names, each once, the first ten."""
+    """The offer's names for people are the first ten distinct top-level names."""
     assert FILES.top_names == ("top", "last")
     many = Manifest.of([Entry(f"{n}/x") for n in range(20)], CHUNK)
     assert many.top_names == tuple("0123456789")
@@ -133,8 +133,8 @@ def test_top_names() -> None:
 ENTRY = Entry("a", 5, 7)
 
 
-def test_the_id_is_the_lists() -> None:
-    """The same list has the same id, wherever it was made; it is what the specification says."""
+def test_the_id_depends_on_the_list_only() -> None:
+    """The same list has the same id everywhere, as specified."""
     first, second = Manifest.of([ENTRY], CHUNK), Manifest.of([Entry("a", 5, 7)], CHUNK)
     assert first.id == second.id
     numbers = ((CHUNK, 8), (1, 8), (1, 8), (5, 8), (7, 8), (0, 1))
@@ -159,7 +159,7 @@ def test_the_id_is_the_lists() -> None:
     ids=ascii,
 )
 def test_another_list_has_another_id(entries: list[Entry]) -> None:
-    """Whatever is different in a list, its order too, makes another id."""
+    """Any difference between lists, even in order, gives another id."""
     assert Manifest.of(entries, CHUNK).id != Manifest.of([ENTRY], CHUNK).id
     assert Manifest.of([ENTRY], 2 * CHUNK).id != Manifest.of([ENTRY], CHUNK).id
     pair = [Entry("a"), Entry("b")]
@@ -167,14 +167,14 @@ def test_another_list_has_another_id(entries: list[Entry]) -> None:
 
 
 def test_lists_that_read_alike_have_different_ids() -> None:
-    """Where a path ends and the next entry begins is part of the id."""
+    """The id depends on where a path ends and the next entry begins."""
     inner = Entry("b", 1, 2)
     swallowed = Entry((ENTRY.path.encode() + inner.packed()).decode("utf-8", "surrogatepass"), 5, 7)
     assert Manifest.of([swallowed], CHUNK).id != Manifest.of([ENTRY, inner], CHUNK).id
 
 
 def test_files_and_entries_of_chunks() -> None:
-    """Folders are no files; the entries of some chunks are those that they belong to."""
+    """Folders are no files, and chunks have the entries that they belong to."""
     manifest = Manifest.of(
         [Entry("d", folder=True), Entry("d/a", 2 * CHUNK), Entry("d/b"), Entry("e")], CHUNK
     )
@@ -185,6 +185,6 @@ def test_files_and_entries_of_chunks() -> None:
 
 
 def test_the_time_of_a_folder_is_not_in_the_id() -> None:
-    """Our own state folder in a folder that is sent changes its time, and nothing that is sent."""
+    """Our own state folder changes the time of a folder that is sent, but not its content."""
     one, two = (Manifest.of([Entry("d", mtime_ns=time, folder=True)], 4096) for time in (1, 2))
     assert one.id == two.id

@@ -1,4 +1,4 @@
-"""Which names are let in, by the rows of the list of threats, and how they are shown."""
+"""Accepted and refused names, by the rows of the list of threats, and how names are shown."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from nbferry.model.names import (
 
 
 def refused(*paths: str, folders: frozenset[str] = frozenset(), allow_hidden: bool = False) -> str:
-    """Why an offer of these paths is refused; the test fails if it is not."""
+    """The reason why an offer of these paths is refused; the test fails if it is not."""
     with pytest.raises(UnsafePath) as caught:
         check_paths(paths, folders=folders, allow_hidden=allow_hidden)
     return caught.value.message
@@ -69,13 +69,13 @@ REAL_NAMES = [
 
 
 @pytest.mark.parametrize("path", REAL_NAMES, ids=ascii)
-def test_real_names_are_welcome(path: str) -> None:
-    """Names that people and programs give to data are taken, in any script."""
+def test_real_names_are_accepted(path: str) -> None:
+    """Names that people and programs give to data are accepted in any script."""
     check_paths([path])
 
 
 def test_many_together() -> None:
-    """An offer of all of them is taken, with the folders listed before or after what is in them, or not."""
+    """An offer of all of them is accepted, with folders before or after their content, or not listed."""
     check_paths(REAL_NAMES)
     check_paths(["data", "data/a", "data/empty"], folders={"data", "data/empty"})
     check_paths(["data/a", "data/empty", "data"], folders={"data", "data/empty"})
@@ -115,14 +115,14 @@ def test_t03_no_empty_parts(path: str) -> None:
     "name", [".bashrc", ".ssh/authorized_keys", ".x", ".gitignore", ".config/autostart/x", ".a/b"]
 )
 def test_t08_hidden_names(name: str) -> None:
-    """T08: nothing hidden lands at the top of the folder, unless the receiver allows it."""
+    """T08: no hidden name lands at the top of the folder unless the receiver allows it."""
     refused(name)
     check_paths([name], allow_hidden=True)
 
 
 @pytest.mark.parametrize("name", sorted(OBEYED - {STATE_FOLDER}))
-def test_t08_names_that_programs_obey(name: str) -> None:
-    """T08: what programs obey without being asked is refused at any depth and in any case, unless allowed."""
+def test_t08_names_with_effects(name: str) -> None:
+    """T08: names that programs obey are refused at any depth and in any case, unless allowed."""
     for path in (name, f"a/{name}", f"a/b/{name}/c", f"a/{name.upper()}", f"a/{name.title()}"):
         refused(path)
     check_paths([f"a/{name}"], allow_hidden=True)
@@ -134,7 +134,7 @@ def test_t08_names_that_programs_obey(name: str) -> None:
     "path", [STATE_FOLDER, f"{STATE_FOLDER}/x", f"a/{STATE_FOLDER}", ".NBFerry", ".nbferr\u0079"]
 )
 def test_t08_our_own_state(path: str) -> None:
-    """T08: a peer never writes to our own record of transfers, whatever the receiver allows."""
+    """T08: a peer never writes to nbferry's own state, even if hidden names are allowed."""
     refused(path)
     assert "own files" in refused(path, allow_hidden=True)
 
@@ -172,7 +172,7 @@ def test_t08_ignorable_characters_hide_nothing(name: str) -> None:
     ids=ascii,
 )
 def test_t09_collisions(one: str, other: str) -> None:
-    """T09: two names that some file system takes for one are refused, and the message names both."""
+    """T09: two names that some file system treats as one are refused, and the message has both."""
     for first, second in ((one, other), (other, one)):
         message = refused(first, second)
         assert "same name" in message
@@ -187,14 +187,14 @@ def test_t09_collisions_between_folders() -> None:
 
 
 def test_t09_twice() -> None:
-    """T09: nothing is offered twice."""
+    """T09: a path is offered only once."""
     assert "twice" in refused("a", "b", "a")
     assert "twice" in refused("d", "d", folders=frozenset({"d"}))
 
 
 @pytest.mark.parametrize("paths", [("a", "a/b"), ("a/b", "a"), ("a/b/c", "a/b"), ("a/b", "a/b/c")])
 def test_t09_file_and_folder(paths: tuple[str, str]) -> None:
-    """T09: nothing is both a file and a folder."""
+    """T09: a path is not both a file and a folder."""
     assert "both a file and a folder" in refused(*paths)
 
 
@@ -225,7 +225,7 @@ def test_t10_reserved_by_windows(name: str) -> None:
     ids=ascii,
 )
 def test_t10_trailing_dots_and_spaces(name: str) -> None:
-    """T10: Windows drops dots and spaces at the end, which makes another name of it."""
+    """T10: Windows drops dots and spaces at the end, which changes the name."""
     refused(name)
 
 
@@ -240,18 +240,18 @@ def test_t10_characters_windows_refuses(char: str) -> None:
     "name", ["GIT~1", "git~2", "NBFERR~1", "PROGRA~1", "a~1.txt", "x/GIT~1/y", "gi7eba~1", "A~123456.B"]
 )
 def test_t10_short_names(name: str) -> None:
-    """T10: a short name of Windows may stand for any other file (CVE-2019-1352)."""
+    """T10: a Windows short name may stand for any other file (CVE-2019-1352)."""
     refused(name)
 
 
 @pytest.mark.parametrize("name", ["a~", "a~b", "~1", "notshort~1", "a~1.jpeg", "v~1.2.3"])
 def test_t10_no_short_names(name: str) -> None:
-    """T10: a tilde alone harms nobody."""
+    """T10: a tilde alone is harmless."""
     check_paths([name])
 
 
 def test_t10_lengths() -> None:
-    """T10: 255 bytes in a part, 4,096 in all, 64 parts; the first that is too long says so."""
+    """T10: 255 bytes in a part, 4,096 in all, 64 parts; the first excess is reported."""
     assert "255 bytes" in refused("x" * (MAX_NAME + 1))
     assert "255 bytes" in refused("é" * 128)
     assert "255 bytes" in refused("a/" + "x" * (MAX_NAME + 1) + "/b")
@@ -269,7 +269,7 @@ UNSEEN = [
 
 
 @pytest.mark.parametrize("char", [*CONTROLS, *DIRECTIONS, *UNSEEN], ids=ascii)
-def test_t11_what_cannot_be_seen(char: str) -> None:
+def test_t11_invisible_characters(char: str) -> None:
     """T11: control, direction-changing, invisible characters and surrogates are refused, and shown escaped."""
     for path in (f"a{char}b", f"{char}a", f"a{char}", f"x/a{char}b/y", char, f"日{char}本"):
         assert char not in refused(path)
@@ -294,14 +294,14 @@ def test_t11_joiners_that_join_nothing(name: str) -> None:
 
 @pytest.mark.parametrize("surrogate", [*map(chr, (0xD800, 0xDBFF, 0xDC80, 0xDFFF))], ids=ascii)
 def test_t11_surrogates(surrogate: str) -> None:
-    """T11: what is not Unicode, such as an undecodable file name, is refused, and can be shown."""
+    """T11: a name that is not Unicode, such as an undecodable one, is refused and can be shown."""
     assert "Unicode" in refused(f"a{surrogate}")
     display_name(f"a{surrogate}").encode()
 
 
 @pytest.mark.parametrize("name", ["می\u200cخندیم", "क्\u200dष", "❤️\u200d🔥", "1️⃣", "葛\U000e0100"], ids=ascii)
 def test_t11_joiners_that_join_are_shown(name: str) -> None:
-    """T11: a name that needs joiners is shown as it is written."""
+    """T11: a name that needs joiners is shown as it is."""
     assert display_name(name) == name
 
 
@@ -321,19 +321,19 @@ def test_t11_joiners_that_join_are_shown(name: str) -> None:
     ids=ascii,
 )
 def test_t11_display(name: str, shown: str) -> None:
-    """T11: what is printable stays, what is not is written out."""
+    """T11: printable characters stay, others are escaped."""
     assert display_name(name) == shown
 
 
 def test_t11_display_shortens_the_middle() -> None:
-    """T11: a long name keeps its start and its end, and no escape is cut in two."""
+    """T11: a long name keeps its start and end, and no escape is cut."""
     assert display_name("a" * 100 + ".csv", 21) == "a" * 10 + "…" + "a" * 6 + ".csv"
     assert display_name("\x1b" * 1000, 20) == "\\x1b\\x1b…\\x1b\\x1b"
     assert len(display_name("x" * 10_000_000)) == 120
 
 
 def test_the_message_says_what_and_why() -> None:
-    """A refusal names the path, the reason and what to do, in one line that is safe to print."""
+    """A refusal names the path, the reason and the advice, in one line that is safe to print."""
     with pytest.raises(UnsafePath) as caught:
         check_paths(["fine", "folder/ev\x1bil"])
     text = str(caught.value)

@@ -1,4 +1,4 @@
-"""Sets of numbers kept as ranges; against Python's sets in tests/property/test_ranges.py."""
+"""Sets of numbers stored as ranges. tests/property/test_ranges.py compares them with Python's sets."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ SOME = RangeSet(((0, 3), (5, 6), (10, 20)))
 
 
 def test_numbers_join_to_ranges() -> None:
-    """Neighbours make one range, in whatever order they are named, and twice is once."""
+    """Neighbours make one range in any order, and repeated numbers count once."""
     assert RangeSet.of(4, 2, 3, 9, 2).ranges == ((2, 5), (9, 10))
     assert RangeSet.of() == RangeSet()
 
 
-def test_a_span_of_nothing_is_empty() -> None:
-    """A span whose end does not lie after its start has no numbers."""
+def test_an_empty_span() -> None:
+    """A span that ends before or at its start has no numbers."""
     assert RangeSet.span(3, 5).ranges == ((3, 5),)
     assert RangeSet.span(5, 5) == RangeSet.span(6, 5) == RangeSet()
 
@@ -50,14 +50,14 @@ def test_merging() -> None:
 
 
 def test_intersection() -> None:
-    """An intersection has what both have, whichever range ends first."""
+    """An intersection has the numbers of both, whichever range ends first."""
     other = RangeSet(((1, 2), (4, 12), (15, 30)))
     assert (SOME & other).ranges == (other & SOME).ranges == ((1, 2), (5, 6), (10, 12), (15, 20))
     assert SOME & RangeSet() == RangeSet() & SOME == RangeSet()
 
 
 def test_difference() -> None:
-    """A difference has what only the first has: cut at either end, in the middle, or whole."""
+    """A difference has the numbers of the first set alone: cut at either end, in the middle, or whole."""
     assert (SOME - RangeSet(((2, 11), (12, 13), (19, 99)))).ranges == ((0, 2), (11, 12), (13, 19))
     assert SOME - RangeSet() == SOME
     assert RangeSet() - SOME == RangeSet()
@@ -66,7 +66,7 @@ def test_difference() -> None:
 
 
 def test_the_first_few() -> None:
-    """The smallest numbers are taken across ranges, and no more than there are."""
+    """The smallest numbers are taken across ranges, up to the size of the set."""
     assert SOME.first(4).ranges == ((0, 3), (5, 6))
     assert SOME.first(2).ranges == ((0, 2),)
     assert SOME.first(0) == RangeSet()
@@ -74,7 +74,7 @@ def test_the_first_few() -> None:
 
 
 def test_holes_far_away_are_left_alone() -> None:
-    """In a set of very many ranges, a change in one place touches the ranges there, and no other."""
+    """In a set of very many ranges, a change in one place touches only the ranges there."""
     holes = RangeSet(tuple((n, n + 1) for n in range(0, 2_000, 2)))
     filled = holes | RangeSet.span(1001, 1004)
     assert filled.ranges == (*holes.ranges[:500], (1000, 1005), *holes.ranges[503:])

@@ -44,13 +44,13 @@ def test_first_letters() -> None:
 
 
 def test_one_typing_error_gives_no_other_word() -> None:
-    """One letter more, less, wrong or swapped never turns a word into another."""
+    """One extra, missing, wrong or swapped letter never makes another word of the list."""
     words = set(WORDS)
     assert [(word, other) for word in WORDS for other in one_error_away(word) if other in words] == []
 
 
 def test_words_of_the_documentation() -> None:
-    """The code that is shown as an example can be one."""
+    """The example code of the documentation is valid."""
     assert {"amber", "canyon", "tulip"} <= set(WORDS)
 
 
@@ -73,5 +73,5 @@ def test_known(word: str) -> None:
     [("tullip", "tulip"), ("canoyn", "canyon"), ("ambr", "amber"), ("zzzzzz", None), ("", None)],
 )
 def test_nearest(typed: str, meant: str | None) -> None:
-    """After a typing error the word that was meant is found; for what is like no word, none."""
+    """After a typing error the intended word is found. Text unlike any word gives none."""
     assert nearest(typed) == meant

@@ -1,4 +1,4 @@
-"""Bars on a screen: when there are some, and what stands above them. How they look is tested in tests/cli."""
+"""When bars appear, and the lines above them. Their looks are tested in tests/cli."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OTHER = MOVING.evolve(id="ba9876543211", names=("y.bin",))
 
 
 class Screen:
-    """A terminal that moves its cursor and wipes lines as it is told."""
+    """A terminal that moves its cursor and wipes lines on command."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
         self._capsys = capsys
@@ -30,13 +30,13 @@ class Screen:
 
     @property
     def cursor(self) -> bool:
-        """Whether it is to be seen."""
+        """Whether the cursor is visible."""
         assert self.rows
         return self._cursor
 
     @property
     def rows(self) -> list[str]:
-        """What a person sees; nothing may go to stdout."""
+        """The visible rows. No output may go to stdout."""
         written = self._capsys.readouterr()
         assert written.out == ""
         for part in PARTS.findall(written.err):
@@ -66,7 +66,7 @@ class Screen:
 
 @pytest.fixture
 def screen(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Screen:
-    """A terminal of 80 columns on which no bar is."""
+    """A terminal of 80 columns without a bar."""
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setattr(bar, "_boards", [])
@@ -75,7 +75,7 @@ def screen(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_from_the_first_byte_to_the_end(screen: Screen) -> None:
-    """There is a bar as soon as something moves; at the end there is a line in its place, and the cursor is back."""
+    """A bar appears when bytes move. At the end a line replaces it, and the cursor returns."""
     shown = Bar()
     shown.show(OFFERED)
     assert screen.rows == [""]
@@ -90,8 +90,8 @@ def test_from_the_first_byte_to_the_end(screen: Screen) -> None:
 
 
 @pytest.mark.parametrize("state", [State.FAILED, State.CANCELLED, State.EXPIRED, State.REJECTED])
-def test_what_went_wrong_is_raised_elsewhere(screen: Screen, state: State) -> None:
-    """At a bad end the bar goes, and nothing comes in its place."""
+def test_no_line_after_a_failure(screen: Screen, state: State) -> None:
+    """After a failure the bar disappears without a line, as ``wait`` raises the error."""
     shown = Bar()
     shown.show(MOVING)
     shown.end(MOVING.evolve(state=state, reason="It broke."))
@@ -101,7 +101,7 @@ def test_what_went_wrong_is_raised_elsewhere(screen: Screen, state: State) -> No
 
 
 def test_reasons_above_the_bar(screen: Screen) -> None:
-    """A reason stands above the bar once, without control characters, and beside the bar is the state."""
+    """A reason appears once above the bar, without control characters. The bar shows the state."""
     shown = Bar()
     shown.show(MOVING)
     for _ in range(2):
@@ -112,14 +112,14 @@ def test_reasons_above_the_bar(screen: Screen) -> None:
     shown.close()
 
 
-def test_reasons_before_anything_is_known(screen: Screen) -> None:
-    """Before there is an offer a reason stands alone."""
-    Bar().show(Snapshot(id="ba9876543210", role=Role.RECEIVE, reason="nobody is there yet"))
-    assert screen.rows == ["waiting: nobody is there yet", ""]
+def test_reasons_before_an_offer(screen: Screen) -> None:
+    """Before an offer a reason stands alone."""
+    Bar().show(Snapshot(id="ba9876543210", role=Role.RECEIVE, reason="no sender yet"))
+    assert screen.rows == ["waiting: no sender yet", ""]
 
 
 def test_a_wrong_guess(screen: Screen) -> None:
-    """A wrong guess is a warning, once."""
+    """A wrong guess is one warning."""
     shown = Bar()
     for _ in range(2):
         shown.show(OFFERED.evolve(wrong_guesses=1))
@@ -127,7 +127,7 @@ def test_a_wrong_guess(screen: Screen) -> None:
 
 
 def test_two(screen: Screen) -> None:
-    """Two transfers have a bar each; the cursor comes back when the last is gone."""
+    """Two transfers have a bar each, and the cursor returns after the last."""
     one, two = Bar(), Bar()
     one.show(MOVING)
     two.show(OTHER)
@@ -141,7 +141,7 @@ def test_two(screen: Screen) -> None:
 
 
 def test_aside(screen: Screen) -> None:
-    """While a person is asked something there are no bars, whatever comes or goes; then they are back."""
+    """During a question no bar is shown. Afterwards the bars return."""
     one, two = Bar(), Bar()
     one.show(MOVING)
     with bar.board().aside():
@@ -160,8 +160,8 @@ def test_aside(screen: Screen) -> None:
     assert screen.cursor
 
 
-def test_nothing_comes_back_that_is_gone(screen: Screen) -> None:
-    """If the last bar goes while a person is asked, there is none afterwards."""
+def test_a_bar_that_ends_during_a_question(screen: Screen) -> None:
+    """A bar that ends during a question does not return."""
     one = Bar()
     one.show(MOVING)
     with bar.board().aside():

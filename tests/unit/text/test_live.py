@@ -1,4 +1,4 @@
-"""Showing a transfer while somebody waits for it: from when until when, and once."""
+"""A transfer is shown live, once, while a caller waits for it."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ DONE = WAITING.evolve(state=State.DONE)
 
 
 class Ferry:
-    """A transfer whose states the test says."""
+    """A transfer whose states the test sets."""
 
     def __init__(self) -> None:
         self.snapshot = WAITING
         self.told: list[Callable[[Snapshot], None]] = []
 
     def subscribe(self, callback: Callable[[Snapshot], None]) -> Callable[[], None]:
-        """Tell the present state, and those that come."""
+        """Report the present state and later ones."""
         self.told.append(callback)
         callback(self.snapshot)
         return lambda: self.told.remove(callback)
 
     def becomes(self, state: State, reason: str = "") -> None:
-        """Tell of another state."""
+        """Report another state."""
         self.snapshot = self.snapshot.evolve(state=state, reason=reason)
         for callback in self.told:
             callback(self.snapshot)
@@ -38,19 +38,19 @@ class Ferry:
 
 @pytest.fixture(autouse=True)
 def _text(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Text is shown, whatever the tests themselves run in."""
+    """Show text, regardless of how the tests run."""
     monkeypatch.setenv("NBFERRY_UI", "text")
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """What the log says since it was last read, without the beginnings."""
+    """The new log lines without their prefixes."""
     shown = capsys.readouterr()
     assert shown.out == ""
     return [line.partition(": ")[2] for line in shown.err.splitlines()]
 
 
 def test_from_the_start_to_the_end(capsys: pytest.CaptureFixture[str]) -> None:
-    """Everything is said by the time that the waiting is over, and nothing is listened to any more."""
+    """When the wait ends, all states are printed and no subscription is left."""
     ferry = Ferry()
     with following(ferry):
         ferry.becomes(State.CONNECTING)
@@ -60,8 +60,8 @@ def test_from_the_start_to_the_end(capsys: pytest.CaptureFixture[str]) -> None:
     assert "nbferry-face" not in {thread.name for thread in threading.enumerate()}
 
 
-def test_what_ended_before(capsys: pytest.CaptureFixture[str]) -> None:
-    """Of a transfer that has ended already nothing is said."""
+def test_a_transfer_that_ended_before(capsys: pytest.CaptureFixture[str]) -> None:
+    """A transfer that has already ended prints nothing."""
     ferry = Ferry()
     ferry.becomes(State.DONE)
     with following(ferry):
@@ -70,7 +70,7 @@ def test_what_ended_before(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_waiting_in_slices(capsys: pytest.CaptureFixture[str]) -> None:
-    """Who waits again and again, a second each time, reads each thing once."""
+    """Many waits of a second each print each state once."""
     ferry = Ferry()
     for _ in range(3):
         with following(ferry):
@@ -82,7 +82,7 @@ def test_waiting_in_slices(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_two_wait(capsys: pytest.CaptureFixture[str]) -> None:
-    """Two who wait for the same transfer are shown it once, until the last of them has gone."""
+    """Two waits for the same transfer print it once, until the last of them ends."""
     ferry = Ferry()
     with following(ferry):
         with following(ferry):
@@ -94,7 +94,7 @@ def test_two_wait(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_an_error_goes_through(capsys: pytest.CaptureFixture[str]) -> None:
-    """What ends the waiting is raised, Ctrl-C too, and nothing stays open."""
+    """An exception in the block, Ctrl-C included, is raised, and no subscription stays."""
     ferry = Ferry()
     with pytest.raises(KeyboardInterrupt), following(ferry):
         raise KeyboardInterrupt
@@ -103,7 +103,7 @@ def test_an_error_goes_through(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_many_at_once(capsys: pytest.CaptureFixture[str]) -> None:
-    """Lines of transfers that are waited for in several threads stay whole."""
+    """Lines of transfers awaited in several threads stay whole."""
     start = threading.Barrier(8)
 
     def wait() -> None:
@@ -123,8 +123,8 @@ def test_many_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert {len(line) for line in lines} == {len("x.bin, 1.0 kB"), len("waiting"), 138}
 
 
-def test_who_is_slow_sees_the_last_of_each_state() -> None:
-    """News do not pile up: of snapshots in one state that nobody has seen the last one is left."""
+def test_a_slow_reader_gets_the_last_of_each_state() -> None:
+    """Unread snapshots do not pile up: of each state only the last is kept."""
     news = SnapshotQueue()
     for verified in range(1000):
         news.put(WAITING.evolve(state=State.TRANSFERRING, verified=verified))
@@ -136,8 +136,8 @@ def test_who_is_slow_sees_the_last_of_each_state() -> None:
     ]
 
 
-def test_the_last_one_again() -> None:
-    """Without anything new the last snapshot comes again, so that a log can say that it still goes on."""
+def test_the_last_snapshot_repeats() -> None:
+    """Without news the last snapshot repeats, so that a log can report progress."""
     news = SnapshotQueue()
     news.put(WAITING)
     coming = news.all(0.001)
@@ -146,7 +146,7 @@ def test_the_last_one_again() -> None:
     assert list(coming) == []
 
 
-def test_no_bars_to_put_aside() -> None:
-    """Who asks something where there are no bars just asks."""
+def test_a_question_without_bars() -> None:
+    """Without bars a question needs no preparation."""
     with live.aside():
         pass

@@ -1,4 +1,4 @@
-"""What a log says of a transfer, snapshot by snapshot."""
+"""The log lines of a transfer, snapshot by snapshot."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ MOVING = OFFERED.evolve(state=State.TRANSFERRING, via="direct")
 
 
 class Story:
-    """Lines of one transfer, without their common beginning, on a clock that the test turns."""
+    """Lines of one transfer without their common prefix, with a clock that the test sets."""
 
     def __init__(self) -> None:
         self._lines = LogLines()
 
     def __call__(self, view: Snapshot, now: float = 0.0) -> list[str]:
-        """What is said of a snapshot."""
+        """The lines for a snapshot."""
         said = self._lines.of(view, now)
         assert all(line.startswith("nbferry receive ba9876543210: ") for line in said)
         return [line.partition(": ")[2] for line in said]
 
     def end(self, view: Snapshot, now: float = 0.0) -> str:
-        """What is said at the end."""
+        """The lines at the end."""
         return self._lines.end(view, now).partition(": ")[2]
 
 
 @pytest.fixture
 def story() -> Story:
-    """One transfer's."""
+    """The log of one transfer."""
     return Story()
 
 
 def test_the_start(story: Story) -> None:
-    """It begins with the state, and says what is offered once that is known; each once."""
+    """The log begins with the state, and names the offer once it is known."""
     assert story(WAITING) == ["waiting"]
     assert story(WAITING.evolve(state=State.CONNECTING)) == ["connecting"]
     assert story(OFFERED) == ["x.bin, 1.0 kB", "offered"]
@@ -50,7 +50,7 @@ def test_the_start(story: Story) -> None:
 
 
 def test_each_tenth(story: Story) -> None:
-    """A line comes with each tenth, one for several at once, and none for the last: then it is done anyway."""
+    """Each tenth has a line, several at once share one, and the last has none."""
     story(MOVING)
     said = [verified for verified in range(1001) if story(MOVING.evolve(verified=verified))]
     assert said == list(range(100, 1000, 100))
@@ -61,7 +61,7 @@ def test_each_tenth(story: Story) -> None:
 
 
 def test_half_a_minute(story: Story) -> None:
-    """A slow transfer has a line each half minute; one that waits or is paused has none."""
+    """A slow transfer has a line each half minute. One that waits or pauses has none."""
     story(MOVING, 100.0)
     assert story(MOVING, 129.0) == []
     assert len(story(MOVING, 130.0)) == 1
@@ -73,7 +73,7 @@ def test_half_a_minute(story: Story) -> None:
 
 
 def test_reasons(story: Story) -> None:
-    """A new state or reason has a line; a reason that comes from a peer has no control characters."""
+    """A new state or reason has a line. A peer's reason has no control characters."""
     story(MOVING)
     paused = MOVING.evolve(state=State.PAUSED, reason="no\nroom\x1b[31m")
     assert story(paused) == ["paused, 0 %  0 B of 1.0 kB  direct: no\\x0aroom\\x1b[31m"]
@@ -84,7 +84,7 @@ def test_reasons(story: Story) -> None:
 
 
 def test_another_path(story: Story) -> None:
-    """A path that is changed in mid-transfer has a line, which says when."""
+    """A change of path has a line with the progress so far."""
     story(MOVING)
     moved = MOVING.evolve(via="webrtc", via_since=0.0)
     (line,) = story(moved)
@@ -110,19 +110,19 @@ def test_wrong_guesses(story: Story) -> None:
     ],
 )
 def test_the_end(story: Story, changes: dict[str, object], said: str) -> None:
-    """The last line says how it ended, and with what."""
+    """The last line has the result."""
     story(MOVING, 10.0)
     assert story.end(MOVING.evolve(**changes), 30.0) == said
 
 
-def test_an_end_without_a_way(story: Story) -> None:
-    """One that somebody waited for only when all had arrived has no time to tell."""
+def test_an_end_without_a_path(story: Story) -> None:
+    """If the wait began after all bytes arrived, no time is printed."""
     story(OFFERED)
     assert story.end(OFFERED.evolve(state=State.DONE)) == "done: 1.0 kB, every byte verified"
 
 
-def test_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process without stderr, or with one that is closed, is no failure."""
+def test_no_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing or closed stderr is no error."""
     monkeypatch.setattr(sys, "stderr", None)
     Log().show(WAITING)
     monkeypatch.setattr(sys, "stderr", io.StringIO())

@@ -1,4 +1,4 @@
-"""A snapshot as text and as HTML; names and reasons come from a peer and are hostile."""
+"""A snapshot as text and as HTML. Names and reasons come from a peer and may be hostile."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FILE_TAGS = {"thead"}
 
 
 class Page(HTMLParser):
-    """What a browser would make of it."""
+    """Parses HTML as a browser does."""
 
     def __init__(self, source: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -42,17 +42,17 @@ class Page(HTMLParser):
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Take note of a tag and of its attributes."""
+        """Record a tag and its attributes."""
         self.tags.append(tag)
         self.attributes |= {name for name, _ in attrs}
 
     def handle_data(self, data: str) -> None:
-        """Take note of text."""
+        """Record text."""
         self.text += data
 
 
 def view(**changes: object) -> Snapshot:
-    """A transfer in the middle."""
+    """A transfer under way."""
     fields = {
         "id": "0a1b2c3d",
         "role": Role.RECEIVE,
@@ -80,7 +80,7 @@ def test_hostile_text_stays_text(hostile: str) -> None:
 
 @pytest.mark.parametrize("hostile", HOSTILE, ids=range(len(HOSTILE)))
 def test_hostile_names_of_files(hostile: str) -> None:
-    """Nor does the name of a file in the list."""
+    """A hostile file name in the list adds none either."""
     files = [FileProgress(hostile, 10, 5, 5), FileProgress(f"folder/{hostile}", 0, 0, 0)]
     page = Page(rendering.html(view(), None, files))
     assert set(page.tags) == TAGS - {"code"} | FILE_TAGS
@@ -93,7 +93,7 @@ def test_hostile_names_of_files(hostile: str) -> None:
 
 
 def test_a_code_is_escaped() -> None:
-    """A code is shown as code, and as nothing else."""
+    """A code is shown escaped as code."""
     page = Page(rendering.html(view(), code="1-a@<i>"))
     assert "1-a@<i>" in page.text
     assert "i" not in page.tags
@@ -144,7 +144,7 @@ def test_durations(seconds: float, shown: str) -> None:
     assert rendering.duration(seconds) == shown
 
 
-# ---------------------------------------------------------------- what is said
+# ---------------------------------------------------------------- texts
 @pytest.mark.parametrize(
     ("changes", "title"),
     [
@@ -157,18 +157,18 @@ def test_durations(seconds: float, shown: str) -> None:
     ],
 )
 def test_titles(changes: dict[str, object], title: str) -> None:
-    """One thing is called by its name, several by their number and the first names."""
+    """One item is called by its name, several by their number and first names."""
     assert rendering.title(view(**changes)) == title
 
 
 def test_progress() -> None:
-    """Progress says percent, bytes, rate, time and path, as far as they are known."""
+    """Progress shows percent, bytes, rate, time and path, as far as known."""
     assert rendering.progress(view()) == "45 %  450 MB of 1.0 GB  120 MB/s  5 s left  direct"
     assert rendering.progress(view(state=State.PAUSED, eta=None)) == "45 %  450 MB of 1.0 GB  direct"
     assert rendering.progress(view(rate=0.0, eta=None, via=None)) == "45 %  450 MB of 1.0 GB"
     assert rendering.progress(view(total=0, rate=0.0, eta=None, via=None)) == ""
     assert rendering.progress(view(), sizes=False) == "45 %  120 MB/s  5 s left  direct"
-    moved = datetime(2026, 11, 28, 14, 3, 10).timestamp()  # people read the time of their place
+    moved = datetime(2026, 11, 28, 14, 3, 10).timestamp()  # shown in local time
     assert rendering.progress(view(via="webrtc", via_since=moved, rate=0.0, eta=None)).endswith(
         "webrtc since 14:03:10"
     )
@@ -176,7 +176,7 @@ def test_progress() -> None:
 
 @pytest.mark.parametrize(("verified", "percent"), [(0, "0 %"), (GiB - 1, "99 %"), (GiB, "100 %")])
 def test_only_all_of_it_is_100_percent(verified: int, percent: str) -> None:
-    """As long as a byte is missing it is not 100 %."""
+    """While a byte is missing, 99 % is the most."""
     assert rendering.progress(view(total=GiB, verified=verified)).startswith(percent)
 
 
@@ -193,7 +193,7 @@ def rows(seen: Snapshot, code: str | None = None) -> dict[str, str]:
 
 
 def test_text() -> None:
-    """The text says what, in which state, how far; more only when there is more to say."""
+    """The text has the title, the state and the progress, and more only if needed."""
     assert rows(view()) == {
         "receive": "trips.parquet",
         "state": "transferring",
@@ -210,8 +210,8 @@ def test_text() -> None:
 
 
 @pytest.mark.parametrize("state", rendering.BEFORE)
-def test_before_anything_moves(state: State) -> None:
-    """Before anything moves there is a size, and no progress; what an earlier process did is progress."""
+def test_before_bytes_move(state: State) -> None:
+    """Before bytes move, the size is shown without progress, unless an earlier process made some."""
     seen = rows(view(state=state, verified=0, rate=0.0, eta=None, via=None))
     assert seen["size"] == "1.0 GB"
     assert "progress" not in seen
@@ -219,7 +219,7 @@ def test_before_anything_moves(state: State) -> None:
 
 
 def test_an_offer_says_what_to_do() -> None:
-    """A receiver that has an offer is told how to decide; nobody else is."""
+    """Only a receiver with an offer is told how to decide."""
     assert "transfer.accept()" in rows(view(state=State.OFFERED))["next"]
     assert "next" not in rows(view(state=State.OFFERED, role=Role.SEND))
 
@@ -235,13 +235,13 @@ def test_an_offer_says_what_to_do() -> None:
     ],
 )
 def test_a_code_that_works_here_only(code: str, note: bool) -> None:
-    """A code whose relay is on this machine says that it works nowhere else."""
+    """A code whose relay is on this machine has a note that it works only here."""
     assert rows(view(), code)["code"] == code
     assert ("note" in rows(view(), code)) is note
     assert Page(rendering.html(view(), code)).text.count(code) == 1
 
 
-# ---------------------------------------------------------------- what is saved in a notebook
+# ---------------------------------------------------------------- saved notebooks
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
@@ -252,7 +252,7 @@ def test_a_code_that_works_here_only(code: str, note: bool) -> None:
     ],
 )
 def test_a_code_that_is_left_out(changes: dict[str, object], told: bool) -> None:
-    """Where a sender waits and its code is not to be shown, it says how to get it; nobody else needs one."""
+    """A waiting sender without its code on display says how to get it. Other states do not."""
     seen = view(**changes)
     assert (rows(seen).get("code") == "print(transfer.code)") is told
     assert ("print(transfer.code)" in Page(rendering.html(seen, None)).text) is told
@@ -268,7 +268,7 @@ def test_a_code_that_is_left_out(changes: dict[str, object], told: bool) -> None
     ],
 )
 def test_a_caption(role: str, state: State, caption: str) -> None:
-    """The table says of itself what it is, for whoever reads it without the notebook."""
+    """The table's caption explains it to a reader without the notebook."""
     assert f">{caption}</caption>" in rendering.html(view(role=role, state=state), None)
 
 
@@ -289,7 +289,7 @@ FILES = [
     ],
 )
 def test_files(state: State, states: list[str]) -> None:
-    """Each file has a row: its name, its size, and how far it is."""
+    """Each file has a row with name, size and progress."""
     shown = rendering.text(view(state=state), None, FILES).splitlines()[-len(FILES) :]
     sizes = ["1.0 kB", "1.0 kB", "2.0 MB", "0 B"]
     assert shown == [
@@ -302,9 +302,9 @@ def test_files(state: State, states: list[str]) -> None:
 
 @pytest.mark.parametrize(("count", "more"), [(20, ""), (21, "… and 1 more"), (1_020, "… and 1,000 more")])
 def test_many_files(count: int, more: str) -> None:
-    """Twenty files have a row; of the others the number is said."""
+    """The first twenty files have a row, and the others are counted."""
     files = [FileProgress(f"{number:04}.bin", 1, 0, 0) for number in range(count)]
-    for given in (files, files[:20]):  # all of them, or the first: the snapshot has the number
+    for given in (files, files[:20]):  # all or the first twenty; the snapshot has the number
         seen = view(files=count)
         for shown in (rendering.text(seen, None, given), Page(rendering.html(seen, None, given)).text):
             assert shown.count(".bin") == 20
@@ -320,15 +320,15 @@ def test_many_files(count: int, more: str) -> None:
         ("download", "a.csv, b.csv can be saved from here"),
     ],
 )
-def test_a_card_in_which_nothing_has_begun(kind: str, said: str) -> None:
-    """It says what it was for, and that this takes a kernel."""
+def test_a_card_without_a_transfer(kind: str, said: str) -> None:
+    """The card says what it is for, and that it needs a kernel."""
     assert rendering.unbegun(kind, "a.csv, b.csv") == f"nbferry: {said} while the kernel runs."
     assert Page(rendering.unbegun_html(kind, "a.csv, b.csv")).text == rendering.unbegun(kind, "a.csv, b.csv")
 
 
 @pytest.mark.parametrize("hostile", HOSTILE, ids=range(len(HOSTILE)))
-def test_hostile_names_of_what_is_saved(hostile: str) -> None:
-    """Names of what a card offers stay text as well."""
+def test_hostile_names_of_saved_files(hostile: str) -> None:
+    """Names of files to save stay text as well."""
     page = Page(rendering.unbegun_html("download", hostile))
     assert (page.tags, page.attributes) == (["p"], {"class"})
     assert page.text == rendering.unbegun("download", hostile)
