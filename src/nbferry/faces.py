@@ -6,6 +6,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import override
+
 from nbferry.errors import NoPage
 from nbferry.jupyter import face_kind
 from nbferry.model.manifest import Manifest
@@ -48,12 +50,12 @@ def picker(kind: CardKind, begin: Callable[[Any], Transfer]) -> Card:
 class _Quiet(Face):
     """Shows nothing, and asks all the same."""
 
+    @override
     def is_in_a_cell(self) -> bool:
-        """See :meth:`Face.is_in_a_cell`."""
         return face_kind.in_ipython()
 
+    @override
     def ask(self, transfer: Transfer, offer: Manifest) -> bool | str:
-        """See :meth:`Face.ask`."""
         with live.aside():
             return ask_in_words(offer)
 
@@ -61,8 +63,8 @@ class _Quiet(Face):
 class _Text(_Quiet):
     """A terminal, or a log."""
 
+    @override
     def following(self, transfer: Transfer) -> AbstractContextManager[None]:
-        """See :meth:`Face.following`."""
         return live.following(transfer)
 
 

@@ -314,7 +314,9 @@ def everything() -> list[str]:
 
 HOSTILE = everything()
 PARTS = 20  # of the list, each a test that a slow machine ends in time
-OFFERS = 5  # for each part; their names are far from each other in the list, so that few are one file with another
+OFFERS = (
+    5  # for each part; their names are far from each other in the list, so that few are one file with another
+)
 
 
 def is_printable(text: str) -> bool:

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
+from typing_extensions import override
 
 from nbferry import errors
 from nbferry._version import __version__
@@ -59,6 +60,7 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # generic in the stu
 
     name = "duration"
 
+    @override
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Read it; click turns the failure into wrong usage."""
         match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*([a-z]*)", str(value), re.ASCII)
@@ -73,6 +75,7 @@ class RelayUrl(click.ParamType):  # type: ignore[type-arg]  # generic in the stu
 
     name = "url"
 
+    @override
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Read it; click turns the failure into wrong usage."""
         from nbferry.model.codes import canonical_url  # noqa: PLC0415  # --help and --version stay quick
@@ -88,6 +91,7 @@ class IceServers(click.ParamType):  # type: ignore[type-arg]  # generic in the s
 
     name = "urls"
 
+    @override
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Judge it; click turns the failure into wrong usage."""
         from nbferry.model.ice_servers import ice_servers  # noqa: PLC0415  # --help and --version stay quick

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from rich.console import Console
+from typing_extensions import override
 
 from nbferry.errors import NbferryError, Rejected
 from nbferry.faces import describe
@@ -158,36 +159,37 @@ class Json(Screen):
         sys.stdout.write(json.dumps({"event": event, **fields}) + "\n")
         sys.stdout.flush()
 
+    @override
     def ask(self, manifest: Manifest) -> bool | str:
-        """See :class:`Screen`. A program cannot be asked."""
+        # A program cannot answer.
         return UNATTENDED
 
+    @override
     def code(self, code: str) -> None:
-        """See :class:`Screen`."""
         self._print("code", code=code)
 
+    @override
     def offer(self, view: Snapshot) -> None:
-        """See :class:`Screen`."""
         self._print("offer", files=view.files, bytes=view.total)
 
+    @override
     def state(self, view: Snapshot, reason: str) -> None:
-        """See :class:`Screen`."""
         self._print("state", state=str(view.state), reason=reason)
 
+    @override
     def guessed(self, view: Snapshot, reason: str) -> None:
-        """See :class:`Screen`."""
         self.state(view, reason)
 
+    @override
     def progress(self, view: Snapshot) -> None:
-        """See :class:`Screen`."""
         names = ("sent", "verified", "durable", "total", "rate", "eta", "via", "via_since")
         fields = {name: getattr(view, name) for name in names}
         if fields != self._progress:
             self._progress = fields
             self._print("progress", **fields)
 
+    @override
     def done(self, result: Result, view: Snapshot) -> None:
-        """See :class:`Screen`."""
         paths = [str(path) for path in result.files]
         self._print(
             "done",
@@ -199,8 +201,8 @@ class Json(Screen):
             reused=result.reused,
         )
 
+    @override
     def error(self, error: NbferryError) -> None:
-        """See :class:`Screen`."""
         self._print(
             "error", code=error.code, message=error.message, hint=error.hint, retryable=error.retryable
         )
@@ -213,8 +215,8 @@ class Quiet(Screen):
         super().__init__()
         self._errors = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
+    @override
     def ask(self, manifest: Manifest) -> bool | str:
-        """See :class:`Screen`."""
         if not (sys.stdin and sys.stdin.isatty()):
             return UNATTENDED
         for line in describe(manifest):
@@ -222,26 +224,27 @@ class Quiet(Screen):
         self._errors.print("Accept? [y/N] ", end="")
         return sys.stdin.readline().strip().lower() in ("y", "yes") or NO
 
+    @override
     def code(self, code: str) -> None:
-        """See :class:`Screen`."""
         sys.stdout.write(code + "\n")
         sys.stdout.flush()
 
+    @override
     def done(self, result: Result, view: Snapshot) -> None:
-        """See :class:`Screen`."""
+        """Success prints nothing."""
 
+    @override
     def guessed(self, view: Snapshot, reason: str) -> None:
-        """See :class:`Screen`."""
         self._errors.print(f"Warning: {reason}")
 
+    @override
     def skipped(self, skipped: tuple[Skipped, ...]) -> None:
-        """See :class:`Screen`."""
         first = skipped[0]
         others = f" and {len(skipped) - 1:,} more" if len(skipped) > 1 else ""
         self._errors.print(f"Not sent: {display_name(first.path)} ({first.why}){others}.")
 
+    @override
     def error(self, error: NbferryError) -> None:
-        """See :class:`Screen`."""
         self._errors.print(f"Error: {display_name(str(error), 1000)}")
 
 
@@ -253,37 +256,38 @@ class Terminal(Quiet):
         self._console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
         self._face = text_face()
 
+    @override
     def code(self, code: str) -> None:
-        """See :class:`Screen`."""
         self._console.print(f"On the other side:  nbferry receive   and enter this code:\n\n    {code}\n")
         if rendering.here_only(code):
             self._console.print("(It works on this machine only; --relay or NBFERRY_HOST change that.)")
 
+    @override
     def goes_on(self, transfer: str) -> None:
-        """See :class:`Screen`."""
         self._console.print(f"Transfer {transfer} goes on; no new code is needed.")
         self._console.print(f"(To give it up:  nbferry discard {transfer})")
 
+    @override
     def left(self, transfer: str) -> None:
-        """See :class:`Screen`."""
         self.close()
         self._errors.print(f"Interrupted; what is there is kept. To go on:  nbferry resume {transfer}")
         self._errors.print(f"To give it up:  nbferry discard {transfer}")
 
+    @override
     def nothing(self) -> None:
-        """See :class:`Screen`."""
         self._console.print("There is nothing here that could go on; nbferry list shows what there is.")
 
+    @override
     def news(self, view: Snapshot) -> None:
-        """See :class:`Screen`."""
         if not view.state.final:  # its end is said by ``done`` or ``error``
             self._face.show(view)
 
+    @override
     def guessed(self, view: Snapshot, reason: str) -> None:
-        """See :class:`Screen`. The face has said so."""
+        """The live text shows it already."""
 
+    @override
     def done(self, result: Result, view: Snapshot) -> None:
-        """See :class:`Screen`."""
         self.close()
         self._console.print(
             f"{view.role.done} {rendering.title(view)}: {_took(result)}, every byte verified."
@@ -298,8 +302,8 @@ class Terminal(Quiet):
         if len(result.files) > len(shown) > 0:
             self._console.print(f"  … and {len(result.files) - len(shown):,} more")
 
+    @override
     def close(self) -> None:
-        """See :class:`Screen`."""
         self._face.close()
 
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from nbferry.engine.client import EngineClient
 from nbferry.engine.messages import (
     Cancel,
@@ -306,6 +308,7 @@ class Transfer:
         """
         return self._face.saving(self)
 
+    @override
     def __repr__(self) -> str:
         return rendering.line(self.snapshot)
 
@@ -447,5 +450,6 @@ class Transfers(list[Transfer]):
     def _repr_mimebundle_(self, **_: object) -> Mapping[str, Any]:
         return self._face.cards(self) or {"text/plain": repr(self)}
 
+    @override
     def __repr__(self) -> str:
         return "\n".join(map(repr, self)) or "There are no unfinished transfers here."

@@ -12,6 +12,7 @@ from typing import Any
 
 import anywidget
 import traitlets
+from typing_extensions import override
 
 from nbferry.errors import TimedOut
 from nbferry.status import Result
@@ -84,6 +85,7 @@ class Card(anywidget.AnyWidget):
         return await transfer
 
     # ---------------------------------------------------------------- faces
+    @override
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:  # type: ignore[override]  # one of the two forms
         if self.transfer:
             return shown(self, self.transfer)

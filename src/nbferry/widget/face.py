@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import ipywidgets
+from typing_extensions import override
 
 from nbferry.engine.portal import portal
 from nbferry.errors import LocalProtocolError
@@ -37,34 +38,37 @@ class NotebookFace(Face):
         self._cards: dict[str, Card] = {}
         self._lock = threading.Lock()
 
+    @override
     def ask(self, transfer: Transfer, offer: Manifest) -> bool | str | None:
-        """See :meth:`Face.ask`: a card that is seen has buttons for it."""
+        # A card that a page shows has buttons for the answer.
         card = self._card_there(transfer)
         return None if card and card.wait_until_seen(SEEN_WITHIN) else self._ask(offer)
 
+    @override
     @contextmanager
     def following(self, transfer: Transfer) -> Iterator[None]:
-        """See :meth:`Face.following`: show its card, unless it is shown already."""
+        # The cell displays the card, unless another one has displayed it.
         if not self._card_there(transfer) and not transfer.is_over:
             from IPython.display import display  # noqa: PLC0415  # a notebook has it loaded
 
             display(transfer)  # type: ignore[no-untyped-call]  # it has no types
         yield
 
+    @override
     def public_code(self, code: str) -> str:
-        """See :meth:`Face.public_code`: a page may have told under which address it reaches the Jupyter server."""
+        # A page may have reported the address at which it reaches the Jupyter server.
         return server.outside(code)
 
+    @override
     def is_in_a_cell(self) -> bool:
-        """See :meth:`Face.is_in_a_cell`."""
         return face_kind.in_ipython()
 
+    @override
     def card(self, transfer: Transfer) -> Mapping[str, Any]:
-        """See :meth:`Face.card`."""
         return shown(self.card_of(transfer), transfer)
 
+    @override
     def cards(self, transfers: Sequence[Transfer]) -> Mapping[str, Any] | None:
-        """See :meth:`Face.cards`."""
         if not transfers:
             return None
         box = ipywidgets.VBox([self.card_of(transfer) for transfer in transfers])
@@ -106,8 +110,8 @@ class NotebookFace(Face):
         card = Card(CardModel(kind, portal(), begin=begin_here))
         return card
 
+    @override
     def saving(self, transfer: Transfer) -> Card:
-        """See :meth:`Face.saving`."""
         if not transfer.outcome or transfer.folder is None:
             raise LocalProtocolError("There is nothing to save before it is received.")
         return self.download(transfer.outcome.files, beside=transfer.folder)

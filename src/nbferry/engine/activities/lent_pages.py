@@ -7,6 +7,8 @@ from concurrent.futures import Future
 from itertools import count
 from typing import Any
 
+from typing_extensions import override
+
 from nbferry.engine.messages import AnswerPage, PageQuestion
 from nbferry.storage.sources.pages import PageFiles, Reader, Slice, settle
 
@@ -51,12 +53,12 @@ class QuestioningReader(Reader):
         self._numbers = count(1)
         self._waiting: dict[int, Future[Any]] = {}
 
+    @override
     def read(self, path: str, offset: int, length: int) -> Future[Slice]:
-        """See :meth:`Reader.read`."""
         return self._ask("read", path, offset, length)
 
+    @override
     def digest(self, path: str, offset: int, length: int) -> Future[bytes]:
-        """See :meth:`Reader.digest`."""
         return self._ask("digest", path, offset, length)
 
     def _ask(self, op: str, path: str, offset: int, length: int) -> Future[Any]:

@@ -9,6 +9,8 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from nbferry._version import AGENT
 from nbferry.connections.connector import Caller, Connector
 from nbferry.connections.link import Lease
@@ -61,6 +63,7 @@ class IncomingActivity(Activity):
         self._there = store.record.durable
 
     # ---------------------------------------------------------------- running
+    @override
     async def _run(self) -> Result:
         if self._store.record.accepted:
             await self._threads.call(self._recover)
@@ -117,12 +120,14 @@ class IncomingActivity(Activity):
             reused=receipt.reused,
         )
 
+    @override
     async def _close_sessions(self) -> None:
         if self._session_task:
             if self._left and not self._receiver.phase.final:
                 self._session_task.cancel()
             await asyncio.gather(self._session_task, return_exceptions=True)
 
+    @override
     def _clean_up(self) -> None:
         """Keep what has arrived, and the keys, for another process; remove what is not published otherwise."""
         state = self.snapshot.state
@@ -198,8 +203,9 @@ class IncomingActivity(Activity):
         await self._storing.run(session)
 
     @property
+    @override
     def accepted(self) -> bool:
-        """See :attr:`Activity.accepted`: it is over when the other side knows that everything is published."""
+        # It is over once the sender knows that everything is published.
         over = self._receipt is not None and self._is_told
         return bool(self._store.record.accepted) and not over
 
@@ -230,12 +236,14 @@ class IncomingActivity(Activity):
         self.changed()
 
     # ---------------------------------------------------------------- wishes
+    @override
     def _ends_with(self, running: list[Machine]) -> bool:
-        """See :meth:`Activity._ends_with`: what is published is no longer cancelled, only told."""
+        # What is published cannot be cancelled; the sender is only told of it.
         return bool(running) or self._receiver.phase.final
 
+    @override
     def decide(self, verdict: bool | str | NbferryError) -> None:
-        """See :meth:`Activity.decide`. The first answer counts."""
+        # The first answer counts.
         if self._verdict.done():
             return
         if isinstance(verdict, NbferryError):
@@ -245,8 +253,8 @@ class IncomingActivity(Activity):
         self.changed()
 
     # ---------------------------------------------------------------- views
+    @override
     def _facts(self) -> dict[str, Any]:
-        """See :meth:`Activity._facts`."""
         return {**super()._facts(), "asks": self._waits_for_verdict(), "folder": self._destination.to}
 
     def _waits_for_verdict(self) -> bool:
@@ -260,24 +268,26 @@ class IncomingActivity(Activity):
         )
 
     @property
+    @override
     def offer(self) -> Manifest | None:
-        """See :attr:`Activity.offer`: once the whole list is here."""
+        """What is offered, once the whole list has arrived."""
         return self._receiver.manifest
 
+    @override
     def machines(self) -> list[Machine]:
-        """See :meth:`Activity.machines`."""
         return [self._receiver] if self._session else []
 
+    @override
     def pump(self) -> None:
-        """See :meth:`Activity.pump`."""
         if self._session:
             self._session.pump()
 
+    @override
     def files(self, first: int = 0, count: int | None = None) -> tuple[FileProgress, ...]:
-        """See :meth:`Activity.files`."""
         manifest = self._receiver.manifest
         return file_progress(manifest, self._receiver, first, count) if manifest else ()
 
+    @override
     def _condition(self) -> tuple[State, str]:
         if self._session is None:
             return State.CONNECTING, ""
@@ -286,6 +296,7 @@ class IncomingActivity(Activity):
         away = self._session.away
         return state_of(self._receiver, away=away), self._session.trouble or self._receiver.pause_reason
 
+    @override
     def _view(self) -> Snapshot:
         state, reason = self._condition()
         record, manifest = self._store.record, self._receiver.manifest or self._known
@@ -317,20 +328,23 @@ class ReceiveActivity(IncomingActivity):
     role = Role.RECEIVE
     _store: RecordStore[ReceiveRecord]
 
+    @override
     async def _meet(self) -> Connector:
         relay, ticket = await self._find_relay(), parse(self._store.record.code)
         keys = await obtain_keys(relay, ticket, self._store, self._threads, self.limits)
         return Caller(relay, self._settings, keys)
 
+    @override
     def _must_ask(self, manifest: Manifest) -> bool:
-        """See :meth:`IncomingActivity._must_ask`."""
         return not self._store.record.accept_all and super()._must_ask(manifest)
 
+    @override
     async def _say_that_it_is_done(self) -> None:
         """If the sender cannot be told within a moment, another process may."""
         _, telling = self._begin_session(await self._meet(), _nothing)
         await asyncio.wait({telling})
 
+    @override
     def _can_go_on(self, state: State) -> bool:
         record = self._store.record
         if self._left:
@@ -339,6 +353,7 @@ class ReceiveActivity(IncomingActivity):
         return state is State.FAILED and (half_met or self.accepted)
 
     @property
+    @override
     def _is_told(self) -> bool:
         return self._receiver.understood
 

@@ -10,6 +10,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from nbferry._version import AGENT
 from nbferry.connections.connector import Answerer
 from nbferry.connections.invitation import Invitation, InvitationListener, Inviter
@@ -54,7 +56,7 @@ class _Service:
 
 
 class SendActivity(Activity):
-    """See :class:`Activity`."""
+    """One send: it invites receivers, and serves each in a session of its own."""
 
     role = Role.SEND
     _store: RecordStore[SendRecord]
@@ -83,6 +85,7 @@ class SendActivity(Activity):
         self._trouble = ""
 
     # ---------------------------------------------------------------- running
+    @override
     async def _run(self) -> Result:
         self._source = await self._threads.call(self._open)
         self._show_now()
@@ -267,26 +270,28 @@ class SendActivity(Activity):
         )
 
     @property
+    @override
     def accepted(self) -> bool:
-        """See :attr:`Activity.accepted`."""
         return self._store.record.accepted
 
     @property
+    @override
     def offer(self) -> Manifest | None:
-        """See :attr:`Activity.offer`."""
         if self.pages:
             return self.pages.files.manifest
         return self._source.manifest if self._source else None
 
+    @override
     def _facts(self) -> dict[str, Any]:
-        """See :meth:`Activity._facts`."""
         return {**super()._facts(), "code": self._code, "invites": self._store.record.invites}
 
+    @override
     def _interrupt(self) -> None:
         if self._source:
             self._source.interrupt()
 
     @property
+    @override
     def skipped(self) -> tuple[Skipped, ...]:
         """What was found in the folders and is not sent; known once there is a code."""
         return self._source.skipped if self._source else ()
@@ -300,6 +305,7 @@ class SendActivity(Activity):
         assert self._source is not None
         return [Path(entry.path) for entry in self._source.manifest.entries if not entry.folder]
 
+    @override
     async def _close_sessions(self) -> None:
         for service in self._services:
             if not service.sender.phase.final and not self._left:
@@ -310,6 +316,7 @@ class SendActivity(Activity):
                 task.cancel()
         await asyncio.gather(*self._sessions, return_exceptions=True)
 
+    @override
     def _clean_up(self) -> None:
         """Keep those who came, and a code that still works, for another process."""
         if self._source:
@@ -320,26 +327,29 @@ class SendActivity(Activity):
             self._store.finish(self.snapshot.state, self.snapshot.reason)
 
     # ---------------------------------------------------------------- views
+    @override
     def _ends_with(self, running: list[Machine]) -> bool:
-        """See :meth:`Activity._ends_with`: with several receivers others may come."""
+        # With several receivers, others may still come.
         return bool(running) and self._receivers == 1
 
+    @override
     def machines(self) -> list[Machine]:
-        """See :meth:`Activity.machines`."""
         return [service.sender for service in self._services]
 
+    @override
     def pump(self) -> None:
-        """See :meth:`Activity.pump`."""
         for service in self._services:
             service.session.pump()
 
+    @override
     def files(self, first: int = 0, count: int | None = None) -> tuple[FileProgress, ...]:
-        """See :meth:`Activity.files`: at the receiver that came last."""
+        # These are the files of the receiver that came last.
         if not self._source:
             return ()
         counted = self._services[-1].sender if self._services else UNTAKEN
         return file_progress(self._source.manifest, counted, first, count)
 
+    @override
     def _condition(self) -> tuple[State, str]:
         current = self._current()
         if current is None:
@@ -356,6 +366,7 @@ class SendActivity(Activity):
         running = [service for service in self._services if not service.sender.phase.final] or self._services
         return running[-1] if running else None
 
+    @override
     def _view(self) -> Snapshot:
         state, reason = self._condition()
         view = self.snapshot.evolve(

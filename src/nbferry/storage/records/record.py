@@ -21,6 +21,8 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import StrEnum
 from typing import Any, ClassVar, TypeVar
 
+from typing_extensions import override
+
 from nbferry.errors import CodeInvalid
 from nbferry.limits import KiB, MiB
 from nbferry.model.codes import is_ticket, parse
@@ -130,6 +132,7 @@ class SendRecord(Record):
         pairings[number] = replace(pairings[number], state=state)
         return replace(self, pairings=tuple(pairings))
 
+    @override
     def is_same_call(self, wanted: AnyRecord) -> bool:
         """The same files in the same way to as many, under as many words; a relay that is named must be the same."""
         return (
@@ -214,6 +217,7 @@ class ReceiveRecord(FolderRecord):
     paired: bool = False
     accept_all: bool = False
 
+    @override
     def is_same_call(self, wanted: AnyRecord) -> bool:
         """The same code, with or without the address of a relay, into the same folder."""
         # a record may have been edited by hand
@@ -234,6 +238,7 @@ class UploadRecord(FolderRecord):
     entries: tuple[Entry, ...]
     chunk_size: int
 
+    @override
     def is_same_call(self, wanted: AnyRecord) -> bool:
         """The same files into the same folder in the same way."""
         return isinstance(wanted, UploadRecord) and self._asked_for == wanted._asked_for
