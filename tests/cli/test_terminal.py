@@ -201,7 +201,7 @@ def test_interrupted_while_waiting_in_python(nbferry: Commands, terminal: Termin
     sender.expect_exact(SHOW_CURSOR)
     status, shown = ended(sender)
     assert (status, receiver.end()) == (0, 3)
-    assert re.search(r"The transfer [0-9a-f]{12} goes on\..*\s+interrupted\s*$", shown)
+    assert re.search(r"The transfer [0-9a-f]{12} is still running\..*\s+interrupted\s*$", shown)
     assert "%" not in shown
 
 

@@ -71,7 +71,7 @@ def test_interrupted(kernels: Kernels, wait: str) -> None:
         sender.finish(cell)
     name, _, printed = caught.value.args
     assert name in ("KeyboardInterrupt", "CancelledError")
-    assert "goes on. To end it: transfer.cancel()" in printed
+    assert "is still running. To end it: transfer.cancel()" in printed
     assert sender.run("print(waiting.snapshot.state)") == "waiting"
     assert receiver.run(f"print(nbferry.receive({code!r}).wait(30).bytes)") == "5"
     assert sender.run("print(waiting.wait(30).bytes)") == "5"
