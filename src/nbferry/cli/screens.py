@@ -347,5 +347,5 @@ def verified(outcome: Verification, *, as_json: bool) -> list[str]:
     count = f"{len(outcome.files):,} file{'s' * (len(outcome.files) != 1)}"
     return [
         *lines,
-        f"{len(wrong):,} of {count} differ." if wrong else f"{count} match the receipt: every byte is right.",
+        f"{len(wrong):,} of {count} differ." if wrong else f"{count} compared: every byte is right.",
     ]
