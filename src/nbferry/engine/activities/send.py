@@ -38,19 +38,21 @@ from nbferry.storage.records.record import ACCEPTED, RelayNote, SendRecord
 from nbferry.storage.sources.pages import PageFiles
 
 
-class _Enough(Exception):  # no error: it ends a wait
-    """As many receivers as were meant have been served."""
+class _Enough(Exception):
+    """All expected receivers have been served. This is no error: it ends a wait."""
 
 
 @dataclass
 class _Service:
     """One receiver being served."""
 
-    number: int  # of its pairing in the memo
+    number: int
+    """The index of its pairing in the record."""
     sender: Sender
     session: Session
     serving: Serving
-    resumed: bool  # it had accepted before this process began
+    resumed: bool
+    """Whether it accepted the offer of an earlier process."""
     accepted: asyncio.Event = field(default_factory=asyncio.Event)
     queued: bool = False
 
@@ -69,14 +71,14 @@ class SendActivity(Activity):
         open_source: Callable[[], Source],
         files: PageFiles | None = None,
     ) -> None:
-        """``files`` are those of a browser's machine that the source reads, if it does."""
+        """``files`` are those of a browser's machine, if the source reads such files."""
         super().__init__(store, settings, resources)
         self.pages = LentPages(self.id, files, resources.tell) if files else None
         self._code = ""
         self._open_source = open_source
         self._receivers = store.record.receivers
         self._source: Source | None = None
-        # found before anybody is invited
+        # Found before a receiver is invited.
         self._relay: RelayAddress
         self._services: list[_Service] = []
         self._sessions: list[asyncio.Task[None]] = []
@@ -99,11 +101,12 @@ class SendActivity(Activity):
 
     def _open(self) -> Source:
         source = self._open_source()
-        assert source.manifest.id  # takes a while if there are very many files, so it is worked out here
+        # With very many files the id takes seconds to compute. This is a worker thread.
+        assert source.manifest.id
         return source
 
     async def _resume_sessions(self) -> None:
-        """Serve those who came to an earlier process and are not done."""
+        """Serve the receivers of an earlier process that are not done."""
         unfinished = []
         for number, pairing in enumerate(self._store.record.pairings):
             if pairing.is_open:
@@ -116,7 +119,7 @@ class SendActivity(Activity):
             self._show_now()
 
     async def _invite(self) -> None:
-        """Let receivers in until as many as were meant are served, or the offer expires."""
+        """Let receivers in until all expected ones are served, or the offer expires."""
         listener = InvitationListener(self._issued, self._guessed, self._troubled, self._pair)
         seconds = max(0.0, self._expires_at - time.monotonic())
         invitation = Invitation.of(self._store.record)
@@ -132,7 +135,8 @@ class SendActivity(Activity):
                 raise Expired from None
         finally:
             if self._left:
-                inviter.ending = None  # another process may go on
+                # Another process may resume.
+                inviter.ending = None
             elif self._services:
                 inviter.ending = "used"
             for task in (inviting, serving):
@@ -142,7 +146,7 @@ class SendActivity(Activity):
             raise failed
 
     async def _all_served(self) -> None:
-        """Raise :class:`_Enough` when as many receivers as were meant have what they came for."""
+        """Raise :class:`_Enough` when all expected receivers have everything."""
         for _ in count() if self._receivers is None else range(self._receivers):
             await self._served.acquire()
         raise _Enough
@@ -150,7 +154,8 @@ class SendActivity(Activity):
     async def _issued(self, ticket: Code | Ticket) -> None:
         if self._code:
             return
-        assert self._source is not None  # opened before anybody is invited
+        # Opened before a receiver is invited.
+        assert self._source is not None
         manifest = self._source.manifest
         await self._store.update_in(
             self._threads,
@@ -174,12 +179,12 @@ class SendActivity(Activity):
 
     # ---------------------------------------------------------------- serving
     async def _pair(self, keys: SessionKeys) -> None:
-        """Write down that a receiver knows the code, then serve it."""
+        """Record that a receiver has proved that it knows the code, then serve it."""
         await self._threads.call(self._store.change, lambda record: record.with_pairing(keys.root))
         await self._serve(len(self._store.record.pairings) - 1, keys)
 
     def _note_state(self, number: int, state: str) -> None:
-        """Write down how it stands with a receiver; that it has accepted may be written after how it ended."""
+        """Record the state of a pairing. A final state stays: "accepted" may arrive here later."""
 
         def noted(record: SendRecord) -> SendRecord:
             return record.in_state(number, state) if record.pairings[number].is_open else record
@@ -187,8 +192,9 @@ class SendActivity(Activity):
         self._store.change(noted)
 
     async def _serve(self, number: int, keys: SessionKeys) -> None:
-        """Start a session with a receiver, in a room that is there when this returns, if it can be had."""
-        assert self._source is not None  # opened before anybody is let in
+        """Start a session with a receiver. Its room is open when this returns, if the relay can be reached."""
+        # Opened before a receiver is let in.
+        assert self._source is not None
         resumed = self._store.record.pairings[number].state == ACCEPTED
         sender = Sender(
             self._source.manifest,
@@ -203,7 +209,8 @@ class SendActivity(Activity):
             if not sender.phase.final:
                 if sender.phase not in (Phase.CONNECTING, Phase.OFFERED):
                     service.accepted.set()
-            elif sender.phase is not Phase.FAILED:  # before the last word goes out
+            elif sender.phase is not Phase.FAILED:
+                # The record is saved before the last message is sent.
                 self._note_state(number, str(sender.phase))
 
         answerer = Answerer(self._relay, self._settings, keys, seconds=self.limits.keep_unfinished)
@@ -241,7 +248,8 @@ class SendActivity(Activity):
                 self._served.release()
             await running
         finally:
-            running.cancel()  # if this process leaves before it has ended
+            # It still runs if this process leaves early.
+            running.cancel()
             await asyncio.gather(running, return_exceptions=True)
 
     def _session_changed(self, service: _Service) -> None:
@@ -249,7 +257,7 @@ class SendActivity(Activity):
         self.changed()
 
     async def _outcome(self) -> Result:
-        """Of one receiver: how its session ended; of many: what was served in all, with what is under way now."""
+        """The outcome of the one receiver. With several: what is done, once no session runs that was accepted."""
         if self._receivers == 1:
             only = self._only()
             await only.session.final.wait()
@@ -297,7 +305,7 @@ class SendActivity(Activity):
         return self._source.skipped if self._source else ()
 
     def _only(self) -> _Service:
-        """The one service that counts: a receiver that lost the relay while it came in had to come in again."""
+        """The service that counts. A receiver that loses the relay while it pairs has to pair again."""
         done = [service for service in self._services if service.sender.phase is Phase.DONE]
         return (done or self._services)[-1]
 
@@ -318,7 +326,7 @@ class SendActivity(Activity):
 
     @override
     def _clean_up(self) -> None:
-        """Keep those who came, and a code that still works, for another process."""
+        # The record keeps the pairings, and a code that still works, for another process.
         if self._source:
             self._source.close()
         if self.error and (self._left or (self.accepted and self.snapshot.state is State.FAILED)):
@@ -356,13 +364,14 @@ class SendActivity(Activity):
             return State.WAITING, self._trouble
         state = state_of(current.sender, away=current.session.away, hashing=current.sender.hashing)
         if state.final and self._receivers != 1:
-            return State.WAITING, self._trouble  # for more receivers
+            # It waits for more receivers.
+            return State.WAITING, self._trouble
         if state is State.TRANSFERRING and current.queued:
             return State.WAITING, "waiting in the queue"
         return state, current.session.trouble or current.sender.pause_reason
 
     def _current(self) -> _Service | None:
-        """The receiver that came last, of those still served if there are any."""
+        """The newest receiver that is still served; if none is, the newest of all."""
         running = [service for service in self._services if not service.sender.phase.final] or self._services
         return running[-1] if running else None
 
