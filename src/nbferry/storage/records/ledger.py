@@ -43,9 +43,11 @@ RECORD = "record.json"
 # The record of nbferry 0.1. It is recognised and refused, never read.
 OLD_RECORD = "memo.json"
 ENDED = "ended"
-DAY = 24 * 3600.0  # seconds
+# Seconds.
+DAY = 24 * 3600.0
 KEEP_ENDED = 30 * DAY
-LONGEST_REASON = 500  # characters
+# Characters.
+LONGEST_REASON = 500
 
 log = logging.getLogger("nbferry")
 
