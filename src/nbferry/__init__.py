@@ -2,7 +2,7 @@
 
 transfer = nbferry.send("trips.parquet")       # transfer.code is what the other side needs
 await nbferry.receive("482913-amber-canyon-tulip@https://…")
-nbferry.resume()                               # after a crash, on either side: goes on, without a new code
+nbferry.resume()                               # after a crash on either side; no new code is needed
 nbferry.upload(); nbferry.download("a.csv")    # from and to the machine that the browser runs on
 """
 

@@ -1,4 +1,4 @@
-"""What a notebook calls: arguments over environment over defaults, then on to the :class:`Notebook`."""
+"""The functions that a notebook calls. An argument takes precedence over the environment, and that over a default."""
 
 from __future__ import annotations
 
@@ -47,22 +47,27 @@ def send(
     expires: float | None = None,
     follow_symlinks: bool = False,
 ) -> Transfer | Card:
-    """Offer a file, a folder, or several of both, and return at once; ``.code`` is what the receiver needs.
+    """Offer a file, a folder, or several of both, and return at once. The receiver needs the transfer's ``.code``.
 
-    Without ``paths``, in a notebook: a card in which a person picks files, of the kernel or of the browser's machine;
-    what is picked there is sent from there, without a copy in between. Elsewhere that raises :class:`NoPage`.
+    Without ``paths``, return a card in which a person picks files of the kernel or of the browser's machine. The latter
+    are sent from there, without a copy in the kernel. Without a notebook in a browser that raises :class:`NoPage`.
 
-    ``to`` is the number of receivers: 1 gives a short code that works once, more (or None: anybody until it
-    expires) a long ticket. ``code`` is the number of words of the code (3 to 8) or "ticket". ``relay`` is the
-    address of a relay; without it ``NBFERRY_RELAY``, then this kernel's Jupyter server, then one in this process is
-    used. ``via`` is "auto", "direct" (a socket from one machine to the other), "webrtc" (also through NATs) or "relay".
-    ``ice_servers`` are those that WebRTC asks for the way through NATs, as addresses (``stun:host:port``,
-    ``turn:user:secret@host:port?transport=tcp``, ``turns:…``) or as a browser's ``RTCIceServer``; without it
-    ``NBFERRY_ICE_SERVERS``, then a public STUN server is used; [] is none. ``expires`` is the number of seconds for
-    which the offer stands (default ``limits.offer_ttl``: an hour).
+    ``to``           number of receivers. One receiver gets a short code, which works once. Several receivers, or None
+                     for any number, get a long ticket, which works until it expires.
+    ``code``         number of words in the code, 3 to 8, or "ticket".
+    ``relay``        address of a relay. Default: ``NBFERRY_RELAY``, then this kernel's Jupyter server, then a relay in
+                     this process.
+    ``via``          path to use: "auto", "direct" (a socket between the machines), "webrtc" (also through NATs) or
+                     "relay".
+    ``ice_servers``  STUN and TURN servers, which help WebRTC through NATs: addresses (``stun:host:port``,
+                     ``turn:user:secret@host:port?transport=tcp``, ``turns:…``) or a browser's ``RTCIceServer``. [] is
+                     none. Default: ``NBFERRY_ICE_SERVERS``, then a public STUN server.
+    ``limits``       sizes and times of this transfer; see :class:`Limits`.
+    ``expires``      seconds for which a receiver can come with the code. Default: ``limits.offer_ttl``, an hour.
+    ``follow_symlinks``  send the targets of symbolic links, which are skipped otherwise.
 
-    What goes wrong later, a missing file too, is raised by ``await transfer`` and ``transfer.wait()``.
-    Raises ValueError on arguments that make no sense.
+    Raises ValueError for invalid arguments. Later errors, such as a missing file, are raised by ``await transfer`` and
+    ``transfer.wait()``.
     """
     limits = limits or Limits()
     if to is not None and to < 1:
@@ -114,19 +119,22 @@ def receive(
     limits: Limits | None = None,
     allow_hidden: bool = False,
 ) -> Transfer | Card:
-    """Take in what a code stands for, into the folder ``to``, and return at once.
+    """Receive what the sender of a code offers, into the folder ``to``, and return at once.
 
-    Without ``code``, in a notebook: a card with a box for it. Elsewhere that raises :class:`NoPage`.
+    Without ``code``, return a card with a box for it. Without a notebook in a browser that raises :class:`NoPage`.
 
-    ``accept`` True takes any offer; a callable is given the :class:`Manifest` and returns True, or False or the reason
-    why not; None takes offers of up to ``limits.auto_accept`` bytes (10 MiB) and asks about larger ones: whoever waits
-    for the transfer is asked in words, otherwise ``transfer.accept()`` decides. ``overwrite`` says what happens to a
-    name that exists: "rename" the new one, "replace" the old one, or "refuse" the transfer. ``allow_hidden`` lets
-    names pass that programs obey unasked (``.git``, ``.bashrc``); they are refused otherwise. ``relay``, ``via`` and
-    ``ice_servers`` are as for :func:`send`; the relay is the code's, if none is named.
+    ``accept``        True accepts any offer. A function is called with the :class:`Manifest` and returns True, or False
+                      or a reason to reject it. None accepts offers of up to ``limits.auto_accept`` bytes (10 MiB). For
+                      a larger one, a person who waits for the transfer is asked, or ``transfer.accept()`` decides.
+    ``overwrite``     what to do if a name exists already: "rename" the new file, "replace" the old one, or "refuse" the
+                      transfer.
+    ``allow_hidden``  allow names on which programs act without asking, such as ``.git`` and ``.bashrc``. An offer with
+                      such a name is refused otherwise.
+    ``relay``         as for :func:`send`. Default: the relay in the code, then ``NBFERRY_RELAY``.
+    ``via``, ``ice_servers``, ``limits``  as for :func:`send`.
 
-    Raises :class:`CodeInvalid` at once if the code cannot be one; that spends no guess. Everything else is
-    raised by ``await transfer`` and ``transfer.wait()``.
+    Raises ValueError for invalid arguments, and :class:`CodeInvalid` if the text cannot be a code; this does not count
+    as a guess. Later errors are raised by ``await transfer`` and ``transfer.wait()``.
     """
     limits = limits or Limits()
     mode = arguments.chosen("overwrite", overwrite, tuple(Overwrite))
@@ -164,11 +172,13 @@ def resume(
     take_over: bool = False,
     limits: Limits | None = None,
 ) -> list[Transfer] | Transfer:
-    """Resume what an earlier process of this notebook left unfinished; no new code is needed.
+    """Resume what an earlier process of this notebook left unfinished. No new code is needed.
 
-    Without ``id`` all that no other process runs, which a notebook shows as cards; with an id, or its beginning, that
-    one. ``take_over`` takes it from another process, which then stops. Raises :class:`TransferUnknown` if there is none
-    of that id, saying how it ended if that is known, and :class:`TransferBusy` if another process runs it.
+    Without ``id``, resume all transfers that no other process runs; a notebook shows them as cards. ``id`` may be the
+    beginning of an id. With ``take_over``, also resume what another process runs; that process then stops.
+
+    Raises :class:`TransferUnknown` if no unfinished transfer has that id; the message says how it ended if that is
+    known. Raises :class:`TransferBusy` if another process runs it.
     """
     limits = limits or Limits()
     if id is None:
@@ -177,17 +187,17 @@ def resume(
 
 
 def transfers() -> Transfers:
-    """The unfinished transfers of this notebook and those of this kernel, the oldest first; of ended ones the last 100.
+    """The unfinished transfers of this notebook, then the last 100 that ended in this kernel; the oldest come first.
 
-    Those that an earlier process left are paused; ``transfer.resume()`` resumes them.
+    A transfer that an earlier process left is paused; ``transfer.resume()`` resumes it.
     """
     return notebook().transfers(Limits())
 
 
 def discard(id: str) -> None:  # noqa: A002  # what it is
-    """End an unfinished transfer here: its part data, secrets and memo are removed; what has arrived stays.
+    """End an unfinished transfer here: remove its partial data, its secrets and its record. Published files stay.
 
-    ``id`` may be the beginning of one. Raises like :func:`resume`.
+    ``id`` may be the beginning of an id. Raises the errors of :func:`resume`.
     """
     notebook().discard(id)
 
@@ -201,9 +211,9 @@ def upload(
 ) -> Card:
     """Bring files and folders of the browser's machine into the folder ``to`` of this kernel.
 
-    Returns a card in which a person picks them; ``await card`` is the :class:`Result`. An upload is a transfer like any
-    other: verified, resumable, published when all is there. ``overwrite`` and ``allow_hidden`` are those of
-    :func:`receive`. Raises :class:`NoPage` where there is no notebook in a browser.
+    Returns a card in which a person picks them; ``await card`` gives the :class:`Result`. An upload is a transfer like
+    any other: it is verified, can be resumed, and appears in the folder once all of it has arrived. ``overwrite`` and
+    ``allow_hidden`` are as for :func:`receive`. Raises :class:`NoPage` without a notebook in a browser.
     """
     limits = limits or Limits()
     mode = arguments.chosen("overwrite", overwrite, tuple(Overwrite))
@@ -226,19 +236,19 @@ def upload(
 
 
 def download(paths: PathLike | Sequence[PathLike]) -> Card:
-    """Save files and folders of this kernel onto the browser's machine: a card with a button for it.
+    """Return a card with a button that saves files and folders of this kernel onto the browser's machine.
 
-    What is saved is verified on the way, and written to the disk as it comes where the browser can; otherwise the
-    server's own download is used. Raises :class:`StorageError` if something is not there, and :class:`NoPage` where
-    there is no notebook in a browser.
+    A browser that can write files verifies the data and writes them as they arrive. Other browsers use the download of
+    the Jupyter server. Raises :class:`StorageError` for a path that does not exist, and :class:`NoPage` without a
+    notebook in a browser.
     """
     return faces.notebook_face().download(arguments.named_paths(paths, "save"))
 
 
 def verify(path: PathLike) -> Verification:
-    """Read a received file or folder again and compare it with the receipt that its transfer left.
+    """Read a received file or folder again, and compare it with the receipt of its transfer.
 
-    Raises :class:`NoReceipt` if there is none, and :class:`StorageError` if something cannot be read.
+    Raises :class:`NoReceipt` if it has none, and :class:`StorageError` for what cannot be read.
     """
     return receipts.verify(Path(path).expanduser())
 

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from typing_extensions import override
+
 
 class NbferryError(Exception):
     """Something went wrong."""
@@ -28,9 +30,11 @@ class NbferryError(Exception):
         self.hint = self.default_hint if hint is None else hint
         super().__init__(self.message)
 
+    @override
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()
 
+    @override
     def __reduce__(self) -> tuple[object, ...]:
         # constructors differ, so a copy in another process is made without them
         return _remade, (type(self), self.message), vars(self)

@@ -1,10 +1,12 @@
-"""How transfers meet a person here: the face that fits, and what is asked in words where there is no card."""
+"""The face that fits this process: a card, text or nothing; and the question in words where no card is shown."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
+
+from typing_extensions import override
 
 from nbferry.errors import NoPage
 from nbferry.jupyter import face_kind
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def face() -> Face:
-    """How transfers meet a person here."""
+    """The face that transfers have in this process."""
     match face_kind.kind():
         case "widget":
             return notebook_face()
@@ -32,37 +34,37 @@ def face() -> Face:
 
 
 def notebook_face() -> NotebookFace:
-    """How they meet one in a notebook. Raises :class:`NoPage` elsewhere."""
+    """The face in a notebook, which shows cards. Raises :class:`NoPage` elsewhere."""
     if face_kind.kind() != "widget":
         raise NoPage
-    from nbferry.widget.face import face_of  # noqa: PLC0415  # ipywidgets takes its time to load
+    from nbferry.widget.face import face_of  # noqa: PLC0415  # ipywidgets is slow to load
 
     return face_of(ask_in_words)
 
 
 def picker(kind: CardKind, begin: Callable[[Any], Transfer]) -> Card:
-    """A card in which a person chooses what to begin with."""
+    """A card in which a person chooses; ``begin`` is called with the choice."""
     return notebook_face().picker(kind, begin)
 
 
 class _Quiet(Face):
-    """Shows nothing, and asks all the same."""
+    """Shows nothing, but asks about offers."""
 
+    @override
     def is_in_a_cell(self) -> bool:
-        """See :meth:`Face.is_in_a_cell`."""
         return face_kind.in_ipython()
 
+    @override
     def ask(self, transfer: Transfer, offer: Manifest) -> bool | str:
-        """See :meth:`Face.ask`."""
         with live.aside():
             return ask_in_words(offer)
 
 
 class _Text(_Quiet):
-    """A terminal, or a log."""
+    """Shows text: a bar in a terminal, lines in a log."""
 
+    @override
     def following(self, transfer: Transfer) -> AbstractContextManager[None]:
-        """See :meth:`Face.following`."""
         return live.following(transfer)
 
 
@@ -70,8 +72,8 @@ QUIET, TEXT = _Quiet(), _Text()
 
 
 def ask_in_words(manifest: Manifest) -> bool | str:
-    """Ask a person at the keyboard; nobody there is a no."""
-    print("\n".join(describe(manifest)))  # noqa: T201  # the question is put on the screen
+    """Ask the person at the keyboard. Without an answer, return a text that says why the offer is rejected."""
+    print("\n".join(describe(manifest)))  # noqa: T201  # a question to the person
     try:
         answer = input("Accept? [y/N] ")
     except (EOFError, RuntimeError, NotImplementedError):
@@ -79,9 +81,9 @@ def ask_in_words(manifest: Manifest) -> bool | str:
     return answer.strip().lower() in ("y", "yes")
 
 
-def describe(manifest: Manifest, most: int = 20) -> list[str]:
-    """Lines that say what is offered."""
+def describe(manifest: Manifest, limit: int = 20) -> list[str]:
+    """Describe an offer in lines of text, with the names of at most ``limit`` files."""
     files = [entry for entry in manifest.entries if not entry.folder]
     lines = [f"Offered: {len(files):,} file{'s' * (len(files) != 1)}, {rendering.size(manifest.total_bytes)}"]
-    lines += [f"  {display_name(entry.path)}  {rendering.size(entry.size)}" for entry in files[:most]]
-    return lines + ([f"  … and {len(files) - most:,} more"] if len(files) > most else [])
+    lines += [f"  {display_name(entry.path)}  {rendering.size(entry.size)}" for entry in files[:limit]]
+    return lines + ([f"  … and {len(files) - limit:,} more"] if len(files) > limit else [])

@@ -192,7 +192,7 @@ def test_received_files_can_be_verified(nbferry: Commands) -> None:
     assert sender.end() == 0
     right = nbferry("verify", "set", folder="b")
     assert right.end() == 0
-    assert right.lines == ["2 files as received: every byte is right."]
+    assert right.lines == ["2 files compared: every byte is right."]
     (nbferry.root / "b/set/one").write_bytes(b"1" * 99 + b"x")
     (nbferry.root / "b/set/two").unlink()
     wrong = nbferry("verify", "set", folder="b")

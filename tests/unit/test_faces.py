@@ -32,7 +32,7 @@ def test_describing_a_large_offer() -> None:
     assert lines[0] == "Offered: 5,000 files, 5.2 GB"
     assert len(lines) == 22
     assert lines[-1] == "  … and 4,980 more"
-    assert len(describe(many, most=5000)) == 5001
+    assert len(describe(many, limit=5000)) == 5001
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
-"""The command ``nbferry``: parse, call, show.
+"""The commands of ``nbferry``: each parses its arguments, calls the API, and shows the transfers until they end.
 
 Exit codes: 0 done; 1 failed; 2 wrong usage; 3 rejected or cancelled by the other side; 4 code wrong, used or expired;
-130 interrupted.
+130 interrupted. Modules of nbferry are imported where they are needed, so that ``--help`` and ``--version`` stay quick.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import io
 import json
 import logging
 import os
-import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -21,10 +20,19 @@ import click
 
 from nbferry import errors
 from nbferry._version import __version__
+from nbferry.cli.options import (
+    Duration,
+    common,
+    ice_options,
+    keep,
+    named_servers,
+    quiet_or_json,
+    relay_option,
+    verbose,
+)
 from nbferry.limits import Limits
 from nbferry.model.codes import MAX_WORDS, MIN_WORDS
 from nbferry.model.overwrite import Overwrite
-from nbferry.model.paths import Via
 
 if TYPE_CHECKING:
     from nbferry.cli.screens import Screen
@@ -41,12 +49,10 @@ _CODE_ERRORS = (
     errors.WrongCode,
     errors.Expired,
 )
-_UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
-_LONGEST = 365 * 86400  # seconds; a relay ends a room after a week anyway
 
 
 def exit_code(error: errors.NbferryError) -> int:
-    """What the shell is told."""
+    """The exit code for an error."""
     if isinstance(error, _CODE_ERRORS):
         return CODE
     if isinstance(error, errors.Rejected | errors.Cancelled):
@@ -54,120 +60,10 @@ def exit_code(error: errors.NbferryError) -> int:
     return FAILED
 
 
-class Duration(click.ParamType):  # type: ignore[type-arg]  # generic in the stubs of some versions of click only
-    """Seconds, or a number with a unit: ``90``, ``45s``, ``10min``, ``1h``, ``2d``."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Read it; click turns the failure into wrong usage."""
-        match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*([a-z]*)", str(value), re.ASCII)
-        seconds = float(match[1]) * _UNITS.get(match[2], 0) if match else 0.0
-        if not 0 < seconds <= _LONGEST:
-            self.fail(f"{value!r} is no duration; say 90, 45s, 10min, 1h or 2d", param, ctx)
-        return seconds
-
-
-class RelayUrl(click.ParamType):  # type: ignore[type-arg]  # generic in the stubs of some versions of click only
-    """The address of a relay, in its one way to be written."""
-
-    name = "url"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Read it; click turns the failure into wrong usage."""
-        from nbferry.model.codes import canonical_url  # noqa: PLC0415  # --help and --version stay quick
-
-        try:
-            return canonical_url(str(value))
-        except errors.CodeInvalid as error:
-            self.fail(f"{str(value)[:200]!r}: {error.message} {error.hint}", param, ctx)
-
-
-class IceServers(click.ParamType):  # type: ignore[type-arg]  # generic in the stubs of some versions of click only
-    """STUN and TURN servers, with commas between them; what is wrong is not repeated, as it may hold a secret."""
-
-    name = "urls"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Judge it; click turns the failure into wrong usage."""
-        from nbferry.model.ice_servers import ice_servers  # noqa: PLC0415  # --help and --version stay quick
-
-        try:
-            ice_servers(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-        return str(value)
-
-
-def _relay_option(text: str) -> Callable[..., Any]:
-    return click.option("--relay", type=RelayUrl(), metavar="URL", help=text)
-
-
-def _ice_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in (
-        click.option("--no-stun", is_flag=True, help="Ask no such server: for closed networks."),
-        click.option(
-            "--ice-servers",
-            type=IceServers(),
-            metavar="URL,…",
-            help="STUN and TURN servers for the way through NATs; else NBFERRY_ICE_SERVERS, which is also the "
-            "better place for a secret, or a public STUN server.",
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-def _named_servers(options: dict[str, Any]) -> str | None:
-    """What both options say; None if they say nothing."""
-    named: str | None = options["ice_servers"]
-    if options["no_stun"] and named:
-        raise click.UsageError("--no-stun and --ice-servers do not go together.")
-    return "" if options["no_stun"] else named
-
-
-_verbose = click.option("-v", "--verbose", is_flag=True, help="Log to stderr what happens.")
-
-
-_keep = click.option(
-    "--keep",
-    type=Duration(),
-    default="7d",
-    show_default=True,
-    help="How long an unfinished transfer can be resumed.",
-)
-
-
-def _quiet_or_json(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in (
-        click.option("-q", "--quiet", is_flag=True, help="Print the code and errors only."),
-        click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line, nothing else."),
-    ):
-        command = option(command)
-    return command
-
-
-def _common(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in (
-        _verbose,
-        _quiet_or_json,
-        _ice_options,
-        click.option(
-            "--via",
-            type=click.Choice([str(via) for via in Via.choices()]),
-            default=str(Via.AUTO),
-            help="Path to take; best by default.",
-        ),
-        _relay_option("Relay to use; else the code's, NBFERRY_RELAY, or one of its own."),
-    ):
-        command = option(command)
-    return command
-
-
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="nbferry")
 def cli() -> None:
-    """Get data from one notebook, or terminal, to another."""
+    """Send data from one notebook or terminal to another."""
 
 
 @cli.command()
@@ -180,17 +76,22 @@ def cli() -> None:
     help="Words in the code.",
 )
 @click.option("--expires", type=Duration(), default="1h", show_default=True, help="How long the code works.")
-@click.option("--to", type=click.IntRange(1), default=1, help="Receivers; more than one get a long ticket.")
-@_keep
 @click.option(
-    "--follow-symlinks", is_flag=True, help="Send what symbolic links point to; they are skipped otherwise."
+    "--to",
+    type=click.IntRange(1),
+    default=1,
+    help="Number of receivers. Several receivers use a long ticket.",
 )
-@_common
+@keep
+@click.option(
+    "--follow-symlinks", is_flag=True, help="Send the targets of symbolic links; otherwise skip links."
+)
+@common
 def send(paths: Sequence[str], code_length: int, expires: float, to: int, **options: Any) -> None:
-    """Offer files and folders; prints the code that the receiver needs."""
-    from nbferry.api import send as start  # noqa: PLC0415  # --help and --version stay quick
+    """Offer files and folders, and print the code that the receiver needs."""
+    from nbferry.api import send as start  # noqa: PLC0415
 
-    ice_servers = _named_servers(options)
+    ice_servers = named_servers(options)
 
     def begin() -> Transfer:
         return start(
@@ -211,21 +112,21 @@ def send(paths: Sequence[str], code_length: int, expires: float, to: int, **opti
 @cli.command()
 @click.argument("code", required=False)
 @click.option("--to", "folder", type=click.Path(file_okay=False), default=".", help="Folder to receive into.")
-@click.option("--yes", is_flag=True, help="Accept any offer without a question.")
+@click.option("--yes", is_flag=True, help="Accept any offer without asking.")
 @click.option(
     "--overwrite",
     type=click.Choice([str(mode) for mode in Overwrite]),
     default=str(Overwrite.RENAME),
     show_default=True,
-    help="What to do about names that exist.",
+    help="What to do if a name exists already.",
 )
-@_keep
-@_common
+@keep
+@common
 def receive(code: str | None, folder: str, yes: bool, overwrite: Any, **options: Any) -> None:
-    """Take in what a CODE stands for. Without CODE, NBFERRY_CODE or a prompt gives it."""
-    from nbferry.api import receive as start  # noqa: PLC0415  # --help and --version stay quick
+    """Receive what the sender of CODE offers. Without CODE, read it from NBFERRY_CODE or stdin."""
+    from nbferry.api import receive as start  # noqa: PLC0415
 
-    ice_servers = _named_servers(options)
+    ice_servers = named_servers(options)
     given = code or os.environ.get("NBFERRY_CODE", "").strip() or _prompt_for_code()
 
     def begin() -> Transfer:
@@ -246,22 +147,21 @@ def receive(code: str | None, folder: str, yes: bool, overwrite: Any, **options:
 def _prompt_for_code() -> str:
     if sys.stdin and sys.stdin.isatty():
         click.echo("Code: ", nl=False, err=True)
-    line = sys.stdin.readline().strip() if sys.stdin else ""  # a process may have none
+    # A process may have no stdin.
+    line = sys.stdin.readline().strip() if sys.stdin else ""
     if not line:
-        raise click.UsageError(
-            "No code was given: neither as an argument, nor in NBFERRY_CODE, nor on stdin."
-        )
+        raise click.UsageError("No code was given. Pass it as an argument, in NBFERRY_CODE, or on stdin.")
     return line
 
 
 @cli.command()
 @click.argument("transfers", nargs=-1, metavar="[ID]…")
-@click.option("--take-over", is_flag=True, help="Also from another process, which then stops.")
-@_quiet_or_json
-@_verbose
+@click.option("--take-over", is_flag=True, help="Also resume what another process runs; that one stops.")
+@quiet_or_json
+@verbose
 def resume(transfers: Sequence[str], take_over: bool, **options: Any) -> None:
-    """Go on with unfinished transfers of this folder: with all, or those named by the beginning of their ID."""
-    from nbferry import api  # noqa: PLC0415  # --help and --version stay quick
+    """Resume the unfinished transfers of this folder: all, or only those named by the beginning of an ID."""
+    from nbferry import api  # noqa: PLC0415
 
     def begin() -> list[Transfer]:
         if transfers:
@@ -272,11 +172,11 @@ def resume(transfers: Sequence[str], take_over: bool, **options: Any) -> None:
 
 
 @cli.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 def list_(as_json: bool) -> None:
-    """List the unfinished transfers of this folder, with how much is there."""
-    from nbferry.api import transfers  # noqa: PLC0415  # --help and --version stay quick
-    from nbferry.cli.screens import unfinished  # noqa: PLC0415  # the same
+    """List the unfinished transfers of this folder, and how much of each has arrived."""
+    from nbferry.api import transfers  # noqa: PLC0415
+    from nbferry.cli.screens import unfinished  # noqa: PLC0415
 
     with _usage():
         views = [transfer.snapshot for transfer in transfers()]
@@ -287,19 +187,19 @@ def list_(as_json: bool) -> None:
 @cli.command()
 @click.argument("transfer", metavar="ID")
 def discard(transfer: str) -> None:
-    """Give up an unfinished transfer: remove its part data and secrets."""
-    from nbferry.api import discard as end  # noqa: PLC0415  # --help and --version stay quick
+    """End an unfinished transfer: remove its partial data and its secrets."""
+    from nbferry.api import discard as end  # noqa: PLC0415
 
     end(transfer)
 
 
 @cli.command()
 @click.argument("path", type=click.Path())
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 def verify(path: str, as_json: bool) -> None:
-    """Compare what was received at PATH with the receipt that its transfer left."""
-    from nbferry.api import verify as check  # noqa: PLC0415  # --help and --version stay quick
-    from nbferry.cli.screens import verified  # noqa: PLC0415  # the same
+    """Compare the received files at PATH with the receipt of their transfer."""
+    from nbferry.api import verify as check  # noqa: PLC0415
+    from nbferry.cli.screens import verified  # noqa: PLC0415
 
     outcome = check(path)
     for line in verified(outcome, as_json=as_json):
@@ -312,19 +212,28 @@ def verify(path: str, as_json: bool) -> None:
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8470, show_default=True, help="Port; 0 is any free one."
 )
-@click.option("--max-rooms", type=click.IntRange(1), default=None, help="Rooms at once.")
+@click.option("--max-rooms", type=click.IntRange(1), default=None, help="Limit of rooms at one time.")
 @click.option(
-    "--joins-per-minute", type=click.IntRange(1), default=None, help="Joins by code per address and minute."
+    "--joins-per-minute",
+    type=click.IntRange(1),
+    default=None,
+    help="Limit of joins by code for each address.",
 )
-@click.option("--channel-bytes", type=click.IntRange(1), default=None, help="Bytes that one room may relay.")
-@click.option("--behind-proxy", is_flag=True, help="Believe the address that a proxy names; only behind one.")
-@_verbose
+@click.option(
+    "--channel-bytes", type=click.IntRange(1), default=None, help="Limit of bytes forwarded in a room."
+)
+@click.option(
+    "--behind-proxy",
+    is_flag=True,
+    help="Trust the client address that a proxy reports. Use only behind a proxy.",
+)
+@verbose
 def relay(host: str, port: int, behind_proxy: bool, verbose: bool, **limits: Any) -> None:
-    """Run a relay: others meet here, and sealed bytes go through where no direct path exists."""
-    import asyncio  # noqa: PLC0415  # --help and --version stay quick
+    """Run a relay: both sides meet here, and encrypted data pass through where no direct path exists."""
+    import asyncio  # noqa: PLC0415
 
-    from nbferry.relay.app import serve  # noqa: PLC0415  # --help and --version stay quick
-    from nbferry.relay.limits import RelayLimits  # noqa: PLC0415  # --help and --version stay quick
+    from nbferry.relay.app import serve  # noqa: PLC0415
+    from nbferry.relay.limits import RelayLimits  # noqa: PLC0415
 
     _log(verbose=verbose)
     given = {name: value for name, value in limits.items() if value is not None}
@@ -337,14 +246,14 @@ def _say_where(relay: Any) -> None:
 
 
 @cli.command()
-@_relay_option("Relay to look at; else NBFERRY_RELAY.")
-@_ice_options
+@relay_option("Relay to check. Default: NBFERRY_RELAY.")
+@ice_options
 def doctor(relay: str | None, **options: Any) -> None:
-    """Look at what nbferry has to work with here: which paths there are, and what to do where there is none."""
-    from nbferry.cli.doctor import checks  # noqa: PLC0415  # the same
-    from nbferry.transfer import arguments  # noqa: PLC0415  # --help and --version stay quick
+    """Check which paths work on this machine, and say what to do about the others."""
+    from nbferry.cli.doctor import checks  # noqa: PLC0415
+    from nbferry.transfer import arguments  # noqa: PLC0415
 
-    named = arguments.ice_servers_named(_named_servers(options))
+    named = arguments.ice_servers_named(named_servers(options))
     with _usage():
         servers = arguments.ice_servers_otherwise() if named is None else named
     good = True
@@ -358,21 +267,21 @@ def doctor(relay: str | None, **options: Any) -> None:
 
 @contextmanager
 def _usage() -> Iterator[None]:
-    """Arguments, or the environment, that make no sense are wrong usage."""
+    """Report invalid arguments and an invalid environment as wrong usage."""
     try:
         yield
     except ValueError as error:
         raise click.UsageError(str(error)) from error
 
 
-# ------------------------------------------------------------------ transfers, shown to their end
+# ------------------------------------------------------------------ showing transfers
 def _run(begin: Callable[[], Transfer], options: dict[str, Any]) -> None:
     _run_all(lambda: [begin()], options)
 
 
 def _run_all(begin: Callable[[], list[Transfer]], options: dict[str, Any]) -> None:
-    """Follow one transfer after the other; they all run meanwhile. The first that fails gives the exit code."""
-    from nbferry.engine import portal  # noqa: PLC0415  # --help and --version stay quick
+    """Start all transfers, and show them one after the other. The first that fails gives the exit code."""
+    from nbferry.engine import portal  # noqa: PLC0415
 
     _log(verbose=options["verbose"])
     _be_interrupted_by("SIGINT", "SIGTERM", "SIGHUP")
@@ -385,7 +294,7 @@ def _run_all(begin: Callable[[], list[Transfer]], options: dict[str, Any]) -> No
 
 
 def _follow_all(transfers: list[Transfer], **how: bool) -> list[int]:
-    from nbferry.cli.screens import screen_for  # noqa: PLC0415  # --help and --version stay quick
+    from nbferry.cli.screens import screen_for  # noqa: PLC0415
 
     if not transfers:
         screen_for(**how).nothing()
@@ -398,7 +307,7 @@ def _follow_all(transfers: list[Transfer], **how: bool) -> list[int]:
 
 
 def _follow(transfer: Transfer, screen: Screen) -> int:
-    """Show a transfer to its end; the exit code."""
+    """Show a transfer until it ends; return the exit code."""
     try:
         screen.follow(transfer)
     except errors.NbferryError as error:
@@ -407,9 +316,9 @@ def _follow(transfer: Transfer, screen: Screen) -> int:
         return exit_code(error)
     except KeyboardInterrupt:
         if transfer.accepted:
-            screen.left(transfer.id)
+            screen.interrupted(transfer.id)
         else:
-            transfer.cancel("interrupted there")
+            transfer.cancel("interrupted by the other side")
         return INTERRUPTED
     finally:
         screen.close()
@@ -417,9 +326,9 @@ def _follow(transfer: Transfer, screen: Screen) -> int:
 
 
 def _be_interrupted_by(*names: str) -> None:
-    """Let these signals end the process in good order, so that what is there is kept and can be gone on with.
+    """Have these signals end the process in good order, so that its transfers can be resumed.
 
-    The second one ends it at once.
+    A second signal ends it at once.
     """
     heeded: list[int] = []
 
@@ -432,8 +341,9 @@ def _be_interrupted_by(*names: str) -> None:
         raise KeyboardInterrupt
 
     for name in names:
-        number = getattr(signal, name, None)  # Windows has no SIGHUP
-        if number and signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants
+        # Windows has no SIGHUP; nohup has it ignored.
+        number = getattr(signal, name, None)
+        if number and signal.getsignal(number) is not signal.SIG_IGN:
             heeded.append(number)
             signal.signal(number, interrupt)
 
@@ -443,10 +353,12 @@ def _log(*, verbose: bool) -> None:
         logging.basicConfig(
             level=logging.DEBUG, stream=sys.stderr, format="%(asctime)s %(name)s: %(message)s"
         )
-        for chatty in ("aioice", "aiortc"):  # they tell of each packet, with addresses and nonces
+        # These log each packet, with addresses and nonces.
+        for chatty in ("aioice", "aiortc"):
             logging.getLogger(chatty).setLevel(logging.INFO)
     else:
-        logging.getLogger().addHandler(logging.NullHandler())  # what matters is shown as an error
+        # A failure is shown as an error.
+        logging.getLogger().addHandler(logging.NullHandler())
 
 
 # ------------------------------------------------------------------ the command
@@ -454,7 +366,8 @@ def main() -> None:
     """The entry point of the command."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a name is no failure
+            # A terminal may be unable to show a name.
+            stream.reconfigure(errors="backslashreplace")
     try:
         sys.exit(cli(prog_name="nbferry", standalone_mode=False))
     except (KeyboardInterrupt, click.Abort):
@@ -469,11 +382,11 @@ def main() -> None:
         _say(error.code, error.message, error.hint, retryable=error.retryable)
         sys.exit(exit_code(error))
     except BrokenPipeError:
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # Python flushes it once more at its end
+        # Python flushes stdout once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)
-    except Exception as error:  # a person never sees a traceback unless it was asked for
+    except Exception as error:
+        # Only --verbose shows a traceback.
         logging.getLogger("nbferry").debug("the command failed unexpectedly", exc_info=True)
         _say(
             "error",
@@ -493,7 +406,7 @@ def _where_to_look(error: click.ClickException) -> str:
 
 
 def _say(code: str, message: str, hint: str, *, retryable: bool = False) -> None:
-    """Report an error that came before there was a screen."""
+    """Report an error that no screen has shown."""
     if "--json" in sys.argv:
         fields = {"code": code, "message": message, "hint": hint, "retryable": retryable}
         click.echo(json.dumps({"event": "error", **fields}))

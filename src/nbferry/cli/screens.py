@@ -1,6 +1,6 @@
-"""What the command prints while a transfer runs: for a person, JSON for a program, or next to nothing.
+"""What the command prints about a transfer: text for a person, JSON for a program, or only the code and errors.
 
-What goes to a person while it runs, a bar or lines of a log, is in :mod:`nbferry.text.live`.
+:mod:`nbferry.text.live` has the progress that a person sees: a bar, or lines of a log.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from rich.console import Console
+from typing_extensions import override
 
 from nbferry.errors import NbferryError, Rejected
 from nbferry.faces import describe
@@ -29,9 +30,9 @@ UNATTENDED = "no person was there to accept it"
 
 
 class Screen:
-    """Follows one transfer and shows nothing of it; what is to be shown, subclasses show.
+    """Follows one transfer. This class prints nothing; subclasses override what they print.
 
-    Everything is printed and asked from the main thread, in the order in which it happened.
+    The main thread prints and asks everything, in the order in which it happened.
     """
 
     def __init__(self) -> None:
@@ -40,7 +41,7 @@ class Screen:
         self._guesses = 0
 
     def follow(self, transfer: Transfer) -> None:
-        """Show the transfer until it ends, and ask about its offer; raises the error that ended it."""
+        """Show the transfer until it ends, and ask about its offer. Raises the error that ended it."""
         news: queue.SimpleQueue[Snapshot | None] = queue.SimpleQueue()
 
         def hear(view: Snapshot) -> None:
@@ -56,14 +57,14 @@ class Screen:
             if transfer.code_works:
                 self.code(code)
             else:
-                self.goes_on(transfer.id)
+                self.resumed(transfer.id)
         while (view := _next(news)) is not None:
             self._show(view, transfer)
         try:
             result = transfer.wait()
         except Rejected as error:
             if self._unattended:
-                error.hint = "Ask for a new code, and say --yes to accept any offer."
+                error.hint = "Ask for a new code, and use --yes to accept any offer."
             raise
         self.done(result, transfer.snapshot)
 
@@ -95,51 +96,51 @@ class Screen:
             transfer.reject(verdict or "")
 
     def ask(self, manifest: Manifest) -> bool | str:
-        """Whether to accept; a text says why not."""
+        """Ask whether to accept an offer. A text is the reason why not."""
         return UNATTENDED
 
     def code(self, code: str) -> None:
-        """The receiver needs this."""
+        """Show the code that the receiver needs."""
 
-    def goes_on(self, transfer: str) -> None:
-        """The receiver came to an earlier process: no code is needed."""
+    def resumed(self, transfer: str) -> None:
+        """Say that the transfer is resumed, so its receiver needs no code."""
 
     def skipped(self, skipped: tuple[Skipped, ...]) -> None:
-        """This was found in the folders and is not sent."""
+        """Show what was found in the folders and is not sent."""
 
-    def left(self, transfer: str) -> None:
-        """It was interrupted, and can be gone on with."""
+    def interrupted(self, transfer: str) -> None:
+        """Say that a person interrupted the transfer, and how to resume it."""
 
     def nothing(self) -> None:
-        """There is no transfer to follow."""
+        """Say that there is no transfer to resume."""
 
     def done(self, result: Result, view: Snapshot) -> None:
-        """It went well."""
+        """Show the result."""
 
     def error(self, error: NbferryError) -> None:
-        """It did not."""
+        """Show the error that ended the transfer."""
 
     def news(self, view: Snapshot) -> None:
-        """A new snapshot, and nothing made of it yet."""
+        """Show a new snapshot. Called before the methods that show parts of it."""
 
     def offer(self, view: Snapshot) -> None:
-        """This is offered."""
+        """Show what is offered."""
 
     def state(self, view: Snapshot, reason: str) -> None:
-        """The state, or the reason for it, is another one."""
+        """Show a new state, or a new reason for it."""
 
     def guessed(self, view: Snapshot, reason: str) -> None:
-        """Somebody guessed the code wrong."""
+        """Warn of a wrong guess of the code."""
 
     def progress(self, view: Snapshot) -> None:
-        """How far it is, once something is offered."""
+        """Show the progress, once something is offered."""
 
     def close(self) -> None:
         """Leave the terminal as it was. May be called twice."""
 
 
 def _next(news: queue.SimpleQueue[Snapshot | None]) -> Snapshot | None:
-    """Wait for what comes next, in slices: where a wait cannot be interrupted, Ctrl-C is seen between two."""
+    """Wait for the next snapshot, in slices: on some systems Ctrl-C takes effect only between two waits."""
     while True:
         try:
             return news.get(timeout=SLICE)
@@ -148,7 +149,7 @@ def _next(news: queue.SimpleQueue[Snapshot | None]) -> Snapshot | None:
 
 
 class Json(Screen):
-    """One JSON object a line on stdout."""
+    """Prints one JSON object per line on stdout."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -158,36 +159,37 @@ class Json(Screen):
         sys.stdout.write(json.dumps({"event": event, **fields}) + "\n")
         sys.stdout.flush()
 
+    @override
     def ask(self, manifest: Manifest) -> bool | str:
-        """See :class:`Screen`. A program cannot be asked."""
+        # A program cannot answer.
         return UNATTENDED
 
+    @override
     def code(self, code: str) -> None:
-        """See :class:`Screen`."""
         self._print("code", code=code)
 
+    @override
     def offer(self, view: Snapshot) -> None:
-        """See :class:`Screen`."""
         self._print("offer", files=view.files, bytes=view.total)
 
+    @override
     def state(self, view: Snapshot, reason: str) -> None:
-        """See :class:`Screen`."""
         self._print("state", state=str(view.state), reason=reason)
 
+    @override
     def guessed(self, view: Snapshot, reason: str) -> None:
-        """See :class:`Screen`."""
         self.state(view, reason)
 
+    @override
     def progress(self, view: Snapshot) -> None:
-        """See :class:`Screen`."""
         names = ("sent", "verified", "durable", "total", "rate", "eta", "via", "via_since")
         fields = {name: getattr(view, name) for name in names}
         if fields != self._progress:
             self._progress = fields
             self._print("progress", **fields)
 
+    @override
     def done(self, result: Result, view: Snapshot) -> None:
-        """See :class:`Screen`."""
         paths = [str(path) for path in result.files]
         self._print(
             "done",
@@ -199,22 +201,22 @@ class Json(Screen):
             reused=result.reused,
         )
 
+    @override
     def error(self, error: NbferryError) -> None:
-        """See :class:`Screen`."""
         self._print(
             "error", code=error.code, message=error.message, hint=error.hint, retryable=error.retryable
         )
 
 
 class Quiet(Screen):
-    """The code on stdout, errors on stderr; questions are still asked."""
+    """Prints the code on stdout and errors on stderr. It still asks questions."""
 
     def __init__(self) -> None:
         super().__init__()
         self._errors = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
+    @override
     def ask(self, manifest: Manifest) -> bool | str:
-        """See :class:`Screen`."""
         if not (sys.stdin and sys.stdin.isatty()):
             return UNATTENDED
         for line in describe(manifest):
@@ -222,89 +224,90 @@ class Quiet(Screen):
         self._errors.print("Accept? [y/N] ", end="")
         return sys.stdin.readline().strip().lower() in ("y", "yes") or NO
 
+    @override
     def code(self, code: str) -> None:
-        """See :class:`Screen`."""
         sys.stdout.write(code + "\n")
         sys.stdout.flush()
 
+    @override
     def done(self, result: Result, view: Snapshot) -> None:
-        """See :class:`Screen`."""
+        """Success prints nothing."""
 
+    @override
     def guessed(self, view: Snapshot, reason: str) -> None:
-        """See :class:`Screen`."""
         self._errors.print(f"Warning: {reason}")
 
+    @override
     def skipped(self, skipped: tuple[Skipped, ...]) -> None:
-        """See :class:`Screen`."""
         first = skipped[0]
         others = f" and {len(skipped) - 1:,} more" if len(skipped) > 1 else ""
         self._errors.print(f"Not sent: {display_name(first.path)} ({first.why}){others}.")
 
+    @override
     def error(self, error: NbferryError) -> None:
-        """See :class:`Screen`."""
         self._errors.print(f"Error: {display_name(str(error), 1000)}")
 
 
 class Terminal(Quiet):
-    """The code, then how far it is with rate, time left and path, for a person."""
+    """Prints for a person: the code, then progress with rate, time left and path, then the result."""
 
     def __init__(self) -> None:
         super().__init__()
         self._console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
         self._face = text_face()
 
+    @override
     def code(self, code: str) -> None:
-        """See :class:`Screen`."""
         self._console.print(f"On the other side:  nbferry receive   and enter this code:\n\n    {code}\n")
         if rendering.here_only(code):
             self._console.print("(It works on this machine only; --relay or NBFERRY_HOST change that.)")
 
-    def goes_on(self, transfer: str) -> None:
-        """See :class:`Screen`."""
-        self._console.print(f"Transfer {transfer} goes on; no new code is needed.")
-        self._console.print(f"(To give it up:  nbferry discard {transfer})")
+    @override
+    def resumed(self, transfer: str) -> None:
+        self._console.print(f"Transfer {transfer} is resumed. No new code is needed.")
+        self._console.print(f"(To end it:  nbferry discard {transfer})")
 
-    def left(self, transfer: str) -> None:
-        """See :class:`Screen`."""
+    @override
+    def interrupted(self, transfer: str) -> None:
         self.close()
-        self._errors.print(f"Interrupted; what is there is kept. To go on:  nbferry resume {transfer}")
-        self._errors.print(f"To give it up:  nbferry discard {transfer}")
+        self._errors.print(f"Interrupted. What arrived is kept. To resume:  nbferry resume {transfer}")
+        self._errors.print(f"To end it:  nbferry discard {transfer}")
 
+    @override
     def nothing(self) -> None:
-        """See :class:`Screen`."""
-        self._console.print("There is nothing here that could go on; nbferry list shows what there is.")
+        self._console.print("Nothing to resume here. To see unfinished transfers:  nbferry list")
 
+    @override
     def news(self, view: Snapshot) -> None:
-        """See :class:`Screen`."""
-        if not view.state.final:  # its end is said by ``done`` or ``error``
+        # ``done`` or ``error`` shows the end.
+        if not view.state.final:
             self._face.show(view)
 
+    @override
     def guessed(self, view: Snapshot, reason: str) -> None:
-        """See :class:`Screen`. The face has said so."""
+        """The live text shows it already."""
 
+    @override
     def done(self, result: Result, view: Snapshot) -> None:
-        """See :class:`Screen`."""
         self.close()
         self._console.print(
             f"{view.role.done} {rendering.title(view)}: {_took(result)}, every byte verified."
         )
         if result.reused:
-            self._console.print(
-                f"{rendering.size(result.reused)} of it were here already and did not travel."
-            )
+            self._console.print(f"{rendering.size(result.reused)} were here already and were not sent.")
         shown = result.files[:10] if view.role.takes_in else ()
         for path in shown:
             self._console.print(f"  {display_name(str(path), 400)}")
         if len(result.files) > len(shown) > 0:
             self._console.print(f"  … and {len(result.files) - len(shown):,} more")
 
+    @override
     def close(self) -> None:
-        """See :class:`Screen`."""
         self._face.close()
 
 
 def _took(result: Result) -> str:
-    """How much in what time; an earlier process may have done all of it."""
+    """How much was transferred in what time. An earlier process may have done all of it, so there is no time."""
     if not result.seconds:
         return rendering.size(result.bytes)
     how = ", ".join(filter(None, (f"{rendering.size(result.bytes / result.seconds)}/s", result.via)))
@@ -335,7 +338,7 @@ def _line(view: Snapshot) -> str:
 
 
 def verified(outcome: Verification, *, as_json: bool) -> list[str]:
-    """What came of comparing files with a receipt: one line for each that is not right, then one in all."""
+    """The result of comparing files with a receipt: a line for each file that differs, then a summary."""
     if as_json:
         files = [{"path": str(file.path), "verdict": file.verdict} for file in outcome.files]
         return [json.dumps({"right": outcome.right, "files": files})]
@@ -344,5 +347,5 @@ def verified(outcome: Verification, *, as_json: bool) -> list[str]:
     count = f"{len(outcome.files):,} file{'s' * (len(outcome.files) != 1)}"
     return [
         *lines,
-        f"{len(wrong):,} of {count} differ." if wrong else f"{count} as received: every byte is right.",
+        f"{len(wrong):,} of {count} differ." if wrong else f"{count} compared: every byte is right.",
     ]

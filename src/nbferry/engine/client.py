@@ -1,4 +1,4 @@
-"""The one door to the engine, from any thread. What passes is described in :mod:`nbferry.engine.messages`."""
+"""The way to the engine, for any thread. :mod:`nbferry.engine.messages` has what crosses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class EngineClient:
-    """The engine of one portal. ``hear`` is told every notice, on the portal's thread."""
+    """Makes the engine of a portal. ``hear`` is called with each notice, on the portal's thread."""
 
     def __init__(self, portal: Portal, find_relay: FindRelay, hear: Callable[[Notice], None]) -> None:
         self._portal = portal
@@ -26,7 +26,7 @@ class EngineClient:
         portal.at_stop(self._engine.aclose)
 
     def crossing(self, value: T) -> T:
-        """What becomes of a value that crosses. Here it stays what it is; a test has it pickled."""
+        """Return a value as the other side receives it. A test overrides this, and pickles it."""
         return value
 
     def _deliver(self, notice: Notice) -> None:
@@ -45,7 +45,7 @@ class EngineClient:
         self._portal.call(lambda: self._engine.post(crossed))
 
     def files(self, query: GetFiles) -> tuple[FileProgress, ...]:
-        """How files stand at this instant."""
+        """The present progress of files."""
         return cast("tuple[FileProgress, ...]", self._ask(query))
 
     def offer(self, query: GetOffer) -> Manifest | None:
@@ -61,7 +61,7 @@ class EngineClient:
         return self.crossing(self._portal.ask(lambda: self._engine.ask(crossed)))
 
     def on_thread(self, function: Callable[[], T]) -> T:
-        """Call a function where notices are told, between two of them."""
+        """Call a function on the thread of the notices, between two of them."""
         return self._portal.ask(function)
 
     @property

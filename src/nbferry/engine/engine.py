@@ -63,22 +63,22 @@ log = logging.getLogger("nbferry")
 
 # threads for files: two for each of a few active transfers; they wait for disks, not for the processor
 WORKERS = 16
-# ended transfers that can still be asked about
+# Ended transfers that still answer queries.
 MAX_ENDED = 100
 
 FindRelay = Callable[[RelayNote | None], RelayAddress | None]
-"""Finds the relay that was used before, or the one that fits here; None: one in this process. In a worker thread."""
+"""Finds the relay that was used before, or this kernel's; None means one in this process. In a worker thread."""
 
 Answer = tuple[FileProgress, ...] | Manifest | tuple[Skipped, ...] | None
-"""What a query asks for."""
+"""The answer to a query."""
 
 
 class Engine:
-    """Lives on the loop's thread."""
+    """Runs on the portal's thread, except where a method says otherwise."""
 
     def __init__(self, find_relay: FindRelay, tell: Callable[[Notice], None]) -> None:
         self._activities: dict[str, Activity] = {}
-        # commands for those that are being started
+        # Commands for activities that are being made.
         self._early: dict[str, list[Command]] = {}
         self._find_relay = find_relay
         self._closing = False
@@ -149,7 +149,7 @@ class Engine:
             started.set_exception(NbferryError(message, hint="Please report it."))
 
     def post(self, command: Command) -> None:
-        """Do what a face wants. What comes too late for its transfer changes nothing."""
+        """Obey a command. One that comes too late for its transfer is ignored."""
         activity = self._activities.get(command.id)
         if activity is None or command.id in self._early:
             self._early.get(command.id, []).append(command)
@@ -173,7 +173,7 @@ class Engine:
                 activity.pages.answer(command)
 
     def ask(self, query: Query) -> Answer:
-        """Look something up; of a transfer that is not here there is nothing."""
+        """Answer a query. For an unknown transfer the answer is empty."""
         activity = self._activities.get(query.id)
         match query:
             case GetFiles(first=first, count=count):
@@ -230,11 +230,11 @@ class Engine:
         return found or await self._relay_of_our_own(settings.host, known.port if known else 0)
 
     async def _relay_of_our_own(self, host: str | None, port: int) -> RelayAddress:
-        """A relay in this process: enough for two people on one machine, or in one network.
+        """A relay in this process, enough for two people on one machine or in one network.
 
-        A certain port is one that an earlier process had: the peer looks for us there.
+        ``port`` is not 0 if an earlier process had a relay at that port: the peer looks for us there.
         """
-        # tornado costs 50 ms, and is seldom needed here
+        # Loading tornado takes 50 ms, and this is seldom needed.
         from nbferry.relay.app import start_relay  # noqa: PLC0415
 
         async with self._starting_relay:
@@ -279,7 +279,7 @@ def _claim(store: RecordStore[Any], start: Start) -> None:
 
 
 def _settings_for(record: AnyRecord, settings: Settings) -> Settings:
-    """The settings of one transfer: where its record has limits of its own, those count."""
+    """The settings of one transfer: the limits in its record take precedence."""
     limits = replace(settings.limits, keep_unfinished=record.ttl)
     if not isinstance(record, ReceiveRecord):
         limits = replace(limits, chunk_size=record.chunk_size)
@@ -287,7 +287,7 @@ def _settings_for(record: AnyRecord, settings: Settings) -> Settings:
 
 
 def _page_files(manifest: Manifest) -> PageFiles:
-    # of very many files the id takes a while
+    # With very many files the id takes seconds to compute. This is a worker thread.
     assert manifest.id
     return PageFiles(manifest)
 

@@ -1,11 +1,11 @@
-"""The narrow waist: everything that crosses between faces and the engine, in both directions.
+"""The narrow waist: everything that crosses between handles and the engine, in both directions.
 
     in    Start; commands (Pause, Resume, Cancel, Decide, LendFiles, WithdrawFiles, AnswerPage); queries (Get...)
-    out   Report, PageQuestion, EngineStopped; what a query asks for; the errors of nbferry
+    out   Report, PageQuestion, EngineStopped; the answers to queries; the errors of nbferry
 
-All of it is plain, frozen and can be pickled. No callable and no object of the engine crosses, so that the engine may
-run in another process. A question to a person is a report with ``asks``, and ``Decide`` is the answer. A page that
-lends files is known by a name; what the engine wants to read of them is a :class:`PageQuestion`.
+All of it is plain, frozen and can be pickled. No callable and no object of the engine crosses, so that the engine can
+run in another process. A report with ``asks`` is a question to a person, and ``Decide`` is the answer. A page that
+lends files has a name; to read them, the engine sends it a :class:`PageQuestion`.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from nbferry.storage.sources.pages import Slice
 # ------------------------------------------------------------------ in
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """Run a transfer: a new one, or with ``resume`` the one that an earlier process left.
+    """Run a new transfer, or with ``resume`` one that an earlier process left.
 
-    ``take_over`` takes it from another process. ``ice`` are STUN and TURN servers that are named now, in place of those
-    in the record. Raises :class:`TransferBusy` and :class:`TransferUnknown`.
+    ``take_over`` takes it from another process. ``ice`` are the STUN and TURN servers that this call names; they
+    replace those in the record. Raises :class:`TransferBusy` and :class:`TransferUnknown`.
     """
 
     record: AnyRecord
@@ -75,7 +75,7 @@ class Decide:
 
 @dataclass(frozen=True)
 class LendFiles:
-    """A page has all files of a transfer at hand."""
+    """A page lends all files of a transfer."""
 
     id: str
     page: str
@@ -83,7 +83,7 @@ class LendFiles:
 
 @dataclass(frozen=True)
 class WithdrawFiles:
-    """That page has them no more."""
+    """That page does not lend them any more."""
 
     id: str
     page: str
@@ -91,7 +91,7 @@ class WithdrawFiles:
 
 @dataclass(frozen=True)
 class AnswerPage:
-    """What a page says to a :class:`PageQuestion`: the slice, the digest, or why not."""
+    """The answer of a page to a :class:`PageQuestion`: the slice, the digest, or an error."""
 
     id: str
     page: str
@@ -104,7 +104,7 @@ Command = Pause | Resume | Cancel | Decide | LendFiles | WithdrawFiles | AnswerP
 
 @dataclass(frozen=True)
 class GetFiles:
-    """Ask for the progress of ``count`` files from the first on; None: of all that follow."""
+    """Ask for the progress of ``count`` files from the first on; None means all that follow."""
 
     id: str
     first: int = 0
@@ -131,7 +131,7 @@ Query = GetFiles | GetOffer | GetSkipped
 # ------------------------------------------------------------------ out
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """A transfer at one instant, as its handle needs to know it.
+    """What a handle knows of its transfer, at one instant.
 
     ``code`` is a sender's, "" before the relay has given a number. ``invites``: a receiver can still come with it.
     ``accepted``: the offer was accepted and the transfer is not over, so it can be resumed without a code. ``asks``
@@ -173,7 +173,7 @@ class PageQuestion:
 
 @dataclass(frozen=True)
 class EngineStopped:
-    """The engine has let go of everything; nothing follows."""
+    """The engine has released all transfers. This is its last notice."""
 
 
 Notice = Report | PageQuestion | EngineStopped

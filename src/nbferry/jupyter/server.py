@@ -20,8 +20,10 @@ from nbferry.model.codes import canonical_url, parse
 from nbferry.storage.records.record import RelayNote
 
 PROBE_SECONDS = 3.0
-MAX_ANSWER = 10_000  # bytes of a relay's version, or of another server's answer in its place
-_page_url = ""  # from the page that connected last
+# Bytes of a relay's version, or of another server's answer in its place.
+MAX_ANSWER = 10_000
+# From the page that connected last.
+_page_url = ""
 _ANYWHERE = ("", "*", "0.0.0.0", "::")  # noqa: S104  # compared with, not bound to
 
 
@@ -45,7 +47,8 @@ def heard_from_page(url: str) -> None:
     shown. It is not stored: the next page may know a better one.
     """
     global _page_url  # noqa: PLW0603  # one server for each kernel
-    with suppress(CodeInvalid):  # an address that cannot stand in a code is ignored
+    # An address that cannot be part of a code is ignored.
+    with suppress(CodeInvalid):
         named = canonical_url(url)
         if not _is_here(urlsplit(named).hostname or ""):
             _page_url = named

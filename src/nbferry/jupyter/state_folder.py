@@ -25,7 +25,8 @@ from nbferry.model.names import STATE_FOLDER
 from nbferry.storage.records.ledger import StateFolders
 
 SESSIONS_SECONDS = 2.0
-MAX_SESSIONS = 4 * MiB  # thousands of notebooks
+# Enough for thousands of notebooks.
+MAX_SESSIONS = 4 * MiB
 _CONNECTION = re.compile(r"kernel-([0-9A-Za-z_-]{1,128})\.json")
 _VSCODE = re.compile(r"-jvsc-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -78,7 +79,8 @@ def _notebooks(
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except (OSError, ValueError):  # a folder without permission; a NUL in the name
+    # A folder without permission, or a NUL in the name.
+    except (OSError, ValueError):
         return False
 
 
@@ -101,7 +103,8 @@ def _live_session(environ: Mapping[str, str], argv: Sequence[str]) -> str | None
     for session in sessions if isinstance(sessions, list) else []:
         match session:
             case {"path": str(path), "kernel": {"id": str(found)}} if found == kernel:
-                path = path.removeprefix("RTC:")  # the prefix of jupyter-collaboration
+                # jupyter-collaboration adds this prefix.
+                path = path.removeprefix("RTC:")
                 return str(Path(os.path.expanduser(server.root), path))  # noqa: PTH111  # as above
     return None
 

@@ -25,6 +25,8 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import ClassVar, Self
 
+from typing_extensions import override
+
 from nbferry.errors import CodeInvalid
 from nbferry.model import words as vocabulary
 
@@ -77,6 +79,7 @@ class Code:
         if self.url is not None:
             object.__setattr__(self, "url", canonical_url(self.url))
 
+    @override
     def __str__(self) -> str:
         return "-".join((self.room, *self.words)) + (f"@{self.url}" if self.url else "")
 
@@ -110,6 +113,7 @@ class Ticket:
         if self.url is not None:
             object.__setattr__(self, "url", canonical_url(self.url))
 
+    @override
     def __str__(self) -> str:
         body = _VERSION + bytes.fromhex(self.room) + self.secret + (self.url or "").encode()
         return _PREFIX + _base32(body + _checksum(body)).lower()

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import unquote
 
+from typing_extensions import override
+
 PORT, TLS_PORT = 3478, 5349
 MAX_ICE_SERVERS = 20
 """Every server is asked before the first packet goes to the other side."""
@@ -42,6 +44,7 @@ class IceServer:
     username: str = ""
     credential: str = field(default="", repr=False)
 
+    @override
     def __str__(self) -> str:
         """Return its address, without the credential."""
         host = f"[{self.host}]" if ":" in self.host else self.host

@@ -1,4 +1,4 @@
-"""What callers and the environment say, judged: ValueError, or :class:`CodeInvalid`, for what makes no sense.
+"""Checks what callers and the environment say. Raises ValueError, or :class:`CodeInvalid`, for what is invalid.
 
 The environment is read here, in :mod:`nbferry.jupyter` and in the command line, nowhere else: ``NBFERRY_RELAY``
 (address of a relay), ``NBFERRY_HOST`` (the only address to listen on), ``NBFERRY_ICE_SERVERS`` (STUN and TURN servers),
@@ -31,7 +31,7 @@ Accept = bool | Callable[[Manifest], "bool | str"] | None
 
 
 class SendOptions(TypedDict, total=False):
-    """What :func:`send` takes besides paths."""
+    """The arguments of :func:`send` besides paths."""
 
     to: int | None
     relay: str | None
@@ -44,7 +44,7 @@ class SendOptions(TypedDict, total=False):
 
 
 class ReceiveOptions(TypedDict, total=False):
-    """What :func:`receive` takes besides the code."""
+    """The arguments of :func:`receive` besides the code."""
 
     to: PathLike
     accept: Accept
@@ -57,20 +57,21 @@ class ReceiveOptions(TypedDict, total=False):
 
 
 def named_paths(paths: PathLike | Iterable[PathLike], what: str) -> list[Path]:
-    """One path, or several, to ``what``: send or save. Raises ValueError if there is none."""
+    """One path, or several, as a list. ``what`` is send or save, for the ValueError if there is none."""
     named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    if not named or "" in named:  # which would be the current folder
+    # An empty path would mean the current folder.
+    if not named or "" in named:
         raise ValueError(f"there is nothing to {what}")
     return [absolute(path) for path in named]
 
 
 def absolute(path: PathLike) -> Path:
-    """What a person means by it."""
+    """The absolute path that a person means; ``~`` is the home folder."""
     return Path(path).expanduser().absolute()
 
 
 def invitation(code: int | str | None, *, many: bool) -> Ticket | tuple[str, ...]:
-    """A ticket, or the words of a code whose number the relay gives."""
+    """A new ticket, or the words of a new code. The relay gives the code's number."""
     if code == "ticket" or (code is None and many):
         return new_ticket()
     if many:
@@ -85,7 +86,7 @@ def invitation(code: int | str | None, *, many: bool) -> Ticket | tuple[str, ...
 
 
 def settings_for(record: AnyRecord, limits: Limits) -> Settings:
-    """How this process runs a transfer. Of the environment only that is read which the record does not say."""
+    """How this process runs a transfer. The environment is read only for what the record does not say."""
     ice = ice_servers_otherwise() if record.ice is None else record.ice
     relay = "" if record.relay else relay_of_environment()
     return Settings(limits=limits, via=record.via, relay=relay, host=host(), ice=ice)
@@ -97,7 +98,7 @@ def relay_of(url: str | None) -> RelayNote | None:
 
 
 def relay_for(ticket: Code | Ticket, named: str | None) -> RelayNote:
-    """The relay that a receiver must be told of, by the caller, by the code, or by the environment."""
+    """The relay of a receiver: the one that the caller names, the code's, or the environment's."""
     if url := named or ticket.url or relay_of_environment():
         return RelayNote(url=canonical_url(url))
     raise CodeInvalid(
@@ -128,12 +129,12 @@ def host() -> str | None:
 
 
 def ice_servers_named(named: Named | None) -> tuple[IceServer, ...] | None:
-    """STUN and TURN servers that a caller names; None if nothing was said."""
+    """The STUN and TURN servers that a caller names; None if it names none."""
     return None if named is None else ice_servers(named)
 
 
 def ice_servers_otherwise() -> tuple[IceServer, ...]:
-    """Those of a caller who says nothing: of ``NBFERRY_ICE_SERVERS``, which may be empty, else a public one."""
+    """The default servers: those in ``NBFERRY_ICE_SERVERS``, which may be empty; without it, a public one."""
     try:
         return ice_servers(os.environ.get("NBFERRY_ICE_SERVERS", PUBLIC_STUN))
     except ValueError as error:
@@ -141,7 +142,7 @@ def ice_servers_otherwise() -> tuple[IceServer, ...]:
 
 
 def picked(entries: Iterable[Entry], *, allow_hidden: bool) -> tuple[Entry, ...]:
-    """Files of a browser's machine in the order of their paths, so that the same ones are the same offer."""
+    """Files of a browser's machine, ordered by path, so that the same files make the same offer."""
     found = sorted(entries, key=lambda entry: entry.path)
     folders = {entry.path for entry in found if entry.folder}
     try:
@@ -152,7 +153,7 @@ def picked(entries: Iterable[Entry], *, allow_hidden: bool) -> tuple[Entry, ...]
 
 
 def chosen(name: str, value: str, choices: Sequence[C]) -> C:
-    """What the argument ``name`` says, which must be one of these words."""
+    """The member of ``choices`` that the argument ``name`` gives. Raises ValueError for another value."""
     for choice in choices:
         if value == choice:
             return choice
@@ -161,7 +162,7 @@ def chosen(name: str, value: str, choices: Sequence[C]) -> C:
 
 
 def positive(name: str, seconds: float) -> float:
-    """``seconds``, if so many can pass."""
+    """``seconds``. Raises ValueError unless it is positive and finite."""
     if not 0 < seconds < math.inf:
         raise ValueError(f"{name} must be a positive number of seconds, not {seconds}")
     return seconds

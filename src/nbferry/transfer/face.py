@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class Face:
-    """This one does not meet anybody: it shows nothing and asks nothing."""
+    """The port, and the face of a process without a person: it shows nothing and asks nothing."""
 
     def ask(self, transfer: Transfer, offer: Manifest) -> bool | str | None:
-        """Decide about an offer while the caller waits: True, False or a reason. None: it is decided elsewhere."""
+        """Decide about an offer while the caller waits: True, False or a reason. None leaves it to ``accept``."""
         return None
 
     def following(self, transfer: Transfer) -> AbstractContextManager[object]:
@@ -25,11 +25,11 @@ class Face:
         return nullcontext()
 
     def card(self, transfer: Transfer) -> Mapping[str, Any] | None:
-        """What a notebook displays a transfer as, by MIME type; None: it has no card."""
+        """What a notebook displays for a transfer, by MIME type; None if it has no card."""
         return None
 
     def cards(self, transfers: Sequence[Transfer]) -> Mapping[str, Any] | None:
-        """The same for several."""
+        """What a notebook displays for several transfers."""
         return None
 
     def saving(self, transfer: Transfer) -> Any:
@@ -37,11 +37,11 @@ class Face:
         raise NoPage
 
     def public_code(self, code: str) -> str:
-        """A code with the address under which others reach the relay, where the face knows it better."""
+        """A code with the address at which others reach the relay, if the face knows a better one."""
         return code
 
     def is_in_a_cell(self) -> bool:
-        """Whether a cell waits, which a person may interrupt, and not a program."""
+        """Whether a cell waits, which a person may interrupt. False in a program."""
         return False
 
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from nbferry.engine.client import EngineClient
 from nbferry.engine.messages import (
     Cancel,
@@ -37,9 +39,9 @@ from nbferry.text import rendering
 from nbferry.transfer.face import FACELESS, Face
 from nbferry.transfer.lending import Lending
 
-# seconds: Ctrl-C is seen between two slices where a wait on a lock cannot be interrupted
+# Seconds. On some systems Ctrl-C does not interrupt a wait, and takes effect between two.
 SLICE = 0.2
-# seconds that a relay may take to give a number
+# Seconds that a relay may take to give a number.
 CODE_TIMEOUT = 30.0
 
 Decider = Callable[[Manifest], "bool | str"]
@@ -57,7 +59,7 @@ class Parked:
 
 
 class Transfer:
-    """One send or receive. It runs whether or not anybody waits for it. There is one handle for each id."""
+    """One send or receive. It runs even if no caller waits for it. There is one handle for each id."""
 
     def __init__(self, record: AnyRecord, engine: EngineClient) -> None:
         self._engine = engine
@@ -86,7 +88,7 @@ class Transfer:
 
     @property
     def code(self) -> str:
-        """What the receiver needs; waits until the relay has given a number. Raises what kept it from doing so."""
+        """The code that the receiver needs. Waits until the relay has given a number, and raises what prevents that."""
         if self._role is not Role.SEND:
             raise LocalProtocolError("Only a transfer that sends has a code.")
         with self._news:
@@ -113,21 +115,21 @@ class Transfer:
 
     @property
     def snapshot(self) -> Snapshot:
-        """How it stands at this instant."""
+        """State and progress at this instant."""
         return self._report.snapshot
 
     @property
     def files(self) -> tuple[FileProgress, ...]:
-        """How each file stands at this instant; empty before an offer is known."""
+        """The progress of each file at this instant; empty before an offer is known."""
         return self._engine.files(GetFiles(self.id))
 
     def files_from(self, first: int, count: int) -> tuple[FileProgress, ...]:
-        """How some of the files stand: quick, however many there are."""
+        """The progress of ``count`` files from ``first`` on. Quick, even if the transfer has very many files."""
         return self._engine.files(GetFiles(self.id, first, count))
 
     @property
     def skipped(self) -> tuple[Skipped, ...]:
-        """On a sender: what was found in the folders and is not sent, links for instance, each with why."""
+        """On a sender: what was found in the folders and is not sent, such as links, each with the reason."""
         return self._engine.skipped(GetSkipped(self.id))
 
     @property
@@ -137,7 +139,7 @@ class Transfer:
 
     @property
     def offer(self) -> Manifest | None:
-        """On a receiver: what is offered, once the whole list is here."""
+        """On a receiver: what is offered, once the whole list has arrived."""
         return self._engine.offer(GetOffer(self.id)) if self._role is Role.RECEIVE else None
 
     @property
@@ -147,7 +149,7 @@ class Transfer:
 
     @property
     def is_over(self) -> bool:
-        """Whether it has ended in this process; perhaps it can be resumed."""
+        """Whether it has ended in this process. It may be possible to resume it."""
         return self._report.is_over
 
     @property
@@ -162,7 +164,7 @@ class Transfer:
 
     @property
     def is_closed(self) -> bool:
-        """Whether nothing of it is in use any more in this process."""
+        """Whether this process uses none of its files and connections any more."""
         return self._report.closed
 
     @property
@@ -192,7 +194,7 @@ class Transfer:
             callback(self.snapshot)
             self._subscribers.append(callback)
 
-        # where snapshots are made: none is missed, or comes too late
+        # On the thread that makes the snapshots, so that none is missed or comes out of order.
         self._engine.on_thread(begin)
         return lambda: self._unsubscribe(callback)
 
@@ -227,11 +229,11 @@ class Transfer:
             self.end(Cancelled())
 
     def accept(self) -> None:
-        """Take the offer that waits for a decision."""
+        """Accept the offer that waits for a decision."""
         self._say(True)
 
     def reject(self, reason: str = "") -> None:
-        """Decline the offer that waits for a decision; the sender is told why."""
+        """Reject the offer that waits for a decision. The sender is told the reason."""
         self._say(reason or False)
 
     def _say(self, verdict: bool | str | NbferryError, offer: str = "") -> None:
@@ -241,7 +243,7 @@ class Transfer:
 
     # ---------------------------------------------------------------- waiting
     def wait(self, timeout: float | None = None) -> Result:
-        """The result, once there is one; raises the :class:`NbferryError` that ended the transfer otherwise.
+        """Wait for the result and return it. Raises the :class:`NbferryError` that ended the transfer otherwise.
 
         Raises :class:`TimedOut` after ``timeout`` seconds. Neither that nor Ctrl-C ends the transfer.
         """
@@ -288,14 +290,14 @@ class Transfer:
             self._unsubscribe(wake)
 
     def _followed(self) -> AbstractContextManager[object]:
-        """Show the progress, unless it is over or this process has let go of it."""
+        """Show the progress, unless it is over in this process."""
         return nullcontext() if self.is_over else self._face.following(self)
 
     def _say_that_it_runs(self) -> None:
         sys.stderr.write(f"\nThe transfer {self.id} is still running. To end it: transfer.cancel()\n")
 
     def _ask_if_needed(self) -> None:
-        """An offer waits, and so does a person: ask."""
+        """Ask the person who waits, if an offer needs a decision."""
         if not (self._interactive and self.waits_for_decision):
             return
         if (offer := self.offer) is None:
@@ -307,13 +309,14 @@ class Transfer:
 
     # ---------------------------------------------------------------- faces
     def save(self) -> Any:
-        """Save what was received onto the browser's machine: a card with a button for it, to be displayed.
+        """Return a card with a button that saves what was received onto the browser's machine.
 
         Raises :class:`NoPage` where there is no notebook in a browser, and :class:`LocalProtocolError` before the
         transfer is done.
         """
         return self._face.saving(self)
 
+    @override
     def __repr__(self) -> str:
         return rendering.line(self.snapshot)
 
@@ -432,7 +435,7 @@ class Transfer:
         return lending is not None
 
     def wait_until_closed(self) -> None:
-        """Return when nothing of it is in use any more in this process."""
+        """Wait until this process uses none of its files and connections any more."""
         self._closed.wait()
 
     def _show_why_not(self, error: NbferryError) -> None:
@@ -481,7 +484,7 @@ class Transfer:
 
 
 class Transfers(list[Transfer]):
-    """Several of them; a notebook shows a card for each."""
+    """Several transfers. A notebook shows a card for each."""
 
     def __init__(self, transfers: Iterable[Transfer], face: Face = FACELESS) -> None:
         super().__init__(transfers)
@@ -490,5 +493,6 @@ class Transfers(list[Transfer]):
     def _repr_mimebundle_(self, **_: object) -> Mapping[str, Any]:
         return self._face.cards(self) or {"text/plain": repr(self)}
 
+    @override
     def __repr__(self) -> str:
         return "\n".join(map(repr, self)) or "There are no unfinished transfers here."

@@ -1,4 +1,4 @@
-"""Files of a browser's machine, and the pages that lend them: the engine's questions are passed on to these."""
+"""The pages that lend the files of a transfer. The engine's questions are passed on to them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nbferry.storage.sources.pages import Reader, Slice
 
 
 class Lending:
-    """The files that one transfer waits for, and the pages that have them. Any thread may call it."""
+    """The files that one transfer needs, and the pages that lend them. Any thread may use it."""
 
     def __init__(self, id: str, manifest: Manifest, engine: EngineClient) -> None:  # noqa: A002  # what it is
         self.manifest = manifest
@@ -25,11 +25,11 @@ class Lending:
 
     @property
     def present(self) -> bool:
-        """Whether a page has the files at hand."""
+        """Whether a page lends the files."""
         return bool(self._pages)
 
     def lend(self, reader: Reader) -> None:
-        """A page has all of them at hand. The newest is asked first."""
+        """Add a page that lends all files. The newest page is asked first."""
         page = self._pages.setdefault(reader, str(next(self._names)))
         self._engine.post(LendFiles(self._id, page))
 
@@ -40,7 +40,7 @@ class Lending:
             self._engine.post(LendFiles(self._id, self._pages[reader]))
 
     def gone(self, reader: Reader) -> None:
-        """A page has them no more: it was closed or loaded anew."""
+        """Remove a page that was closed or reloaded."""
         if page := self._pages.pop(reader, None):
             self._engine.post(WithdrawFiles(self._id, page))
 
@@ -59,7 +59,7 @@ class Lending:
         if error is None:
             self._answer(question, done.result())
             return
-        # it has not got them, whatever it said before
+        # The page does not have the files any more.
         if isinstance(error, SourceAway):
             self._pages.pop(reader, None)
         ours = isinstance(error, NbferryError)

@@ -26,16 +26,16 @@ from nbferry.transfer.handle import Decider, Transfer, Transfers
 
 R = TypeVar("R", bound=AnyRecord | None)
 
-# ended transfers that are still listed
+# Ended transfers that are still listed.
 MAX_ENDED = 100
 
 
 class Notebook:
-    """Owns the ledger, the engine and the faces. Keeps one handle for each transfer, whatever is behind it.
+    """Owns the ledger, the engine and the faces. Keeps one handle for each transfer, running or not.
 
-    A handle is *parked* while an earlier process left its transfer and none runs it: then a record is behind it, and
-    ``resume`` puts the engine there. ``folders`` tells where state lies now, ``face`` how a person is met here, and
-    ``settings`` how this process runs a transfer.
+    A handle is *parked* if an earlier process left its transfer and none runs it. Then it stands for a record, and
+    ``resume`` has the engine run it. ``folders`` finds the state folders, ``face`` the face that fits, and ``settings``
+    how this process runs a transfer.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Notebook:
         if same is None:
             return self._run(record, limits, folders, decide=decide, interactive=interactive)
         if isinstance(record, SendRecord):
-            # while that one runs, or if it has just ended, this is another one
+            # While the unfinished one runs, or if it has just ended, this call starts another one.
             with suppress(TransferBusy, TransferUnknown):
                 return self._run(same, limits, folders, resume=True, ice=record.ice, interactive=True)
             return self._run(record, limits, folders)
@@ -93,7 +93,7 @@ class Notebook:
         folders, ledger = self._open()
         resumed = Transfers([], self._face())
         for each in ledger.records():
-            # one may have ended meanwhile
+            # One may have ended meanwhile.
             if record := self._find(partial(ledger.load, each.id)):
                 with suppress(TransferBusy, TransferUnknown):
                     resumed.append(self._resume(record, limits, folders, take_over=take_over))
@@ -148,7 +148,7 @@ class Notebook:
             self._park_unless_here(record, limits, folders, ledger)
         ids = [record.id for record in records]
         with self._lock:
-            # another process has ended the others that were parked
+            # Another process has ended the other parked ones.
             for each in [each for each in self._handles.values() if each.is_parked and each.id not in ids]:
                 del self._handles[each.id]
             here = [each for each in self._handles.values() if each.id not in ids]
@@ -190,14 +190,14 @@ class Notebook:
 
     # ---------------------------------------------------------------- handles
     def _open(self) -> tuple[StateFolders, Ledger]:
-        """The ledger as it is now; what has expired is gone from it."""
+        """Open the ledger, and remove what has expired."""
         folders = self._folders()
         ledger = folders.ledger()
         unfinished.sweep(ledger)
         return folders, ledger
 
     def _find(self, find: Callable[[], R]) -> R:
-        """Find a record. If its transfer is just ending in this process, look again when it has ended."""
+        """Find a record. If its transfer is ending in this process, wait for that, and look again."""
         record = find()
         there = self._handles.get(record.id) if record is not None else None
         if there is None or there.is_parked or not there.is_over:
@@ -227,7 +227,7 @@ class Notebook:
                 del self._handles[transfer.id]
 
     def _hear(self, notice: Notice) -> None:
-        """What the engine says: reports on its own thread, questions from any."""
+        """Pass on a notice of the engine. Reports come on its thread, questions on any."""
         match notice:
             case Report(snapshot=snapshot):
                 if transfer := self._handles.get(snapshot.id):

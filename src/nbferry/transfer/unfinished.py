@@ -21,12 +21,12 @@ log = logging.getLogger("nbferry")
 
 
 def same_as(ledger: Ledger, wanted: AnyRecord) -> AnyRecord | None:
-    """The unfinished transfer that the same call began, if there is one: the newest."""
+    """The newest unfinished transfer that the same call began; None if there is none."""
     return next((each for each in reversed(ledger.records()) if each.is_same_call(wanted)), None)
 
 
 def report_of(ledger: Ledger, record: AnyRecord) -> Report:
-    """What is known of a transfer that does not run in this process."""
+    """A report on a transfer that does not run in this process."""
     elsewhere = ledger.is_claimed(record.id)
     view = Snapshot(
         id=record.id,
@@ -51,9 +51,9 @@ def report_of(ledger: Ledger, record: AnyRecord) -> Report:
 
 
 def discard(ledger: Ledger, record: AnyRecord) -> None:
-    """End a transfer that no process runs: what is published stays, everything else goes.
+    """End a transfer that no process runs. Published files stay; everything else is removed.
 
-    Raises like :meth:`RecordStore.claim`, and :class:`StorageError` if something cannot be removed.
+    Raises the errors of :meth:`RecordStore.claim`, and :class:`StorageError` for what cannot be removed.
     """
     store: RecordStore[Any] = RecordStore(record, ledger)
     store.claim()
@@ -64,14 +64,14 @@ def discard(ledger: Ledger, record: AnyRecord) -> None:
 
 
 def end(ledger: Ledger, record: AnyRecord, state: State, reason: str = "") -> None:
-    """Remove everything that is kept of a transfer, but for a line on how it ended."""
+    """Remove everything that is kept of a transfer, and note how it ended."""
     if isinstance(record, FolderRecord):
         destination_of(record).discard()
     ledger.end(record, str(state), reason)
 
 
 def sweep(ledger: Ledger) -> None:
-    """Remove what has expired. What cannot be removed now is tried again next time."""
+    """Remove what has expired. A failure is logged, and the next call tries again."""
     over = ledger.sweep(time.time())
     served = [each for each in ledger.records() if each.is_over() and not ledger.is_claimed(each.id)]
     for record in [*over, *(each for each in served if each not in over)]:

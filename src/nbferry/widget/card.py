@@ -1,4 +1,4 @@
-"""The card: the widget itself. Everything that it does is at its desk."""
+"""The card: the widget itself. Its model does the work, in :mod:`nbferry.widget.card_model`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 import anywidget
 import traitlets
+from typing_extensions import override
 
 from nbferry.errors import TimedOut
 from nbferry.status import Result
@@ -28,14 +29,15 @@ STATIC = Path(__file__).parent.parent / "static"
 class Card(anywidget.AnyWidget):
     """Shows one transfer, or waits for a person to choose what to begin.
 
-    ``transfer`` is what it shows, None before something is chosen. ``await card`` and ``card.wait()`` wait for that,
-    and then for its result.
+    ``transfer`` is None before a person has chosen. ``await card`` and ``card.wait()`` wait for the choice, and then
+    for the result.
     """
 
     _esm = STATIC / "widget.js"
     _css = STATIC / "widget.css"
     view = traitlets.Dict().tag(sync=True)
-    _line = traitlets.Unicode().tag(sync=True)  # the widget's own id, which a model in a page does not tell
+    # The widget's own id: a model in a page does not have it.
+    _line = traitlets.Unicode().tag(sync=True)
 
     def __init__(self, model: CardModel) -> None:
         name = uuid.uuid4().hex
@@ -47,25 +49,26 @@ class Card(anywidget.AnyWidget):
 
     @property
     def transfer(self) -> Transfer | None:
-        """What it shows."""
+        """The transfer that it shows; None before a person has chosen."""
         return self._model.transfer
 
     def hang_up(self) -> None:
-        """Do without a line: it is slower then, and otherwise the same."""
+        """Close the line. The comm does the same, but slower."""
         self._model.hang_up()
 
     def close(self) -> None:
-        """Take it away, in all pages. The transfer goes on."""
-        if self.comm is not None:  # else it was closed before; the garbage collector does it again
+        """Remove the card from all pages. The transfer continues."""
+        # The garbage collector closes it once more.
+        if self.comm is not None:
             self.hang_up()
         super().close()
 
     def wait_until_seen(self, seconds: float) -> bool:
-        """Wait for a page to show it; whether one does."""
+        """Wait until a page shows the card. Returns whether one does."""
         return self._model.met.wait(seconds)
 
     def wait(self, timeout: float | None = None) -> Result:
-        """Wait until something has begun, then like :meth:`Transfer.wait`."""
+        """Wait until a person has chosen, then for the transfer like :meth:`Transfer.wait`."""
         until = None if timeout is None else time.monotonic() + timeout
         while True:
             left = SLICE if until is None else min(SLICE, max(0.0, until - time.monotonic()))
@@ -84,6 +87,7 @@ class Card(anywidget.AnyWidget):
         return await transfer
 
     # ---------------------------------------------------------------- faces
+    @override
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:  # type: ignore[override]  # one of the two forms
         if self.transfer:
             return shown(self, self.transfer)
@@ -102,13 +106,13 @@ class Card(anywidget.AnyWidget):
 
 
 def shown(card: Card, transfer: Transfer) -> dict[str, Any]:
-    """A card of a transfer as it is displayed; no code in it, as notebooks are saved with this."""
+    """What a notebook displays for a transfer's card. It has no code, because the notebook is saved with it."""
     files = transfer.files_from(0, rendering.MAX_FILES_SHOWN)
     snapshot = transfer.snapshot.evolve(reason=view.to_be_saved(transfer.snapshot.reason))
     return bundle(card, rendering.html(snapshot, None, files), rendering.text(snapshot, None))
 
 
 def bundle(widget: Any, html: str, text: str) -> dict[str, Any]:
-    """A widget, and beside it what shows where no kernel stands behind it."""
+    """A widget, and the HTML and text that are shown where no kernel runs."""
     reference = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
     return {"application/vnd.jupyter.widget-view+json": reference, "text/html": html, "text/plain": text}

@@ -1,6 +1,6 @@
-"""What stands behind a card: the transfer that it shows, the pages that show it, and the line to them.
+"""The model of a card: its transfer, the pages that show it, and the line to them.
 
-On the engine's loop, unless it says otherwise.
+The sections of the class say which thread runs them.
 """
 
 from __future__ import annotations
@@ -27,21 +27,23 @@ from nbferry.widget.requests import PageRequests
 from nbferry.widget.saving import Saving
 from nbferry.widget.view import CardKind
 
-MAX_PAGES = 64  # one that went without a word is gone when so many others have come
+# A page may vanish without saying so. With more pages than this, the one that was silent for longest is dropped.
+MAX_PAGES = 64
 
 log = logging.getLogger("nbferry")
 
 BeginChosen = Callable[[Any], Transfer]
-"""Begins with what a person chose: paths of the kernel's files, a code, or entries of a browser's machine."""
+"""Starts a transfer with what a person chose: paths of the kernel, a code, or entries of a browser's machine."""
 
 PublishView = Callable[[dict[str, Any]], None]
-"""Makes a view the widget's."""
+"""Assigns a view to the widget's trait."""
 
 
 class CardModel:
-    """See the module.
+    """The model of one card.
 
-    ``savable`` is what a download offers, and ``beside`` where its paths begin; ``begin`` what a choice leads to.
+    ``savable`` are the files of a download, and ``beside`` is the folder that their paths are relative to. ``begin``
+    starts a transfer with what a person chose.
     """
 
     def __init__(
@@ -55,29 +57,34 @@ class CardModel:
     ) -> None:
         self.kind = kind
         self.begun: Future[Transfer] = Future()
-        self.begun.set_running_or_notify_cancel()  # who waits for it may be cancelled, and it stays
-        self.met = threading.Event()  # once a page is there
+        # Cancelling a task that waits for it must not cancel it.
+        self.begun.set_running_or_notify_cancel()
+        # Set once a page has shown the card.
+        self.met = threading.Event()
         self._portal = used
         self._begin = begin
         self._savable, self._beside = tuple(savable), beside
-        self._pages: dict[str, Page] = {}  # the one that was heard last comes last
-        self._ids = count(1)  # of what is asked of pages: one that was given up may still answer
+        # The page that was heard last comes last.
+        self._pages: dict[str, Page] = {}
+        # One sequence for all pages, because a page that was dropped may still answer.
+        self._ids = count(1)
         self._line: Line | None = None
         self._closing: asyncio.Task[None] | None = None
         self._seq = 0
         self._requests = PageRequests(self, used)
         self._starting = threading.Lock()
         self._comm: Comm | None = None
-        self._publish: PublishView = lambda _: None  # until there is the widget, which has a view of its own
+        # Until ``open``, nothing is published: the widget is made with a view.
+        self._publish: PublishView = lambda _: None
 
     # ---------------------------------------------------------------- any thread
     @property
     def transfer(self) -> Transfer | None:
-        """What has begun."""
+        """The transfer that was started; None before that."""
         return self.begun.result() if self.begun.done() else None
 
     def saving(self) -> Saving:
-        """What can be saved now. Raises :class:`StorageError` if it is not there any more."""
+        """The files that can be saved now. Raises :class:`StorageError` if one does not exist any more."""
         transfer = self.transfer
         if transfer and transfer.outcome and transfer.folder:
             return Saving(transfer.outcome.files, beside=transfer.folder)
@@ -86,11 +93,11 @@ class CardModel:
         return Saving(self._savable, beside=self._beside)
 
     def view(self) -> dict[str, Any]:
-        """What there is to see now."""
+        """The present view."""
         return self._portal.ask(self._view)
 
     def begin(self, chosen: Any) -> Transfer:
-        """A person has chosen. Raises what keeps it from beginning."""
+        """Start a transfer with what a person chose. Raises what prevents that."""
         with self._starting:
             if self._begin is None or self.begun.done():
                 raise LocalProtocolError("This has begun already.")
@@ -99,29 +106,30 @@ class CardModel:
             return transfer
 
     def show(self, transfer: Transfer) -> None:
-        """From now on this is what there is to see."""
+        """Show this transfer from now on."""
         self.begun.set_result(transfer)
         transfer.subscribe(lambda _: self.refresh())
 
     def refresh(self) -> None:
-        """Something is to be seen that was not."""
+        """Publish a new view."""
         self._portal.call(self._refresh)
 
     def open(self, name: str, comm: Comm, publish: PublishView) -> None:
-        """The widget is there, under this name: what goes to pages may go out."""
+        """Connect the widget of this name, so that messages can go to pages."""
         self._comm, self._publish = comm, publish
         self._portal.call(lambda: self._open_line(name))
-        self.refresh()  # what happened meanwhile
+        # The view may have changed meanwhile.
+        self.refresh()
 
     def hang_up(self) -> None:
-        """Do without a line: pages are reached over the comm from now on."""
+        """Close the line. Messages go to pages over the comm from now on."""
         self._portal.call(self._close_line)
 
     def hear(self, message: Mapping[str, Any], buffers: Sequence[Buffer]) -> None:
-        """A page said something on the comm."""
+        """Receive a message of a page from the comm."""
         self._portal.call(lambda: self._heard(message, buffers[0] if buffers else b"", None))
 
-    # ---------------------------------------------------------------- the loop's thread
+    # ---------------------------------------------------------------- the engine's thread
     def _view(self) -> dict[str, Any]:
         self._seq += 1
         transfer = self.transfer
@@ -146,7 +154,8 @@ class CardModel:
             self._closing = asyncio.create_task(line.aclose())
 
     def _heard_on_line(self, number: int, message: Mapping[str, Any], buffer: Buffer) -> None:
-        assert self._line  # it says nothing any more when it was closed
+        # A closed line delivers nothing.
+        assert self._line
         self._heard(message, buffer, (self._line, number))
 
     def _left(self, number: int) -> None:
@@ -165,18 +174,18 @@ class CardModel:
             page.reached_by(line)
             page.received(message, buffer)
         except RemoteProtocolError as error:
-            log.debug(
-                "a page said something that makes no sense: %s", error.message
-            )  # and may go on like that
+            # A broken page may repeat this, so it must not fill a cell with warnings.
+            log.debug("a page sent an invalid message: %s", error.message)
 
     def _page(self, name: str) -> Page:
-        """Who says something; of too many pages the one that was silent for longest is gone."""
+        """The page of this name, moved to the end; a new one may drop the page that was silent for longest."""
         page = self._pages.pop(name, None) or self._new_page(name)
         self._pages[name] = page
         return page
 
     def _new_page(self, name: str) -> Page:
-        assert self._comm  # pages come when the widget is there
+        # Pages come only after ``open``.
+        assert self._comm
         if len(self._pages) >= MAX_PAGES:
             next(iter(self._pages.values())).close()
         self.met.set()

@@ -1,4 +1,4 @@
-"""How transfers meet a person in a notebook: each has one card, displayed as often as somebody likes."""
+"""The face of transfers in a notebook: each transfer has one card, which can be displayed several times."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import ipywidgets
+from typing_extensions import override
 
 from nbferry.engine.portal import portal
 from nbferry.errors import LocalProtocolError
@@ -23,48 +24,51 @@ from nbferry.widget.card_model import CardModel
 from nbferry.widget.saving import Saving
 from nbferry.widget.view import CardKind
 
-MAX_CARDS = (
-    32  # cards with a line: older ones of what is over have the comm only, and are made anew if need be
-)
-SEEN_WITHIN = 3.0  # seconds in which a page that is there has shown a card, and said so
+# Cards that keep a line. Older cards of ended transfers use the comm only.
+MAX_CARDS = 32
+# Seconds in which an open page shows a card and says so.
+SEEN_WITHIN = 3.0
 
 
 class NotebookFace(Face):
-    """See the module. ``ask`` puts an offer into words, where no page shows a card."""
+    """Shows transfers as cards. ``ask`` asks in words where no page shows a card."""
 
     def __init__(self, ask: Callable[[Manifest], bool | str]) -> None:
         self._ask = ask
         self._cards: dict[str, Card] = {}
         self._lock = threading.Lock()
 
+    @override
     def ask(self, transfer: Transfer, offer: Manifest) -> bool | str | None:
-        """See :meth:`Face.ask`: a card that is seen has buttons for it."""
+        # A card that a page shows has buttons for the answer.
         card = self._card_there(transfer)
         return None if card and card.wait_until_seen(SEEN_WITHIN) else self._ask(offer)
 
+    @override
     @contextmanager
     def following(self, transfer: Transfer) -> Iterator[None]:
-        """See :meth:`Face.following`: show its card, unless it is shown already."""
+        # Display the card, unless the transfer has one already.
         if not self._card_there(transfer) and not transfer.is_over:
             from IPython.display import display  # noqa: PLC0415  # a notebook has it loaded
 
             display(transfer)  # type: ignore[no-untyped-call]  # it has no types
         yield
 
+    @override
     def public_code(self, code: str) -> str:
-        """See :meth:`Face.public_code`: a page may have told under which address it reaches the Jupyter server."""
+        # A page may have reported the address at which it reaches the Jupyter server.
         return server.outside(code)
 
+    @override
     def is_in_a_cell(self) -> bool:
-        """See :meth:`Face.is_in_a_cell`."""
         return face_kind.in_ipython()
 
+    @override
     def card(self, transfer: Transfer) -> Mapping[str, Any]:
-        """See :meth:`Face.card`."""
         return shown(self.card_of(transfer), transfer)
 
+    @override
     def cards(self, transfers: Sequence[Transfer]) -> Mapping[str, Any] | None:
-        """See :meth:`Face.cards`."""
         if not transfers:
             return None
         box = ipywidgets.VBox([self.card_of(transfer) for transfer in transfers])
@@ -83,7 +87,7 @@ class NotebookFace(Face):
             return card
 
     def _card_there(self, transfer: Transfer) -> Card | None:
-        """One that was made and not closed, and shows this handle."""
+        """The card of a transfer that is open and shows this handle."""
         card = self._cards.get(transfer.id)
         fits = card and card.comm is not None and card.transfer in (None, transfer)
         return card if fits else None
@@ -95,19 +99,20 @@ class NotebookFace(Face):
             self._cards.pop(name).hang_up()
 
     def picker(self, kind: CardKind, begin: Callable[[Any], Transfer]) -> Card:
-        """A card in which a person chooses; what that begins has no other card."""
+        """A card in which a person chooses. It also becomes the card of the transfer that ``begin`` starts."""
 
         def begin_here(chosen: Any) -> Transfer:
             transfer = begin(chosen)
-            with self._lock:  # before somebody who waits hears of it, and would display another
+            # A cell that waits must find this card, or it would display another one.
+            with self._lock:
                 self._keep(card, transfer)
             return transfer
 
         card = Card(CardModel(kind, portal(), begin=begin_here))
         return card
 
+    @override
     def saving(self, transfer: Transfer) -> Card:
-        """See :meth:`Face.saving`."""
         if not transfer.outcome or transfer.folder is None:
             raise LocalProtocolError("There is nothing to save before it is received.")
         return self.download(transfer.outcome.files, beside=transfer.folder)
@@ -115,14 +120,15 @@ class NotebookFace(Face):
     def download(self, paths: Sequence[Path], *, beside: Path | None = None) -> Card:
         """A card with a button that saves files of the kernel onto the browser's machine.
 
-        ``beside`` is the folder that their paths begin in; otherwise each has its own name. Raises
-        :class:`StorageError` for what is not there.
+        Paths are relative to ``beside``; without it, each file has only its name. Raises :class:`StorageError` for a
+        path that does not exist.
         """
-        Saving(paths, beside=beside)  # says now what is missing
+        # Raises now for what is missing.
+        Saving(paths, beside=beside)
         return Card(CardModel("download", portal(), savable=paths, beside=beside))
 
 
 @cache
 def face_of(ask: Callable[[Manifest], bool | str]) -> NotebookFace:
-    """The one of this process."""
+    """The notebook face of this process."""
     return NotebookFace(ask)

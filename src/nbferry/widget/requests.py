@@ -1,8 +1,8 @@
-"""What a page may ask for, and how it is done: in worker threads, as much of it looks at files.
+"""The requests of pages and what each does. They run in worker threads, because many of them read the disk.
 
 hello    base (address of the Jupyter server as the page reaches it, "" if it knows none): version, view
 look     view
-code     code, note: what the receiver needs, and what is to be said of it
+code     code, note: what the receiver needs, and a remark about it
 pause resume cancel accept reject      reason
 rows     first, count: rows of the list of files
 list     folder (null: the current one): the kernel's files
@@ -39,41 +39,40 @@ MAX_ROWS = 200
 HERE_ONLY = "This code works on this machine only; relay= or NBFERRY_HOST change that."
 
 Outcome = Mapping[str, Any] | tuple[Mapping[str, Any], list[Buffer]]
-"""Fields of an answer, and perhaps buffers."""
+"""The fields of an answer, and its buffers if it has any."""
 
 
 class CardPort(Protocol):
-    """What these need of a :class:`nbferry.widget.card_model.CardModel`."""
+    """The part of :class:`nbferry.widget.card_model.CardModel` that these requests use."""
 
     kind: view.CardKind
 
     @property
     def transfer(self) -> Transfer | None:
-        """What has begun."""
+        """The transfer that was started; None before that."""
 
     def view(self) -> dict[str, Any]:
-        """What there is to see."""
+        """The present view."""
 
     def begin(self, chosen: Any) -> Transfer:
-        """A person has chosen."""
+        """Start a transfer with what a person chose."""
 
     def refresh(self) -> None:
-        """Something is to be seen that was not."""
+        """Publish a new view."""
 
     def saving(self) -> Saving:
-        """What can be saved now."""
+        """The files that can be saved now."""
 
 
 class PageRequests:
-    """What the pages of one card want."""
+    """Does the requests of the pages of one card."""
 
     def __init__(self, model: CardPort, portal: Portal) -> None:
         self._model = model
         self._portal = portal
         self._lock = threading.Lock()
-        self._listing = (
-            threading.Lock()
-        )  # a long list takes a while, and the engine's loop must not wait for it
+        # Apart from the other lock, which the engine's loop takes: a long list takes a while.
+        self._listing = threading.Lock()
         self._offers: dict[str, Offers] = {}
         self._lent: dict[str, tuple[Lending, Reader]] = {}
         self._savings: dict[str, Saving] = {}
@@ -96,7 +95,7 @@ class PageRequests:
         }
 
     def do(self, page: Page, request: Request) -> Outcome:
-        """Do it, and say what came of it. Raises :class:`NbferryError`."""
+        """Do a request, and return its answer. Raises :class:`NbferryError`."""
         way = self._handlers.get(request.op)
         if way is None:
             raise RemoteProtocolError(
@@ -105,7 +104,7 @@ class PageRequests:
         return way(page, request.arguments) or {}
 
     def forget(self, page: Page) -> None:
-        """A page is gone, and with it what it lent."""
+        """Forget a page that has gone, and withdraw the files that it lent."""
         with self._lock:
             lent = self._lent.pop(page.name, None)
             self._offers.pop(page.name, None)
@@ -177,7 +176,8 @@ class PageRequests:
                 return
             _, before = self._lent.get(page.name, (files, None))
             self._lent[page.name] = (files, reader)
-            files.lend(reader)  # within, so that whoever forgets the page comes later
+            # While the lock is held, so that ``forget`` comes later.
+            files.lend(reader)
         if before:
             files.gone(before)
         self._model.refresh()

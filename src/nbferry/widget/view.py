@@ -3,12 +3,13 @@
     seq       grows with each view
     kind      send, receive, upload or download
     phase     "pick" while nothing has begun, then "transfer"
-    agent     which nbferry
-    what      of a download: what can be saved
+    agent     the name and version of nbferry
+    what      of a download: the names of what can be saved
     transfer  null, or the fields of :func:`of_transfer`
 
-No code and no key in it, and no address or path but in ``reason``: it names the host of a relay that cannot be reached,
-and a folder that cannot be written to, as a person needs both, with ``~`` for one's own. Names are made safe to print.
+A view has no code and no key. It has no address and no path, except in ``reason``: a person needs the host of a relay
+that cannot be reached, and the folder that cannot be written to. There ``~`` stands for the home folder. Names are made
+safe to print.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ from nbferry.transfer.handle import Transfer
 
 CardKind = Role | Literal["download"]
 """What a card is for: a transfer of that role, or saving files of the kernel."""
-ROWS = 20  # files with a bar of their own; a page asks for more
+# Files in a view; a page asks for more.
+ROWS = 20
 
-_MOVING = {  # or it may move soon: paused by the other side, or by what went wrong
+# Data are moving, or may move soon: the other side or a failure has paused the transfer.
+_MOVING = {
     State.WAITING,
     State.CONNECTING,
     State.HASHING,
@@ -38,15 +41,15 @@ _MOVING = {  # or it may move soon: paused by the other side, or by what went wr
 
 
 def of_transfer(transfer: Transfer) -> dict[str, Any]:
-    """Describe a transfer at this instant: the fields of its snapshot, and some more.
+    """Describe a transfer at this instant: the fields of its snapshot, and these.
 
-    title        what it is about, in words
-    wrong        wrong guesses of the code
-    has_code     whether somebody can still come with a code, which a page may ask for
+    title        its title in words
+    wrong        number of wrong guesses of the code
+    has_code     whether a receiver can still come with the code, which a page may then request
     needs_files  whether it waits for files of a browser's machine
     can          what a person can do now: pause resume cancel accept reject save
-    rows         name, size, bytes verified and durable of the first files
-    seconds, digest    of a finished one: how long it took, and what names its content
+    rows         name, size, bytes verified and bytes durable of the first files
+    seconds, digest    of a finished transfer: how long it took, and the digest of its content
     """
     snapshot, files = transfer.snapshot, transfer.page_files
     outcome = transfer.outcome
@@ -79,12 +82,12 @@ def of_transfer(transfer: Transfer) -> dict[str, Any]:
 
 
 def to_be_saved(reason: str) -> str:
-    """Why it stands as it does, in a notebook that others may read: without the name of one's home."""
+    """A reason without the path of the home folder: others may read the saved notebook."""
     return display_name(reason.replace(str(Path.home()), "~"), 400)
 
 
 def row(file: FileProgress) -> list[Any]:
-    """One file's line."""
+    """The row of one file."""
     return [display_name(file.path, 200), file.size, file.verified, file.durable]
 
 

@@ -1,4 +1,4 @@
-"""One send, receive or upload as the engine runs it. Faces learn of it by reports, and reach it by commands."""
+"""One send, receive or upload as the engine runs it. It takes commands and makes reports."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ log = logging.getLogger("nbferry")
 class Resources:
     """What all activities of an engine share.
 
-    ``find_relay`` finds the relay of a record, or one that fits; that may take a while. ``tell`` passes reports and
-    questions to the faces.
+    ``find_relay`` finds the relay of a record, or another one; it may take seconds. ``tell`` passes reports and
+    questions to the handles.
     """
 
     find_relay: Callable[[RelayNote | None, Settings], Awaitable[RelayAddress]]
@@ -48,7 +48,7 @@ class Resources:
 
 
 class Activity(ABC):
-    """Everything here happens on the engine's thread."""
+    """Runs on the engine's thread, and does in worker threads what blocks."""
 
     role: ClassVar[Role]
 
@@ -56,7 +56,7 @@ class Activity(ABC):
         self.id: str = store.record.id
         self.error: NbferryError | None = None
         self.snapshot = Snapshot(id=self.id, role=self.role)
-        # of a browser's machine, where the files are there
+        # None if the files are on the kernel's machine.
         self.pages: LentPages | None = None
         self._store: RecordStore[Any] = store
         self._settings = settings
@@ -71,7 +71,7 @@ class Activity(ABC):
         self._publish_at: asyncio.TimerHandle | None = None
         self._started: float | None = None
         self._cancelled: str | None = None
-        # why this process has let go of it
+        # Why this process has released the transfer.
         self._left: NbferryError | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -82,7 +82,7 @@ class Activity(ABC):
 
     # ---------------------------------------------------------------- running
     async def run(self) -> None:
-        """From the start to the end; the outcome is reported, never raised."""
+        """Run it from start to end. The outcome is reported, never raised."""
         self._task = asyncio.current_task()
         beating = asyncio.create_task(
             self._store.heartbeat(self._threads, lambda: self.snapshot.durable, self._taken_over)
@@ -93,7 +93,7 @@ class Activity(ABC):
             self._fail(_first_error(group))
         except* asyncio.CancelledError:
             self._fail(self._left or Cancelled(self._cancelled or "The transfer was cancelled."))
-        # a fault of ours must end the transfer, not the engine
+        # A bug must end the transfer, not the engine.
         except* Exception as group:
             log.exception("transfer %s failed unexpectedly", self.id)
             message = f"Something unexpected went wrong ({_name_of(group)})."
@@ -104,7 +104,7 @@ class Activity(ABC):
             await self._close(beating)
 
     async def _close(self, beating: asyncio.Task[None]) -> None:
-        """Let go of everything; the outcome stays what it is."""
+        """Close everything. A failure is logged and does not change the outcome."""
         try:
             await self._close_sessions()
             beating.cancel()
@@ -115,13 +115,13 @@ class Activity(ABC):
         except Exception:
             log.exception("transfer %s could not be cleaned up", self.id)
         finally:
-            # no other process is to wait for this one
+            # Another process must not have to wait.
             self._store.release()
             self._closed = True
             self._tell()
 
     async def _run_if_wanted(self) -> Result:
-        """Run it, unless it was cancelled or let go of before the first step."""
+        """Run it, unless it was cancelled or released before its first step."""
         if self._left:
             raise self._left
         if self._cancelled:
@@ -130,18 +130,18 @@ class Activity(ABC):
 
     @abstractmethod
     async def _run(self) -> Result:
-        """Do it; raise what went wrong."""
+        """Do the work, and return its result. Raises what went wrong."""
 
     @abstractmethod
     async def _close_sessions(self) -> None:
-        """Tell the peer how it ended, unless this process leaves; no session runs any more then."""
+        """End the sessions. They tell the peer how it ended, unless this process leaves."""
 
     def _interrupt(self) -> None:  # noqa: B027  # files of this computer keep no thread waiting
-        """Make threads return that wait for a page."""
+        """Interrupt the threads that wait for a page."""
 
     @abstractmethod
     def _clean_up(self) -> None:
-        """Keep what another process can resume, remove everything else. In a worker thread, the only one by then."""
+        """Keep what another process can resume, and remove everything else. No other worker thread runs by then."""
 
     def _finish(self, result: Result) -> None:
         self._result = result
@@ -175,17 +175,17 @@ class Activity(ABC):
         return time.monotonic() - self._started if self._started is not None else 0.0
 
     async def _find_relay(self) -> RelayAddress:
-        """The relay of this transfer. May take a while."""
+        """Find the relay of this transfer. May take seconds."""
         return await self._resources.find_relay(self._store.record.relay, self._settings)
 
     # ---------------------------------------------------------------- commands
     @abstractmethod
     def machines(self) -> list[Machine]:
-        """Those that run now."""
+        """The state machines of its sessions."""
 
     @abstractmethod
     def pump(self) -> None:
-        """Have the sessions act on what the machines were told."""
+        """Have the sessions send what the machines have to say."""
 
     def pause(self) -> None:
         """Hold it until ``resume``."""
@@ -200,7 +200,7 @@ class Activity(ABC):
         self.pump()
 
     def cancel(self, reason: str = "") -> None:
-        """End it on both sides, and clean up."""
+        """End it on both sides, and remove what was kept for it."""
         again = self._cancelled is not None
         self._cancelled = f"The transfer was cancelled{': ' + reason if reason else ''}."
         running = [machine for machine in self.machines() if not machine.phase.final]
@@ -211,14 +211,14 @@ class Activity(ABC):
             self._task.cancel()
 
     def _ends_with(self, running: list[Machine]) -> bool:
-        """Whether the end of these machines is the end of it all."""
+        """Whether the transfer ends when these machines end."""
         return bool(running)
 
     def decide(self, verdict: bool | str | NbferryError, offer: str) -> None:  # noqa: B027  # a sender has no offer to decide about
         """Answer the question that an offer puts; ``offer`` is the id of the one that was judged, "" for any."""
 
     def leave(self, why: NbferryError) -> None:
-        """Let go of everything at once, so that another process can resume it. A cancellation is still completed."""
+        """Release the transfer at once, so that another process can resume it. A cancellation is still completed."""
         for machine in self.machines():
             machine.part()
         self.pump()
@@ -231,15 +231,15 @@ class Activity(ABC):
     # ---------------------------------------------------------------- what is shown
     @abstractmethod
     def _condition(self) -> tuple[State, str]:
-        """State and reason as they are now; asked after every input, so it must be quick."""
+        """The present state and its reason. Called after every input, so it must be quick."""
 
     @abstractmethod
     def _view(self) -> Snapshot:
-        """The snapshot as it is now."""
+        """The present snapshot."""
 
     @abstractmethod
     def files(self, first: int = 0, count: int | None = None) -> tuple[FileProgress, ...]:
-        """Progress of so many files from the first on; of all the others."""
+        """The progress of ``count`` files from the first on; without ``count``, of all that follow."""
 
     @property
     def offer(self) -> Manifest | None:
@@ -254,10 +254,10 @@ class Activity(ABC):
     @property
     @abstractmethod
     def accepted(self) -> bool:
-        """Whether the offer was accepted and the transfer is not over: it can be resumed without a new code."""
+        """Whether the offer was accepted and the transfer is not over. Then it can be resumed without a new code."""
 
     def _facts(self) -> dict[str, Any]:
-        """Fields of the report beside the snapshot; asked after every input, so it must be quick."""
+        """Fields of the report beside the snapshot. Called after every input, so it must be quick."""
         return {
             "accepted": self.accepted,
             "held": any(machine.paused_here for machine in self.machines()),
@@ -265,7 +265,7 @@ class Activity(ABC):
         }
 
     def changed(self) -> None:
-        """Something happened: a new state shows at once, progress a few times a second."""
+        """Report a change: a new state at once, progress a few times a second."""
         if self._shows_its_end:
             return
         if (*self._condition(), *self._facts().values()) != self._told:
@@ -275,7 +275,7 @@ class Activity(ABC):
             self._publish_at = loop.call_later(self.limits.report_interval, self._show_later)
 
     def announce(self) -> None:
-        """Report how it stands before its first step."""
+        """Report the snapshot before its first step."""
         self._tell()
 
     def _show_later(self) -> None:
@@ -285,7 +285,7 @@ class Activity(ABC):
 
     @property
     def _shows_its_end(self) -> bool:
-        """Whether its last snapshot was reported: a paused one, if this process has let go of it."""
+        """Whether its last snapshot was reported: a paused one, if this process has released it."""
         return self.snapshot.state.final or self.is_over
 
     def _show_now(self, **changes: object) -> None:
@@ -314,7 +314,7 @@ class Activity(ABC):
 
 
 def state_of(machine: Machine, *, away: bool, hashing: bool = False) -> State:
-    """What a face calls the state of a machine: being unconnected or paused shows before its phase."""
+    """The state that a person sees: a lost connection and a pause take precedence over the machine's phase."""
     moving = (Phase.OFFERED, Phase.TRANSFERRING, Phase.VERIFYING)
     if machine.phase in moving and machine.paused:
         return State.PAUSED
@@ -326,7 +326,7 @@ def state_of(machine: Machine, *, away: bool, hashing: bool = False) -> State:
 
 
 class Counted(Protocol):
-    """What knows which chunks are verified, and which are durable: stored, and on the disk for good."""
+    """Knows which chunks are verified, and which are durable: they survive a power failure."""
 
     @property
     def verified(self) -> RangeSet: ...  # noqa: D102
@@ -335,7 +335,7 @@ class Counted(Protocol):
 
 
 class _Untaken:
-    """Of an offer that no receiver has taken."""
+    """Counts for an offer that no receiver has accepted."""
 
     verified = durable = RangeSet()
 
@@ -346,7 +346,7 @@ UNTAKEN = _Untaken()
 def file_progress(
     manifest: Manifest, machine: Counted, first: int = 0, count: int | None = None
 ) -> tuple[FileProgress, ...]:
-    """Files of a manifest, with what a machine knows of them; all, or so many from the first on."""
+    """The progress of ``count`` files of a manifest from the first on; without ``count``, of all that follow."""
     rows = []
     stop = None if count is None else first + count
     for index in islice(manifest.files, first, stop):
@@ -360,7 +360,8 @@ def _first_error(group: BaseExceptionGroup[NbferryError]) -> NbferryError:
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    assert isinstance(error, NbferryError)  # the group was split by this type
+    # The group was split by this type.
+    assert isinstance(error, NbferryError)
     return error
 
 

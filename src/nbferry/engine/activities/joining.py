@@ -1,4 +1,4 @@
-"""How a receiver gets its keys: by the code, once; from then on they are written down."""
+"""How a receiver obtains its keys: once, by the code. From then on its record has them."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ async def obtain_keys(
     threads: Threads,
     limits: Limits,
 ) -> SessionKeys:
-    """The keys of this pairing: those written down, or new ones by the code.
+    """The keys of this pairing: those in the record, or new ones by the code.
 
-    A receiver that was stopped in the middle of pairing cannot know whether the code is used up. So it tries both in
-    turn: the code, and the room that the sender hosts once it has taken the receiver's proof.
+    A receiver that was stopped during the pairing cannot know whether the code was used. So it tries both in turn: the
+    code, and the room that the sender hosts once it has verified the receiver's proof.
     """
     if store.record.paired:
         return SessionKeys(store.record.root)
@@ -74,7 +74,7 @@ async def _pair(
 
 
 async def _is_awaited(relay: RelayAddress, keys: SessionKeys, limits: Limits) -> bool:
-    """Whether the sender has taken our proof: then it hosts the room of this pairing."""
+    """Whether the sender has verified our proof: then it hosts the room of this pairing."""
     try:
         transport = await relay.dial(limits)
         try:

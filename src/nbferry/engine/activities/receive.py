@@ -1,4 +1,4 @@
-"""Taking an offer in: meet the other side, decide, store what comes. A receiver meets it by a code."""
+"""Incoming transfers: connect to the sender, decide about its offer, store the data, publish them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ log = logging.getLogger("nbferry")
 
 
 class IncomingActivity(Activity):
-    """What goes into a folder of this computer."""
+    """A transfer into a folder of this computer."""
 
     def __init__(
         self,
@@ -58,11 +58,12 @@ class IncomingActivity(Activity):
         self._offer: asyncio.Future[Manifest] = loop.create_future()
         self._verdict: asyncio.Future[bool | str] = loop.create_future()
         self._queued = False
-        # what an earlier process accepted, and the bytes of it that are on the disk
+        # What an earlier process accepted, and how many bytes of it are on the disk.
         self._known: Manifest | None = None
         self._there = store.record.durable
 
     # ---------------------------------------------------------------- running
+    @override
     async def _run(self) -> Result:
         if self._store.record.accepted:
             await self._threads.call(self._recover)
@@ -73,12 +74,13 @@ class IncomingActivity(Activity):
         await session.final.wait()
         if error := self._what_went_wrong():
             raise error
-        assert self._receipt  # everything is published
+        # Everything is published.
+        assert self._receipt
         return self._result_of(self._receipt)
 
     @abstractmethod
     async def _meet(self) -> Connector:
-        """Find the other side."""
+        """Return the connector that leads to the sender."""
 
     def _what_went_wrong(self) -> NbferryError | None:
         return self._receiver.error
@@ -93,7 +95,7 @@ class IncomingActivity(Activity):
         return Receiver(self.limits, agent=AGENT, allow_hidden=hidden, known=known)
 
     def _recover(self) -> None:
-        """Go on from what an earlier process left."""
+        """Resume from what an earlier process left on the disk."""
         left = self._destination.recover()
         self._receipt, self._there = left.receipt, left.durable
         self._known = left.offer[1] if left.offer else None
@@ -106,7 +108,7 @@ class IncomingActivity(Activity):
 
     @abstractmethod
     async def _say_that_it_is_done(self) -> None:
-        """An earlier process has published everything: tell whoever does not know it."""
+        """Tell the sender that an earlier process has published everything, unless it knows."""
 
     def _result_of(self, receipt: Receipt) -> Result:
         to = Path(self._store.record.to)
@@ -119,14 +121,16 @@ class IncomingActivity(Activity):
             reused=receipt.reused,
         )
 
+    @override
     async def _close_sessions(self) -> None:
         if self._session_task:
             if self._left and not self._receiver.phase.final:
                 self._session_task.cancel()
             await asyncio.gather(self._session_task, return_exceptions=True)
 
+    @override
     def _clean_up(self) -> None:
-        """Keep what has arrived, and the keys, for another process; remove what is not published otherwise."""
+        # What has arrived, and the keys, stay if another process can resume. Otherwise what is not published goes.
         state = self.snapshot.state
         if self._sink:
             self._sink.close()
@@ -135,22 +139,22 @@ class IncomingActivity(Activity):
             return
         self._discard_parts()
         if state is State.DONE and not self._is_told:
-            # the other side may still come and ask
+            # The sender may still connect and ask.
             self._store.release()
         else:
             self._store.finish(state, self.snapshot.reason)
 
     @abstractmethod
     def _can_go_on(self, state: State) -> bool:
-        """Whether another process can go on with what ended early in this one."""
+        """Whether another process can resume the transfer, which has failed or stopped in this one."""
 
     @property
     @abstractmethod
     def _is_told(self) -> bool:
-        """Whether the other side knows how it ended."""
+        """Whether the sender knows how it ended."""
 
     def _discard_parts(self) -> None:
-        """Remove what is not published; if that fails, the outcome stays what it is."""
+        """Remove what is not published. A failure is logged and does not change the outcome."""
         try:
             self._destination.discard()
         except NbferryError as error:
@@ -169,8 +173,8 @@ class IncomingActivity(Activity):
                 self._storing.finish(event)
 
     async def _work(self) -> None:
-        """Decide, queue, prepare, then store what arrives."""
-        assert self._session  # this is its worker
+        """Decide, wait in the queue, prepare, then store what arrives. This is the session's worker."""
+        assert self._session
         manifest = await self._offer
         verdict = True if self._store.record.accepted else await self._decide(manifest)
         if verdict is not True:
@@ -200,14 +204,15 @@ class IncomingActivity(Activity):
         await self._storing.run(session)
 
     @property
+    @override
     def accepted(self) -> bool:
-        """See :attr:`Activity.accepted`: it is over when the other side knows that everything is published."""
+        # It is over once the sender knows that everything is published.
         over = self._receipt is not None and self._is_told
         return bool(self._store.record.accepted) and not over
 
     def _published(self, files: tuple[Path, ...]) -> None:
         receiver, session = self._receiver, self._session
-        assert receiver.manifest and receiver.digest and session  # noqa: PT018  # that is what was published
+        assert receiver.manifest and receiver.digest and session  # noqa: PT018  # it has published them
         self._receipt = self._destination.leave_receipt(
             receiver.manifest,
             files,
@@ -224,16 +229,17 @@ class IncomingActivity(Activity):
         return True
 
     def _must_ask(self, manifest: Manifest) -> bool:
-        """Whether an offer is put to the caller, or to a person."""
+        """Whether the caller or a person must decide about an offer."""
         return self._settings.asks or manifest.total_bytes > self.limits.auto_accept
 
     def _queue(self, queued: bool) -> None:
         self._queued = queued
         self.changed()
 
-    # ---------------------------------------------------------------- wishes
+    # ---------------------------------------------------------------- commands
+    @override
     def _ends_with(self, running: list[Machine]) -> bool:
-        """See :meth:`Activity._ends_with`: what is published is no longer cancelled, only told."""
+        # What is published cannot be cancelled; the sender is only told of it.
         return bool(running) or self._receiver.phase.final
 
     @override
@@ -248,8 +254,8 @@ class IncomingActivity(Activity):
         self.changed()
 
     # ---------------------------------------------------------------- views
+    @override
     def _facts(self) -> dict[str, Any]:
-        """See :meth:`Activity._facts`."""
         return {**super()._facts(), "asks": self._question(), "folder": self._destination.to}
 
     def _question(self) -> str:
@@ -265,24 +271,26 @@ class IncomingActivity(Activity):
         return offer.id if offer and waits else ""
 
     @property
+    @override
     def offer(self) -> Manifest | None:
-        """See :attr:`Activity.offer`: once the whole list is here."""
+        """What is offered, once the whole list has arrived."""
         return self._receiver.manifest
 
+    @override
     def machines(self) -> list[Machine]:
-        """See :meth:`Activity.machines`."""
         return [self._receiver] if self._session else []
 
+    @override
     def pump(self) -> None:
-        """See :meth:`Activity.pump`."""
         if self._session:
             self._session.pump()
 
+    @override
     def files(self, first: int = 0, count: int | None = None) -> tuple[FileProgress, ...]:
-        """See :meth:`Activity.files`."""
         manifest = self._receiver.manifest
         return file_progress(manifest, self._receiver, first, count) if manifest else ()
 
+    @override
     def _condition(self) -> tuple[State, str]:
         if self._session is None:
             return State.CONNECTING, ""
@@ -291,6 +299,7 @@ class IncomingActivity(Activity):
         away = self._session.away
         return state_of(self._receiver, away=away), self._session.trouble or self._receiver.pause_reason
 
+    @override
     def _view(self) -> Snapshot:
         state, reason = self._condition()
         record, manifest = self._store.record, self._receiver.manifest or self._known
@@ -317,37 +326,42 @@ class IncomingActivity(Activity):
 
 
 class ReceiveActivity(IncomingActivity):
-    """What another kernel sends."""
+    """One receive: a transfer that another kernel sends, found by its code."""
 
     role = Role.RECEIVE
     _store: RecordStore[ReceiveRecord]
 
+    @override
     async def _meet(self) -> Connector:
         relay, ticket = await self._find_relay(), parse(self._store.record.code)
         keys = await obtain_keys(relay, ticket, self._store, self._threads, self.limits)
         return Caller(relay, self._settings, keys)
 
+    @override
     def _must_ask(self, manifest: Manifest) -> bool:
-        """See :meth:`IncomingActivity._must_ask`."""
         # what this call says goes before what an earlier one said
         return self._settings.asks or (not self._store.record.accept_all and super()._must_ask(manifest))
 
+    @override
     async def _say_that_it_is_done(self) -> None:
-        """If the sender cannot be told within a moment, another process may."""
+        # If this fails within the session's timeouts, another process can do it later.
         _, telling = self._begin_session(await self._meet(), _nothing)
         await asyncio.wait({telling})
 
+    @override
     def _can_go_on(self, state: State) -> bool:
         record = self._store.record
         if self._left:
             return bool(record.root)
-        half_met = bool(record.root) and not record.paired  # the sender may have taken our proof, and wait
+        # The sender may have verified our proof, and may wait for us.
+        half_met = bool(record.root) and not record.paired
         return state is State.FAILED and (half_met or self.accepted)
 
     @property
+    @override
     def _is_told(self) -> bool:
         return self._receiver.understood
 
 
 async def _nothing() -> None:
-    """There is nothing to store."""
+    """Store nothing."""

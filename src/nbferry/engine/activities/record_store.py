@@ -1,7 +1,7 @@
-"""What a transfer writes down beside the notebook, so that another process can resume it.
+"""Keeps the record of a transfer beside the notebook, so that another process can resume it.
 
-The record is saved before anything that relies on it is said to the other side: a receiver's keys before its proof
-goes out, a sender's pairing before it proves itself, an outcome before the last word.
+The record is saved before the other side is told anything that relies on it: a receiver's keys before its proof, a
+sender's pairing before the sender's proof, the outcome before the last message.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ log = logging.getLogger("nbferry")
 
 
 class RecordStore(Generic[M]):
-    """The record of one transfer, and the claim on it; a new transfer is claimed when it is first saved.
+    """The record of one transfer, and the claim on it. A new transfer is claimed when it is first saved.
 
-    What cannot be written is logged, once, and tried again with the next change: a read-only home must not
-    prevent a transfer. Nothing is written any more once another process has taken over.
+    A failure to write is logged once, and the next change tries again: a read-only folder must not prevent a transfer.
+    After another process has taken over, nothing is written.
     """
 
     def __init__(self, record: M, ledger: Ledger) -> None:
@@ -40,9 +40,9 @@ class RecordStore(Generic[M]):
         self._saved = self._over = self._warned = False
 
     def claim(self, *, take_over: bool = False) -> None:
-        """Claim what an earlier process left, as it stands now.
+        """Claim a transfer that an earlier process left, and read its present record.
 
-        Raises :class:`TransferBusy` if a process runs it, :class:`TransferUnknown` if one has ended it.
+        Raises :class:`TransferBusy` if a process runs it, and :class:`TransferUnknown` if it has ended.
         """
         claim = self._claimed(take_over=take_over)
         try:
@@ -50,7 +50,7 @@ class RecordStore(Generic[M]):
         except NbferryError:
             claim.release()
             raise
-        # why it stopped then is not why it stops the next time
+        # The reason why it stopped does not hold any longer.
         self.record = replace(found, reason="")
         self._claim, self._saved = claim, True
 
@@ -58,19 +58,20 @@ class RecordStore(Generic[M]):
         try:
             return Claim.take(self._ledger.folder_of(self.record.id), take_over=take_over)
         except StorageError:
-            self._ledger.find(self.record.id)  # says so if its folder is gone because it has ended
+            # An ended transfer has no folder; then this raises TransferUnknown.
+            self._ledger.find(self.record.id)
             raise
 
     async def update_in(self, threads: Threads, **changes: Any) -> None:
-        """Change fields of the record; they are on the disk when this returns."""
+        """Change fields of the record. They are on the disk when this returns."""
         await threads.call(lambda: self.update(**changes))
 
     def update(self, **changes: Any) -> None:
-        """Do the same at once: in a worker thread, or where a few milliseconds keep the order of two messages."""
+        """Do the same at once. Blocks: call it in a worker thread, or where the order of two messages depends on it."""
         self.change(lambda record: replace(record, **changes))
 
     def change(self, change: Callable[[M], M]) -> None:
-        """Do the same with a function, so that two threads may each change their part. Blocks.
+        """Change the record by a function, so that two threads can each change their fields. Blocks.
 
         Raises :class:`TransferBusy` if another process resumed a new transfer before it was claimed here.
         """
@@ -102,7 +103,10 @@ class RecordStore(Generic[M]):
         taken: Callable[[], None],
         every: float = BEAT_SECONDS,
     ) -> None:
-        """Say every few seconds that this process is at it, and how far; ``taken``: another has taken over."""
+        """Every few seconds, show that this process runs the transfer, and save its progress.
+
+        Calls ``taken`` and returns when another process has taken over.
+        """
         while await threads.call(self._beat):
             await asyncio.sleep(every)
             if self._claim and durable() != self.record.durable:
@@ -116,14 +120,15 @@ class RecordStore(Generic[M]):
             return self._claim.beat()
 
     def finish(self, state: State, reason: str = "") -> None:
-        """It is over, for good: what was kept is removed, also if another process has taken over.
+        """End the transfer for good: remove its record, even if another process has taken over.
 
-        Of one that had begun, or whose offer expired, a line stays that says how it ended.
+        How it ended is noted if its offer was accepted or has expired.
         """
         with self._lock:
             self._over = True
             if self._saved:
-                self._remove(state, reason)  # while it is claimed: nobody is to go on with what is over
+                # It is still claimed, so no other process can resume it meanwhile.
+                self._remove(state, reason)
             self._let_go()
 
     def _remove(self, state: State, reason: str) -> None:
@@ -133,10 +138,10 @@ class RecordStore(Generic[M]):
             else:
                 self._ledger.forget(self.record)
         except NbferryError as error:
-            log.warning("the memo of transfer %s could not be removed: %s", self.record.id, error.message)
+            log.warning("the record of transfer %s could not be removed: %s", self.record.id, error.message)
 
     def release(self, reason: str = "") -> None:
-        """This process is done with it; another one may go on. May be called twice."""
+        """Release the claim, so that another process can resume the transfer. May be called twice."""
         if reason and self._claim:
             self.update(reason=reason)
         with self._lock:

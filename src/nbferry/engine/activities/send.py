@@ -10,6 +10,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from nbferry._version import AGENT
 from nbferry.connections.connector import Answerer
 from nbferry.connections.invitation import Invitation, InvitationListener, Inviter
@@ -36,25 +38,27 @@ from nbferry.storage.records.record import ACCEPTED, RelayNote, SendRecord
 from nbferry.storage.sources.pages import PageFiles
 
 
-class _Enough(Exception):  # no error: it ends a wait
-    """As many receivers as were meant have been served."""
+class _Enough(Exception):
+    """All expected receivers have been served. This is no error: it ends a wait."""
 
 
 @dataclass
 class _Service:
     """One receiver being served."""
 
-    number: int  # of its pairing in the memo
+    number: int
+    """The index of its pairing in the record."""
     sender: Sender
     session: Session
     serving: Serving
-    resumed: bool  # it had accepted before this process began
+    resumed: bool
+    """Whether it accepted the offer of an earlier process."""
     accepted: asyncio.Event = field(default_factory=asyncio.Event)
     queued: bool = False
 
 
 class SendActivity(Activity):
-    """See :class:`Activity`."""
+    """One send: it invites receivers, and serves each in a session of its own."""
 
     role = Role.SEND
     _store: RecordStore[SendRecord]
@@ -67,14 +71,14 @@ class SendActivity(Activity):
         open_source: Callable[[], Source],
         files: PageFiles | None = None,
     ) -> None:
-        """``files`` are those of a browser's machine that the source reads, if it does."""
+        """``files`` are those of a browser's machine, if the source reads such files."""
         super().__init__(store, settings, resources)
         self.pages = LentPages(self.id, files, resources.tell) if files else None
         self._code = ""
         self._open_source = open_source
         self._receivers = store.record.receivers
         self._source: Source | None = None
-        # found before anybody is invited
+        # Found before a receiver is invited.
         self._relay: RelayAddress
         self._services: list[_Service] = []
         self._sessions: list[asyncio.Task[None]] = []
@@ -83,6 +87,7 @@ class SendActivity(Activity):
         self._trouble = ""
 
     # ---------------------------------------------------------------- running
+    @override
     async def _run(self) -> Result:
         self._source = await self._threads.call(self._open)
         self._show_now()
@@ -96,11 +101,12 @@ class SendActivity(Activity):
 
     def _open(self) -> Source:
         source = self._open_source()
-        assert source.manifest.id  # takes a while if there are very many files, so it is worked out here
+        # With very many files the id takes seconds to compute. This is a worker thread.
+        assert source.manifest.id
         return source
 
     async def _resume_sessions(self) -> None:
-        """Serve those who came to an earlier process and are not done."""
+        """Serve the receivers of an earlier process that are not done."""
         unfinished = []
         for number, pairing in enumerate(self._store.record.pairings):
             if pairing.is_open:
@@ -113,7 +119,7 @@ class SendActivity(Activity):
             self._show_now()
 
     async def _invite(self) -> None:
-        """Let receivers in until as many as were meant are served, or the offer expires."""
+        """Let receivers in until all expected ones are served, or the offer expires."""
         listener = InvitationListener(self._issued, self._guessed, self._troubled, self._pair)
         seconds = max(0.0, self._expires_at - time.monotonic())
         invitation = Invitation.of(self._store.record)
@@ -129,7 +135,8 @@ class SendActivity(Activity):
                 raise Expired from None
         finally:
             if self._left:
-                inviter.ending = None  # another process may go on
+                # Another process may resume.
+                inviter.ending = None
             elif self._services:
                 inviter.ending = "used"
             for task in (inviting, serving):
@@ -139,7 +146,7 @@ class SendActivity(Activity):
             raise failed
 
     async def _all_served(self) -> None:
-        """Raise :class:`_Enough` when as many receivers as were meant have what they came for."""
+        """Raise :class:`_Enough` when all expected receivers have everything."""
         for _ in count() if self._receivers is None else range(self._receivers):
             await self._served.acquire()
         raise _Enough
@@ -147,7 +154,8 @@ class SendActivity(Activity):
     async def _issued(self, ticket: Code | Ticket) -> None:
         if self._code:
             return
-        assert self._source is not None  # opened before anybody is invited
+        # Opened before a receiver is invited.
+        assert self._source is not None
         manifest = self._source.manifest
         await self._store.update_in(
             self._threads,
@@ -171,12 +179,12 @@ class SendActivity(Activity):
 
     # ---------------------------------------------------------------- serving
     async def _pair(self, keys: SessionKeys) -> None:
-        """Write down that a receiver knows the code, then serve it."""
+        """Record that a receiver has proved that it knows the code, then serve it."""
         await self._threads.call(self._store.change, lambda record: record.with_pairing(keys.root))
         await self._serve(len(self._store.record.pairings) - 1, keys)
 
     def _note_state(self, number: int, state: str) -> None:
-        """Write down how it stands with a receiver; that it has accepted may be written after how it ended."""
+        """Record the state of a pairing. A final state stays: "accepted" may arrive here later."""
 
         def noted(record: SendRecord) -> SendRecord:
             return record.in_state(number, state) if record.pairings[number].is_open else record
@@ -184,8 +192,9 @@ class SendActivity(Activity):
         self._store.change(noted)
 
     async def _serve(self, number: int, keys: SessionKeys) -> None:
-        """Start a session with a receiver, in a room that is there when this returns, if it can be had."""
-        assert self._source is not None  # opened before anybody is let in
+        """Start a session with a receiver. Its room is open when this returns, if the relay can be reached."""
+        # Opened before a receiver is let in.
+        assert self._source is not None
         resumed = self._store.record.pairings[number].state == ACCEPTED
         sender = Sender(
             self._source.manifest,
@@ -200,7 +209,8 @@ class SendActivity(Activity):
             if not sender.phase.final:
                 if sender.phase not in (Phase.CONNECTING, Phase.OFFERED):
                     service.accepted.set()
-            elif sender.phase is not Phase.FAILED:  # before the last word goes out
+            elif sender.phase is not Phase.FAILED:
+                # The record is saved before the last message is sent.
                 self._note_state(number, str(sender.phase))
 
         answerer = Answerer(self._relay, self._settings, keys, seconds=self.limits.keep_unfinished)
@@ -238,7 +248,8 @@ class SendActivity(Activity):
                 self._served.release()
             await running
         finally:
-            running.cancel()  # if this process leaves before it has ended
+            # It still runs if this process leaves early.
+            running.cancel()
             await asyncio.gather(running, return_exceptions=True)
 
     def _session_changed(self, service: _Service) -> None:
@@ -246,7 +257,7 @@ class SendActivity(Activity):
         self.changed()
 
     async def _outcome(self) -> Result:
-        """Of one receiver: how its session ended; of many: what was served in all, with what is under way now."""
+        """The outcome of the one receiver. With several: what is done, once no session runs that was accepted."""
         if self._receivers == 1:
             only = self._only()
             await only.session.final.wait()
@@ -267,32 +278,34 @@ class SendActivity(Activity):
         )
 
     @property
+    @override
     def accepted(self) -> bool:
-        """See :attr:`Activity.accepted`."""
         return self._store.record.accepted
 
     @property
+    @override
     def offer(self) -> Manifest | None:
-        """See :attr:`Activity.offer`."""
         if self.pages:
             return self.pages.files.manifest
         return self._source.manifest if self._source else None
 
+    @override
     def _facts(self) -> dict[str, Any]:
-        """See :meth:`Activity._facts`."""
         return {**super()._facts(), "code": self._code, "invites": self._store.record.invites}
 
+    @override
     def _interrupt(self) -> None:
         if self._source:
             self._source.interrupt()
 
     @property
+    @override
     def skipped(self) -> tuple[Skipped, ...]:
         """What was found in the folders and is not sent; known once there is a code."""
         return self._source.skipped if self._source else ()
 
     def _only(self) -> _Service:
-        """The one service that counts: a receiver that lost the relay while it came in had to come in again."""
+        """The service that counts. A receiver that loses the relay while it pairs has to pair again."""
         done = [service for service in self._services if service.sender.phase is Phase.DONE]
         return (done or self._services)[-1]
 
@@ -300,6 +313,7 @@ class SendActivity(Activity):
         assert self._source is not None
         return [Path(entry.path) for entry in self._source.manifest.entries if not entry.folder]
 
+    @override
     async def _close_sessions(self) -> None:
         for service in self._services:
             if not service.sender.phase.final and not self._left:
@@ -310,8 +324,9 @@ class SendActivity(Activity):
                 task.cancel()
         await asyncio.gather(*self._sessions, return_exceptions=True)
 
+    @override
     def _clean_up(self) -> None:
-        """Keep those who came, and a code that still works, for another process."""
+        # The record keeps the pairings, and a code that still works, for another process.
         if self._source:
             self._source.close()
         if self.error and (self._left or (self.accepted and self.snapshot.state is State.FAILED)):
@@ -320,42 +335,47 @@ class SendActivity(Activity):
             self._store.finish(self.snapshot.state, self.snapshot.reason)
 
     # ---------------------------------------------------------------- views
+    @override
     def _ends_with(self, running: list[Machine]) -> bool:
-        """See :meth:`Activity._ends_with`: with several receivers others may come."""
+        # With several receivers, others may still come.
         return bool(running) and self._receivers == 1
 
+    @override
     def machines(self) -> list[Machine]:
-        """See :meth:`Activity.machines`."""
         return [service.sender for service in self._services]
 
+    @override
     def pump(self) -> None:
-        """See :meth:`Activity.pump`."""
         for service in self._services:
             service.session.pump()
 
+    @override
     def files(self, first: int = 0, count: int | None = None) -> tuple[FileProgress, ...]:
-        """See :meth:`Activity.files`: at the receiver that came last."""
+        # These are the files of the receiver that came last.
         if not self._source:
             return ()
         counted = self._services[-1].sender if self._services else UNTAKEN
         return file_progress(self._source.manifest, counted, first, count)
 
+    @override
     def _condition(self) -> tuple[State, str]:
         current = self._current()
         if current is None:
             return State.WAITING, self._trouble
         state = state_of(current.sender, away=current.session.away, hashing=current.sender.hashing)
         if state.final and self._receivers != 1:
-            return State.WAITING, self._trouble  # for more receivers
+            # It waits for more receivers.
+            return State.WAITING, self._trouble
         if state is State.TRANSFERRING and current.queued:
             return State.WAITING, "waiting in the queue"
         return state, current.session.trouble or current.sender.pause_reason
 
     def _current(self) -> _Service | None:
-        """The receiver that came last, of those still served if there are any."""
+        """The newest receiver that is still served; if none is, the newest of all."""
         running = [service for service in self._services if not service.sender.phase.final] or self._services
         return running[-1] if running else None
 
+    @override
     def _view(self) -> Snapshot:
         state, reason = self._condition()
         view = self.snapshot.evolve(

@@ -1,12 +1,14 @@
 """Files of a browser's machine that go into a folder of this kernel: a sender and a receiver in one process.
 
-Everything that a receive has, an upload has by being one: what is stored is verified, written down and published in
-the same way, and goes on after a restart as soon as a page lends the same files.
+An upload is a receive whose sender runs here too. So its data are verified, recorded and published in the same way, and
+it resumes after a restart as soon as a page lends the same files.
 """
 
 from __future__ import annotations
 
 import asyncio
+
+from typing_extensions import override
 
 from nbferry._version import AGENT
 from nbferry.connections.connector import Connector
@@ -34,37 +36,42 @@ from nbferry.transports.memory import memory_pair
 
 
 class NearConnector(Connector):
-    """Makes pairs of links within this process, and leaves the other end of each to :class:`FarConnector`."""
+    """Makes pairs of links within this process, and leaves one end of each to :class:`FarConnector`."""
 
     def __init__(self) -> None:
         self.others: asyncio.Queue[AnyLink] = asyncio.Queue()
 
+    @override
     async def connect(self) -> AnyLink:
-        """See :meth:`Connector.connect`."""
         ours, theirs = memory_pair()
         self.others.put_nowait(PlainLink(theirs, Via.BROWSER))
         return PlainLink(ours, Via.BROWSER)
 
+    @override
     async def aclose(self, *, over: bool) -> None:
         """Nothing is kept between two connections."""
 
 
 class FarConnector(Connector):
-    """Takes what :class:`NearConnector` leaves. Either end hears when the other is closed, so none is superseded."""
+    """Takes the links that :class:`NearConnector` leaves.
+
+    Each end learns when the other is closed, so a newer link never has to replace an older one.
+    """
 
     def __init__(self, near: NearConnector) -> None:
         self._near = near
 
+    @override
     async def connect(self) -> AnyLink:
-        """See :meth:`Connector.connect`."""
         return await self._near.others.get()
 
+    @override
     async def aclose(self, *, over: bool) -> None:
         """Nothing is kept between two connections."""
 
 
 class UploadActivity(IncomingActivity):
-    """See :class:`Activity`."""
+    """One upload: a sender whose files a page lends, and a receiver, in this process."""
 
     role = Role.UPLOAD
     _store: RecordStore[UploadRecord]
@@ -88,16 +95,19 @@ class UploadActivity(IncomingActivity):
         self._source_failed: NbferryError | None = None
 
     @property
+    @override
     def offer(self) -> Manifest:
-        """See :attr:`Activity.offer`: it is known from the start."""
+        """What is uploaded, known from the start."""
         return self._files.manifest
 
     # ---------------------------------------------------------------- the two ends
+    @override
     def _new_receiver(self, known: tuple[str, Manifest] | None) -> Receiver:
-        """See :meth:`IncomingActivity._new_receiver`: the list need not be told, and a sink judges it too."""
+        # The receiver knows the list already, so the sender need not send it. The sink still checks it.
         manifest = self._files.manifest
         return super()._new_receiver(known or (manifest.id, manifest))
 
+    @override
     async def _meet(self) -> Connector:
         manifest = self._files.manifest
         await self._store.update_in(self._threads, names=manifest.top_names, total=manifest.total_bytes)
@@ -122,22 +132,27 @@ class UploadActivity(IncomingActivity):
         if self._sender.phase is Phase.FAILED and not self._receiver.phase.final:
             self._source_failed = self._sender.error
 
+    @override
     def _what_went_wrong(self) -> NbferryError | None:
-        """The error of the end that had it, not what the other was told."""
+        """The error of the end where it arose, not the one that the other end was told."""
         return self._source_failed or super()._what_went_wrong()
 
+    @override
     def _must_ask(self, manifest: Manifest) -> bool:
-        """See :meth:`IncomingActivity._must_ask`: who picked the files has decided."""
+        # The person who picked the files has decided.
         return False
 
+    @override
     async def _take_in_turn(self, manifest: Manifest, session: Session) -> None:
-        """It is the other end that waits for a turn: one whose page is closed must keep nobody waiting."""
+        # The sender of an upload takes the turn. So an upload whose page is closed does not hold one.
         await self._take_in(manifest, session)
 
+    @override
     async def _say_that_it_is_done(self) -> None:
-        """There is nobody else."""
+        """No other side needs to be told."""
 
     # ---------------------------------------------------------------- the end
+    @override
     async def _close_sessions(self) -> None:
         await super()._close_sessions()
         if self._sending:
@@ -145,16 +160,20 @@ class UploadActivity(IncomingActivity):
                 self._sending.cancel()
             await asyncio.gather(self._sending, return_exceptions=True)
 
+    @override
     def _interrupt(self) -> None:
         self._source.interrupt()
 
+    @override
     def _clean_up(self) -> None:
         self._source.close()
         super()._clean_up()
 
+    @override
     def _can_go_on(self, state: State) -> bool:
         return self._left is not None or (state is State.FAILED and self.accepted)
 
     @property
+    @override
     def _is_told(self) -> bool:
         return True

@@ -1,10 +1,10 @@
-"""The ledger: all records of a state folder, so that what one process began another can finish.
+"""The ledger: all records of a state folder, so that another process can resume what one has begun.
 
     <state folder>/<id>/record.json    what is needed to resume a transfer; secret, 0600
     <state folder>/ended/<id>.json     how it ended, for 30 days; no secret
 
-Every change is durable and whole: a crash leaves the record as it was before, or as it is after. The folder may be
-shared with the staging data of a receiver, of which nothing is touched here.
+Every change is durable and atomic: a crash leaves the record as it was before or as it is after. The folder may also
+hold the staging data of a receiver, which the ledger does not touch.
 """
 
 from __future__ import annotations
@@ -40,19 +40,21 @@ from nbferry.storage.records.record import (
 from nbferry.storage.records.record_mac import sealed, unsealed, user_key
 
 RECORD = "record.json"
-# what nbferry 0.1 wrote; it is recognised and refused, never read
+# The record of nbferry 0.1. It is recognised and refused, never read.
 OLD_RECORD = "memo.json"
 ENDED = "ended"
-DAY = 24 * 3600.0  # seconds
+# Seconds.
+DAY = 24 * 3600.0
 KEEP_ENDED = 30 * DAY
-LONGEST_REASON = 500  # characters
+# Characters.
+LONGEST_REASON = 500
 
 log = logging.getLogger("nbferry")
 
 
 @dataclass(frozen=True)
 class StateFolders:
-    """Where state lies: beside the notebook, and in the user's own folder, which has the key of the records."""
+    """The state folders: the one beside the notebook, and the user's own, which has the key of the records."""
 
     notebook: Path
     own: Path
@@ -63,11 +65,11 @@ class StateFolders:
 
 
 class Ledger:
-    """The records in ``folder``, which is made when the first is saved; only those sealed under ``key`` are obeyed.
+    """The records in ``folder``, which is made when the first is saved. Only records sealed under ``key`` are used.
 
-    ``clock`` gives seconds since 1970; ``sync`` makes a file or folder durable. Methods raise
-    :class:`StorageError` for what cannot be read or written, :class:`UnsafePath` for a folder that is a link or
-    somebody else's, unless they say otherwise.
+    ``clock`` gives seconds since 1970; ``sync`` makes a file or folder durable. Methods raise :class:`StorageError` for
+    what cannot be read or written, and :class:`UnsafePath` for a folder that is a link or another user's, unless they
+    say otherwise.
     """
 
     def __init__(
@@ -87,7 +89,7 @@ class Ledger:
 
     # -------------------------------------------------------------- what is there
     def records(self) -> list[AnyRecord]:
-        """All unfinished transfers, oldest first. What is damaged or not ours is left out; raises nothing."""
+        """All unfinished transfers, oldest first. Damaged and foreign records are left out. Raises nothing."""
         try:
             with existing_state(self.folder) as state:
                 found = [self._read(state, name) for name in _ids(state)]
@@ -137,7 +139,7 @@ class Ledger:
             return []
 
     def _read(self, state: Directory, transfer: str) -> AnyRecord | None:
-        """Read a record unless there is none, it has ended, or it is not as we write them."""
+        """Read a record. None if it is missing or damaged, or the transfer has ended."""
         try:
             with state.child(transfer) as folder:
                 data = read_whole(folder, RECORD, MAX_RECORD, private=True)
@@ -147,14 +149,14 @@ class Ledger:
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            # other kinds quote what was planted
+            # Other errors quote the file, which another user may have written.
             why = error if type(error) is ValueError else type(error).__name__
             log.warning("the record of transfer %s is left out: %s", transfer, why)
             return None
 
     # -------------------------------------------------------------- changes
     def save(self, record: AnyRecord) -> None:
-        """Make a record durable, in place of an earlier one of this id, or of how that ended."""
+        """Make a record durable. It replaces an earlier one of its id, and the note of how that ended."""
         record = replace(record, reason=record.reason[:LONGEST_REASON])
         try:
             data = sealed(encode(record), self._key)
@@ -172,7 +174,7 @@ class Ledger:
             state.sync(self._sync)
 
     def end(self, record: AnyRecord, state: str, reason: str = "") -> None:
-        """Note how a transfer ended, then remove its record and claim. Staging data stay: a sink removes its own."""
+        """Note how a transfer ended, then remove its record and claim. Its sink removes the staging data."""
         ended = Ended(
             id=_checked(record.id),
             role=record.role,
@@ -190,7 +192,7 @@ class Ledger:
             folder.sync(self._sync)
 
     def forget(self, record: AnyRecord) -> None:
-        """Remove the record and claim of a transfer that came to nothing; how it ended is not kept."""
+        """Remove the record and claim of a transfer whose end need not be noted."""
         with self._translated("Ending a transfer"), suppress(FileNotFoundError):
             with existing_state(self.folder) as state:
                 _remove_record(state, record.id)
@@ -198,7 +200,7 @@ class Ledger:
             remove_unused(self.folder)
 
     def ended(self, transfer: str) -> Ended | None:
-        """Tell how a transfer ended; None if that is not known."""
+        """How a transfer ended; None if that is not known."""
         try:
             with existing_state(self.folder) as state:
                 return self._read_ended(state, _checked(transfer))
@@ -206,7 +208,7 @@ class Ledger:
             return None
 
     def is_claimed(self, transfer: str) -> bool:
-        """Whether a process that lives runs this transfer; what cannot be looked at is not."""
+        """Whether a living process runs this transfer. False if its folder cannot be read."""
         try:
             with existing_state(self.folder) as state, state.child(_checked(transfer)) as folder:
                 return is_claimed(folder)
@@ -215,9 +217,9 @@ class Ledger:
 
     # -------------------------------------------------------------- what is over
     def sweep(self, now: float) -> list[AnyRecord]:
-        """Find the transfers that are over and that nobody runs; the caller removes their data and ends them.
+        """Find the expired transfers that no process runs. The caller removes their data and ends them.
 
-        They are offers that expired before anybody took them, and what gave no sign of life for as long as it is kept.
+        They are offers that expired before a receiver came, and transfers that no process has used for their ``ttl``.
         ``now`` is seconds since 1970. Also forgets transfers that ended 30 days ago. Raises nothing.
         """
         with suppress(OSError, NbferryError), existing_state(self.folder) as state:
@@ -233,10 +235,11 @@ class Ledger:
             return False
 
     def _prune(self, state: Directory, now: float) -> None:
-        """Forget what ended long ago, and finish what a crash left half ended."""
+        """Forget what ended long ago, and remove records that a crash left after their end was noted."""
         for ended in self._all_ended():
             _remove_record(state, ended.id)
-            if not -DAY <= now - ended.at < KEEP_ENDED:  # a day ahead: clocks are set
+            # A clock may have been set back, so a time may lie up to a day ahead.
+            if not -DAY <= now - ended.at < KEEP_ENDED:
                 self._forget_ended(state, ended.id)
 
     # -------------------------------------------------------------- how they ended
@@ -262,7 +265,8 @@ class Ledger:
     def _forget_ended(self, state: Directory, transfer: str) -> None:
         with suppress(FileNotFoundError, NotADirectoryError), state.child(ENDED) as folder:
             folder.unlink(f"{transfer}.json")
-            folder.sync(self._sync)  # else it may come back after a power loss, and hide a record
+            # Otherwise it may come back after a power failure, and hide a record.
+            folder.sync(self._sync)
 
     # -------------------------------------------------------------- the folder
     @property
@@ -274,17 +278,18 @@ class Ledger:
 
 
 def _remove_record(state: Directory, transfer: str) -> None:
-    """Remove the files of the ledger in a transfer's folder, and that if nothing else is in it."""
+    """Remove the ledger's files from a transfer's folder, and the folder if it is empty then."""
     with suppress(FileNotFoundError, NotADirectoryError), state.child(transfer) as folder:
         for name in folder.names():
             if belongs_to(name, RECORD, CLAIM):
                 remove_quietly(folder, name)
-    with suppress(OSError):  # there is staging data in it, or it is gone
+    # The folder may have staging data, or be gone.
+    with suppress(OSError):
         state.rmdir(transfer)
 
 
 def _last_sign(record: AnyRecord, folder: Directory) -> float:
-    """When anything was last written for a transfer: its record, its claim, or the journal at its destination."""
+    """When the record, the claim or the journal of a transfer was last written."""
     last = _newest(folder)
     if isinstance(record, FolderRecord):
         with (

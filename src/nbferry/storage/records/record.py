@@ -6,7 +6,7 @@ are hex, tuples are lists, :class:`RelayNote` and :class:`Pairing` are objects, 
 write it (``RTCIceServer``). Entries, of which there may be very many, are a text of compact JSON: [[path, size (null
 for a folder), mtime in ns], ...]. What has a default may be missing.
 
-What is read may be torn, or planted by somebody else: each field is judged, and what is not known is left out.
+A file may be damaged, or written by another user: each field is checked, and unknown fields are left out.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import StrEnum
 from typing import Any, ClassVar, TypeVar
 
+from typing_extensions import override
+
 from nbferry.errors import CodeInvalid
 from nbferry.limits import KiB, MiB
 from nbferry.model.codes import is_ticket, parse
@@ -32,26 +34,30 @@ from nbferry.model.paths import Via
 from nbferry.model.roles import Role
 
 RECORD_VERSION = 2
-ACCEPTED = "accepted"  # the state of a pairing whose receiver has accepted
-MAX_RECORD = 64 * MiB  # hundreds of thousands of paths
+# The state of a pairing whose receiver has accepted.
+ACCEPTED = "accepted"
+# Enough for hundreds of thousands of paths.
+MAX_RECORD = 64 * MiB
 ID = re.compile(r"[0-9a-f]{12}")
 
-# the state of a pairing whose receiver has everything
+# The state of a pairing whose receiver has everything.
 _DONE = "done"
-_MAX_PATH = 32 * KiB  # characters; Windows has the longest
+# Characters. Windows has the longest paths.
+_MAX_PATH = 32 * KiB
 _MAX_SECRET = 4 * KiB
 _MAX_TEXT = 2 * KiB
 _MAX_RECEIVERS = 1_000_000
-_MAX_TIME = 2.5e11  # seconds since 1970: the year 9892, which a date can still say
+# Seconds since 1970: the year 9892, the last that a date can express.
+_MAX_TIME = 2.5e11
 
 T = TypeVar("T")
 FieldCheck = Callable[[Any], Any]
-"""Judges what JSON gave for one field: the value to keep, or ValueError."""
+"""Checks the JSON value of one field: returns the field's value, or raises ValueError."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RelayNote:
-    """The relay of a transfer; ``port`` is that of one in our own process, 0 if it is somebody else's."""
+    """The relay of a transfer. ``port`` is that of a relay in this process, 0 for any other relay."""
 
     url: str
     public_url: str = ""
@@ -60,7 +66,7 @@ class RelayNote:
 
 @dataclass(frozen=True, kw_only=True)
 class Pairing:
-    """A receiver that a sender has met: their 32 bytes of secret; "", "accepted" or the final state with it."""
+    """A receiver that came to a sender: their secret of 32 bytes, and a state: "", "accepted" or a final one."""
 
     root: bytes = field(repr=False)
     state: str = ""
@@ -73,12 +79,12 @@ class Pairing:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What both sides remember.
+    """The fields of every record.
 
-    ``id`` is 12 hex digits; ``created`` seconds since 1970; ``ttl`` the seconds after its last sign of life;
-    ``names`` the first top-level names and ``total`` the bytes of the offer, ``durable`` those that were on the
-    receiver's disk when this was written; ``reason`` says why it stopped. ``ice`` are the STUN and TURN servers that
-    were named for this transfer, with their credentials; None for those of the environment, as it is then.
+    ``id`` is 12 hex digits; ``created`` is in seconds since 1970; ``ttl`` is the seconds of disuse after which the
+    transfer is removed. ``names`` are the first top-level names and ``total`` the bytes of the offer; ``durable`` are
+    the bytes that were on the receiver's disk when this was written. ``reason`` says why the transfer stopped. ``ice``
+    are the STUN and TURN servers that the call named, with their credentials; None means those of the environment.
     """
 
     role: ClassVar[Role]
@@ -94,17 +100,18 @@ class Record:
     reason: str = ""
 
     def is_same_call(self, wanted: AnyRecord) -> bool:
-        """Whether the same call, made again, wants this unfinished transfer."""
+        """Whether a call that wants ``wanted`` is the one that began this unfinished transfer."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
 class SendRecord(Record):
-    """What a sender remembers.
+    """The record of a sender.
 
-    ``paths`` are absolute; ``entries`` are files of a browser's machine instead, as they are offered; ``receivers`` is
-    None for as many as come; ``invitation`` the words joined by "-" or a ticket; ``room`` the number that the relay
-    gave, ``key`` (hex) what opens that room; ``wrong_guesses`` counts them; ``expires_at`` is seconds since 1970.
+    ``paths`` are absolute; ``entries`` are files of a browser's machine in their place, as they are offered.
+    ``receivers`` is their number, None for any number. ``invitation`` is the words joined by "-", or a ticket;
+    ``room`` is the number that the relay gave, and ``key`` (hex) opens that room. ``wrong_guesses`` counts the wrong
+    guesses; ``expires_at`` is in seconds since 1970.
     """
 
     role: ClassVar[Role] = Role.SEND
@@ -130,8 +137,9 @@ class SendRecord(Record):
         pairings[number] = replace(pairings[number], state=state)
         return replace(self, pairings=tuple(pairings))
 
+    @override
     def is_same_call(self, wanted: AnyRecord) -> bool:
-        """The same files in the same way to as many, under as many words; a relay that is named must be the same."""
+        # A relay that the call names must be the same one.
         return (
             isinstance(wanted, SendRecord)
             and self._asked_for == wanted._asked_for
@@ -145,7 +153,7 @@ class SendRecord(Record):
         return self.paths, self.entries, self.follow_symlinks, self.receivers, self.via, words
 
     def is_over(self) -> bool:
-        """Whether no receiver can come any more, and all who came have what they came for."""
+        """Whether no other receiver can come, and all that came have ended."""
         done = sum(pairing.state == _DONE for pairing in self.pairings)
         open_ = any(pairing.is_open for pairing in self.pairings)
         full = self.receivers is not None and done >= self.receivers
@@ -153,12 +161,12 @@ class SendRecord(Record):
 
     @property
     def is_done(self) -> bool:
-        """Whether a receiver has everything; perhaps it was never told so."""
+        """Whether a receiver has everything."""
         return any(pairing.state == _DONE for pairing in self.pairings)
 
     @property
     def accepted(self) -> bool:
-        """Whether a receiver has accepted, and is not served."""
+        """Whether a receiver has accepted, and does not have everything yet."""
         return any(pairing.state == ACCEPTED for pairing in self.pairings)
 
     @property
@@ -174,10 +182,7 @@ class SendRecord(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class FolderRecord(Record):
-    """What is remembered of data that go into a folder of this computer.
-
-    ``to`` is absolute; ``digest`` (hex) is set once all is published.
-    """
+    """The record of an incoming transfer. ``to`` is absolute; ``digest`` (hex) is set once all is published."""
 
     to: str
     overwrite: Overwrite
@@ -186,12 +191,12 @@ class FolderRecord(Record):
     digest: str = ""
 
     def is_over(self) -> bool:
-        """It is over when it has ended."""
+        """Whether it is over. An incoming transfer that is over has no record."""
         return False
 
     @property
     def is_done(self) -> bool:
-        """Whether everything was published; perhaps the sender was never told."""
+        """Whether everything is published. The sender may not know yet."""
         return bool(self.digest)
 
     @property
@@ -202,10 +207,10 @@ class FolderRecord(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class ReceiveRecord(FolderRecord):
-    """What a receiver remembers.
+    """The record of a receiver.
 
-    ``root`` is 32 bytes, or none before the code was used; ``paired`` says that the sender has proved that it has it
-    too; ``accept_all`` to accept any offer. If ``digest`` is set, only the sender has to be told.
+    ``root`` is the secret of 32 bytes, empty before the code was used. ``paired``: the sender has proved that it has
+    that secret too. ``accept_all``: accept any offer. If ``digest`` is set, only the sender remains to be told.
     """
 
     role: ClassVar[Role] = Role.RECEIVE
@@ -214,9 +219,9 @@ class ReceiveRecord(FolderRecord):
     paired: bool = False
     accept_all: bool = False
 
+    @override
     def is_same_call(self, wanted: AnyRecord) -> bool:
-        """The same code, with or without the address of a relay, into the same folder."""
-        # a record may have been edited by hand
+        # Codes are compared without the address of a relay. A record may have been edited by hand.
         with suppress(CodeInvalid):
             return (
                 isinstance(wanted, ReceiveRecord)
@@ -228,14 +233,14 @@ class ReceiveRecord(FolderRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class UploadRecord(FolderRecord):
-    """What is remembered of an upload: ``entries`` are the files of the browser's machine, as they are offered."""
+    """The record of an upload. ``entries`` are the files of the browser's machine, as they are offered."""
 
     role: ClassVar[Role] = Role.UPLOAD
     entries: tuple[Entry, ...]
     chunk_size: int
 
+    @override
     def is_same_call(self, wanted: AnyRecord) -> bool:
-        """The same files into the same folder in the same way."""
         return isinstance(wanted, UploadRecord) and self._asked_for == wanted._asked_for
 
     @property
@@ -264,7 +269,7 @@ class Ended:
     total: int = 0
 
 
-# ------------------------------------------------------------------ what may be in a field
+# ------------------------------------------------------------------ checks of fields
 def _text(most: int, pattern: str = r"[^\0]*") -> FieldCheck:
     compiled = re.compile(pattern, re.DOTALL)
 
@@ -348,7 +353,7 @@ def _object(kind: Callable[..., T], checks: Mapping[str, FieldCheck]) -> Callabl
 
 
 def _entries(value: Any) -> tuple[Entry, ...]:
-    """Judge the text of a list; without the checks above, because it is written again every few seconds."""
+    """Check the text of a list. This happens every few seconds, so it does without the functions above."""
     if not isinstance(value, str):
         raise ValueError("no text")  # noqa: TRY004  # as above
     found = []
@@ -469,7 +474,7 @@ def _decoded(data: bytes, read: Callable[[Any], T]) -> T:
         if found["version"] != RECORD_VERSION or found["role"] not in _READ:
             raise ValueError("another version, or no role")
         return read(found)
-    except (KeyError, TypeError, RecursionError) as error:  # a field is missing, or nothing that has fields
+    except (KeyError, TypeError, RecursionError) as error:
         raise ValueError("a field is missing or wrong") from error
 
 

@@ -43,6 +43,7 @@ class Slice(NamedTuple):
     parts: Sequence[bytes | memoryview]
     digest: bytes
 
+    @override
     def __reduce__(self) -> tuple[object, ...]:
         # a view of memory stays in its process
         return Slice, (tuple(bytes(part) for part in self.parts), self.digest)

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
+from typing_extensions import override
+
 from nbferry.errors import RemoteProtocolError
 
 CandidateKind = Literal["host", "srflx", "relay"]
@@ -67,6 +69,7 @@ class Description:
     max_message: int = DEFAULT_MAX_MESSAGE  # bytes of a data channel message that it takes; 0: any
     max_packet: int = BASE_PACKET  # bytes of an SCTP packet that it takes, if the path carries it
 
+    @override
     def __repr__(self) -> str:
         """Without the password."""
         return f"Description({self.ufrag}, {len(self.candidates)} candidates)"
