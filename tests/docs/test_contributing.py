@@ -37,12 +37,12 @@ class Expected:
 
 # pyproject.toml names the example's library, not the example.
 LISTS = {
-    # the doctor's check is a choice
+    # the doctor's check is a choice, and an option's help says what its servers are for
     "Add a transport": Expected(
         mention=r"(?i)webrtc",
         code=r"(?i)webrtc",
         home="src/nbferry/transports/webrtc",
-        elsewhere=frozenset({"src/nbferry/cli/doctor.py"}),
+        elsewhere=frozenset({"src/nbferry/cli/doctor.py", "src/nbferry/cli/options.py"}),
         most=5,
     ),
     "Add a source": Expected(mention=r"\bPageSource\b|\bentries\b", code=r"\bPageSource\b"),
