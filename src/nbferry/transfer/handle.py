@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -209,11 +209,12 @@ class Transfer:
 
     def resume(self) -> None:
         """Continue after ``pause``, or resume what an earlier process left."""
-        with self._swapping:
-            if parked := self._parked:
+        if parked := self._parked:
+            # another thread may be quicker
+            with suppress(TransferBusy):
                 self._run(parked.resume)
-                return
-        self._engine.post(Resume(self.id))
+        else:
+            self._engine.post(Resume(self.id))
 
     def cancel(self, reason: str = "") -> None:
         """End the transfer on both sides; part data are removed, and it cannot be resumed."""
@@ -385,9 +386,13 @@ class Transfer:
             ended.set_result(None)
             return
         with self._swapping:
+            new_result = self._result
             self._started, self._parked, self._report, self._result, self._decide = before
             if self._report.closed:
                 self._closed.set()
+        # who waits since then is told as well
+        if new_result is not self._result:
+            new_result.set_exception(error)
         if isinstance(error, NbferryError) and self._parked:
             self._show_why_not(error)
         ended.set_exception(error)
@@ -400,7 +405,7 @@ class Transfer:
         A result that is there stays until it is resumed.
         """
         with self._swapping:
-            if self.is_running or (self._started and not self._parked and not self.is_closed):
+            if self._started and not self._parked and not self.is_closed:
                 return
             self._parked = parked = Parked(resume, discard)
         # not while the lock is held: the engine's thread may want it
