@@ -65,7 +65,7 @@ class Cancel:
 class Decide:
     """Answer the question that an offer puts: True, or False or a reason to reject it, or what fails the transfer.
 
-    ``offer`` is the id of the manifest that was judged; "" decides about the offer that is there, or the next one.
+    ``offer`` is the id of the manifest that was judged; "" stands for the present offer, or the next one.
     """
 
     id: str

@@ -372,7 +372,7 @@ class Transfer:
             if self._result.done():
                 self._result = Future()
         started = start()
-        # told before who waits for it goes on
+        # done after the handle knows it, so that a caller that waits for it sees that
         ended: Future[None] = Future()
         started.add_done_callback(lambda done: self._has_started(done, before, ended))
         return ended

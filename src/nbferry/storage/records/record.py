@@ -15,6 +15,7 @@ import json
 import os
 import re
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, is_dataclass, replace
@@ -78,7 +79,7 @@ class Pairing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Record:
+class Record(ABC):
     """The fields of every record.
 
     ``id`` is 12 hex digits; ``created`` is in seconds since 1970; ``ttl`` is the seconds of disuse after which the
@@ -99,9 +100,9 @@ class Record:
     ice: tuple[IceServer, ...] | None = None
     reason: str = ""
 
+    @abstractmethod
     def is_same_call(self, wanted: AnyRecord) -> bool:
         """Whether a call that wants ``wanted`` is the one that began this unfinished transfer."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
