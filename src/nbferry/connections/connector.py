@@ -165,11 +165,19 @@ class PairedConnector(Connector):
         async def say(via: Via, description: Mapping[str, Any]) -> None:
             await send(self._sealed(Described(ours.nonce, theirs.nonce, via, description)))
 
+        heard: dict[Via, Mapping[str, Any]] = {}
+        listening = asyncio.Lock()
+
         async def hear(via: Via) -> Mapping[str, Any]:
-            while True:
-                described = await next_description()
-                if (described.nonce, described.to, described.via) == (theirs.nonce, ours.nonce, via):
-                    return described.description
+            # what comes for another path is kept for it
+            while via not in heard:
+                async with listening:
+                    if via in heard:
+                        break
+                    described = await next_description()
+                    if (described.nonce, described.to) == (theirs.nonce, ours.nonce):
+                        heard[described.via] = described.description
+            return heard.pop(via)
 
         calls = self.role == "B"
         nonces = (theirs.nonce, ours.nonce) if calls else (ours.nonce, theirs.nonce)

@@ -9,7 +9,7 @@ class Via(StrEnum):
     """A path, or a preference for one. Its value appears in snapshots, records, ``via=`` and ``--via``."""
 
     label: str
-    """What a person reads about a transfer on this path."""
+    """What a card says of a transfer on this path."""
     can_be_asked: bool
     """Whether ``via=`` accepts it."""
     weight: float
@@ -26,7 +26,7 @@ class Via(StrEnum):
     DIRECT = "direct", "direct"
     WEBRTC = "webrtc", "direct by WebRTC"
     RELAY = "relay", "through a relay", True, 0.8
-    BROWSER = "browser", "from the browser", False
+    BROWSER = "browser", "from this browser", False
 
     @classmethod
     def choices(cls) -> tuple[Via, ...]:

@@ -107,6 +107,15 @@ def test_texts(record: str, union: str) -> None:
     )
 
 
+def test_labels_of_paths() -> None:
+    """A card says of each path what its row in Python says."""
+    paths = re.search(r"^  paths: \{([^}]*)\}", source("ui/strings.ts"), re.MULTILINE)
+    assert paths
+    assert dict(re.findall(r'(\w+): "([^"]*)"', paths[1])) == {
+        str(via): via.label for via in Via if via is not Via.AUTO
+    }
+
+
 def test_final_states() -> None:
     """The page and the kernel agree on which states are final."""
     final = re.search(
