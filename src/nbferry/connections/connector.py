@@ -25,7 +25,7 @@ from nbferry.connections.link import AnyLink, Link
 from nbferry.connections.race import AnsweredCall, Handshake, Race
 from nbferry.connections.relay_address import RelayAddress
 from nbferry.connections.settings import Settings
-from nbferry.connections.signals import NONCE_BYTES, Described, Signal, decode, unhex
+from nbferry.connections.signals import NONCE_BYTES, Described, Descriptions, Signal, decode, unhex
 from nbferry.connections.waiting import either
 from nbferry.crypto.keys import SessionKeys, Side
 from nbferry.crypto.noise import Initiator, Responder
@@ -162,27 +162,15 @@ class PairedConnector(Connector):
         if theirs.nonce == ours.nonce:
             raise RemoteProtocolError("The other side sent our own call back.")
 
+        descriptions = Descriptions(next_description, theirs.nonce, ours.nonce)
+
         async def say(via: Via, description: Mapping[str, Any]) -> None:
             await send(self._sealed(Described(ours.nonce, theirs.nonce, via, description)))
-
-        heard: dict[Via, Mapping[str, Any]] = {}
-        listening = asyncio.Lock()
-
-        async def hear(via: Via) -> Mapping[str, Any]:
-            # what comes for another path is kept for it
-            while via not in heard:
-                async with listening:
-                    if via in heard:
-                        break
-                    described = await next_description()
-                    if (described.nonce, described.to) == (theirs.nonce, ours.nonce):
-                        heard[described.via] = described.description
-            return heard.pop(via)
 
         calls = self.role == "B"
         nonces = (theirs.nonce, ours.nonce) if calls else (ours.nonce, theirs.nonce)
         channel = self._keys.channel(*nonces)
-        answered = AnsweredCall(theirs, self._keys.room, channel, calls, handshake, say, hear)
+        answered = AnsweredCall(theirs, self._keys.room, channel, calls, handshake, say, descriptions.of)
         await Race(self._relay, self._settings, listener, answered, self._found).run()
 
     async def _in_time(self, coming: Awaitable[T], otherwise: str) -> T:

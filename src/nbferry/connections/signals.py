@@ -6,8 +6,9 @@ one, such as WebRTC; it follows later, because a side needs longer to find that 
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,6 +44,27 @@ class Described:
     def encode(self) -> bytes:
         """As JSON, to be sealed."""
         return _encode(self.nonce, self.to, **{self.via: self.description})
+
+
+class Descriptions:
+    """The descriptions of one call, by path; what comes for another path is kept for it."""
+
+    def __init__(self, receive: Callable[[], Awaitable[Described]], nonce: bytes, to: bytes) -> None:
+        """``receive`` waits for the next one. Only those from ``nonce`` to ``to`` belong to this call."""
+        self._receive = receive
+        self._nonces = nonce, to
+        self._known: dict[Via, Mapping[str, Any]] = {}
+        self._receiving = asyncio.Lock()
+
+    async def of(self, via: Via) -> Mapping[str, Any]:
+        """The description for one path. Several paths may wait at once."""
+        while via not in self._known:
+            async with self._receiving:
+                if via not in self._known:
+                    described = await self._receive()
+                    if (described.nonce, described.to) == self._nonces:
+                        self._known[described.via] = described.description
+        return self._known.pop(via)
 
 
 def decode(raw: bytes) -> Signal | Described:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
 
-from nbferry.connections.signals import Described, Signal, decode, unhex
+from nbferry.connections.signals import Described, Descriptions, Signal, decode, unhex
 from nbferry.errors import RemoteProtocolError
 from nbferry.model.paths import Via
 
@@ -62,3 +63,19 @@ def test_text_that_is_no_hex_is_refused() -> None:
     assert unhex("00ff") == b"\x00\xff"
     with pytest.raises(RemoteProtocolError):
         unhex("zz")
+
+
+@pytest.mark.parametrize("order", [(Via.WEBRTC, Via.DIRECT), (Via.DIRECT, Via.WEBRTC)])
+def test_descriptions_of_several_paths(order: tuple[Via, ...]) -> None:
+    """Each path gets its own, in whatever order they come; those of another call are dropped."""
+
+    async def scenario() -> None:
+        came: asyncio.Queue[Described] = asyncio.Queue()
+        descriptions = Descriptions(came.get, ONE, OTHER)
+        waiting = [asyncio.create_task(descriptions.of(via)) for via in (Via.DIRECT, Via.WEBRTC)]
+        came.put_nowait(Described(OTHER, ONE, Via.WEBRTC, {"of": "another call"}))
+        for via in order:
+            came.put_nowait(Described(ONE, OTHER, via, {"of": via}))
+        assert await asyncio.gather(*waiting) == [{"of": Via.DIRECT}, {"of": Via.WEBRTC}]
+
+    asyncio.run(scenario())
