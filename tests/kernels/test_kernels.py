@@ -63,7 +63,7 @@ def test_interrupted(kernels: Kernels, wait: str) -> None:
     (sender.folder / "later").write_bytes(b"later")
     code = sender.run("waiting = nbferry.send('later'); print(waiting.code)")
     # Called once the waiting has begun. A sender asks no question.
-    says_when = "waiting._decide_if_asked = lambda: print('now', flush=True)"
+    says_when = "waiting._ask_if_needed = lambda: print('now', flush=True)"
     cell = sender.start(f"{says_when}\n{wait}")
     sender.wait_for(cell, "now")
     sender.interrupt()

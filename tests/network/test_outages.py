@@ -25,11 +25,11 @@ def content() -> bytes:
 
 
 def under_way(
-    pair: Pair, content: bytes, *, via: str = "auto", settled: bool = True
+    pair: Pair, content: bytes, *, via: str = "auto", fixed: bool = True
 ) -> tuple[Command, Command]:
     """Sender and receiver during a transfer, with a short timeout for silent links."""
     pair.network.line.weather = SLOW
-    sides = pair.start(pair.file(content), via=via, hasty=True, settled=settled)
+    sides = pair.start(pair.file(content), via=via, hasty=True, fixed=fixed)
     to_the_middle(sides[1])
     return sides
 
@@ -77,7 +77,7 @@ def test_an_unplugged_cable(pair: Pair, content, whose):
 @pytest.mark.slow  # the link is given up after some seconds
 def test_a_receiver_that_changes_networks(pair: Pair, content):
     """A receiver with a new address finds the sender and continues."""
-    sender, receiver = under_way(pair, content, settled=False)
+    sender, receiver = under_way(pair, content, fixed=False)
     pair.network.other.move_to("10.231.3.7")
     receiver.state("connecting", LOST)
     pair.arrived(content, sender, receiver)
@@ -114,7 +114,7 @@ def test_a_relay_that_stops(pair: Pair, content, how):
 def test_a_sender_that_changes_networks(pair: Pair, content):
     """A sender with a new address is found through a relay on another host."""
     pair.stand_alone()
-    sender, receiver = under_way(pair, content, settled=False)
+    sender, receiver = under_way(pair, content, fixed=False)
     pair.network.one.move_to("10.231.4.9")
     pair.arrived(content, sender, receiver)
 

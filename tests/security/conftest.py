@@ -16,6 +16,6 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NBFERRY_HOST", "127.0.0.1")
     # on a busy machine it takes longer to close all sockets than a person would wait
-    monkeypatch.setattr(portal, "STOP_WITHIN", 60)
+    monkeypatch.setattr(portal, "STOP_TIMEOUT", 60)
     yield
     portal.stop()
