@@ -134,7 +134,11 @@ class Engine:
         if self._closing:
             store.release()
             raise Interrupted
-        return make()
+        try:
+            return make()
+        except BaseException:
+            store.release()
+            raise
 
     def _started(self, task: asyncio.Task[None], started: Future[None]) -> None:
         self._running.discard(task)
